@@ -55,6 +55,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             memory_bytes,
             huge_pages: true,
             io,
+            redis_node_port: None,
             services: vec![
                 service(ServiceProtocol::Memcached, ports[2]),
                 service(ServiceProtocol::Redis, ports[3]),

@@ -103,6 +103,7 @@ impl ServerConfig {
             huge_pages: HUGE_PAGES,
             io: IO,
             services: Vec::new(),
+            redis_node_port: None,
         }
     }
 }

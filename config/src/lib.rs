@@ -14,6 +14,7 @@
 mod defaults;
 mod mistake;
 mod model;
+mod nodes;
 mod proxy;
 mod read;
 mod section;

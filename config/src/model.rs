@@ -90,6 +90,9 @@ pub struct ServerConfig {
     pub io: IoKind,
     /// Further ports, on which the server speaks other protocols than its own.
     pub services: Vec<ServiceConfig>,
+    /// With [`KeyHash::Crc16`], the port of the node of Redis Cluster that is shard 0; the other shards
+    /// have the ports behind it. `None`: the port behind that of Redis' protocol.
+    pub redis_node_port: Option<u16>,
 }
 
 /// Which event loop a shard runs on.

@@ -279,6 +279,9 @@ impl Toml {
             let passwords = service.passwords.as_ref().map(|path| path.to_string_lossy());
             self.optional_text(service.protocol.passwords_key(), passwords.as_deref());
         }
+        if let Some(port) = server.redis_node_port {
+            self.plain("redis_node_port", port);
+        }
     }
 
     fn keyspace(&mut self, keyspace: &KeyspaceConfig, all: &[KeyspaceConfig]) {

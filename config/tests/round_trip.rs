@@ -39,6 +39,7 @@ fn server(index: usize, group: u16) -> impl Strategy<Value = ServerConfig> {
         huge_pages,
         io,
         services: services(index, pinned),
+        redis_node_port: None,
     })
 }
 
@@ -209,7 +210,7 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
     (cluster, servers, origin(), keyspaces(), timings(), limits()).prop_map(
         |(
             ((name, partitions, offline_servers_max, state_file), mode),
-            (groups, servers),
+            (groups, mut servers),
             origin,
             keyspaces,
             timings,
@@ -221,6 +222,18 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
                 0..=16_384 if partitions % 2 == 0 => KeyHash::Crc16,
                 _ => KeyHash::Xxh3,
             };
+            if hash == KeyHash::Crc16 {
+                // Each server has the ports of its nodes, or none has any.
+                for (number, server) in (0u16..).zip(&mut servers) {
+                    let services = services(2, !server.cores.is_empty());
+                    server.services = if partitions % 4 == 0 { services } else { Vec::new() };
+                    for (other, service) in (0..).zip(&mut server.services) {
+                        service.address.set_port(20_000 + 2 * number + other);
+                    }
+                    let first = 30_000 + 256 * number;
+                    server.redis_node_port = (!server.services.is_empty()).then_some(first);
+                }
+            }
             ClusterConfig {
                 name,
                 partitions,

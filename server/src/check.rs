@@ -67,11 +67,13 @@ pub fn of_address(address: SocketAddr) -> Option<ServerError> {
 /// processes listen on them.
 #[must_use]
 pub fn of_services(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
-    let services = cluster.servers[usize::from(server)].services.iter();
-    let wrong = services.filter_map(|service| {
-        let error = TcpListener::bind(service.address).err()?;
+    let own = &cluster.servers[usize::from(server)];
+    let services = own.services.iter().map(|service| (service.protocol.key(), service.address));
+    let nodes = (0..own.shards).filter_map(|shard| cluster.node_address(server, shard));
+    let nodes = nodes.map(|address| ("redis_node_port", address));
+    let wrong = services.chain(nodes).filter_map(|(key, address)| {
+        let error = TcpListener::bind(address).err()?;
         let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
-        let (key, address) = (service.protocol.key(), service.address);
         (!is_taken).then_some(ServerError::BindService { key, address, error })
     });
     wrong.collect()

@@ -11,7 +11,7 @@ use crate::shard::admission::{CLOSING, Places, peers_shards};
 const BASE: u64 = 18;
 /// The number of descriptors of a shard: its ring and eventfd.
 const PER_SHARD: u64 = 2;
-/// The number of descriptors of a service: its listener, twice.
+/// The number of descriptors of a service or of a node of Redis Cluster: its listener, twice.
 const PER_SERVICE: u64 = 2;
 /// The smallest number of client connections with which a server can work.
 const CLIENTS_MIN: u32 = 8;
@@ -60,7 +60,10 @@ pub(crate) fn divide(
     // One link in ten is closing while another takes its place.
     let links_out = links + links / 10 + 1;
     let callers = u64::from(wanted.peers) + u64::from(wanted.masters + wanted.observers);
-    let services = cluster.servers[usize::from(server)].services.len() as u64 * PER_SERVICE;
+    let nodes = (0..cluster.servers[usize::from(server)].shards)
+        .filter(|shard| cluster.node_address(server, *shard).is_some());
+    let services = cluster.servers[usize::from(server)].services.len() + nodes.count();
+    let services = services as u64 * PER_SERVICE;
     let own = BASE + shards * PER_SHARD + services;
     let reserved = own + origin + links_out + callers + u64::from(CLOSING);
     let rest = limit.saturating_sub(reserved);

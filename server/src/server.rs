@@ -89,6 +89,14 @@ impl Server {
             let socket = listen(address).map_err(bound)?.into();
             listeners.push(Listener { socket, service: Service::Other(protocol) });
         }
+        let mut node_sockets = Vec::new();
+        for shard in 0..own.shards {
+            // Without nodes, shards other than the first have no port.
+            let Some(address) = cluster.node_address(server, shard) else { break };
+            let bound = |error| ServerError::BindService { key: "redis_node_port", address, error };
+            let socket = listen(address).map_err(bound)?.into();
+            node_sockets.push(Listener { socket, service: Service::Node });
+        }
         let udp = UdpSocket::bind(own.address).map_err(bound("UDP"))?;
         let nodes = nodes(&cluster, server, boot_id, &topology)?;
         let mailboxes = Mailboxes::new(own.shards).map_err(system("mailboxes"))?;
@@ -135,10 +143,11 @@ impl Server {
             spawn("control", move || control::run(options)).map_err(system("control thread"))?;
         // A port that refuses connections tells others that all of this incarnation is dead, so it
         // must stay open until the last shard has ended.
-        let ports = listeners.iter().map(|listener| listener.socket.try_clone());
+        let ports = listeners.iter().chain(&node_sockets);
+        let ports = ports.map(|listener| listener.socket.try_clone());
         let ports = ports.collect::<Result<_, _>>().map_err(system("the listener"))?;
-        let shards =
-            spawn_shards(nodes, &context, &outside, listeners).map_err(system("shard thread"))?;
+        let shards = spawn_shards(nodes, &context, &outside, (listeners, node_sockets))
+            .map_err(system("shard thread"))?;
         info!(name, address = %own.address, shards = own.shards, boot_id, "server started");
         Ok(Self {
             address: own.address,
@@ -249,19 +258,22 @@ fn nodes(
     (0..cluster.servers[usize::from(server)].shards).map(node).collect()
 }
 
-/// Starts the thread of each shard. The first shard accepts connections.
+/// Starts the thread of each shard. The first shard accepts connections, except for those to the port of
+/// a shard.
 fn spawn_shards(
     nodes: Vec<Node>,
     context: &ShardContext,
     outside: &Outside,
-    listeners: Vec<Listener>,
+    (mut listeners, of_shards): (Vec<Listener>, Vec<Listener>),
 ) -> io::Result<Vec<JoinHandle<Result<(), LoopError>>>> {
     let own = &context.cluster.servers[usize::from(context.server)];
-    let mut listeners = listeners;
+    let mut of_shards = of_shards.into_iter();
     let thread = |(shard, node)| {
         let (context, outside) = (ShardContext { shard, ..context.clone() }, outside.clone());
         let core = own.cores.get(usize::from(shard)).copied();
-        let (listeners, io) = (std::mem::take(&mut listeners), own.io);
+        let mut listeners = std::mem::take(&mut listeners);
+        listeners.extend(of_shards.next());
+        let io = own.io;
         spawn(&format!("shard-{shard}"), move || {
             pin(shard, core);
             shard::run(node, context, outside, listeners, io)

@@ -27,7 +27,7 @@ pub mod uring;
 pub mod wait;
 
 pub use child::Child;
-pub use ports::free_ports;
+pub use ports::{free_ports, free_ports_in_a_row};
 pub use postgres::Postgres;
 pub use scratch::Scratch;
 pub use skip::skip;

@@ -45,6 +45,28 @@ pub fn free_ports(count: usize) -> Vec<u16> {
     ports
 }
 
+/// The first of `count` ports in a row, each as [`free_ports`] has them.
+///
+/// # Panics
+/// When there are not that many in a row.
+#[must_use]
+pub fn free_ports_in_a_row(count: u16) -> u16 {
+    let directory = lock_directory();
+    let (first, last) = candidates();
+    let starts = u64::from(last - first - count) + 1;
+    let random = RandomState::new().build_hasher().finish() % starts;
+    for step in 0..starts {
+        let offset = u16::try_from((random + step) % starts).unwrap_or(0);
+        let ports = first + offset..first + offset + count;
+        // What was claimed in vain is free again.
+        if let Some(locks) = ports.map(|port| claim(&directory, port)).collect::<Option<Vec<_>>>() {
+            CLAIMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(locks);
+            return first + offset;
+        }
+    }
+    panic!("no {count} free ports in a row in {first}..={last}");
+}
+
 /// Takes the port's lock if nobody has it and nobody listens on the port.
 fn claim(directory: &Path, port: u16) -> Option<File> {
     let path = directory.join(format!("{port}.lock"));
@@ -86,8 +108,9 @@ mod tests {
 
     #[test]
     fn ports_differ_and_can_be_bound_for_tcp_and_udp() {
-        let ports: Vec<u16> = [free_ports(20), free_ports(20)].concat();
-        assert_eq!(ports.iter().collect::<HashSet<_>>().len(), 40);
+        let row = free_ports_in_a_row(5);
+        let ports: Vec<u16> = [free_ports(20), free_ports(20), (row..row + 5).collect()].concat();
+        assert_eq!(ports.iter().collect::<HashSet<_>>().len(), 45);
         for port in ports {
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
             UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).unwrap();

@@ -17,7 +17,7 @@ const REQUIRE: &str = "STANDIN_REQUIRE_CLIENTS";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis/client.py");
 
 /// The Python with the library. Returns `None`, after a message, if there is none.
-fn python(test: &str) -> Option<String> {
+pub(crate) fn python(test: &str) -> Option<String> {
     let python = std::env::var(PYTHON).unwrap_or_else(|_| "python3".to_owned());
     let found = Command::new(&python).args(["-c", "import redis"]).output();
     if found.is_ok_and(|output| output.status.success()) {
@@ -36,7 +36,7 @@ fn run(python: &str, cluster: &Cluster, server: &str, arguments: &[&str]) -> std
 }
 
 #[track_caller]
-fn finish(mut child: std::process::Child) -> String {
+pub(crate) fn finish(mut child: std::process::Child) -> String {
     drop(child.stdin.take());
     let output = child.wait_with_output().expect("python ends");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -10,7 +10,7 @@ use crate::speaker::Speaker;
 use crate::{address, start};
 
 /// The variable that, set to 1, makes a test without redis-server fail instead of being skipped.
-const REQUIRE: &str = "STANDIN_REQUIRE_REDIS";
+pub(crate) const REQUIRE: &str = "STANDIN_REQUIRE_REDIS";
 
 /// The commands, one in each line. A word in quotes may have escapes.
 const COMMANDS: &str = include_str!("commands.txt");
@@ -34,7 +34,7 @@ fn redis(test: &str, scratch: &Scratch) -> Option<(Child, SocketAddr)> {
 }
 
 /// The words of a line.
-fn words(line: &str) -> Vec<Vec<u8>> {
+pub(crate) fn words(line: &str) -> Vec<Vec<u8>> {
     let (mut words, mut bytes) = (Vec::new(), line.bytes().peekable());
     while let Some(byte) = bytes.next() {
         let mut word = Vec::new();

@@ -3,6 +3,7 @@
 //! ```text
 //! differential.rs  the same commands to a redis-server, and the same bytes in the replies
 //! client.rs        redis-py, a client that others have written, also while a server is killed
+//! cluster.rs       the nodes of Redis Cluster, and a client that knows them
 //! speaker.rs       a connection that sends commands and reads replies byte for byte
 //! ```
 
@@ -10,6 +11,7 @@
 mod common;
 
 mod client;
+mod cluster;
 mod differential;
 mod speaker;
 

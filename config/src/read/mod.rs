@@ -8,6 +8,7 @@ mod bonds;
 mod cluster;
 mod keyspace;
 mod network;
+mod nodes;
 mod origin;
 mod proxy;
 mod secret;
@@ -191,7 +192,8 @@ fn read_root(
 
     let servers = groups.as_ref().map_or(&[][..], |groups| &groups.servers);
     let secret_missing = matches!(secret, Some(Secret::Absent));
-    network::check(master.as_ref(), servers, secret_missing, report);
+    let hash = cluster.as_ref().and_then(|cluster| cluster.hash);
+    network::check(master.as_ref(), servers, hash, secret_missing, report);
     servers::check(servers, cluster.as_ref(), master.as_ref(), limits.as_ref(), report);
     let known = keyspaces.as_ref().and_then(|keyspaces| keyspaces.as_deref());
     origin::check(origin.as_ref(), known, servers, timings.as_ref(), report);

@@ -3,10 +3,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use standin_protocol::slots::KeyHash;
+
 use super::cluster::Master;
+use super::nodes;
 use super::servers::Server;
 use crate::mistake::Report;
 use crate::section::At;
+use crate::services::ServiceProtocol;
 
 /// The instruction for creating a secret, word for word.
 pub(super) const MAKE_SECRET: &str = "make one by `head -c 32 /dev/urandom | xxd -p -c 64 > cluster.secret && chmod 600 \
@@ -15,12 +19,20 @@ pub(super) const MAKE_SECRET: &str = "make one by `head -c 32 /dev/urandom | xxd
 pub(super) fn check(
     master: Option<&Master>,
     servers: &[Server],
+    hash: Option<At<KeyHash>>,
     secret_missing: bool,
     report: &mut Report<'_>,
 ) {
     let mut endpoints: Vec<Endpoint> = servers.iter().filter_map(Endpoint::of_server).collect();
     endpoints.extend(master.and_then(Endpoint::of_master));
     endpoints.extend(servers.iter().flat_map(Endpoint::of_services));
+    if let Some(hash) = hash {
+        for server in servers {
+            let nodes = nodes::of(server, hash.value, report);
+            endpoints.extend(Endpoint::of_nodes(server, nodes));
+        }
+        nodes::check(servers, hash.value, report);
+    }
     // If two addresses are equal, the later one in the file is the mistake.
     endpoints.sort_by_key(|endpoint| endpoint.address.at);
 
@@ -103,6 +115,17 @@ impl Endpoint {
                 is_default: false,
                 service: Some((protocol.passwords_key(), is_open)),
             })
+        })
+    }
+
+    fn of_nodes(server: &Server, nodes: Vec<At<SocketAddr>>) -> impl Iterator<Item = Self> {
+        (0..).zip(nodes).map(|(shard, address): (u16, _)| Self {
+            key: nodes::KEY.to_owned(),
+            owner: format!("{}'s shard {shard} for clients of Redis Cluster", server.shown()),
+            address,
+            is_default: false,
+            // A lack of passwords is reported at the address of the service.
+            service: Some((ServiceProtocol::Redis.passwords_key(), false)),
         })
     }
 }

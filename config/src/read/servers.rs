@@ -47,13 +47,14 @@ pub(super) struct Groups {
 
 /// One `[[group.server]]`, as far as it is right.
 pub(super) struct Server {
-    at: usize,
+    pub(super) at: usize,
     name: Option<String>,
     group: u16,
     pub(super) address: Option<At<SocketAddr>>,
     sizes: Sizes,
     cores: Option<At<Vec<usize>>>,
     pub(super) services: Vec<Service>,
+    pub(super) redis_node_port: Option<Option<At<u16>>>,
 }
 
 impl Server {
@@ -76,6 +77,7 @@ impl Server {
             huge_pages: self.sizes.huge_pages?.value,
             io: self.sizes.io?.value,
             services: self.services.iter().map(Service::complete).collect::<Option<_>>()?,
+            redis_node_port: self.redis_node_port?.map(|port| port.value),
         })
     }
 }
@@ -91,7 +93,7 @@ pub(super) fn read_defaults(mut section: Section<'_>, report: &mut Report<'_>) -
     };
     let sizes = read_sizes(&mut section, built_in, report);
     let of_services = ServiceProtocol::ALL.into_iter().flat_map(|p| [p.key(), p.passwords_key()]);
-    for key in ["name", "address", "cores"].into_iter().chain(of_services) {
+    for key in ["name", "address", "cores", "redis_node_port"].into_iter().chain(of_services) {
         section.misplaced(
             key,
             "belongs to one server; write it under that [[group.server]]",
@@ -210,6 +212,7 @@ fn read_server(
         check_cores(cores, shards.value, &section.key("cores"), report);
     }
     let services = services::read(&mut section, base_dir, report);
+    let redis_node_port = section.whole_or_absent("redis_node_port", 1..=65_535, "7000", report);
     let server = Server {
         at: section.at(),
         name: name.map(|name| name.value.to_owned()),
@@ -218,6 +221,7 @@ fn read_server(
         sizes,
         cores,
         services,
+        redis_node_port: redis_node_port.optional(),
     };
     section.finish(report);
     server

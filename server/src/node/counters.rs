@@ -30,6 +30,8 @@ counters! {
         Counter fills_refused,
         /// Requests forwarded to the partition's owner.
         Counter forwarded,
+        /// Requests whose clients were referred to the shard that serves the key.
+        Counter redirected,
         /// Forwards that failed.
         Counter forwards_failed,
         /// Requests processed for another server that the master has marked offline.

@@ -18,6 +18,8 @@ pub(super) enum Forwarded {
     Request(PendingKey),
     /// A ping that finds out whether the peer can be reached again.
     Ping { server: u16 },
+    /// A ping of a server to which clients are referred.
+    Check { server: u16 },
     /// A ping of one shard of a server, as part of a probe.
     Probe { server: u16 },
     /// A request for the number of fetches that a shard of the peer usually makes.

@@ -32,6 +32,7 @@
 //! telling.rs    sends keys to others           hearing.rs    receives them
 //! flush.rs      places of keys; flushes        stopped.rs    after a process was stopped
 //! modify.rs     read-modify-writes, pure       modifying.rs  their execution
+//! routes.rs     what clients that route by themselves are told
 //! keyspaces.rs  keyspaces over the same rows   queues.rs     sizes of everything that grows
 //! ```
 
@@ -63,6 +64,7 @@ mod relay;
 mod request;
 mod requests;
 mod route;
+pub mod routes;
 mod state;
 mod stopped;
 mod telling;
@@ -95,6 +97,7 @@ use partitions::Partitions;
 pub use partitions::serving;
 use peers::Peers;
 use requests::{Pending, Requests};
+use routes::RoutesAsked;
 use serving::Serving;
 use state::{Name, PendingKey};
 use writes::Writes;
@@ -113,6 +116,7 @@ pub struct Node {
     forwards: Forwards,
     peers: Peers,
     handback: Handback,
+    routes_asked: RoutesAsked,
     health: Health,
     outputs: VecDeque<Output>,
     /// The shard's counters. The shell adds those that only it knows.
@@ -148,6 +152,7 @@ impl Node {
             handback: Handback::new(&config, Arc::clone(&topology), hashing.clone()),
             writes: Writes::new(hashing),
             forwards: Forwards::default(),
+            routes_asked: RoutesAsked::new(topology.servers.len()),
             peers: Peers::new(topology.servers.len(), config.unreachable_hold),
             health: Health { origin_up: true, control_runs: true, stopping: false },
             outputs: VecDeque::new(),
@@ -287,6 +292,7 @@ impl Node {
         self.expire_given_up(now);
         self.end_words(now);
         self.tell_owed(now);
+        self.give_routes(now);
     }
 
     /// Returns the time at which [`Self::tick`] has something to do.
@@ -298,6 +304,7 @@ impl Node {
             self.handback.next_deadline(),
             self.fetches.next_deadline(),
             self.partitions.words_end(),
+            self.routes_asked.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -32,6 +32,7 @@ impl Node {
         if map.state(self.config.server) == ServerState::Returning {
             self.ask_measure();
         }
+        self.give_routes(now);
     }
 
     /// Sets the lease that the shard holds from now on. The map that the lease requires has been
@@ -110,6 +111,7 @@ impl Node {
         if self.peers.contradicted(now.mono, server) {
             self.refresh_serving(now);
         }
+        self.give_routes(now);
     }
 
     /// Notes that bytes have arrived from a peer, so it is reachable again.

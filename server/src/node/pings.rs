@@ -49,6 +49,12 @@ impl Node {
         }
     }
 
+    /// Pings a peer to find out whether clients can be referred to it.
+    pub(super) fn check_peer(&mut self, server: u16) {
+        let shard = self.config.shard % self.topology.servers[usize::from(server)].shards;
+        self.send_ping(server, shard, Forwarded::Check { server });
+    }
+
     fn send_ping(&mut self, peer: u16, shard: u16, state: Forwarded) {
         let head = CommandHead::new(Action::Ping, 0);
         let command = OwnedCommand::new(head, Box::default(), Bytes::new());

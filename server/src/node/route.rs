@@ -60,6 +60,7 @@ impl Node {
         match self.forwards.end(token) {
             Forwarded::Request(key) => self.request_done(now, peer, key, answer),
             Forwarded::Ping { server } => self.ping_done(now, server, is_ok),
+            Forwarded::Check { server } => self.check_done(now, server, unreachable(&answer)),
             Forwarded::Probe { server } => self.probe_done(server, answer),
             Forwarded::Measure { server } => self.measure_done(now, server, answer),
             Forwarded::Settle { server, via, keys, handover } => {

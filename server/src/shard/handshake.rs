@@ -110,9 +110,9 @@ impl Greeting {
 
     /// Looks at the input so far; replies go to `output`.
     pub fn step(&mut self, context: &ShardContext, input: &[u8], output: &mut Vec<u8>) -> Step {
-        match self.service {
-            Service::Standin => self.hear_hello(context, input, output),
-            Service::Other(protocol) => match context.users.of(protocol) {
+        match self.service.protocol() {
+            None => self.hear_hello(context, input, output),
+            Some(protocol) => match context.users.of(protocol) {
                 None => self.admit(context, protocol, 0, output),
                 Some(users) => match codec::ask(protocol, users, input, output) {
                     Asked::Waits => Step::Wait,
@@ -144,9 +144,9 @@ impl Greeting {
 
     /// What a caller is told that has to go before it has said hello, as if it had: others wait.
     pub(super) fn make_room(&self, output: &mut Vec<u8>) {
-        match self.service {
-            Service::Standin => make_room(output),
-            Service::Other(protocol) => output.extend_from_slice(codec::no_place(protocol)),
+        match self.service.protocol() {
+            None => make_room(output),
+            Some(protocol) => output.extend_from_slice(codec::no_place(protocol)),
         }
     }
 

@@ -13,6 +13,21 @@ pub enum Service {
     Standin,
     /// Another one. Its connections are spread over the shards.
     Other(ServiceProtocol),
+    /// That of Redis, as a node of Redis Cluster: a port of one shard, which keeps its connections and
+    /// refers clients to other nodes for keys that are theirs.
+    Node,
+}
+
+impl Service {
+    /// The protocol if it is not Standin's own.
+    #[must_use]
+    pub fn protocol(self) -> Option<ServiceProtocol> {
+        match self {
+            Self::Standin => None,
+            Self::Other(protocol) => Some(protocol),
+            Self::Node => Some(ServiceProtocol::Redis),
+        }
+    }
 }
 
 /// A port that accepts connections.

@@ -31,6 +31,7 @@ mod limits;
 pub mod link;
 pub mod listeners;
 pub mod mailbox;
+mod nodes;
 mod outside;
 mod ring;
 mod sockets;

@@ -14,6 +14,7 @@ mod net;
 mod reads;
 mod relay;
 mod retry;
+mod routes;
 mod settled;
 mod stopped;
 mod told;
@@ -164,13 +165,17 @@ impl Script {
     }
 
     fn with(change: impl FnOnce(&mut NodeConfig)) -> Self {
+        Self::on(&topology(), change)
+    }
+
+    fn on(topology: &Topology, change: impl FnOnce(&mut NodeConfig)) -> Self {
         let mut config = node_config(OWN, BOOT);
         change(&mut config);
         let bound_keys = config.keyspaces.iter().flat_map(|keyspace| {
             keyspace.also_invalidates.iter().map(|other| (keyspace.id, *other))
         });
         let seeds = HashSeeds::of_bonds(bound_keys);
-        let topology = Arc::new(Topology::clone(&topology()).with_hash_seeds(seeds));
+        let topology = Arc::new(topology.clone().with_hash_seeds(seeds));
         let node = Node::new(config, Arc::clone(&topology)).unwrap();
         let now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
         let outputs = VecDeque::new();

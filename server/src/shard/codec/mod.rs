@@ -23,6 +23,7 @@ pub mod standin;
 mod testing;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use standin_config::ServiceProtocol;
 use standin_protocol::frame::FrameLimits;
@@ -30,6 +31,7 @@ use standin_protocol::frame::FrameLimits;
 use self::names::Names;
 pub(in crate::shard) use self::read::{Answers, Read, Reads};
 use super::listeners::Service;
+use super::nodes::Nodes;
 use super::users::Users;
 use crate::node::modify::Modify;
 use crate::node::{Action, AnswerHead, CommandHead, OwnedCommand, Status};
@@ -68,6 +70,7 @@ impl Decoder {
             Service::Standin => Self::Standin,
             Service::Other(ServiceProtocol::Memcached) => Self::Memcached(Default::default()),
             Service::Other(ServiceProtocol::Redis) => Self::Redis(Default::default()),
+            Service::Node => Self::Redis(redis::Decoder::of_node()),
         }
     }
 
@@ -93,7 +96,7 @@ impl Decoder {
         match self {
             Self::Standin => Self::Standin,
             Self::Memcached(_) => Self::Memcached(memcached::Decoder::before(tag)),
-            Self::Redis(_) => Self::Redis(redis::Decoder::before(tag)),
+            Self::Redis(decoder) => Self::Redis(decoder.before(tag)),
         }
     }
 
@@ -110,7 +113,7 @@ impl Decoder {
     /// ([`What::Again`]).
     pub(in crate::shard) fn again(self, tag: u64) -> Self {
         match self {
-            Self::Redis(_) => Self::Redis(redis::Decoder::again(tag)),
+            Self::Redis(decoder) => Self::Redis(decoder.again(tag)),
             Self::Standin | Self::Memcached(_) => unreachable!("it has no such requests"),
         }
     }
@@ -130,13 +133,15 @@ pub(in crate::shard) enum Codec {
 
 impl Codec {
     /// The codec of a connection at a port of this service. A client is told this number of its
-    /// connection.
-    pub(in crate::shard) fn of(service: Service, number: u64) -> Self {
+    /// connection, and of the nodes of the cluster if there are some.
+    pub(in crate::shard) fn of(service: Service, number: u64, nodes: Option<&Arc<Nodes>>) -> Self {
         match service {
             Service::Standin => Self::Standin,
             Service::Other(ServiceProtocol::Memcached) => Self::Memcached(Box::default()),
-            Service::Other(ServiceProtocol::Redis) => {
-                Self::Redis(Box::new(redis::Replies::new(number)))
+            Service::Other(ServiceProtocol::Redis) | Service::Node => {
+                let cluster =
+                    redis::Cluster { nodes: nodes.cloned(), is_node: service == Service::Node };
+                Self::Redis(Box::new(redis::Replies::new(number, cluster)))
             }
         }
     }
@@ -321,6 +326,11 @@ pub(in crate::shard) enum What {
     Modify(CommandHead, Box<Modify>),
     /// The counters of the server.
     Stats,
+    /// The routes to all partitions ([`crate::node::routes::Routes`]).
+    Routes,
+    /// A request for a key that the codec answers by itself, unless another node has the key: it is
+    /// carried out later.
+    Held(CommandHead),
     /// Nothing that this server can do: it is answered with this status and text.
     Refused(Status, &'static str),
     /// A request that the codec answers by itself.

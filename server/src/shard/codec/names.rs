@@ -3,6 +3,7 @@
 
 use memchr::memmem;
 use standin_config::ClusterConfig;
+use standin_protocol::slots::KeyHash;
 
 use super::flushes::Flushes;
 
@@ -14,6 +15,8 @@ pub struct Names {
     /// Whether a name begins with this byte.
     first: Box<[bool; 256]>,
     default: Option<u8>,
+    /// Keys are hashed as in Redis Cluster.
+    is_slotted: bool,
     flushes: Flushes,
 }
 
@@ -42,7 +45,14 @@ impl Names {
         for (prefix, _) in &prefixes {
             first[usize::from(prefix[0])] = true;
         }
-        Self { prefixes, first, default: cluster.naming.default_keyspace, flushes }
+        let default = cluster.naming.default_keyspace;
+        let is_slotted = cluster.hash == KeyHash::Crc16;
+        Self { prefixes, first, default, is_slotted, flushes }
+    }
+
+    /// Whether keys are hashed as in Redis Cluster.
+    pub(in crate::shard) fn is_slotted(&self) -> bool {
+        self.is_slotted
     }
 
     /// The keyspace that a key names, or the default one. `None` if there is no default.

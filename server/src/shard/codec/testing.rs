@@ -1,8 +1,11 @@
 //! A connection without a server, for the tests of codecs: what a client sees must not depend on the
 //! pieces in which its bytes come, on the order in which its requests are answered, or on pauses.
 
-use standin_config::{ClusterConfig, KeyspaceConfig, Naming};
+use std::sync::Arc;
+
+use standin_config::{ClusterConfig, KeyspaceConfig, Naming, ServiceConfig, ServiceProtocol};
 use standin_protocol::frame::FrameLimits;
+use standin_protocol::slots::KeyHash;
 
 use super::flushes::Flushes;
 use super::names::Names;
@@ -10,6 +13,7 @@ use super::standin::Standin;
 use super::{Caller, Codec, Decoder, Read, Reads as _, Request, Surroundings, What};
 use crate::node::AnswerHead;
 use crate::shard::listeners::Service;
+use crate::shard::nodes::Nodes;
 
 /// The longest value that is accepted, in bytes.
 pub(super) const VALUE_BYTES: u32 = 1_000;
@@ -31,7 +35,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(service: Service, answer: Answers) -> Self {
-        let (decoder, codec) = (Decoder::of(service), Codec::of(service, 1));
+        let (decoder, codec) = (Decoder::of(service), Codec::of(service, 1, Some(&nodes())));
         let (names, input, out, late) = (names(), Vec::new(), Vec::new(), Vec::new());
         Self { names, answer, decoder, codec, input, out, late, is_ended: false }
     }
@@ -105,7 +109,7 @@ impl Client {
                 _ => {}
             }
             let (head, value) = (self.answer)(&request, &bytes);
-            if choice == 0 || matches!(request.what, What::Said | What::Auth) {
+            if choice == 0 || matches!(request.what, What::Said | What::Auth | What::Held(_)) {
                 self.codec.answer_now(request.memo(&bytes), &head, &value, &mut self.out);
             } else {
                 self.late.push((self.codec.tag(request.tag), head, value));
@@ -175,13 +179,28 @@ impl Client {
     }
 }
 
+/// The nodes of the cluster: one of each server, with the ports 7001 and 7003.
+fn nodes() -> Arc<Nodes> {
+    Arc::new(Nodes::of_cluster(&cluster(), (0, 0)).unwrap())
+}
+
 fn names() -> Names {
+    let cluster = cluster();
+    let flushes = Flushes::new([1, 2].into_iter(), &cluster.topology().unwrap());
+    Names::new(&cluster, flushes)
+}
+
+fn cluster() -> ClusterConfig {
     let address = |port: u16| ([127, 0, 0, 1], port).into();
     let mut cluster = ClusterConfig::new("c", address(1), None);
     cluster = cluster.with_group("g", [("a", address(2)), ("b", address(3))]);
     cluster.partitions = 3;
+    cluster.hash = KeyHash::Crc16;
+    for (server, port) in cluster.servers.iter_mut().zip([7_000, 7_002]) {
+        let (protocol, address) = (ServiceProtocol::Redis, address(port));
+        server.services = vec![ServiceConfig { protocol, address, passwords: None }];
+    }
     cluster.keyspaces = vec![KeyspaceConfig::cache(1, "users"), KeyspaceConfig::cache(2, "rest")];
     cluster.naming = Naming { default_keyspace: Some(2), ..Naming::default() };
-    let flushes = Flushes::new([1, 2].into_iter(), &cluster.topology().unwrap());
-    Names::new(&cluster, flushes)
+    cluster
 }

@@ -33,6 +33,7 @@ impl<B: Backend> Core<B> {
         let greeting = match service {
             Service::Standin => Greeting::default(),
             Service::Other(_) => Greeting::new(service, self.take_turn()),
+            Service::Node => Greeting::new(service, self.context.shard),
         };
         let key = self.insert(ConnKind::Accepted(greeting), now.mono);
         self.conns[key].had_ended = had_ended;
@@ -90,7 +91,7 @@ impl<B: Backend> Core<B> {
         self.begun += 1;
         let number = number(self.begun, self.context.shard, self.context.shards);
         if let Some(conn) = self.conns.get_mut(key) {
-            conn.begin(now.mono, number);
+            conn.begin(now.mono, number, self.nodes.as_ref());
             conn.input = connection.input;
             conn.output = connection.output;
         }

@@ -15,7 +15,8 @@ use standin_protocol::time::Micros;
 
 use super::{ConnKey, Core, Effect};
 use crate::node::counters::Counters;
-use crate::node::{Action, AnswerHead, Command, Left, Now, ReplyTo};
+use crate::node::routes::Redirect;
+use crate::node::{Action, Answer, AnswerHead, Command, Left, Now, ReplyTo, Status};
 use crate::shard::codec::flushes::Flushes;
 use crate::shard::context::ShardContext;
 use crate::shard::mailbox::Message;
@@ -151,6 +152,27 @@ pub trait Backend: Sized {
 
     /// The process was stopped for too long: ends such a connection and drops what waits to be sent.
     fn abort(core: &mut Core<Self>, now: Now, key: ConnKey);
+
+    /// The shard that serves a key, if clients are to be referred to another one than this.
+    fn redirect(
+        &mut self,
+        _now: Now,
+        _keyspace: u8,
+        _key: &[u8],
+        _place: Self::Aimed,
+    ) -> Option<Redirect> {
+        None
+    }
+
+    /// Whether [`Self::redirect`] names another shard.
+    fn is_elsewhere(&self, _place: Self::Aimed) -> bool {
+        false
+    }
+
+    /// Has the routes to all partitions delivered ([`crate::node::routes::Routes`]).
+    fn routes(core: &mut Core<Self>, now: Now, to: ReplyTo) {
+        core.deliver(now, to, Answer::status(Status::NotSupported));
+    }
 
     /// Carries out an effect that another thread is to be told of.
     fn carry_out(

@@ -1,10 +1,14 @@
 //! What a shard keeps of each connection.
 
+use std::sync::Arc;
+
 use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 
 use crate::shard::codec::{Caller, Codec, Decoder};
 use crate::shard::handshake::Greeting;
+use crate::shard::listeners::Service;
+use crate::shard::nodes::Nodes;
 
 #[derive(Debug)]
 pub(super) enum ConnKind {
@@ -21,6 +25,8 @@ pub(super) struct Conn {
     pub(super) codec: Codec,
     /// The reading half of it.
     pub(super) decoder: Decoder,
+    /// Its client is referred to other nodes for their keys.
+    pub(super) is_redirected: bool,
     pub(super) input: Vec<u8>,
     /// The number of bytes of `input` that are staged; drained after serving.
     pub(super) staged_to: usize,
@@ -69,6 +75,7 @@ impl Conn {
             kind,
             codec: Codec::default(),
             decoder: Decoder::default(),
+            is_redirected: false,
             input: Vec::new(),
             staged_to: 0,
             unserved: None,
@@ -123,12 +130,14 @@ impl Conn {
     }
 
     /// Its greeting is done: from now on it speaks the protocol of its service. A client is told this
-    /// number of its connection.
-    pub(super) fn begin(&mut self, now: Micros, number: u64) {
+    /// number of its connection, and of these nodes.
+    pub(super) fn begin(&mut self, now: Micros, number: u64, nodes: Option<&Arc<Nodes>>) {
         self.unfinished_since = self.idle_since(now);
         if let ConnKind::Accepted(greeting) = &self.kind {
-            self.codec = Codec::of(greeting.service(), number);
-            self.decoder = Decoder::of(greeting.service());
+            let service = greeting.service();
+            self.codec = Codec::of(service, number, nodes);
+            self.decoder = Decoder::of(service);
+            self.is_redirected = service == Service::Node;
         }
     }
 

@@ -216,7 +216,7 @@ impl<B: Backend> Core<B> {
         around: &Surroundings<'_>,
     ) -> Result<(B::Place, Option<FormedAt>), Rejected> {
         let head = match &request.what {
-            What::Command(head) | What::Modify(head, _) => head,
+            What::Command(head) | What::Modify(head, _) | What::Held(head) => head,
             _ => return Ok((self.node.place(0, &[]), None)),
         };
         let name = match request.spelling {
@@ -283,7 +283,8 @@ impl<B: Backend> Core<B> {
             Step::Done { used, shard } => {
                 conn.input.drain(..used);
                 self.begun += 1;
-                conn.begin(now.mono, number(self.begun, shard, self.context.shards));
+                let number = number(self.begun, shard, self.context.shards);
+                conn.begin(now.mono, number, self.nodes.as_ref());
                 self.handshakes.end(key);
                 if shard == self.context.shard {
                     self.flush(key);

@@ -22,10 +22,12 @@ mod outgoing;
 mod pause;
 mod peers;
 mod recache;
+mod redirecting;
 mod serving;
 mod staged;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +49,7 @@ use super::context::ShardContext;
 pub use super::key::ConnKey;
 use super::limits::Frames;
 use super::mailbox::Message;
+use super::nodes::Nodes;
 use crate::budget::output_bytes;
 use crate::node::{Answer, ConnId, Left, Node, Now, OwnedCommand, ReplyTo, Status};
 
@@ -63,6 +66,8 @@ pub struct Core<B: Backend = Node> {
     refusals: Refusals,
     /// The shard to which the next connection goes that does not ask for one.
     next_shard: u16,
+    /// The nodes of Redis Cluster, if shards are some.
+    nodes: Option<Arc<Nodes>>,
     /// Taken while requests are decoded.
     names: Option<Box<Names>>,
     /// The deadline of requests that bring none, in milliseconds.
@@ -124,6 +129,7 @@ impl<B: Backend> Core<B> {
             handshakes: Handshakes::default(),
             refusals: Refusals::default(),
             next_shard: 0,
+            nodes: Nodes::of(&context).map(Arc::new),
             names: Some(Box::new(names)),
             deadline_ms,
             staged: Staging::default(),

@@ -8,6 +8,7 @@ use super::peers::Links;
 use super::{ConnKey, Core, Effect};
 use crate::control::agent::Input;
 use crate::node::counters::Counters;
+use crate::node::routes::Redirect;
 use crate::node::{
     Aimed, AnswerHead, Command, ForwardFailure, Left, Node, Now, Output, Place, ReplyTo,
 };
@@ -192,6 +193,18 @@ impl Backend for Node {
 
     fn abort(core: &mut Core, now: Now, key: ConnKey) {
         core.abort_link(now, key);
+    }
+
+    fn redirect(&mut self, now: Now, keyspace: u8, key: &[u8], place: Aimed) -> Option<Redirect> {
+        Self::redirect(self, now, keyspace, key, place)
+    }
+
+    fn is_elsewhere(&self, place: Aimed) -> bool {
+        self.elsewhere(place).is_some()
+    }
+
+    fn routes(core: &mut Core, now: Now, to: ReplyTo) {
+        core.node.routes(now, to);
     }
 
     fn carry_out(

@@ -407,7 +407,7 @@ mod tests {
         let mut conn = conn();
         let service = Service::Other(ServiceProtocol::Memcached);
         conn.kind = ConnKind::Accepted(Greeting::new(service, 0));
-        conn.begin(Micros(0), 1);
+        conn.begin(Micros(0), 1, None);
         let mut cluster = ClusterConfig::new("c", ([127, 0, 0, 1], 1).into(), None);
         cluster.naming.default_keyspace = Some(1);
         let names = Names::new(&cluster, Flushes::default());

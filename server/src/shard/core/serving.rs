@@ -6,6 +6,7 @@ use slotmap::Key as _;
 
 use super::backend::Backend;
 use super::outgoing::Outbound;
+use super::redirecting::elsewhere;
 use super::staged::{Origin, Short, Staged, Staging};
 use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty, recache};
 use crate::node::{
@@ -305,6 +306,22 @@ impl<B: Backend> Core<B> {
                 conn.ended = true;
                 return self.ended.push(key);
             }
+            What::Held(head) => {
+                self.node.counters().requests += 1;
+                let name = match staging.formed(staged) {
+                    None => &bytes[request.key()],
+                    Some(range) => &self.formed.bytes()[range],
+                };
+                let found = elsewhere(conn, &mut self.node, now, head, name, place);
+                let (status, value) = found.unwrap_or((Status::Ok, Vec::new()));
+                let head = AnswerHead::status(status);
+                conn.codec.answer_now(memo, &head, &value, &mut conn.output);
+                return self.pause_if_worth_counting(now.mono, key);
+            }
+            What::Routes => {
+                conn.codec.wait(memo);
+                return self.serve_routes(now, key, tag);
+            }
             What::Stats => {
                 conn.codec.wait(memo);
                 return self.serve_stats(now, key, tag);
@@ -322,6 +339,12 @@ impl<B: Backend> Core<B> {
             None => &bytes[request.key()],
             Some(range) => &self.formed.bytes()[range],
         };
+        if let Some((status, value)) = elsewhere(conn, &mut self.node, now, &head, name, place) {
+            self.node.counters().requests += 1;
+            let head = AnswerHead::status(status);
+            conn.codec.answer_now(memo, &head, &value, &mut conn.output);
+            return self.pause_if_worth_counting(now.mono, key);
+        }
         let command = Command { head, key: name, value: &bytes[request.value()], modify };
         let own = self.context.shard;
         let to = ReplyTo { conn: ConnId { shard: own, conn: key.data().as_ffi() }, tag };

@@ -29,7 +29,8 @@ pub(super) fn write(tag: Tag, echo: &[u8], session: &mut Session, out: &mut Vec<
         Kind::Echo => resp::bulk(words.last().copied().unwrap_or_default(), out),
         Kind::Hello => hello(&words, session, out),
         Kind::Reset => {
-            *session = Session::new(session.number);
+            let cluster = std::mem::take(&mut session.cluster);
+            *session = Session::new(session.number, cluster);
             resp::line(Said::Reset.text(), out);
         }
         Kind::SetName => {
@@ -90,7 +91,7 @@ fn hello(words: &[&[u8]], session: &mut Session, out: &mut Vec<u8>) {
     resp::number(proto, out);
     resp::bulk(b"id", out);
     resp::number(session.number.cast_signed(), out);
-    for (key, value) in [("mode", "standalone"), ("role", "master")] {
+    for (key, value) in [("mode", session.mode()), ("role", "master")] {
         pair(key, value, out);
     }
     resp::bulk(b"modules", out);

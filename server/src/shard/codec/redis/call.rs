@@ -20,6 +20,8 @@ pub(super) struct Call<'a> {
     /// The position behind it.
     pub(super) end: usize,
     pub(super) around: &'a Surroundings<'a>,
+    /// It came to the port of a node.
+    pub(super) is_node: bool,
 }
 
 /// What is made of a command.
@@ -47,8 +49,8 @@ impl From<Said> for Made {
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(bytes: &'a [u8], around: &'a Surroundings<'a>) -> Self {
-        Self { bytes, places: [(0, 0); PLACES], count: 0, end: 0, around }
+    pub(super) fn new(bytes: &'a [u8], around: &'a Surroundings<'a>, is_node: bool) -> Self {
+        Self { bytes, places: [(0, 0); PLACES], count: 0, end: 0, around, is_node }
     }
 
     pub(super) fn push(&mut self, place: (u32, u32)) {
@@ -85,6 +87,11 @@ impl<'a> Call<'a> {
     /// A request without a key that is answered by the codec.
     pub(super) fn says(&self, kind: Kind) -> Made {
         self.of(kind, What::Said)
+    }
+
+    /// A request without a key that is answered by the codec, by this tag.
+    pub(super) fn tagged(&self, tag: Tag) -> Made {
+        Made::Request(Request { what: What::Said, ..nothing(tag, self.end) })
     }
 
     /// A request without a key.

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use standin_protocol::body::StatsReply;
 
 use super::REDIS_VERSION;
-use super::resp::{self, Version};
+use super::resp;
+use super::session::Session;
 
 /// Appends the sections that are asked for; all of them if none is.
-pub(super) fn write(value: &[u8], sections: &[&[u8]], version: Version, out: &mut Vec<u8>) {
+pub(super) fn write(value: &[u8], sections: &[&[u8]], session: &Session, out: &mut Vec<u8>) {
     let Ok(stats) = StatsReply::from_bytes(value) else {
         return resp::line("-ERR the counters can't be read", out);
     };
@@ -40,7 +41,7 @@ pub(super) fn write(value: &[u8], sections: &[&[u8]], version: Version, out: &mu
         "Server",
         &[
             ("redis_version", REDIS_VERSION.to_owned()),
-            ("redis_mode", "standalone".to_owned()),
+            ("redis_mode", session.mode().to_owned()),
             ("process_id", std::process::id().to_string()),
             ("run_id", format!("{:040x}", stats.boot_id)),
             ("uptime_in_seconds", uptime_s.to_string()),
@@ -65,12 +66,12 @@ pub(super) fn write(value: &[u8], sections: &[&[u8]], version: Version, out: &mu
         ],
     );
     section("Replication", &[("role", "master".to_owned()), ("connected_slaves", "0".to_owned())]);
-    section("Cluster", &[("cluster_enabled", "0".to_owned())]);
+    section("Cluster", &[("cluster_enabled", u8::from(session.cluster.is_node).to_string())]);
     section("Keyspace", &[("db0", format!("keys={},expires=0,avg_ttl=0", counter("items")))]);
     let own: Vec<(&str, String)> =
         stats.counters.iter().map(|counter| (&*counter.name, counter.value.to_string())).collect();
     section("Standin", &own);
-    resp::text(&text, version, out);
+    resp::text(&text, session.version, out);
 }
 
 /// Appends the number of values that the server has cached.

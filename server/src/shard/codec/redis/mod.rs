@@ -7,6 +7,7 @@
 //! refuse.rs    commands that are answered by an error, and ignored as they come
 //! strings.rs   GET, SET, INCR, …              lifetimes.rs EXPIRE, TTL, …
 //! server.rs    HELLO, CLIENT, CONFIG, …       scripts.rs   the scripts that are known
+//! cluster.rs   CLUSTER and MOVED             slots.rs     keys of several slots
 //! replies.rs   the order of replies, and MULTI
 //! reply.rs, about.rs, info.rs, resp.rs        their bytes
 //! said.rs      fixed replies                  failure.rs   those to requests that fail
@@ -25,6 +26,7 @@
 mod about;
 mod bulk;
 mod call;
+mod cluster;
 mod failure;
 mod info;
 mod inline;
@@ -39,6 +41,7 @@ mod said;
 mod scripts;
 mod server;
 mod session;
+mod slots;
 mod strings;
 mod table;
 mod tag;
@@ -49,6 +52,8 @@ use self::bulk::{LINE_BYTES_MAX, Word, Words, Wrong};
 use self::call::{Call, Made};
 pub(in crate::shard) use self::replies::Replies;
 use self::said::Said;
+pub(in crate::shard) use self::session::Cluster;
+use self::slots::{Checked, SlotMark};
 use self::table::{Found, Run};
 use self::tag::{Kind, Tag, marks};
 use super::{Read, Reads, Request, Spelling, Surroundings, What, flushes, head, position};
@@ -62,6 +67,8 @@ const BESIDE_VALUE: usize = 64 << 10;
 const NAME_BYTES_MAX: u32 = 64;
 /// The number of bytes of an unknown command's words that are repeated.
 const SHOWN_BYTES: usize = 128;
+/// The bits for a number of words in the tag of a key of many; above them is a slot.
+const LEFT_BITS: u32 = 32;
 /// The bits for a number of bytes in the tag of what is ignored.
 const SKIP_BITS: u32 = 30;
 
@@ -73,6 +80,8 @@ const REDIS_VERSION: &str = "7.0.15";
 pub(in crate::shard) struct Decoder {
     /// It is between MULTI and EXEC.
     is_queuing: bool,
+    /// It is that of a connection to the port of a node.
+    is_node: bool,
     at: At,
 }
 
@@ -81,8 +90,8 @@ enum At {
     /// Before a command.
     #[default]
     Command,
-    /// Among the keys of a command, of which this number of words is left.
-    Parts { kind: Kind, left: u32 },
+    /// Among the keys of a command, of which this number of words is left. All must have this slot.
+    Parts { kind: Kind, left: u32, slot: SlotMark },
     /// In words that are ignored: the number of bytes that are left of one, and of other words.
     Skip { words: u32, bytes: u32 },
     /// At a flush, before this part of it.
@@ -103,13 +112,13 @@ impl Reads for Decoder {
                 let (tag, at) = (Tag::new(Kind::Get), bytes.len() - rest.len());
                 plain::read(tag, at, bytes, around)
             }
-            At::Parts { kind: Kind::Mget, left } => {
+            At::Parts { kind: Kind::Mget, left, slot: 0 } => {
                 let last = if left == 1 { marks::LAST } else { 0 };
                 let tag = Tag { kind: Kind::Mget, marks: last, number: left.into() };
                 let read = plain::read(tag, 0, bytes, around)?;
                 self.at = match left {
                     1 => At::Command,
-                    _ => At::Parts { kind: Kind::Mget, left: left - 1 },
+                    _ => At::Parts { kind: Kind::Mget, left: left - 1, slot: 0 },
                 };
                 Some(read)
             }
@@ -119,13 +128,18 @@ impl Reads for Decoder {
 }
 
 impl Decoder {
+    /// That of a connection to the port of a node.
+    pub(super) fn of_node() -> Self {
+        Self { is_node: true, ..Self::default() }
+    }
+
     /// The request at the head of `bytes`, or `None` if not all of it is there yet.
     pub(super) fn decode(&mut self, bytes: &[u8], around: &Surroundings<'_>) -> Option<Request> {
         let result = match self.at {
             At::Command if bytes[0] == b'*' => self.command(bytes, around),
             At::Command => self.line(bytes),
-            At::Parts { kind, left } => {
-                self.part(kind, false, Words { bytes, at: 0, left }, around)
+            At::Parts { kind, left, slot } => {
+                self.part(kind, false, slot, Words { bytes, at: 0, left }, around)
             }
             At::Skip { words, bytes: left } => self.skip(words, left, bytes),
             At::Flush { part } => Ok(Some(self.flush(part, bytes, around))),
@@ -142,11 +156,12 @@ impl Decoder {
     }
 
     /// The decoder before the request of this tag.
-    pub(super) fn before(tag: u64) -> Self {
+    pub(super) fn before(self, tag: u64) -> Self {
         let tag = Tag::unpack(tag);
         let at = match tag.kind {
             Kind::Mget | Kind::Del | Kind::Exists | Kind::Mset if !tag.has(marks::FIRST) => {
-                At::Parts { kind: tag.kind, left: tag.number as u32 }
+                let slot = (tag.number >> LEFT_BITS) as u16;
+                At::Parts { kind: tag.kind, left: tag.number as u32, slot }
             }
             Kind::Flush if tag.number > 0 => At::Flush { part: tag.number as u32 },
             Kind::Skip => At::Skip {
@@ -156,14 +171,14 @@ impl Decoder {
             Kind::Ending => At::Ending,
             _ => At::Command,
         };
-        Self { is_queuing: tag.has(marks::QUEUING), at }
+        Self { is_queuing: tag.has(marks::QUEUING), at, ..self }
     }
 
     /// The decoder for the bytes that take the place of the request of this tag.
-    pub(super) fn again(tag: u64) -> Self {
+    pub(super) fn again(self, tag: u64) -> Self {
         let tag = Tag::unpack(tag);
         let is_queuing = tag.has(marks::QUEUING) && tag.kind != Kind::Exec;
-        Self { is_queuing, at: At::Command }
+        Self { is_queuing, at: At::Command, ..self }
     }
 
     /// Whether it is inside of a command whose bytes so far have been taken.
@@ -194,10 +209,22 @@ impl Decoder {
             return Ok(Some(self.refuse(tag, words, 0)));
         }
         if self.is_queuing && !command.is_immediate {
-            return self.queue(words);
+            let taken = count - words.left;
+            return self.queue(words, taken, command.keys, around);
         }
         match command.run {
-            Run::Parts(kind) => self.part(kind, true, words, around),
+            Run::Parts(kind) => {
+                let checked = match self.is_node {
+                    true => self.check_slots(command.keys, words, around)?,
+                    false => Checked::Plain,
+                };
+                let slot = match checked {
+                    Checked::Plain => 0,
+                    Checked::Long(slot) => slot,
+                    Checked::Made(made) => return Ok(made),
+                };
+                self.part(kind, true, slot, words, around)
+            }
             Run::Whole(run) => self.whole(index, count, run, bytes, around),
             Run::Container => unreachable!("without a subcommand its arity is wrong"),
         }
@@ -213,7 +240,7 @@ impl Decoder {
         around: &Surroundings<'_>,
     ) -> Result<Option<Request>, Wrong> {
         let Some((_, at)) = bulk::count(bytes)? else { return Ok(None) };
-        let mut call = Call::new(bytes, around);
+        let mut call = Call::new(bytes, around, self.is_node);
         let mut words = Words { bytes, at, left: count };
         if count > WORDS_MAX {
             return Ok(Some(self.refuse(Tag::said(Said::TooManyWords), words, 0)));
@@ -279,7 +306,13 @@ impl Decoder {
     }
 
     /// A command that waits for EXEC.
-    fn queue(&mut self, words: Words<'_>) -> Result<Option<Request>, Wrong> {
+    fn queue(
+        &mut self,
+        words: Words<'_>,
+        taken: u32,
+        keys: (i32, i32, i32),
+        around: &Surroundings<'_>,
+    ) -> Result<Option<Request>, Wrong> {
         let mut all = words;
         if words.left > WORDS_MAX {
             return Ok(Some(self.refuse(Tag::said(Said::TooManyWords), words, 0)));
@@ -296,6 +329,9 @@ impl Decoder {
                 }
             }
         }
+        if self.is_node {
+            return self.held((taken, keys), words, all.at, around).map(Some);
+        }
         let request = said(self.marked(Tag::new(Kind::Queue)), all.at);
         Ok(Some(Request { echo: (0, position(all.at)), ..request }))
     }
@@ -305,11 +341,13 @@ impl Decoder {
         &mut self,
         kind: Kind,
         is_first: bool,
+        slot: SlotMark,
         mut words: Words<'_>,
         around: &Surroundings<'_>,
     ) -> Result<Option<Request>, Wrong> {
         let first = if is_first { marks::FIRST } else { 0 };
-        let tag = Tag { kind, marks: first, number: words.left.into() };
+        let number = u64::from(words.left) | u64::from(slot) << LEFT_BITS;
+        let tag = Tag { kind, marks: first, number };
         let refuse = |decoder: &mut Self, words, mark| {
             let tag = Tag { marks: tag.marks | marks::LAST | mark, ..tag };
             Ok(Some(decoder.refuse(tag, words, 0)))
@@ -327,6 +365,7 @@ impl Decoder {
             length if length > key_bytes_max as usize => Some(marks::KEY_TOO_LONG),
             _ => None,
         };
+        let wrong = wrong.or_else(|| slots::is_other(slot, name).then_some(marks::CROSS_SLOT));
         let named = around.names.of(name);
         let Some(named) = named.filter(|_| wrong.is_none()) else {
             return refuse(self, words, wrong.unwrap_or(marks::NO_KEYSPACE));
@@ -350,7 +389,7 @@ impl Decoder {
             _ => Action::Get,
         };
         let is_last = words.left == 0;
-        self.at = if is_last { At::Command } else { At::Parts { kind, left: words.left } };
+        self.at = if is_last { At::Command } else { At::Parts { kind, left: words.left, slot } };
         let last = if is_last { marks::LAST } else { 0 };
         Ok(Some(Request {
             tag: Tag { marks: tag.marks | last, ..tag }.pack(),

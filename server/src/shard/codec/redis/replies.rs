@@ -9,7 +9,7 @@
 use super::inline;
 use super::reply;
 use super::said::Said;
-use super::session::Session;
+use super::session::{Cluster, Session};
 use super::tag::{Kind, Tag, marks};
 use crate::node::{AnswerHead, Status};
 use crate::shard::codec::order::{Context, InOrder};
@@ -33,6 +33,18 @@ struct Queue {
     commands: u64,
     /// One of them was refused, so that EXEC will be.
     has_failed: bool,
+    /// At a node, the mark of the slot of their keys; 0 if there are none.
+    slot: u64,
+    /// Their keys have several slots.
+    is_crossing: bool,
+}
+
+impl Queue {
+    /// Notes the mark of the slot of a command's keys.
+    fn note_slot(&mut self, slot: u64) {
+        self.is_crossing |= slot != 0 && self.slot != 0 && slot != self.slot;
+        self.slot = if slot == 0 { self.slot } else { slot };
+    }
 }
 
 /// A request that waits for its answer.
@@ -50,9 +62,9 @@ impl Context for Waiting {
 
 impl Replies {
     /// Those of a connection with this number.
-    pub(in crate::shard) fn new(number: u64) -> Self {
+    pub(in crate::shard) fn new(number: u64, cluster: Cluster) -> Self {
         let (order, queue) = (InOrder::default(), Queue::default());
-        Self { order, session: Session::new(number), queue }
+        Self { order, session: Session::new(number, cluster), queue }
     }
 
     /// The tag of the next request.
@@ -78,7 +90,7 @@ impl Replies {
         let Memo { tag, mut echo } = memo;
         let mut tag = Tag::unpack(tag);
         if tag.has(marks::QUEUING) || tag.kind == Kind::Multi {
-            tag = self.note(tag, echo);
+            tag = self.note(tag, echo, head.status);
             if tag.kind == Kind::Said {
                 echo = &[];
             }
@@ -113,12 +125,13 @@ impl Replies {
 
     /// Notes what a request between MULTI and EXEC means for these; returns the tag of its reply.
     #[cold]
-    fn note(&mut self, tag: Tag, command: &[u8]) -> Tag {
+    fn note(&mut self, tag: Tag, command: &[u8], status: Status) -> Tag {
         match tag.kind {
             Kind::Multi => {
                 self.queue = Queue::default();
                 return Tag::said(Said::Ok);
             }
+            Kind::Queue if status != Status::Ok => self.queue.has_failed = true,
             Kind::Queue if self.queue.bytes.len() + command.len() > QUEUE_BYTES_MAX => {
                 self.queue.has_failed = true;
                 return Tag::said(Said::QueueTooLarge);
@@ -126,12 +139,14 @@ impl Replies {
             Kind::Queue => {
                 self.queue.bytes.extend_from_slice(command);
                 self.queue.commands += 1;
+                self.queue.note_slot(tag.number);
                 return Tag::said(Said::Queued);
             }
             Kind::Discard | Kind::Reset => self.queue = Queue::default(),
             Kind::Arity | Kind::Unknown | Kind::Subcommand => self.queue.has_failed = true,
             Kind::Said => {
-                const REFUSED: [Said; 2] = [Said::TooManyWords, Said::QueueTooLarge];
+                const REFUSED: [Said; 3] =
+                    [Said::TooManyWords, Said::QueueTooLarge, Said::CrossSlot];
                 let is_refused = REFUSED
                     .into_iter()
                     .any(|said| tag == Tag { marks: tag.marks, ..Tag::said(said) });
@@ -153,10 +168,12 @@ impl Replies {
         let queue = std::mem::take(&mut self.queue);
         let tag = match queue.has_failed {
             true => Tag::said(Said::ExecAbort),
+            false if queue.is_crossing => Tag::said(Said::CrossSlot),
             false => Tag { number: queue.commands, ..Tag::new(Kind::ExecHead) },
         };
         self.write(tag, &[], &AnswerHead::status(Status::Ok), &[], out);
-        (!queue.has_failed && queue.commands > 0).then_some(queue.bytes)
+        let is_done = queue.has_failed || queue.is_crossing || queue.commands == 0;
+        (!is_done).then_some(queue.bytes)
     }
 
     /// The bytes of memory that answers take whose turn has not come.

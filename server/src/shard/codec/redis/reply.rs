@@ -2,6 +2,7 @@
 
 use super::about;
 use super::bulk::{Word, Words, number, words};
+use super::cluster;
 use super::failure::{append_shown, failure};
 use super::resp;
 use super::said::Said;
@@ -96,8 +97,11 @@ fn other(
         (Kind::Float, Status::Ok) => resp::bulk(value, out),
         (Kind::Float, Status::NotANumber) => resp::line(Said::NotFloat.text(), out),
         (Kind::Float, Status::OutOfRange) => resp::line(Said::NotFinite.text(), out),
-        (Kind::Info, Status::Ok) => info::write(value, &words(echo, tag.number), version, out),
+        (Kind::Info, Status::Ok) => info::write(value, &words(echo, tag.number), session, out),
         (Kind::DbSize, Status::Ok) => info::size(value, out),
+        (Kind::Number, _) => resp::number(tag.number.cast_signed(), out),
+        (Kind::Cluster, Status::Ok) => cluster::write(tag, value, session, out),
+        (_, Status::NotOwner) => cluster::moved(value, session, out),
         (_, Status::Ok) => about::write(tag, echo, session, out),
         _ => failure(head, value, out),
     }
@@ -105,17 +109,19 @@ fn other(
 
 /// A key of a command with many.
 fn part(tag: Tag, head: &AnswerHead, value: &[u8], session: &mut Session, out: &mut Vec<u8>) {
-    let (group, version) = (&mut session.group, session.version);
+    let version = session.version;
+    let mut group = std::mem::take(&mut session.group);
     let is_found = head.status == Status::Ok;
     let is_told = is_found || head.status == Status::NotFound;
     let reply = |out: &mut Vec<u8>| match tag.wrong_part() {
         Some(said) => resp::line(said.text(), out),
         None if tag.kind == Kind::Mget && is_found => resp::bulk(value, out),
         None if tag.kind == Kind::Mget && is_told => resp::null(version, out),
+        None if head.status == Status::NotOwner => cluster::moved(value, session, out),
         None => failure(head, value, out),
     };
     if tag.kind == Kind::Mget && tag.has(marks::FIRST) {
-        resp::array(tag.number, &mut group.kept);
+        resp::array(tag.left(), &mut group.kept);
     }
     let has_failed = tag.wrong_part().is_some() || !is_told;
     match (tag.kind, has_failed) {
@@ -140,9 +146,10 @@ fn part(tag: Tag, head: &AnswerHead, value: &[u8], session: &mut Session, out: &
         group.kept = Vec::new();
     }
     if !tag.has(marks::LAST) {
+        session.group = group;
         return;
     }
-    let Group { failed, count, kept, is_begun } = std::mem::take(group);
+    let Group { failed, count, kept, is_begun } = group;
     match failed {
         // The rest of the keys has not been read.
         _ if is_begun => missing(tag, out),
@@ -158,7 +165,7 @@ fn part(tag: Tag, head: &AnswerHead, value: &[u8], session: &mut Session, out: &
 /// The rest of an array whose last keys can't be read, because one of them is wrong.
 fn missing(tag: Tag, out: &mut Vec<u8>) {
     let Some(said) = tag.wrong_part() else { return };
-    for _ in 1..tag.number {
+    for _ in 1..tag.left() {
         resp::line(said.text(), out);
     }
 }

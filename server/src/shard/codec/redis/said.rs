@@ -61,6 +61,9 @@ said! {
     QueueTooLarge = "-ERR the transaction is larger than this server allows";
     Queued = "+QUEUED";
     Reset = "+RESET";
+    CrossSlot = "-CROSSSLOT Keys in request don't hash to the same slot";
+    BadSlot = "-ERR Invalid slot";
+    NoCountOfSlot = "-ERR the keys of a slot are not counted here";
     NoCluster = "-ERR This instance has cluster support disabled";
     NoIteration = "-ERR keys can't be listed here: they are spread over the cluster, and no server knows all";
     NoConfigSet = "-ERR settings are in the cluster file and can't be changed here";

@@ -2,6 +2,7 @@
 
 use super::bulk::number;
 use super::call::{Call, Made};
+use super::cluster;
 use super::said::Said;
 use super::tag::Kind;
 use crate::shard::codec::{Request, What};
@@ -209,6 +210,9 @@ pub(super) fn info(call: &Call<'_>) -> Made {
 }
 
 pub(super) fn dbsize(call: &Call<'_>) -> Made {
+    if call.is_node {
+        return cluster::size(call);
+    }
     call.of(Kind::DbSize, What::Stats)
 }
 
@@ -218,10 +222,6 @@ pub(super) fn flush(call: &Call<'_>) -> Made {
         2 if call.is(1, "async") || call.is(1, "sync") => Made::Flush,
         _ => Said::Syntax.into(),
     }
-}
-
-pub(super) fn no_cluster(_: &Call<'_>) -> Made {
-    Said::NoCluster.into()
 }
 
 pub(super) fn no_iteration(_: &Call<'_>) -> Made {

@@ -1,6 +1,18 @@
 //! What a connection has set, and the reply to a command with many keys while it is put together.
 
+use std::sync::Arc;
+
 use super::resp::Version;
+use crate::shard::nodes::Nodes;
+
+/// A connection's part in Redis Cluster.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Cluster {
+    /// The nodes; `None` if the cluster has none.
+    pub(in crate::shard) nodes: Option<Arc<Nodes>>,
+    /// It came to the port of a node.
+    pub(in crate::shard) is_node: bool,
+}
 
 /// What a connection has set, and the reply that is being put together.
 #[derive(Debug)]
@@ -12,6 +24,8 @@ pub(super) struct Session {
     pub(super) name: Vec<u8>,
     /// The reply that is being put together.
     pub(super) group: Group,
+    /// Its part in Redis Cluster.
+    pub(super) cluster: Cluster,
 }
 
 /// What the keys of a command have in common while its reply is put together.
@@ -28,8 +42,13 @@ pub(super) struct Group {
 }
 
 impl Session {
-    pub(super) fn new(number: u64) -> Self {
+    pub(super) fn new(number: u64, cluster: Cluster) -> Self {
         let (version, name, group) = (Version::default(), Vec::new(), Group::default());
-        Self { version, number, name, group }
+        Self { version, number, name, group, cluster }
+    }
+
+    /// The mode of the server as its client is told it.
+    pub(super) fn mode(&self) -> &'static str {
+        if self.cluster.is_node { "cluster" } else { "standalone" }
     }
 }

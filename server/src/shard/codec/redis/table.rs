@@ -4,7 +4,7 @@
 use super::bulk::{Word, Words, Wrong};
 use super::call::{Call, Made};
 use super::tag::Kind;
-use super::{NAME_BYTES_MAX, lifetimes, scripts, server, strings};
+use super::{NAME_BYTES_MAX, cluster, lifetimes, scripts, server, strings};
 
 /// The way in which a command is decoded.
 #[derive(Clone, Copy)]
@@ -89,7 +89,7 @@ macro_rules! commands {
 
 commands! {
     "append" 3 WRITE ONE, Run::Whole(strings::append);
-    "asking" 1 CONNECTION NONE, Run::Whole(server::no_cluster);
+    "asking" 1 CONNECTION NONE, Run::Whole(cluster::switch);
     "auth" -2 CONNECTION NONE, Run::Whole(server::auth);
     "client" -2 CONNECTION NONE, Run::Container;
     "client|getname" 2 CONNECTION NONE, Run::Whole(server::client_getname);
@@ -100,7 +100,14 @@ commands! {
     "client|no-touch" 3 CONNECTION NONE, Run::Whole(server::client_switch);
     "client|setinfo" 4 CONNECTION NONE, Run::Whole(server::client_setinfo);
     "client|setname" 3 CONNECTION NONE, Run::Whole(server::client_setname);
-    "cluster" -2 SERVER NONE, Run::Whole(server::no_cluster);
+    "cluster" -2 SERVER NONE, Run::Container;
+    "cluster|countkeysinslot" 3 SERVER NONE, Run::Whole(cluster::cluster_countkeysinslot);
+    "cluster|info" 2 SERVER NONE, Run::Whole(cluster::cluster_info);
+    "cluster|keyslot" 3 SERVER NONE, Run::Whole(cluster::cluster_keyslot);
+    "cluster|myid" 2 SERVER NONE, Run::Whole(cluster::cluster_myid);
+    "cluster|nodes" 2 SERVER NONE, Run::Whole(cluster::cluster_nodes);
+    "cluster|shards" 2 SERVER NONE, Run::Whole(cluster::cluster_shards);
+    "cluster|slots" 2 SERVER NONE, Run::Whole(cluster::cluster_slots);
     "command" -1 SERVER NONE, Run::Whole(server::commands);
     "command|count" 2 SERVER NONE, Run::Whole(server::command_count);
     "command|docs" -2 SERVER NONE, Run::Whole(server::command_docs);
@@ -150,8 +157,8 @@ commands! {
     "pttl" 2 READ ONE, Run::Whole(lifetimes::pttl);
     "quit" -1 CONNECTION NONE, Run::Whole(server::quit), true;
     "randomkey" 1 READ NONE, Run::Whole(server::no_iteration);
-    "readonly" 1 CONNECTION NONE, Run::Whole(server::no_cluster);
-    "readwrite" 1 CONNECTION NONE, Run::Whole(server::no_cluster);
+    "readonly" 1 CONNECTION NONE, Run::Whole(cluster::switch);
+    "readwrite" 1 CONNECTION NONE, Run::Whole(cluster::switch);
     "reset" 1 CONNECTION NONE, Run::Whole(server::reset), true;
     "scan" -2 READ NONE, Run::Whole(server::no_iteration);
     "select" 2 CONNECTION NONE, Run::Whole(server::select);

@@ -1,6 +1,7 @@
 //! What a codec remembers of a request beside its bytes: how its reply is written, and where the
 //! decoder was before it.
 
+use super::LEFT_BITS;
 use super::bulk::Wrong;
 use super::said::Said;
 
@@ -126,6 +127,10 @@ kinds! {
     Info,
     /// DBSIZE.
     DbSize,
+    /// A number; it is that of the tag.
+    Number,
+    /// CLUSTER; the number is that of the subcommand.
+    Cluster,
     /// Bytes that are ignored; the number says how many words and bytes are left.
     Skip,
     /// Bytes without a meaning before a command.
@@ -159,7 +164,9 @@ pub(super) mod marks {
     pub(crate) const NO_KEYSPACE: u8 = 0x18;
     /// The value is too large.
     pub(crate) const VALUE_TOO_LARGE: u8 = 0x20;
-    /// The bits of the last four.
+    /// The key has another slot than the first.
+    pub(crate) const CROSS_SLOT: u8 = 0x28;
+    /// The bits of the last five.
     pub(crate) const WRONG: u8 = 0x38;
 }
 
@@ -184,6 +191,11 @@ impl Tag {
         self.marks & mark != 0
     }
 
+    /// The number of words that are left of a command with many keys.
+    pub(super) fn left(self) -> u64 {
+        self.number & ((1 << LEFT_BITS) - 1)
+    }
+
     /// What is wrong with a key or value of a command with many.
     pub(super) fn wrong_part(self) -> Option<Said> {
         match self.marks & marks::WRONG {
@@ -191,6 +203,7 @@ impl Tag {
             marks::KEY_EMPTY => Some(Said::KeyEmpty),
             marks::NO_KEYSPACE => Some(Said::NoKeyspace),
             marks::VALUE_TOO_LARGE => Some(Said::ValueTooLarge),
+            marks::CROSS_SLOT => Some(Said::CrossSlot),
             _ => None,
         }
     }

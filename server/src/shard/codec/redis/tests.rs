@@ -188,8 +188,8 @@ fn commands_have_the_replies_of_redis() {
             &format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n{not_integer}{not_integer}"),
         ),
         (
-            "WATCH h|UNWATCH|WAIT 1 0|CLUSTER INFO|READONLY",
-            "-ERR WATCH is not supported: a transaction here is not isolated from other clients\r\n+OK\r\n:0\r\n-ERR This instance has cluster support disabled\r\n-ERR This instance has cluster support disabled\r\n",
+            "WATCH h|UNWATCH|WAIT 1 0",
+            "-ERR WATCH is not supported: a transaction here is not isolated from other clients\r\n+OK\r\n:0\r\n",
         ),
         ("QUIT|PING", "+OK\r\n"),
         (
@@ -327,5 +327,77 @@ proptest! {
         replies(&bytes);
         bytes.splice(0..0, b"*3\r\n$3\r\nSET\r\n".iter().copied());
         replies(&bytes);
+    }
+}
+
+/// The answers of a node that has no key that begins with `z`, and of one that has a map.
+fn answer_of_node(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
+    use crate::node::routes::{Redirect, Routes};
+    let key = &bytes[request.key()];
+    match &request.what {
+        What::Command(_) | What::Modify(..) | What::Held(_) if key.starts_with(b"z") => {
+            let redirect = Redirect { slot: 7, server: 1, shard: 0 };
+            (AnswerHead::status(Status::NotOwner), redirect.to_bytes().to_vec())
+        }
+        What::Held(_) => (AnswerHead::status(Status::Ok), Vec::new()),
+        What::Routes => {
+            let servers = vec![crate::node::routes::Health::Ok; 2];
+            let routes = Routes { epoch: 3, items: 12, servers, partitions: vec![0, 1, 1] };
+            (AnswerHead::status(Status::Ok), routes.to_bytes())
+        }
+        _ => answer(request, bytes),
+    }
+}
+
+#[test]
+fn a_node_refers_clients_to_others_and_takes_keys_of_one_slot_only() {
+    const CROSSING: &str = "-CROSSSLOT Keys in request don't hash to the same slot\r\n";
+    for (lines, wanted) in [
+        ("GET h|GET z|INCR z|SET z 1", "$2\r\nhh\r\n-MOVED 7 127.0.0.1:7003\r\n-MOVED 7 127.0.0.1:7003\r\n-MOVED 7 127.0.0.1:7003\r\n".to_owned()),
+        ("MGET z{h} z{h}|DEL z|EXISTS h{h} h", "-MOVED 7 127.0.0.1:7003\r\n-MOVED 7 127.0.0.1:7003\r\n:2\r\n".to_owned()),
+        ("MGET h i|MSET h 1 i 2|DEL h h i|PING", [CROSSING, CROSSING, CROSSING, "+PONG\r\n"].concat()),
+        ("MULTI|GET h|GET z|EXEC", "+OK\r\n+QUEUED\r\n-MOVED 7 127.0.0.1:7003\r\n-EXECABORT Transaction discarded because of previous errors.\r\n".to_owned()),
+        ("MULTI|GET h|OBJECT ENCODING i|EXEC|GET h", ["+OK\r\n+QUEUED\r\n+QUEUED\r\n", CROSSING, "$2\r\nhh\r\n"].concat()),
+        ("MULTI|DEL h i|EXEC", ["+OK\r\n", CROSSING, "-EXECABORT Transaction discarded because of previous errors.\r\n"].concat()),
+        ("MULTI|GET h|PING|STRLEN h{h}|EXEC", "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$2\r\nhh\r\n+PONG\r\n:8\r\n".to_owned()),
+        ("CLUSTER KEYSLOT {123456789}x|CLUSTER KEYSLOT|READONLY|READWRITE|ASKING|DBSIZE", ":12739\r\n-ERR wrong number of arguments for 'cluster|keyslot' command\r\n+OK\r\n+OK\r\n+OK\r\n:12\r\n".to_owned()),
+    ] {
+        let bytes = lines.split('|').flat_map(sent).collect::<Vec<u8>>();
+        let client = testing::replies(Service::Node, answer_of_node, &bytes);
+        assert_eq!(String::from_utf8_lossy(&client.out), wanted, "{lines}");
+    }
+}
+
+#[test]
+fn clients_are_told_the_slots_of_nodes() {
+    let bytes: Vec<u8> =
+        ["CLUSTER SLOTS", "CLUSTER INFO", "CLUSTER NODES"].into_iter().flat_map(sent).collect();
+    let client = testing::replies(Service::Node, answer_of_node, &bytes);
+    let out = String::from_utf8_lossy(&client.out).into_owned();
+    let range = |from: u16, to: u16, port: u16| {
+        format!("*3\r\n:{from}\r\n:{to}\r\n*4\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$40\r\n")
+    };
+    assert!(out.starts_with(&format!("*2\r\n{}", range(0, 5_461, 7_001))), "{out}");
+    assert!(out.contains(&range(5_462, 16_383, 7_003)), "{out}");
+    assert!(out.contains("cluster_state:ok\r\ncluster_slots_assigned:16384\r\n"), "{out}");
+    assert!(out.contains(" 127.0.0.1:7001@2 myself,master - 0 0 1 connected 0-5461\n"), "{out}");
+}
+
+proptest! {
+    #[test]
+    fn what_a_node_replies_depends_on_the_bytes_only(
+        commands in prop::collection::vec(command(), 1..12),
+        cuts in prop::collection::vec(1..40_usize, 1..20),
+        choices in prop::collection::vec(0..3_u8, 1..20),
+        picks in prop::collection::vec(any::<usize>(), 1..20),
+    ) {
+        let bytes = commands.concat();
+        let whole = testing::replies(Service::Node, answer_of_node, &bytes);
+        let pieces =
+            testing::replies_in_pieces(Service::Node, answer_of_node, &bytes, cuts, choices, picks);
+        prop_assert_eq!(
+            String::from_utf8_lossy(&pieces.out),
+            String::from_utf8_lossy(&whole.out)
+        );
     }
 }

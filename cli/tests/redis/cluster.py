@@ -1,0 +1,92 @@
+"""redis-py's cluster client against a cluster: cluster.py ADDRESS commands|failover VERSION."""
+
+import sys
+import threading
+import time
+
+from redis.cluster import RedisCluster
+
+from client import Checker, is_refused
+
+
+def connect(address, version):
+    host, port = address.rsplit(":", 1)
+    return RedisCluster(host=host, port=int(port), protocol=version,
+                        socket_timeout=5, socket_connect_timeout=5)
+
+
+def commands(client):
+    nodes = client.get_primaries()
+    assert len(nodes) == 8 and not client.get_replicas(), nodes
+    client.flushall()
+    names = [f"key:{n}" for n in range(500)] + ["{tag}1", "{tag}2", "a{}b", "{}", "}{", b"\x00\r\n\xff{"]
+    for name in names:
+        assert client.set(name, name)
+    for name in names:
+        assert client.get(name) == (name if isinstance(name, bytes) else name.encode())
+    assert client.mset_nonatomic({f"many:{n}": n for n in range(2_000)})
+    wanted = [b"%d" % n for n in range(2_000)]
+    assert client.mget_nonatomic([f"many:{n}" for n in range(2_000)]) == wanted
+    assert client.delete(*[f"many:{n}" for n in range(2_000)], "none") == 2_000
+    assert client.mset({"{t}a": 1, "{t}b": 2}) and client.mget("{t}a", "{t}b") == [b"1", b"2"]
+    assert is_refused(lambda: client.incr("{t}x{}", "y"))
+    assert client.exists("{t}a", "{t}b", "key:1", "none") == 3 and client.touch("key:1", "key:2") == 2
+    assert client.incr("n") == 1 and client.incrby("n", 10) == 11 and client.decr("n", 2) == 9
+    assert client.set("n", 1, ex=100, nx=True) is None and client.expire("n", 100)
+    assert 99 <= client.ttl("n") <= 100 and client.persist("n") and client.getdel("n") == b"9"
+    assert client.append("s", "ab") == 2 and client.strlen("s") == 2 and client.getset("s", "x") == b"ab"
+    with client.pipeline() as pipe:
+        for n in range(2_000):
+            pipe.set(f"x:{n}", n).get(f"x:{n}").incr(f"x:{n}")
+        results = pipe.execute()
+        assert results[1::3] == [b"%d" % n for n in range(2_000)] and results[2] == 1
+    with client.pipeline(transaction=True) as pipe:
+        pipe.set("{p}a", 1).incr("{p}a").get("{p}a")
+        results = pipe.execute()
+        # In a transaction it gives the reply to SET as it comes.
+        assert results[1:] == [2, b"2"], results
+    assert client.cluster_keyslot("{user}x") == client.keyslot("user")
+    assert client.cluster_info(target_nodes=RedisCluster.RANDOM)["cluster_state"] == "ok"
+    assert len(client.cluster_nodes()) == 8 and len(client.cluster_shards()) == 8
+    for node in nodes:
+        info = client.info(target_nodes=node)
+        assert info["cluster_enabled"] == 1 and info["redis_mode"] == "cluster"
+        assert client.cluster_myid(node)
+    assert sum(client.dbsize(target_nodes=node) for node in nodes) == len(names) + 2_004
+    assert client.readonly(target_nodes=RedisCluster.ALL_NODES)
+    assert client.readwrite(target_nodes=RedisCluster.ALL_NODES)
+    client.flushdb()
+    assert client.get("key:1") is None
+    print("all replies right")
+
+
+def failover(address, version):
+    ends = threading.Event()
+    checkers = [Checker(connect(address, version), f"t{n}", ends) for n in range(4)]
+    for checker in checkers:
+        checker.start()
+    for line in sys.stdin:
+        begun = [checker.reads for checker in checkers]
+        # Each of them has to go on, not only all together.
+        while any(checker.reads < reads + 200 for checker, reads in zip(checkers, begun)):
+            time.sleep(0.005)
+        slowest = max(checker.slowest for checker in checkers)
+        for checker in checkers:
+            checker.slowest = 0.0
+        print(f"{line.strip()}: slowest {slowest * 1_000:.0f} ms", flush=True)
+    ends.set()
+    for checker in checkers:
+        checker.join()
+    total = {name: sum(getattr(checker, name) for checker in checkers)
+             for name in ("reads", "writes", "misses", "stale", "failed")}
+    print("reads {reads}, writes {writes}, misses {misses}, stale {stale}, failed {failed}".format(**total))
+    for checker in checkers:
+        for error in checker.errors[:5]:
+            print(error)
+
+
+if __name__ == "__main__":
+    if sys.argv[2] == "commands":
+        commands(connect(sys.argv[1], int(sys.argv[3])))
+    else:
+        failover(sys.argv[1], int(sys.argv[3]))

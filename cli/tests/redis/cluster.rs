@@ -1,0 +1,399 @@
+//! Nodes of Redis Cluster: what they say is what a redis-server in cluster mode says, and redis-py's
+//! cluster client works with them, also while a server is killed and comes back.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use standin_config::{KeyspaceConfig, ServiceConfig, ServiceProtocol};
+use standin_protocol::map::ServerState::{Offline, Online};
+use standin_protocol::slots::{KeyHash, slot};
+use standin_testkit::{Child, Scratch, free_ports_in_a_row, wait_until};
+
+use crate::client::{finish, python};
+use crate::common::{Cluster, KEYSPACE, WITHIN};
+use crate::differential::REQUIRE;
+use crate::speaker::Speaker;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis/cluster.py");
+const SHARDS: u16 = 2;
+const GROUPS: &[(&str, &[&str])] = &[("a", &["a1", "a2"]), ("b", &["b1", "b2"])];
+
+/// Starts a cluster of two groups without a database, whose shards are nodes.
+fn start(test: &str) -> Cluster {
+    let mut cluster = Cluster::with(test, GROUPS, |config| {
+        config.origin = None;
+        config.hash = KeyHash::Crc16;
+        config.keyspaces =
+            vec![KeyspaceConfig::cache(KEYSPACE, "cache"), KeyspaceConfig::cache(9, "users")];
+        config.naming.default_keyspace = Some(KEYSPACE);
+        for server in &mut config.servers {
+            server.shards = SHARDS;
+            let port = free_ports_in_a_row(1 + SHARDS);
+            server.services = vec![ServiceConfig {
+                protocol: ServiceProtocol::Redis,
+                address: ([127, 0, 0, 1], port).into(),
+                passwords: None,
+            }];
+        }
+    });
+    cluster.start();
+    cluster
+}
+
+/// The address of the port for clients that know no nodes.
+fn base(cluster: &Cluster, server: &str) -> SocketAddr {
+    cluster.config.servers[usize::from(cluster.id(server))].services[0].address
+}
+
+fn node(cluster: &Cluster, server: u16, shard: u16) -> SocketAddr {
+    cluster.config.node_address(server, shard).expect("a node")
+}
+
+fn nodes(cluster: &Cluster) -> Vec<SocketAddr> {
+    let servers = 0..u16::try_from(cluster.config.servers.len()).expect("a few");
+    let shards = servers.flat_map(|server| (0..SHARDS).map(move |shard| (server, shard)));
+    shards.map(|(server, shard)| node(cluster, server, shard)).collect()
+}
+
+/// The node that has a name of the default keyspace.
+fn owner(cluster: &Cluster, name: &[u8]) -> SocketAddr {
+    let partition = cluster.topology.partition(KEYSPACE, name);
+    let server = cluster.topology.home(partition);
+    node(cluster, server, cluster.topology.shard(server, partition))
+}
+
+fn sum(cluster: &Cluster, counter: &str) -> u64 {
+    cluster.running_servers().map(|server| cluster.counter(server, counter)).sum()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_node_answers_for_its_slots_and_refers_to_others() {
+    let cluster = start("cluster_nodes");
+    let mut speakers: Vec<(SocketAddr, Speaker)> =
+        nodes(&cluster).into_iter().map(|node| (node, Speaker::connect(node))).collect();
+    let names: [&[u8]; 8] =
+        [b"alice", b"{alice}.x", b"a{}b", b"{}", b"x{alice}y{z}", b"\x00\xff{\r\n}", b"}{", b"b"];
+    for name in names {
+        let owner = owner(&cluster, name);
+        let moved = format!("-MOVED {} {owner}\r\n", slot(name));
+        for (node, speaker) in &mut speakers {
+            let set = speaker.ask(&[b"SET", name, b"1"]);
+            let keyslot = speaker.ask(&[b"CLUSTER", b"KEYSLOT", name]);
+            assert_eq!(text(&keyslot), format!(":{}\r\n", slot(name)));
+            if *node == owner {
+                assert_eq!(set, b"+OK\r\n");
+                assert_eq!(speaker.ask(&[b"GET", name]), b"$1\r\n1\r\n");
+                assert_eq!(speaker.ask(&[b"DEL", name, name]), b":1\r\n");
+                continue;
+            }
+            assert_eq!(text(&set), moved, "{}", name.escape_ascii());
+            for command in ["GET", "INCR", "MGET", "EXISTS", "DEL", "TTL", "GETDEL"] {
+                let reply = speaker.ask(&[command.as_bytes(), name]);
+                assert_eq!(text(&reply), moved, "{command}");
+            }
+            assert_eq!(text(&speaker.ask(&[b"MSET", name, b"1"])), moved);
+            // A transaction with a key that is elsewhere is refused as a whole.
+            assert_eq!(speaker.ask(&[b"MULTI"]), b"+OK\r\n");
+            assert_eq!(text(&speaker.ask(&[b"SET", name, b"1"])), moved);
+            assert_eq!(speaker.ask(&[b"PING"]), b"+QUEUED\r\n");
+            assert!(speaker.ask(&[b"EXEC"]).starts_with(b"-EXECABORT"));
+        }
+    }
+    // A name with its keyspace is hashed as it is sent.
+    let name = b"users:{7}.friends";
+    let partition = cluster.topology.partition(9, b"{7}.friends");
+    let server = cluster.topology.home(partition);
+    let owner = node(&cluster, server, cluster.topology.shard(server, partition));
+    assert_eq!(Speaker::connect(owner).ask(&[b"SET", name, b"1"]), b"+OK\r\n");
+    assert_eq!(text(&Speaker::connect(owner).ask(&[b"CLUSTER", b"KEYSLOT", name])), {
+        format!(":{}\r\n", slot(b"7"))
+    });
+    // Clients that know no nodes are served at the other port, whatever key they ask for.
+    let mut plain = Speaker::connect(base(&cluster, "b2"));
+    for name in names {
+        assert_eq!(plain.ask(&[b"SET", name, b"2"]), b"+OK\r\n");
+        assert_eq!(plain.ask(&[b"GET", name]), b"$1\r\n2\r\n");
+    }
+    assert_eq!(plain.ask(&[b"MGET", b"alice", b"b"]), b"*2\r\n$1\r\n2\r\n$1\r\n2\r\n");
+    assert!(text(&plain.ask(&[b"INFO", b"cluster"])).contains("cluster_enabled:0"));
+}
+
+#[test]
+fn keys_of_several_slots_are_refused_before_any_of_them_is_changed() {
+    let cluster = start("cluster_crossing");
+    let mut speaker = Speaker::connect(owner(&cluster, b"{a}1"));
+    let crossing = "-CROSSSLOT Keys in request don't hash to the same slot\r\n";
+    assert_eq!(speaker.ask(&[b"MSET", b"{a}1", b"1", b"{a}2", b"2"]), b"+OK\r\n");
+    for command in [
+        &[&b"DEL"[..], b"{a}1", b"b"][..],
+        &[b"MSET", b"{a}1", b"9", b"{b}1", b"9"],
+        &[b"MGET", b"{a}1", b"{a}2", b"c"],
+        &[b"UNLINK", b"{a}1", b"b"],
+        &[b"EXISTS", b"b", b"{a}1"],
+    ] {
+        assert_eq!(text(&speaker.ask(command)), crossing);
+    }
+    assert_eq!(speaker.ask(&[b"MGET", b"{a}1", b"{a}2"]), b"*2\r\n$1\r\n1\r\n$1\r\n2\r\n");
+    // In a transaction too, if one command has them, or all commands together.
+    assert_eq!(speaker.ask(&[b"MULTI"]), b"+OK\r\n");
+    assert_eq!(text(&speaker.ask(&[b"DEL", b"{a}1", b"b"])), crossing);
+    assert!(speaker.ask(&[b"EXEC"]).starts_with(b"-EXECABORT"));
+    assert_eq!(speaker.ask(&[b"MULTI"]), b"+OK\r\n");
+    assert_eq!(speaker.ask(&[b"INCR", b"{a}1"]), b"+QUEUED\r\n");
+    assert_eq!(speaker.ask(&[b"MGET", b"{a}1", b"{a}2"]), b"+QUEUED\r\n");
+    assert_eq!(speaker.ask(&[b"EXEC"]), b"*2\r\n:2\r\n*2\r\n$1\r\n2\r\n$1\r\n2\r\n");
+    // A command in pieces is looked at as a whole.
+    speaker.send(b"*3\r\n$3\r\nDEL\r\n$4\r\n{a}1\r\n$1");
+    speaker.send(b"\r\nb\r\n");
+    assert_eq!(text(&speaker.reply()), crossing);
+    assert_eq!(speaker.ask(&[b"EXISTS", b"{a}1"]), b":1\r\n");
+    // One that is longer than a connection may hold is refused at the first key of another slot.
+    let value = vec![b'v'; 120 << 10];
+    let names: Vec<Vec<u8>> = (0..12).map(|n| format!("{{a}}{n}").into_bytes()).collect();
+    let mut words: Vec<&[u8]> = vec![b"MSET"];
+    words.extend(names.iter().flat_map(|name| [&**name, &*value]));
+    words.extend([&b"b"[..], b"1"]);
+    let long = speaker.ask(&words);
+    assert_eq!(text(&long), crossing);
+    assert_eq!(speaker.ask(&[b"PING"]), b"+PONG\r\n");
+}
+
+/// Replaces what differs from cluster to cluster: numbers, hosts and names of nodes.
+fn shape(bytes: &[u8]) -> String {
+    let text = text(bytes);
+    let words = text.split_inclusive([' ', '\r', '\n', ':', ',', '@', '-']);
+    let of_word = |word: &str| {
+        let plain = word.trim_end_matches([' ', '\r', '\n', ':', ',', '@', '-']);
+        let rest = &word[plain.len()..];
+        let is_hexadecimal = plain.len() == 40 && plain.bytes().all(|b| b.is_ascii_hexdigit());
+        match plain {
+            _ if is_hexadecimal => format!("ID{rest}"),
+            "127.0.0.1" => format!("HOST{rest}"),
+            _ if !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit()) => {
+                format!("N{rest}")
+            }
+            // The length of a text that has numbers in it.
+            _ if plain.starts_with('=') || plain.starts_with('$') && plain != "$40" => {
+                format!("LENGTH{rest}")
+            }
+            _ => word.to_owned(),
+        }
+    };
+    words.map(of_word).collect()
+}
+
+/// Starts a redis-server in cluster mode that has all slots. Returns `None`, after a message, if there
+/// is none.
+fn redis(test: &str, scratch: &Scratch) -> Option<(Child, SocketAddr)> {
+    if let Err(error) = Command::new("redis-server").arg("--version").output() {
+        standin_testkit::skip(test, REQUIRE, &format!("redis-server: {error}"));
+        return None;
+    }
+    let port = free_ports_in_a_row(2);
+    let (own, bus) = (port.to_string(), (port + 1).to_string());
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &own, "--cluster-enabled", "yes", "--cluster-port", &bus]);
+    command.args(["--save", "", "--appendonly", "no", "--cluster-announce-ip", "127.0.0.1"]);
+    command.current_dir(scratch.path());
+    let child = Child::spawn("redis-server", command, scratch.path());
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    wait_until(WITHIN, "redis-server to accept connections", || {
+        std::net::TcpStream::connect(address).is_ok()
+    });
+    let mut speaker = Speaker::connect(address);
+    assert_eq!(speaker.ask(&[b"CLUSTER", b"ADDSLOTSRANGE", b"0", b"16383"]), b"+OK\r\n");
+    wait_until(WITHIN, "redis-server to have its slots", || {
+        text(&speaker.ask(&[b"CLUSTER", b"INFO"])).contains("cluster_state:ok")
+    });
+    Some((child, address))
+}
+
+#[test]
+fn what_nodes_say_has_the_shape_that_redis_gives_it() {
+    let scratch = Scratch::new("cluster_shapes");
+    let test = "what_nodes_say_has_the_shape_that_redis_gives_it";
+    let Some((_child, redis)) = redis(test, &scratch) else { return };
+    let cluster = start("cluster_shapes");
+    for version in ["2", "3"] {
+        let mut theirs = Speaker::connect(redis);
+        let mut ours = Speaker::connect(node(&cluster, 0, 1));
+        let mut ask = |command: &str| {
+            let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+            (theirs.ask(&words), ours.ask(&words))
+        };
+        let (wanted, got) = ask(&format!("HELLO {version}"));
+        assert_eq!(shape(&wanted), shape(&got));
+        for command in [
+            "CLUSTER KEYSLOT {x}y",
+            "CLUSTER KEYSLOT",
+            "CLUSTER BOGUS",
+            "CLUSTER",
+            "CLUSTER SLOTS x",
+            "CLUSTER COUNTKEYSINSLOT 16384",
+            "CLUSTER COUNTKEYSINSLOT x",
+            "CLUSTER COUNTKEYSINSLOT -1",
+            "READONLY",
+            "READWRITE",
+            "ASKING",
+            "READONLY x",
+            "INFO cluster",
+            "MGET a b",
+            "DEL a b",
+            "MSET a 1 b 2",
+            "MULTI",
+            "EXISTS a b",
+            "EXEC",
+        ] {
+            let (wanted, got) = ask(command);
+            assert_eq!(text(&wanted), text(&got), "{command}");
+        }
+        let (wanted, got) = ask("CLUSTER MYID");
+        assert_eq!(shape(&wanted), shape(&got));
+        // A range, a node, a line: as many as there are, each as Redis gives it.
+        let (wanted, got) = ask("CLUSTER SLOTS");
+        let (wanted, got) = (shape(&wanted), shape(&got));
+        let (_, range) = wanted.split_once("\r\n").expect("the number of ranges");
+        let (_, ranges) = got.split_once("\r\n").expect("the number of ranges");
+        assert_eq!(ranges.replace(range, ""), "", "{wanted} {got}");
+        let (wanted, got) = ask("CLUSTER SHARDS");
+        let without_slots = |bytes: &[u8]| {
+            let text = text(bytes);
+            let parts = text.split("$5\r\nslots\r\n").skip(1);
+            let nodes =
+                parts.map(|part| part[part.find("$5\r\nnodes").expect("nodes")..].to_owned());
+            nodes
+                .map(|part| shape(part.as_bytes()))
+                .map(|part| part.trim_end_matches("%2\r\n").trim_end_matches("*4\r\n").to_owned())
+                .collect::<BTreeSet<String>>()
+        };
+        assert_eq!(without_slots(&wanted), without_slots(&got));
+        let (wanted, got) = ask("CLUSTER NODES");
+        let lines = |bytes: &[u8]| {
+            let text = shape(bytes);
+            let lines = text.lines().filter(|line| line.contains("master"));
+            let line = |line: &str| {
+                line.split(" N-N").next().unwrap_or_default().trim_end_matches(" N").to_owned()
+            };
+            lines.map(line).filter(|line| line.contains("myself")).collect::<BTreeSet<String>>()
+        };
+        assert_eq!(lines(&wanted), lines(&got), "{}", text(&got));
+        assert_eq!(text(&got).matches("master").count(), 4 * usize::from(SHARDS));
+        let (wanted, got) = ask("CLUSTER INFO");
+        let keys = |bytes: &[u8]| -> BTreeSet<String> {
+            text(bytes)
+                .lines()
+                .filter_map(|line| Some(line.split_once(':')?.0.to_owned()))
+                .collect()
+        };
+        // Redis counts each kind of message that it has had.
+        let missing: Vec<String> = keys(&wanted).difference(&keys(&got)).cloned().collect();
+        assert!(missing.iter().all(|key| key.starts_with("cluster_stats_messages")), "{missing:?}");
+        let state = text(&got);
+        assert!(state.contains("cluster_state:ok\r\ncluster_slots_assigned:16384\r\n"), "{state}");
+    }
+}
+
+#[test]
+fn without_slots_there_is_no_cluster() {
+    let cluster = crate::start("cluster_disabled");
+    let mut speaker = Speaker::connect(crate::address(&cluster, "a1"));
+    for command in ["SLOTS", "NODES", "INFO", "SHARDS", "MYID"] {
+        let reply = speaker.ask(&[b"CLUSTER", command.as_bytes()]);
+        assert_eq!(text(&reply), "-ERR This instance has cluster support disabled\r\n");
+    }
+    assert_eq!(cluster.config.node_address(0, 0), None);
+}
+
+/// Starts the script. It ends at the latest when its input does.
+fn run(python: &str, cluster: &Cluster, server: &str, arguments: &[&str]) -> std::process::Child {
+    let mut command = Command::new(python);
+    command.arg(SCRIPT).arg(base(cluster, server).to_string()).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("python runs")
+}
+
+#[test]
+fn redis_py_s_cluster_client_does_what_caches_do_without_a_hop() {
+    let test = "redis_py_s_cluster_client_does_what_caches_do_without_a_hop";
+    let Some(python) = python(test) else { return };
+    let cluster = start("redis_py_cluster");
+    for version in ["2", "3"] {
+        let said = finish(run(&python, &cluster, "a1", &["commands", version]));
+        assert!(said.contains("all replies right"), "{said}");
+    }
+    // Each request went to the core that has the key, and was answered there.
+    for counter in ["forwarded", "strayed", "redirected"] {
+        assert_eq!(sum(&cluster, counter), 0, "{counter}");
+    }
+    assert!(sum(&cluster, "data_requests") > 10_000);
+}
+
+#[test]
+fn redis_cli_follows_redirections() {
+    let Ok(_) = Command::new("redis-cli").arg("--version").output() else {
+        standin_testkit::skip("redis_cli_follows_redirections", REQUIRE, "redis-cli");
+        return;
+    };
+    let cluster = start("redis_cli");
+    let port = node(&cluster, 0, 0).port().to_string();
+    for (name, value) in [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"), ("{}", "5")] {
+        for arguments in [&["SET", name, value][..], &["GET", name]] {
+            let mut command = Command::new("redis-cli");
+            let output = command.args(["-c", "-p", &port]).args(arguments).output();
+            let said = text(&output.expect("redis-cli runs").stdout);
+            let wanted = if arguments[0] == "SET" { "OK" } else { value };
+            assert_eq!(said.trim(), wanted, "{arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn redis_py_s_cluster_client_goes_on_through_the_kill_and_return_of_servers() {
+    let test = "redis_py_s_cluster_client_goes_on_through_the_kill_and_return_of_servers";
+    let Some(python) = python(test) else { return };
+    let mut cluster = start("redis_py_cluster_failover");
+    let mut child = run(&python, &cluster, "b1", &["failover", "3"]);
+    let mut input = child.stdin.take().expect("a pipe");
+    let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+    // The script answers after a number of further reads.
+    let mut tell = |what: &str| {
+        writeln!(input, "{what}").expect("the script reads");
+        let mut line = String::new();
+        output.read_line(&mut line).expect("the script goes on");
+        assert!(line.contains(what), "{line}");
+        print!("{line}");
+    };
+    tell("begun");
+    for killed in ["a1", "b2", "a2"] {
+        cluster.kill(killed);
+        tell(&format!("killed {killed}"));
+        cluster.wait_states(&[(killed, Offline)]);
+        cluster.start_server(killed);
+        tell(&format!("started {killed}"));
+        cluster.wait_states(&[(killed, Online)]);
+        tell(&format!("online {killed}"));
+    }
+    // Once all clients have found the way back, nobody takes a detour.
+    wait_until(WITHIN, "no request to take a detour", || {
+        let detours = |cluster: &Cluster| {
+            ["forwarded", "strayed", "redirected"].map(|counter| sum(cluster, counter))
+        };
+        let (before, requests) = (detours(&cluster), sum(&cluster, "data_requests"));
+        wait_until(WITHIN, "further requests", || {
+            sum(&cluster, "data_requests") > requests + 1_000
+        });
+        detours(&cluster) == before
+    });
+    drop(input);
+    let mut said = String::new();
+    output.read_to_string(&mut said).expect("what the script says");
+    finish(child);
+    println!("{said}");
+    assert!(said.contains("stale 0, failed 0"), "{said}");
+}
