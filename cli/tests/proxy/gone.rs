@@ -1,5 +1,6 @@
 //! A cluster that is not there, and is there again.
 
+use standin_protocol::map::ServerState;
 use standin_testkit::wait_until;
 
 use super::common::WITHIN;
@@ -30,6 +31,8 @@ fn without_a_cluster_requests_are_refused_and_with_one_they_are_served_again() {
     assert!(said.starts_with("-CLUSTERDOWN "), "{said}");
     SERVERS.iter().for_each(|server| cluster.start_server(server));
     served(&proxy);
+    // Until all have returned, what is stored may be lost with the next change of an owner.
+    cluster.wait_all(ServerState::Online);
     mem.ask("set k 0 0 1\r\n2\r\n", "STORED\r\n");
     redis.ask("GET k\r\n", "$1\r\n2\r\n");
     // A proxy that starts without a cluster.
