@@ -4,10 +4,12 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use standin_config::ClusterConfig;
+use standin_config::{ClusterConfig, ConfigErrors, ProxyConfig};
 
-fn example() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster.example.toml");
+/// The example of a proxy's file, or of the cluster's.
+fn example(is_proxy: bool) -> String {
+    let name = if is_proxy { "../proxy.example.toml" } else { "../cluster.example.toml" };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     std::fs::read_to_string(path).expect("the example is beside the workspace's manifest")
 }
 
@@ -63,9 +65,15 @@ const BITS: &[&str] = &[
     "kind = \"postgres\"",
 ];
 
+/// Reads the text as the file of a cluster, and as that of a proxy.
 fn check(text: &str) -> Result<(), TestCaseError> {
-    let checked = ClusterConfig::check(text, "f", Path::new("/nonexistent"));
-    if let Err(errors) = checked.config {
+    let folder = Path::new("/nonexistent");
+    look_at(text, ClusterConfig::check(text, "f", folder).config.err())?;
+    look_at(text, ProxyConfig::check(text, "f", folder).config.err())
+}
+
+fn look_at(text: &str, errors: Option<ConfigErrors>) -> Result<(), TestCaseError> {
+    if let Some(errors) = errors {
         prop_assert!(!errors.mistakes.is_empty());
         prop_assert!(errors.mistakes.is_sorted_by_key(|mistake| mistake.place));
         for mistake in &errors.mistakes {
@@ -91,8 +99,9 @@ proptest! {
         bits in proptest::collection::vec((any::<Index>(), any::<Index>()), 0..6),
         cut in proptest::option::of(any::<Index>()),
         uncomment: bool,
+        is_proxy: bool,
     ) {
-        let example = example();
+        let example = example(is_proxy);
         let mut lines: Vec<&str> = example.lines().collect();
         if uncomment {
             lines = lines.iter().map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)).collect();
@@ -118,11 +127,11 @@ proptest! {
 
     /// Any value in any place: what has the wrong type is told, and nothing else breaks.
     #[test]
-    fn any_value_at_any_key(line: Index, value in proptest::sample::select(&[
+    fn any_value_at_any_key(is_proxy: bool, line: Index, value in proptest::sample::select(&[
         "0", "-1", "9223372036854775807", "1.5", "true", "\"\"", "\"x\"", "[]", "[1, \"a\"]", "{}", "{ a = 1 }",
         "[{ name = 1 }]", "1979-05-27", "\"0s\"", "\"999999999d\"", "\"9999999TiB\"",
     ][..])) {
-        let example = example();
+        let example = example(is_proxy);
         let keyed: Vec<&str> = example.lines().filter(|line| line.contains(" = ") && !line.starts_with("# ")).collect();
         let line = keyed[line.index(keyed.len())];
         let key = line.trim_start_matches('#').split(" = ").next().unwrap_or_default();

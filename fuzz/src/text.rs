@@ -1,8 +1,8 @@
-//! The cluster file.
+//! The files of a cluster and of a proxy.
 
 use std::path::Path;
 
-use standin_config::ClusterConfig;
+use standin_config::{ClusterConfig, ProxyConfig};
 
 /// The folder of relative paths in the text, which does not exist.
 const FOLDER: &str = "/standin-fuzz-no-such-folder";
@@ -17,6 +17,9 @@ pub fn config(data: &[u8]) {
     // Without backslashes the key can only be spelled as it is.
     if text.contains("secret_file") || text.contains('\\') {
         return;
+    }
+    if let Err(errors) = ProxyConfig::check(text, "fuzz.toml", Path::new(FOLDER)).config {
+        assert!(!errors.mistakes.is_empty());
     }
     let config = match ClusterConfig::parse(text, "fuzz.toml", Path::new(FOLDER)) {
         Ok(config) => config,

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ const BASE: u64 = 32;
 /// The number of descriptors of a thread: its ring and eventfd, its socket to the master, and its
 /// connections to the shards of servers.
 const PER_THREAD: u64 = 128;
+/// The longest time for which the start waits until the cluster is known.
+const WAIT_FOR_CLUSTER: Duration = Duration::from_secs(1);
 /// The smallest number of client connections with which a proxy can work.
 const CLIENTS_MIN: u32 = 8;
 
@@ -120,12 +123,17 @@ impl Proxy {
             cluster: Arc::clone(&cluster),
         };
         let outside = Outside { mailboxes: mailboxes.clone(), hub: Arc::new(hub), threads: () };
+        let (learned, has_learned) = mpsc::channel();
         let upstreams: Vec<Upstream> = (0..config.threads)
-            .map(|shard| upstream(config, &cluster, Notices::new(mailboxes.clone(), shard)))
+            .map(|shard| {
+                let notices = Notices::new(mailboxes.clone(), shard);
+                upstream(config, &cluster, notices, learned.clone())
+            })
             .collect::<Result<_, _>>()?;
         let shards = spawn(config, upstreams, &context, &outside, listeners)
             .map_err(system("a thread could not be started"))?;
         let places: Vec<ListenAt> = config.services.iter().map(|s| s.at.clone()).collect();
+        wait_for_cluster(config, &has_learned);
         info!(threads = config.threads, "proxy started");
         Ok(Self {
             places,
@@ -205,11 +213,27 @@ fn as_cluster(config: &ProxyConfig) -> ClusterConfig {
     cluster
 }
 
+/// Waits for a while until all threads know the cluster, so that even the first requests find it.
+fn wait_for_cluster(config: &ProxyConfig, has_learned: &Receiver<()>) {
+    let by = Micros::boottime() + WAIT_FOR_CLUSTER;
+    for _ in 0..config.threads {
+        let left = by.since(Micros::boottime());
+        if has_learned.recv_timeout(left).is_err() {
+            let servers = &config.servers;
+            return warn!(
+                ?servers,
+                "no server of the cluster answers yet; the proxy goes on asking them"
+            );
+        }
+    }
+}
+
 /// The client of one thread.
 fn upstream(
     config: &ProxyConfig,
     cluster: &ClusterConfig,
     notices: Notices,
+    learned: Sender<()>,
 ) -> Result<Upstream, StartError> {
     let client = ClientConfig {
         operations_max: config.limits.in_flight_per_shard as usize,
@@ -218,7 +242,7 @@ fn upstream(
     let seeds = Bootstrap::Seeds(config.servers.clone());
     let engine = Engine::new(client, seeds, random()?, random()?);
     let keyspaces = config.keyspaces.iter().map(|keyspace| keyspace.id).collect();
-    Ok(Upstream::new(engine, notices, keyspaces))
+    Ok(Upstream::new(engine, notices, keyspaces, learned))
 }
 
 /// Starts the threads. The first accepts connections.

@@ -1,11 +1,16 @@
 //! The client's engine as the backend of a shard: commands become operations of the client, and their
 //! results answers.
 
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use slotmap::{Key as _, KeyData, SecondaryMap, SlotMap};
 use standin_client::engine::{ConnId, Engine, Input, Output};
-use standin_client::{Action, ClientError, ClientEvent, Encoded, EncodedReply, Operation, Outcome};
+use standin_client::{
+    Action, ClientError, ClientEvent, Encoded, EncodedReply, Operation, Outcome, Question, Target,
+};
 use standin_protocol::frame::{Opcode, Response};
 use standin_protocol::time::Micros;
 use standin_server::node::counters::Counters;
@@ -41,10 +46,19 @@ pub struct Upstream {
     keyspaces: Vec<u8>,
     /// The number of partitions for which the shard knows how to flush everything.
     partitions: u32,
+    /// Told when the cluster is known; then gone.
+    learned: Option<Sender<()>>,
+    /// The time at which the engine is to ask for the cluster; `NEVER` while it asks, and when it knows.
+    learn_at: Micros,
     /// The engine may have an output.
     has_output: bool,
     counters: Counters,
 }
+
+/// The name of the question for the cluster. No operation has it: versions of a slot begin with 1.
+const LEARN: u64 = 0;
+/// The pause before a question that was not answered is asked again.
+const LEARN_AGAIN: Duration = Duration::from_millis(100);
 
 /// An operation that has not ended.
 #[derive(Debug, Clone, Copy)]
@@ -54,9 +68,15 @@ struct Waiting {
 }
 
 impl Upstream {
-    /// Creates it on an engine that has done nothing yet.
+    /// Creates it on an engine that has done nothing yet. `learned` is told when the engine knows the
+    /// cluster.
     #[must_use]
-    pub(crate) fn new(engine: Engine, notices: Notices, keyspaces: Vec<u8>) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        notices: Notices,
+        keyspaces: Vec<u8>,
+        learned: Sender<()>,
+    ) -> Self {
         Self {
             engine,
             notices,
@@ -65,6 +85,8 @@ impl Upstream {
             names: SecondaryMap::new(),
             keyspaces,
             partitions: 0,
+            learned: Some(learned),
+            learn_at: Micros(0),
             has_output: false,
             counters: Counters::default(),
         }
@@ -148,6 +170,8 @@ impl Backend for Upstream {
     type Aimed = ();
     type Links = ();
     type Threads = ();
+
+    const CLOSES_PORTS: bool = true;
 
     fn flushes(_context: &ShardContext) -> Flushes {
         Flushes::unknown()
@@ -250,6 +274,11 @@ impl Backend for Upstream {
                 return None;
             };
             match output {
+                Output::Completed { op_id: LEARN, result } => {
+                    if result.is_err() {
+                        core.node.learn_at = now.mono + LEARN_AGAIN;
+                    }
+                }
                 Output::Completed { op_id, result } => {
                     let result = result.map(|answer| answer.outcome);
                     let (to, answer) = core.node.end(op_id, result);
@@ -283,11 +312,16 @@ impl Backend for Upstream {
     fn end_outputs(_core: &mut Core<Self>) {}
 
     fn tick(core: &mut Core<Self>, now: Now) {
+        if now.mono >= core.node.learn_at {
+            core.node.learn_at = Micros::NEVER;
+            let (target, question) = (Target::Any, Question::Map);
+            core.node.handle(now, Input::Ask { op_id: LEARN, target, question });
+        }
         core.node.handle(now, Input::Tick);
     }
 
     fn next_deadline(core: &Core<Self>) -> Micros {
-        core.node.engine.next_deadline().unwrap_or(Micros::NEVER)
+        core.node.engine.next_deadline().unwrap_or(Micros::NEVER).min(core.node.learn_at)
     }
 
     fn connected(core: &mut Core<Self>, now: Now, key: ConnKey) {
@@ -346,4 +380,8 @@ fn learn_partitions(core: &mut Core<Upstream>) {
     *partitions = map.topology.partitions;
     let flushes = Flushes::new(keyspaces.iter().copied(), &map.topology);
     core.set_flushes(flushes);
+    if let Some(learned) = core.node.learned.take() {
+        // The start of the proxy waits for a while only.
+        let _ = learned.send(());
+    }
 }

@@ -1,12 +1,50 @@
-"""Load through a proxy with a checker: client.py memcached|redis PLACE, an address or the path of a socket.
+"""Through a proxy, at an address or the path of a socket: client.py memcached|redis PLACE [commands].
 
-The clients do not retry. For each line of standard input the script answers after a number of further
+With `commands`, redis-py does what caches do. Otherwise it is load with a checker, of clients that do not
+retry: for each line of standard input the script answers after a number of further
 reads; when the input ends, it says what it has counted.
 """
 
 import sys
 import threading
 import time
+
+
+def redis_client(place):
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    more = {"retry": Retry(NoBackoff(), 0), "socket_timeout": 20, "protocol": 3}
+    if place.startswith("/"):
+        return redis.Redis(unix_socket_path=place, **more)
+    host, port = place.rsplit(":", 1)
+    return redis.Redis(host=host, port=int(port), **more)
+
+
+def commands(client):
+    client.flushall()
+    assert client.set("a", b"\x00\r\n\xff") and client.get("a") == b"\x00\r\n\xff"
+    assert client.set("a", "1", ex=100, nx=True) is None and client.set("b", "2", px=100_000)
+    assert 99 <= client.ttl("b") <= 100 and client.ttl("a") == -1 and client.ttl("none") == -2
+    many = {f"many:{n}": n for n in range(2_000)}
+    assert client.mset(many) and client.mget(list(many)) == [b"%d" % n for n in range(2_000)]
+    assert client.delete(*many, "none") == 2_000 and client.exists("b", "none") == 1
+    assert client.incr("n") == 1 and client.incrby("n", 10) == 11 and client.decr("n", 2) == 9
+    assert client.expire("n", 100) and client.persist("n") and client.getdel("n") == b"9"
+    assert client.append("b", "34") == 3 and client.getrange("b", 1, -1) == b"34"
+    with client.pipeline(transaction=True) as pipe:
+        pipe.mset({"p": 1, "q": 2}).expire("p", 100).get("q").incr("q")
+        assert pipe.execute() == [True, True, b"2", 3]
+    with client.pipeline(transaction=False) as pipe:
+        for n in range(5_000):
+            pipe.set(f"x:{n}", n).get(f"x:{n}")
+        assert pipe.execute()[1::2] == [b"%d" % n for n in range(5_000)]
+    big = b"x" * (1 << 20)
+    assert client.set("big", big) and client.get("big") == big
+    assert client.info()["redis_mode"] == "standalone"
+    assert client.flushall() and client.get("big") is None
+    print("all replies right")
 
 
 def connect(protocol, place):
@@ -19,16 +57,7 @@ def connect(protocol, place):
             server = (host, int(port))
         client = Client(server, timeout=20, connect_timeout=20, default_noreply=False)
         return client.set, client.get
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    more = {"retry": Retry(NoBackoff(), 0), "socket_timeout": 20, "protocol": 3}
-    if place.startswith("/"):
-        client = redis.Redis(unix_socket_path=place, **more)
-    else:
-        host, port = place.rsplit(":", 1)
-        client = redis.Redis(host=host, port=int(port), **more)
+    client = redis_client(place)
     return client.set, client.get
 
 
@@ -100,4 +129,7 @@ def main(protocol, place):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    if sys.argv[3:] == ["commands"]:
+        commands(redis_client(sys.argv[2]))
+    else:
+        main(sys.argv[1], sys.argv[2])

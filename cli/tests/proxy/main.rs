@@ -24,7 +24,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
 
-use standin_config::{IoKind, KeyspaceConfig};
+use standin_config::{ClusterConfig, IoKind, KeyspaceConfig};
 use standin_testkit::{Child, free_ports};
 
 use common::cluster::PROGRAM;
@@ -36,10 +36,18 @@ const CACHE: u8 = 2;
 /// Starts a cluster of two groups, none of whose servers speaks another protocol than its own. The
 /// keyspace `items` has a database.
 fn start_cluster(test: &str) -> Cluster {
+    start_cluster_with(test, |_| {})
+}
+
+/// Starts one after a change to its configuration.
+fn start_cluster_with(test: &str, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
     let mut cluster = Cluster::with(test, TWO_PAIRS, |config| {
         assert_eq!(config.keyspaces[0].id, KEYSPACE);
         config.keyspaces.push(KeyspaceConfig::cache(CACHE, "cache"));
-        config.servers.iter_mut().for_each(|server| server.shards = 2);
+        for server in &mut config.servers {
+            (server.shards, server.memory_bytes) = (2, 64 << 20);
+        }
+        change(config);
     });
     cluster.start();
     cluster

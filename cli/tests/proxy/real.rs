@@ -34,8 +34,8 @@ fn client_libraries_do_through_a_proxy_what_caches_do() {
         (Proxy::start(&cluster, Wanted::default()), Proxy::start(&cluster, wanted));
     for (script, arguments, wanted) in [
         ("memcached", ["operations", &first.memcached, ""], "all operations are right"),
-        ("redis", [&second.redis, "commands", "2"], "all replies right"),
-        ("redis", [&second.redis, "commands", "3"], "all replies right"),
+        ("proxy", ["redis", &first.redis, "commands"], "all replies right"),
+        ("proxy", ["redis", &second.redis, "commands"], "all replies right"),
     ] {
         let output = Command::new(&python)
             .arg(format!("{FOLDER}/{script}/client.py"))

@@ -4,15 +4,19 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use standin_config::IoKind;
+use standin_protocol::slots::KeyHash;
 use standin_testkit::wait_until;
 
 use super::common::{WITHIN, ring};
-use super::{Proxy, Wanted, start_cluster};
+use super::{Proxy, Wanted, start_cluster, start_cluster_with};
 
 #[test]
 fn both_protocols_reach_every_key_on_both_loops() {
-    let cluster = start_cluster("proxy_serving");
-    for (io, threads, name) in [(IoKind::Epoll, 1, "one"), (ring(), 3, "three")] {
+    for (io, threads, hash, name) in
+        [(IoKind::Epoll, 1, KeyHash::Xxh3, "one"), (ring(), 3, KeyHash::Crc16, "three")]
+    {
+        // The proxy learns from the cluster how keys are hashed.
+        let cluster = start_cluster_with(&format!("proxy_{name}"), |config| config.hash = hash);
         let mut proxy = Proxy::start(&cluster, Wanted { io, threads, name, ..Wanted::default() });
         let mode = std::fs::metadata(&proxy.redis).expect("a socket").permissions().mode();
         assert_eq!(mode & 0o777, 0o666);
@@ -57,6 +61,21 @@ fn both_protocols_reach_every_key_on_both_loops() {
         redises[1].ask("EXEC\r\n", "*2\r\n+OK\r\n:2\r\n");
         assert_eq!(proxy.terminate(WITHIN), Some(0));
         assert!(!Path::new(&proxy.redis).exists(), "the file of the socket is removed");
+    }
+}
+
+/// A flush of everything needs to know the cluster, which a proxy learns before it is asked for anything.
+#[test]
+fn the_first_request_of_a_proxy_may_be_a_flush() {
+    let cluster = start_cluster("proxy_flush_first");
+    for name in ["mem", "redis"] {
+        let proxy = Proxy::start(&cluster, Wanted { name, threads: 3, ..Wanted::default() });
+        for _ in 0..6 {
+            match name {
+                "mem" => proxy.memcached().ask("flush_all\r\n", "OK\r\n"),
+                _ => proxy.redis().ask("FLUSHALL\r\n", "+OK\r\n"),
+            }
+        }
     }
 }
 

@@ -36,6 +36,7 @@ fn what_was_read_before_a_sigterm_is_answered_and_no_connection_is_accepted_afte
         wait_until(WITHIN, "the proxy to accept no more connections", || {
             Talk::connect(&memcached).is_err() && Talk::connect(&redis_place).is_err()
         });
+        assert!(proxy.child.try_exit_status().is_none(), "requests still wait");
         assert_eq!(idle.rest(), "", "an idle connection is closed");
         cluster.thaw("a1");
         mem.expect(format!("VALUE items:{key} 0 1\r\n1\r\nEND\r\nMN\r\n"));

@@ -182,7 +182,8 @@ impl<B: Backend> Loop<B> {
             if self.accepts_at() > now.mono {
                 return;
             }
-            let Listener { socket, service } = &self.listeners[listener];
+            // They have been closed.
+            let Some(Listener { socket, service }) = self.listeners.get(listener) else { return };
             match sockets::accept(socket, rustix::net::SocketFlags::NONBLOCK) {
                 Ok(fd) => {
                     if let Some(key) = self.core.accept(now, sockets::has_ended(&fd), *service) {
@@ -212,6 +213,17 @@ impl<B: Backend> Loop<B> {
             true => Micros::NEVER,
         };
         self.core.next_deadline().min(accepts_at)
+    }
+
+    /// Refuses connections from now on.
+    fn close_listeners(&mut self) {
+        for Listener { socket, .. } in self.listeners.drain(..) {
+            // It would be reported as ended without end, because others may have descriptors of it.
+            if let Err(error) = epoll::delete(&self.epoll, &socket) {
+                warn!(%error, "a listener is still watched");
+            }
+            sockets::refuse(&socket);
+        }
     }
 
     fn watch_listeners(&mut self, watched: bool) {
@@ -392,6 +404,9 @@ impl<B: Backend> Shell<B> for Loop<B> {
             }
             Message::Stop { by } => {
                 self.stop_by = Some(by);
+                if B::CLOSES_PORTS {
+                    self.close_listeners();
+                }
                 self.core.mail(now, Message::Stop { by });
             }
             message => self.core.mail(now, message),

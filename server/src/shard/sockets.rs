@@ -25,6 +25,12 @@ pub(super) fn do_not_wait(listener: &OwnedFd) -> io::Result<()> {
     Ok(rustix::io::ioctl_fionbio(listener, true)?)
 }
 
+/// Has a listener refuse connections, whoever else has descriptors of it.
+pub(super) fn refuse(listener: &OwnedFd) {
+    // It fails only for what does not listen.
+    let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
+}
+
 /// Options of a connected socket. Failing is harmless: it works without them, as those of Unix do.
 pub(super) fn prepare(fd: &impl AsFd) {
     let socket = SockRef::from(fd);

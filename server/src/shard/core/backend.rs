@@ -42,6 +42,10 @@ pub trait Backend: Sized {
     /// The threads beside the shards.
     type Threads;
 
+    /// Whether the ports refuse connections as soon as the shard is to end. Those of a server stay open as
+    /// long as any part of it can reach the origin.
+    const CLOSES_PORTS: bool;
+
     /// The requests of which a flush of everything consists, as far as they are known at the start.
     fn flushes(context: &ShardContext) -> Flushes;
 

@@ -25,6 +25,8 @@ impl Backend for Node {
     type Links = Links;
     type Threads = ServerThreads;
 
+    const CLOSES_PORTS: bool = false;
+
     /// None, if the server has no port on which a flush can be asked for.
     fn flushes(context: &ShardContext) -> Flushes {
         let cluster = &context.cluster;

@@ -380,6 +380,9 @@ impl<B: Backend> Shell<B> for Loop<B> {
             }
             Message::Stop { by } => {
                 self.stop_by = Some(by);
+                if B::CLOSES_PORTS {
+                    self.listeners.iter().for_each(|listener| sockets::refuse(&listener.socket));
+                }
                 self.core.mail(now, Message::Stop { by });
             }
             message => self.core.mail(now, message),
