@@ -24,7 +24,7 @@ use crate::exchange::{CACHE, KEYSPACE, VALUE_SQL};
 pub const READY: &str = "ready ";
 
 /// The lease that every renewal is granted, in milliseconds.
-const LEASE_MS: u32 = 2_000;
+const LEASE_MS: u32 = 20_000;
 const NAME: &str = "bench";
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -88,7 +88,13 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             },
             KeyspaceConfig::cache(CACHE, "cache"),
         ],
-        timings: Timings::default(),
+        // On a machine that others use too, a thread may stand still for long. There is no other server
+        // that could have answered in the meantime.
+        timings: Timings {
+            attempt_timeout: Duration::from_secs(5),
+            lease: Duration::from_millis(LEASE_MS.into()),
+            ..Timings::default()
+        },
         limits: Limits::default(),
         security: Security::default(),
     }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! bin/side_by_side   one core serving, one driving: echo, Standin, memcached, Redis, Valkey
+//! bin/redis_benchmark, bin/memcaslap   the load generators of Redis and libmemcached, as they are
 //! bin/peers          a node dies: Redis Cluster, twemproxy, memcached, Standin
 //! bin/clients        the shells of the Rust client: monoio, tokio
 //! bin/proxy          a proxy before one server: twemproxy, Standin's
@@ -18,6 +19,7 @@
 //! proxies.rs         the proxies under test, and the servers behind them
 //! cpu.rs             CPU time of threads, pinning
 //! report.rs          medians, table, JSON
+//! tools.rs           runs of other projects' load generators
 //! store/             measurements of the store alone
 //! peers/             clusters of peers and their clients, and the effect of a node's death on them
 //! ```
@@ -34,3 +36,4 @@ pub mod ring;
 pub mod serve;
 pub mod store;
 pub mod targets;
+pub mod tools;

@@ -74,12 +74,28 @@ const FOR_TESTS: &[Need] = &[
     },
 ];
 
-const FOR_BENCHES: &[Need] = &[Need {
-    name: "memcached",
-    what_for: "the figures beside Standin's",
-    is_there: || runs("memcached", &["-V"]),
-    packages: &["memcached"],
-}];
+const FOR_BENCHES: &[Need] = &[
+    Need {
+        name: "memcached",
+        what_for: "the figures beside Standin's",
+        is_there: || runs("memcached", &["-V"]),
+        packages: &["memcached"],
+    },
+    Need {
+        name: "redis-server and redis-benchmark",
+        what_for: "the figures beside Standin's",
+        is_there: || {
+            runs("redis-server", &["--version"]) && runs("redis-benchmark", &["--version"])
+        },
+        packages: &["redis-server", "redis-tools"],
+    },
+    Need {
+        name: "memcaslap and memcslap",
+        what_for: "their load on Standin and memcached",
+        is_there: || runs("memcaslap", &["--version"]) && runs("memcslap", &["--version"]),
+        packages: &["libmemcached-tools"],
+    },
+];
 
 const FOR_CHAOS: &[Need] = &[
     Need {
