@@ -18,6 +18,8 @@ pub(super) struct Keyspaces {
     keyspaces: Vec<Option<KeyspaceConfig>>,
     /// The keyspaces whose rows have a column for the clients' flags.
     with_flags: Vec<u8>,
+    /// The keyspaces without a database that are bound to no other.
+    lone_caches: Vec<u8>,
 }
 
 impl Keyspaces {
@@ -28,7 +30,14 @@ impl Keyspaces {
         }
         let has_flags = |keyspace: &&KeyspaceConfig| keyspace.put.as_deref().is_some_and(has_flags);
         let with_flags = configs.iter().filter(has_flags).map(|keyspace| keyspace.id).collect();
-        Self { keyspaces, with_flags }
+        let is_bound = |own: &KeyspaceConfig| {
+            !own.also_invalidates.is_empty()
+                || configs.iter().any(|other| other.also_invalidates.contains(&own.id))
+        };
+        let is_lone_cache = |own: &&KeyspaceConfig| own.is_cache() && !is_bound(own);
+        let lone_caches =
+            configs.iter().filter(is_lone_cache).map(|keyspace| keyspace.id).collect();
+        Self { keyspaces, with_flags, lone_caches }
     }
 
     /// Returns the keyspace with this id, if there is one.
@@ -39,6 +48,12 @@ impl Keyspaces {
     /// Whether the keyspace's values are in no database.
     pub(super) fn is_cache(&self, keyspace: u8) -> bool {
         self.get(keyspace).is_some_and(KeyspaceConfig::is_cache)
+    }
+
+    /// Whether the keyspace's values are in no database, and writes of other keyspaces do not drop
+    /// them.
+    pub(super) fn is_lone_cache(&self, keyspace: u8) -> bool {
+        self.lone_caches.contains(&keyspace)
     }
 
     /// Whether values of the keyspace have flags.

@@ -1,14 +1,15 @@
 //! A shard's logic: the answers to requests, given the map, the cache and the origin.
 //!
 //! Pure: no socket, thread or clock. The shell places requests ([`Node::place`]), aims them
-//! ([`Node::aim`]), serves them ([`Node::serve`]), and carries out the outputs that it takes with
-//! [`Node::poll`]. A hit is answered at once, with a reference to its value in the cache;
-//! everything else is an [`Output`].
+//! ([`Node::aim`]), serves them ([`Node::hit`], [`Node::serve_missed`]), and carries out the outputs
+//! that it takes with [`Node::poll`]. A hit is answered at once, with a reference to its value in the
+//! cache; nearly everything else is an [`Output`].
 //!
 //! The node takes a [`Command`] and gives an [`Answer`]; codecs handle the bytes.
 //!
 //! ```text
-//! place ─► aim ─► serve ─┬─ hit ───────────────────────► given at once
+//! place ─► aim ─► hit ────┬─ in the cache ──────────────► given at once
+//!                        ├─ at_once.rs  no database ───► given at once
 //!                        ├─ read.rs   fetch, shared by waiters ─► Output::Origin ─► origin_done ─► Output::Reply
 //!                        ├─ write.rs  one at a time per key ───► Output::Origin ─► origin_done ─► Output::Reply
 //!                        └─ route.rs  another server's ────────► Output::Forward ─► forward_done ─► Output::Reply
@@ -38,6 +39,7 @@
 
 mod ack;
 pub mod answer;
+mod at_once;
 mod cache;
 mod calls;
 pub mod command;

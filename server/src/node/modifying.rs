@@ -26,10 +26,12 @@ impl Node {
     /// it is routed again.
     pub(super) fn may_modify(&mut self, now: Now, key: PendingKey) -> bool {
         let pending = &self.requests[key];
-        if self.keyspaces.is_cache(pending.head.keyspace)
-            || pending.has_read()
-            || self.find_value(now, key).is_some()
-        {
+        if self.keyspaces.is_cache(pending.head.keyspace) || pending.has_read() {
+            return true;
+        }
+        let (keyspace, partition) = (pending.head.keyspace, pending.partition);
+        let row = pending.key.clone();
+        if self.find_value(now, keyspace, &row, partition).is_some() {
             return true;
         }
         self.requests.note_read(key);
@@ -42,7 +44,7 @@ impl Node {
         let pending = &self.requests[write.pending];
         let (keyspace, deadline) = (pending.head.keyspace, pending.deadline);
         let row = pending.key.clone();
-        match self.find_value(now, write.pending) {
+        match self.find_value(now, keyspace, &row, write.partition) {
             Some(found) => self.apply(now, write, found),
             None if self.keyspaces.is_cache(keyspace) => self.apply(now, write, None),
             None => {
@@ -99,12 +101,16 @@ impl Node {
 
     /// Returns what the cache knows of the key: its value, or that there is none. Returns `None` if
     /// the cache knows nothing.
-    fn find_value(&mut self, now: Now, key: PendingKey) -> Option<Option<Found>> {
-        let pending = &self.requests[key];
-        let keyspace = pending.head.keyspace;
-        let floor = self.partitions.owned_floor(keyspace, pending.partition);
+    pub(super) fn find_value(
+        &mut self,
+        now: Now,
+        keyspace: u8,
+        key: &[u8],
+        partition: u32,
+    ) -> Option<Option<Found>> {
+        let floor = self.partitions.owned_floor(keyspace, partition);
         let now_ms = now.mono.as_millis();
-        let item = self.cache.find(keyspace, &pending.key, floor, now_ms)?;
+        let item = self.cache.find(keyspace, key, floor, now_ms)?;
         Some((!item.negative).then(|| Found {
             value: Bytes::copy_from_slice(item.value),
             flags: item.flags,
@@ -190,11 +196,27 @@ impl Node {
             let kept = self.keep_written(now, write, &row, content, ttl, may_keep)?;
             return Some((kept.version, ms_left(kept.expires_at_ms, now_ms)));
         }
-        self.cache.mark(now, keyspace, &row, floor, content.marks);
+        self.change_cached(now, keyspace, &row, write.partition, content.marks, ttl)
+    }
+
+    /// Gives a cached value another lifetime and other marks. Returns its version, and the time that
+    /// it has left in milliseconds.
+    pub(super) fn change_cached(
+        &mut self,
+        now: Now,
+        keyspace: u8,
+        key: &[u8],
+        partition: u32,
+        marks: u8,
+        ttl: Ttl,
+    ) -> Option<(u64, u64)> {
+        let floor = self.partitions.owned_floor(keyspace, partition);
+        let now_ms = now.mono.as_millis();
+        self.cache.mark(now, keyspace, key, floor, marks);
         if ttl != Ttl::Keep {
-            self.cache.touch(now, keyspace, &row, floor, ttl);
+            self.cache.touch(now, keyspace, key, floor, ttl);
         }
-        let item = self.cache.find(keyspace, &row, floor, now_ms)?;
+        let item = self.cache.find(keyspace, key, floor, now_ms)?;
         Some((item.version, ms_left(item.expires_at_ms, now_ms)))
     }
 }

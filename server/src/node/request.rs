@@ -53,6 +53,11 @@ impl Node {
                 self.counters.misses += 1;
                 return Some(Answer::status(Status::NotFound));
             }
+            Action::Put | Action::Delete | Action::Modify => {
+                if let Some(answer) = self.write_at_once(now, command, place) {
+                    return Some(answer);
+                }
+            }
             // This server can drop the key at once if it is the owner and the home. If another
             // server is the owner, or the home has to be told, the command waits like a write.
             Action::Invalidate

@@ -308,13 +308,7 @@ impl Node {
                     self.keep_written(now, &write, &row, left.content(), left.ttl, may_keep)
                 });
                 is_replaced = kept.is_some();
-                let now_ms = now.mono.as_millis();
-                let head = AnswerHead {
-                    flags: if kept.is_some() { flags::CACHED } else { 0 },
-                    version: kept.map_or(0, |kept| kept.version),
-                    ttl_ms: kept.map_or(0, |kept| ms_left(kept.expires_at_ms, now_ms)),
-                    ..AnswerHead::status(Status::Ok)
-                };
+                let head = Self::written(now, kept);
                 let is_owner = begun.losses == self.partitions.lease_losses()
                     && self.partitions.serving(write.partition) == Serving::Cached;
                 match write.applied.take() {
@@ -338,6 +332,17 @@ impl Node {
         }
         if is_executed {
             self.cache.remove_bound(head.keyspace, &row);
+        }
+    }
+
+    /// The head of the answer to a write that was executed, and whose value was kept like this.
+    pub(super) fn written(now: Now, kept: Option<Kept>) -> AnswerHead {
+        let now_ms = now.mono.as_millis();
+        AnswerHead {
+            flags: if kept.is_some() { flags::CACHED } else { 0 },
+            version: kept.map_or(0, |kept| kept.version),
+            ttl_ms: kept.map_or(0, |kept| ms_left(kept.expires_at_ms, now_ms)),
+            ..AnswerHead::status(Status::Ok)
         }
     }
 

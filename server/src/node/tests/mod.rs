@@ -1,6 +1,7 @@
 //! Scripts that test a shard's logic: they serve requests, let the origin or a peer answer, and
 //! check the replies. Scenario numbers are those of docs/FAILOVER.md.
 
+mod at_once;
 mod bound;
 mod configured;
 mod failover;
