@@ -34,6 +34,9 @@ pub struct Options {
     pub driver_core: usize,
 }
 
+/// Reads what a load generator has printed.
+pub type Reader = Box<dyn Fn(&str) -> Option<Printed>>;
+
 /// A run of a load generator.
 pub struct Run {
     /// Its name in the table.
@@ -41,7 +44,7 @@ pub struct Run {
     /// The command for a server at this address.
     pub command: Box<dyn Fn(SocketAddr) -> Command>,
     /// Reads what it has printed.
-    pub read: Box<dyn Fn(&str) -> Option<Printed>>,
+    pub read: Reader,
 }
 
 /// The result that a load generator prints.
