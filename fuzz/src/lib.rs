@@ -8,11 +8,13 @@
 //! cargo run --manifest-path fuzz/Cargo.toml --bin map -- fuzz/artifacts/map/crash-…
 //! ```
 
+mod services;
 mod tcp;
 mod text;
 mod udp;
 mod world;
 
+pub use services::{memcached, redis};
 pub use tcp::{request_frame, response_frame};
 pub use text::config;
 pub use udp::datagram;

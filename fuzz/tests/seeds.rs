@@ -103,6 +103,16 @@ fn config() {
     run("config", standin_fuzz::config);
 }
 
+#[test]
+fn redis() {
+    run("redis", standin_fuzz::redis);
+}
+
+#[test]
+fn memcached() {
+    run("memcached", standin_fuzz::memcached);
+}
+
 /// Seeds that the parsers refuse at once would test nothing.
 #[test]
 fn seeds_are_good_ones() {

@@ -4,6 +4,7 @@
 //! differential.rs  the same commands to a redis-server, and the same bytes in the replies
 //! client.rs        redis-py, a client that others have written, also while a server is killed
 //! cluster.rs       the nodes of Redis Cluster, and a client that knows them
+//! hostile.rs       callers that a server must survive
 //! speaker.rs       a connection that sends commands and reads replies byte for byte
 //! ```
 
@@ -13,11 +14,12 @@ mod common;
 mod client;
 mod cluster;
 mod differential;
+mod hostile;
 mod speaker;
 
 use std::net::SocketAddr;
 
-use standin_config::{KeyspaceConfig, ServiceConfig, ServiceProtocol};
+use standin_config::{ClusterConfig, KeyspaceConfig, ServiceConfig, ServiceProtocol};
 use standin_testkit::{Scratch, free_ports};
 
 use common::{Cluster, KEYSPACE};
@@ -25,6 +27,11 @@ use common::{Cluster, KEYSPACE};
 /// Starts a cluster without a database, of two groups whose servers speak Redis' protocol. That of b2
 /// has passwords.
 fn start(test: &str) -> Cluster {
+    start_with(test, |_| {})
+}
+
+/// Starts such a cluster, with these changes.
+fn start_with(test: &str, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
     let users = Scratch::new(&format!("{test}-users"));
     let passwords = users.file("users");
     std::fs::write(&passwords, "default:secret\nann:hers\n").expect("a file of users");
@@ -43,6 +50,7 @@ fn start(test: &str) -> Cluster {
                 passwords: (server.name == "b2").then(|| passwords.clone()),
             }];
         }
+        change(config);
     });
     cluster.start();
     cluster

@@ -35,6 +35,7 @@
 //! modify.rs     read-modify-writes, pure       modifying.rs  their execution
 //! routes.rs     what clients that route by themselves are told
 //! keyspaces.rs  keyspaces over the same rows   queues.rs     sizes of everything that grows
+//! walk.rs       the keys that are cached
 //! ```
 
 mod ack;
@@ -72,6 +73,7 @@ mod stopped;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod write;
 mod writes;
 

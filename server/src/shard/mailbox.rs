@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use standin_protocol::map::{ClusterMap, ServerState};
 use standin_protocol::time::Micros;
 
+use super::codec::walk::Walk;
 use super::handshake::HandedOver;
 use crate::inbox::Inbox;
 use crate::node::{Answer, Lease, Left, OwnedCommand, ReplyTo, Word};
@@ -33,6 +34,13 @@ pub enum Message {
     },
     /// The connection of requests that strayed here brings no more.
     Left(Left),
+    /// A walk through cached keys that goes on at this shard.
+    Walk {
+        /// The destination of its answer.
+        to: ReplyTo,
+        /// The walk, with what it has found.
+        walk: Box<Walk>,
+    },
     /// The answer to a request that strayed.
     StrayReply {
         /// Its destination.
@@ -76,6 +84,7 @@ impl Message {
     fn stray_bytes(&self) -> usize {
         match self {
             Self::Stray { command, .. } => command.bytes(),
+            Self::Walk { walk, .. } => walk.bytes(),
             Self::StrayReply { answer, .. } => answer.read_bytes().unwrap_or(0),
             _ => 0,
         }

@@ -105,6 +105,18 @@ impl Index {
         }
     }
 
+    /// The number of tables, which is the same for the life of the index.
+    pub(super) fn tables(&self) -> u32 {
+        // The number of tables fits into 32 bits.
+        self.tables.len() as u32
+    }
+
+    /// Returns the offsets in a table, in no particular order. A hash belongs to one table for the
+    /// life of the index.
+    pub(super) fn table_offsets(&self, table: u32) -> impl Iterator<Item = u32> {
+        self.tables.get(table as usize).into_iter().flat_map(HashTable::iter).copied()
+    }
+
     /// Returns all offsets, in no particular order.
     #[cfg(test)]
     pub(super) fn offsets(&self) -> impl Iterator<Item = u32> {

@@ -15,6 +15,7 @@
 //! | `index` | hash to offset: many small hash tables |
 //! | `policy` | S3-FIFO over segments: queues, the victim, moving and evicting |
 //! | `ghost` | fingerprints of what was evicted unused |
+//! | `walk` | walks over all items, part by part |
 //!
 //! Look up keys in sets: call [`Store::locate`] for all of them, then [`Store::aim`] for all of
 //! them, then [`Store::get`] for each. The first two start loads from memory. Memory latency is
@@ -29,6 +30,7 @@ mod prefetch;
 #[cfg(test)]
 mod tests;
 mod types;
+mod walk;
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -40,6 +42,7 @@ pub(crate) use item::NEVER_MS;
 use item::{FREQUENCY_MAX, HEADER_BYTES_MAX, Header, KEY_BYTES_MAX};
 use policy::Policy;
 pub use types::{Item, NewItem, StoreConfig, StoreError, StoreStats};
+pub use walk::Walked;
 
 /// The approximate number of segments of an arena, so that evicting one is a small step.
 const SEGMENTS_AIM: usize = 256;

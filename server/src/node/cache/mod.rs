@@ -20,7 +20,9 @@ use versions::Versions;
 use super::keyspaces::Keyspaces;
 use super::modify::Ttl;
 use super::{NodeConfig, Now};
-use crate::store::{IndexHint, Item, Located, NEVER_MS, NewItem, Store, StoreConfig, StoreError};
+use crate::store::{
+    IndexHint, Item, Located, NEVER_MS, NewItem, Store, StoreConfig, StoreError, Walked,
+};
 
 /// One shard's cache.
 pub(super) struct Cache {
@@ -277,6 +279,16 @@ impl Cache {
     /// Notes that the key with this hash may still change until the given time.
     pub(super) fn close(&mut self, hash: u64, until: Micros) {
         self.tokens.close(hash, until);
+    }
+
+    /// Returns the number of parts in which [`Self::visit`] gives all items.
+    pub(super) fn parts(&self) -> u32 {
+        self.store.parts()
+    }
+
+    /// Gives the items of a part, also expired ones and absences.
+    pub(super) fn visit(&self, part: u32, visit: impl FnMut(Walked<'_>)) {
+        self.store.visit(part, visit);
     }
 
     /// Returns the number of live items, their bytes, and the number of evicted items.

@@ -9,10 +9,12 @@
 //! Standin's own, for clients and for links to other servers. Its replies name their requests. For a
 //! protocol whose replies do not, order.rs puts them into the order of the requests. names.rs finds
 //! the keyspace in the keys of protocols that have none. read.rs is the short form of most requests,
-//! by which hits are decoded and answered.
+//! by which hits are decoded and answered. walk.rs finds cached keys, and glob.rs tells which of them
+//! match a pattern.
 
 pub(in crate::shard) mod digits;
 pub mod flushes;
+pub(in crate::shard) mod glob;
 pub(in crate::shard) mod memcached;
 pub mod names;
 pub mod order;
@@ -21,6 +23,7 @@ pub(in crate::shard) mod redis;
 pub mod standin;
 #[cfg(test)]
 mod testing;
+pub mod walk;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,6 +33,7 @@ use standin_protocol::frame::FrameLimits;
 
 use self::names::Names;
 pub(in crate::shard) use self::read::{Answers, Read, Reads};
+use self::walk::Walk;
 use super::listeners::Service;
 use super::nodes::Nodes;
 use super::users::Users;
@@ -331,6 +335,8 @@ pub(in crate::shard) enum What {
     /// A request for a key that the codec answers by itself, unless another node has the key: it is
     /// carried out later.
     Held(CommandHead),
+    /// Names of keys that this server has cached.
+    Walk(Box<Walk>),
     /// Nothing that this server can do: it is answered with this status and text.
     Refused(Status, &'static str),
     /// A request that the codec answers by itself.

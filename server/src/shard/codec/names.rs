@@ -55,6 +55,16 @@ impl Names {
         self.is_slotted
     }
 
+    /// Appends the name by which clients know a key of a keyspace.
+    pub(in crate::shard) fn spell(&self, keyspace: u8, key: &[u8], out: &mut Vec<u8>) {
+        let is_bare = self.of(key) == Some(Named { keyspace, prefix: 0 });
+        let known = self.prefixes.iter().find(|(_, id)| *id == keyspace);
+        if let Some((prefix, _)) = known.filter(|_| !is_bare) {
+            out.extend_from_slice(prefix);
+        }
+        out.extend_from_slice(key);
+    }
+
     /// The keyspace that a key names, or the default one. `None` if there is no default.
     #[inline]
     pub(in crate::shard) fn of(&self, key: &[u8]) -> Option<Named> {
@@ -115,6 +125,24 @@ mod tests {
         assert_eq!(of(&names, "u:x"), Some((2, 2)));
         for whole in ["alice", "others:alice", "users", "users:", ":users:x", "", "xusers:a"] {
             assert_eq!(of(&names, whole), Some((2, 0)), "{whole}");
+        }
+    }
+
+    #[test]
+    fn a_name_leads_back_to_its_key() {
+        for (default, keyspace, key, wanted) in [
+            (Some(2), 2, "alice", "alice"),
+            (Some(2), 1, "alice", "users:alice"),
+            (Some(2), 2, "others:alice", "others:alice"),
+            (Some(2), 2, "users:alice", "u:users:alice"),
+            (Some(2), 1, "users:alice", "users:users:alice"),
+            (None, 2, "alice", "u:alice"),
+        ] {
+            let (names, mut name) = (names(":", default), Vec::new());
+            names.spell(keyspace, key.as_bytes(), &mut name);
+            assert_eq!(name, wanted.as_bytes());
+            let named = names.of(&name).unwrap();
+            assert_eq!((named.keyspace, &name[named.prefix..]), (keyspace, key.as_bytes()));
         }
     }
 

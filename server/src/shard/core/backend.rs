@@ -106,6 +106,17 @@ pub trait Backend: Sized {
             || self.serve_missed(now, to, command, place, may_wait, give)
     }
 
+    /// The number of parts of the shard's cache, which never changes; `None` if it has none.
+    fn parts(&self) -> Option<u32> {
+        None
+    }
+
+    /// Gives the cached keys of a part, each with its keyspace. Returns the number of items that were
+    /// looked at.
+    fn visit(&self, _now: Now, _part: u32, _give: impl FnMut(u8, &[u8])) -> usize {
+        0
+    }
+
     /// Notes the time of the next event.
     fn begin(&mut self, now: Now);
 

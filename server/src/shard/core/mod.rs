@@ -25,6 +25,7 @@ mod recache;
 mod redirecting;
 mod serving;
 mod staged;
+mod walking;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use self::outgoing::Outbound;
 pub use self::peers::Links;
 use self::serving::Agains;
 use self::staged::Staging;
+use self::walking::Walks;
 use super::admission::{Handshakes, Refusals};
 use super::codec::flushes::Flushes;
 use super::codec::names::Names;
@@ -62,6 +64,7 @@ pub struct Core<B: Backend = Node> {
     accepted: u32,
     begun: u64,
     agains: Agains,
+    walks: Walks,
     handshakes: Handshakes,
     refusals: Refusals,
     /// The shard to which the next connection goes that does not ask for one.
@@ -126,6 +129,7 @@ impl<B: Backend> Core<B> {
             accepted: 0,
             begun: 0,
             agains: Agains::default(),
+            walks: Walks::default(),
             handshakes: Handshakes::default(),
             refusals: Refusals::default(),
             next_shard: 0,
@@ -163,6 +167,7 @@ impl<B: Backend> Core<B> {
             Message::Adopt { .. } => debug_assert!(false, "the loop takes sockets in"),
             Message::Stray { to, command, at } => self.serve_stray(now, to, &command, at),
             Message::StrayReply { to, answer } => self.deliver(now, to, answer),
+            Message::Walk { to, walk } => self.walk_on(now, to, walk),
             Message::Left(left) => self.left.push(left),
             Message::Stop { .. } => {
                 self.stopping = true;
@@ -360,7 +365,11 @@ impl<B: Backend> Core<B> {
     pub fn has_work(&self) -> bool {
         let has_io = !self.ended.is_empty() || !self.io.is_empty() || !self.effects.is_empty();
         let has_input = !self.staged.is_empty() || self.agains.has_deferred();
-        has_io || has_input || !self.left.is_empty() || self.node.has_output()
+        has_io
+            || has_input
+            || !self.walks.is_empty()
+            || !self.left.is_empty()
+            || self.node.has_output()
     }
 
     /// Returns how the loop may receive from a connection.
@@ -399,6 +408,7 @@ impl<B: Backend> Core<B> {
     pub fn is_drained(&self) -> bool {
         self.stopping
             && self.node.in_flight() == 0
+            && self.walks.is_empty()
             && self.conns.values().all(|conn| conn.output.is_empty() && conn.in_flight == 0)
     }
 

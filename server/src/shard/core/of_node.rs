@@ -85,6 +85,14 @@ impl Backend for Node {
         Self::serve_missed(self, now, to, command, place, may_wait, give)
     }
 
+    fn parts(&self) -> Option<u32> {
+        Some(Self::parts(self))
+    }
+
+    fn visit(&self, now: Now, part: u32, give: impl FnMut(u8, &[u8])) -> usize {
+        Self::visit(self, now, part, give)
+    }
+
     #[inline]
     fn begin(&mut self, now: Now) {
         Self::begin(self, now);
@@ -130,6 +138,7 @@ impl Backend for Node {
             | Message::Stray { .. }
             | Message::Left(_)
             | Message::StrayReply { .. }
+            | Message::Walk { .. }
             | Message::Stop { .. } => unreachable!("the core takes it"),
         }
     }

@@ -150,6 +150,7 @@ impl<B: Backend> Core<B> {
                 self.read_input(now, key);
             }
         }
+        self.walk_slice(now);
         self.close_ended();
     }
 
@@ -326,6 +327,11 @@ impl<B: Backend> Core<B> {
                 conn.codec.wait(memo);
                 return self.serve_stats(now, key, tag);
             }
+            What::Walk(walk) => {
+                let walk = walk.clone();
+                conn.codec.wait(memo);
+                return self.serve_walk(now, key, tag, walk);
+            }
             What::Refused(status, text) => {
                 conn.codec.wait(memo);
                 return self.refuse(now, key, tag, *status, text);
@@ -435,7 +441,7 @@ impl<B: Backend> Core<B> {
     }
 
     /// A request that is no command.
-    fn refuse(&mut self, now: Now, key: ConnKey, tag: u64, status: Status, text: &str) {
+    pub(super) fn refuse(&mut self, now: Now, key: ConnKey, tag: u64, status: Status, text: &str) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         self.node.counters().requests += 1;
@@ -480,14 +486,16 @@ impl<B: Backend> Core<B> {
 
     /// There is no room for what [`Effect::Post`] was to bring to another shard.
     pub fn post_refused(&mut self, now: Now, shard: u16, message: Message) {
-        self.node.counters().overloaded += 1;
         match message {
             Message::Stray { to, .. } => {
+                self.node.counters().overloaded += 1;
                 self.node.counters().strayed -= 1;
                 let map_tag = self.node.map_tag();
                 self.deliver(now, to, AnswerHead { map_tag, ..AnswerHead::overloaded() }.into());
             }
+            Message::Walk { to, .. } => self.refuse_walk(now, to),
             Message::StrayReply { to, mut answer } => {
+                self.node.counters().overloaded += 1;
                 // Without its value it needs no room.
                 answer.overload();
                 let message = Message::StrayReply { to, answer };

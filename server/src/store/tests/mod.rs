@@ -1,8 +1,9 @@
 //! The store's guarantees, one by one. `model` tests all of them together, in random order; `room`
-//! those about space.
+//! those about space, `walk` those about walks.
 
 mod model;
 mod room;
+mod walk;
 
 use super::*;
 

@@ -8,6 +8,7 @@ use super::server::{Hello, hello_options};
 use super::session::Session;
 use super::table::{self, COMMANDS, Command};
 use super::tag::{Kind, Tag};
+use crate::shard::codec::glob;
 
 /// The settings that clients ask for, as they hold here.
 const SETTINGS: [(&str, &str); 9] = [
@@ -213,53 +214,9 @@ fn keys(words: &[&[u8]], out: &mut Vec<u8>) {
 /// The settings whose names match one of the patterns.
 fn config(patterns: &[&[u8]], version: Version, out: &mut Vec<u8>) {
     let is_asked = |name: &str| {
-        patterns.iter().any(|pattern| matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
+        patterns.iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
     };
     let asked: Vec<_> = SETTINGS.into_iter().filter(|(name, _)| is_asked(name)).collect();
     resp::map(asked.len() as u64, version, out);
     asked.into_iter().for_each(|(name, value)| pair(name, value, out));
-}
-
-/// Whether a name matches a pattern with `*` and `?`. The longest name bounds the work.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    // The position behind the last star in the pattern, and where it began to match.
-    let (mut at, mut from, mut star) = (0, 0, None);
-    while from < name.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                star = Some((at + 1, from));
-                at += 1;
-            }
-            Some(byte) if *byte == b'?' || *byte == name[from] => (at, from) = (at + 1, from + 1),
-            _ => match star {
-                Some((behind, begun)) => {
-                    (at, from) = (behind, begun + 1);
-                    star = Some((behind, begun + 1));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_have_stars() {
-        for (pattern, name, wanted) in [
-            ("save", "save", true),
-            ("sav", "save", false),
-            ("*", "save", true),
-            ("s*e", "save", true),
-            ("*v*", "save", true),
-            ("?ave", "save", true),
-            ("**x", "save", false),
-            ("", "save", false),
-        ] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), wanted, "{pattern} {name}");
-        }
-    }
 }

@@ -8,6 +8,7 @@
 //! strings.rs   GET, SET, INCR, …              lifetimes.rs EXPIRE, TTL, …
 //! server.rs    HELLO, CLIENT, CONFIG, …       scripts.rs   the scripts that are known
 //! cluster.rs   CLUSTER and MOVED             slots.rs     keys of several slots
+//! keys.rs      SCAN, KEYS, RANDOMKEY
 //! replies.rs   the order of replies, and MULTI
 //! reply.rs, about.rs, info.rs, resp.rs        their bytes
 //! said.rs      fixed replies                  failure.rs   those to requests that fail
@@ -30,6 +31,7 @@ mod cluster;
 mod failure;
 mod info;
 mod inline;
+mod keys;
 mod lifetimes;
 pub(in crate::shard) mod password;
 mod plain;

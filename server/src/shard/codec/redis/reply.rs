@@ -8,7 +8,7 @@ use super::resp;
 use super::said::Said;
 use super::session::{Group, Session};
 use super::tag::{Kind, Tag, marks};
-use super::{SHOWN_BYTES, info, table};
+use super::{SHOWN_BYTES, info, keys, table};
 use crate::node::answer::marks::ABSENT;
 use crate::node::{AnswerHead, Status};
 
@@ -99,6 +99,9 @@ fn other(
         (Kind::Float, Status::OutOfRange) => resp::line(Said::NotFinite.text(), out),
         (Kind::Info, Status::Ok) => info::write(value, &words(echo, tag.number), session, out),
         (Kind::DbSize, Status::Ok) => info::size(value, out),
+        (Kind::Scan | Kind::ScanNothing | Kind::Keys | Kind::RandomKey, Status::Ok) => {
+            keys::write(tag.kind, value, version, out);
+        }
         (Kind::Number, _) => resp::number(tag.number.cast_signed(), out),
         (Kind::Cluster, Status::Ok) => cluster::write(tag, value, session, out),
         (_, Status::NotOwner) => cluster::moved(value, session, out),

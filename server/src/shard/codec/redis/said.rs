@@ -65,7 +65,8 @@ said! {
     BadSlot = "-ERR Invalid slot";
     NoCountOfSlot = "-ERR the keys of a slot are not counted here";
     NoCluster = "-ERR This instance has cluster support disabled";
-    NoIteration = "-ERR keys can't be listed here: they are spread over the cluster, and no server knows all";
+    BadCursor = "-ERR invalid cursor";
+    PatternTooLong = "-ERR the pattern is longer than this server allows";
     NoConfigSet = "-ERR settings are in the cluster file and can't be changed here";
     ScriptExpire = "-ERR invalid expire time in 'setex' command";
     NoScript = "-NOSCRIPT No matching script. Please use EVAL.";

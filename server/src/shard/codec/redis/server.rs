@@ -224,10 +224,6 @@ pub(super) fn flush(call: &Call<'_>) -> Made {
     }
 }
 
-pub(super) fn no_iteration(_: &Call<'_>) -> Made {
-    Said::NoIteration.into()
-}
-
 pub(super) fn type_of(call: &Call<'_>) -> Made {
     call.get(1, Kind::Type)
 }

@@ -4,7 +4,7 @@
 use super::bulk::{Word, Words, Wrong};
 use super::call::{Call, Made};
 use super::tag::Kind;
-use super::{NAME_BYTES_MAX, cluster, lifetimes, scripts, server, strings};
+use super::{NAME_BYTES_MAX, cluster, keys, lifetimes, scripts, server, strings};
 
 /// The way in which a command is decoded.
 #[derive(Clone, Copy)]
@@ -141,7 +141,7 @@ commands! {
     "incrby" 3 WRITE ONE, Run::Whole(strings::incrby);
     "incrbyfloat" 3 WRITE ONE, Run::Whole(strings::incrbyfloat);
     "info" -1 SERVER NONE, Run::Whole(server::info);
-    "keys" 2 READ NONE, Run::Whole(server::no_iteration);
+    "keys" 2 READ NONE, Run::Whole(keys::keys);
     "mget" -2 READ ALL, Run::Parts(Kind::Mget);
     "mset" 3 WRITE (1, -1, 2), Run::Parts(Kind::Mset);
     "multi" 1 TRANSACTION NONE, Run::Whole(server::multi), true;
@@ -156,11 +156,11 @@ commands! {
     "psetex" 4 WRITE ONE, Run::Whole(strings::psetex);
     "pttl" 2 READ ONE, Run::Whole(lifetimes::pttl);
     "quit" -1 CONNECTION NONE, Run::Whole(server::quit), true;
-    "randomkey" 1 READ NONE, Run::Whole(server::no_iteration);
+    "randomkey" 1 READ NONE, Run::Whole(keys::randomkey);
     "readonly" 1 CONNECTION NONE, Run::Whole(cluster::switch);
     "readwrite" 1 CONNECTION NONE, Run::Whole(cluster::switch);
     "reset" 1 CONNECTION NONE, Run::Whole(server::reset), true;
-    "scan" -2 READ NONE, Run::Whole(server::no_iteration);
+    "scan" -2 READ NONE, Run::Whole(keys::scan);
     "select" 2 CONNECTION NONE, Run::Whole(server::select);
     "set" -3 WRITE ONE, Run::Whole(strings::set);
     "setex" 4 WRITE ONE, Run::Whole(strings::setex);

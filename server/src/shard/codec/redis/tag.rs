@@ -131,6 +131,14 @@ kinds! {
     Number,
     /// CLUSTER; the number is that of the subcommand.
     Cluster,
+    /// SCAN.
+    Scan,
+    /// SCAN for a type that no value has.
+    ScanNothing,
+    /// KEYS.
+    Keys,
+    /// RANDOMKEY.
+    RandomKey,
     /// Bytes that are ignored; the number says how many words and bytes are left.
     Skip,
     /// Bytes without a meaning before a command.
@@ -144,7 +152,7 @@ kinds! {
 pub(super) struct Tag {
     pub(super) kind: Kind,
     pub(super) marks: u8,
-    /// Less than 2^52.
+    /// Less than 2^51.
     pub(super) number: u64,
 }
 
@@ -170,8 +178,10 @@ pub(super) mod marks {
     pub(crate) const WRONG: u8 = 0x38;
 }
 
-/// Bits of the kind, and of the marks.
-const BITS: u32 = 6;
+/// Bits of the kind.
+const KIND_BITS: u32 = 7;
+/// Bits of the kind and of the marks.
+const BITS: u32 = KIND_BITS + 6;
 
 impl Tag {
     pub(super) fn new(kind: Kind) -> Self {
@@ -210,14 +220,14 @@ impl Tag {
 
     #[inline]
     pub(super) fn pack(self) -> u64 {
-        self.number << (2 * BITS) | u64::from(self.marks) << BITS | self.kind as u64
+        self.number << BITS | u64::from(self.marks) << KIND_BITS | self.kind as u64
     }
 
     #[inline]
     pub(super) fn unpack(tag: u64) -> Self {
-        let mask = (1 << BITS) - 1;
-        let (kind, marks) = ((tag & mask) as usize, (tag >> BITS & mask) as u8);
-        Self { kind: Kind::ALL[kind], marks, number: tag >> (2 * BITS) }
+        let kind = (tag & ((1 << KIND_BITS) - 1)) as usize;
+        let marks = (tag >> KIND_BITS & ((1 << (BITS - KIND_BITS)) - 1)) as u8;
+        Self { kind: Kind::ALL[kind], marks, number: tag >> BITS }
     }
 }
 
@@ -227,10 +237,10 @@ mod tests {
 
     #[test]
     fn a_tag_is_unpacked_as_it_was_packed() {
-        assert!(Kind::ALL.len() <= 1 << BITS);
+        assert!(Kind::ALL.len() <= 1 << KIND_BITS);
         for (number, kind) in (0..).zip(Kind::ALL) {
             assert_eq!(*kind as usize, number);
-            let tag = Tag { kind: *kind, marks: 0x3f, number: (1 << 52) - 1 };
+            let tag = Tag { kind: *kind, marks: 0x3f, number: (1 << 51) - 1 };
             assert_eq!(Tag::unpack(tag.pack()), tag);
         }
     }

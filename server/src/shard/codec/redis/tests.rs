@@ -17,7 +17,7 @@ fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
     let first = key.first().copied().unwrap_or(b'h');
     let status = match (first, &request.what) {
         (_, What::Auth) => Status::NotSupported,
-        (_, What::Said | What::Stats) => Status::Ok,
+        (_, What::Said | What::Stats | What::Walk(_)) => Status::Ok,
         (b'm', What::Modify(_, modify)) if modify.gives == Gives::New => Status::Ok,
         (b'm', _) => Status::NotFound,
         (b'o', _) => Status::Overloaded,
@@ -28,6 +28,11 @@ fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
         _ => Status::Ok,
     };
     let value = match (&request.what, status) {
+        // Two names, and that there are more.
+        (What::Walk(_), _) => {
+            let names = [&3_u64.to_le_bytes()[..], &2_u64.to_le_bytes(), &[1, 0, 0, 0], b"h"];
+            [&names.concat()[..], &[7, 0, 0, 0], b"users:i"].concat()
+        }
         (What::Modify(_, modify), Status::Ok) => match (modify.edit, modify.gives) {
             (Edit::Add(by), _) => by.to_string().into_bytes(),
             (Edit::AddFloat(by), _) => by.to_string().into_bytes(),
@@ -141,6 +146,16 @@ fn commands_have_the_replies_of_redis() {
         (
             "TYPE h|TYPE m|OBJECT ENCODING h|OBJECT ENCODING m|OBJECT FREQ m|OBJECT BAD h",
             "+string\r\n+none\r\n$6\r\nembstr\r\n$-1\r\n$-1\r\n-ERR unknown subcommand 'BAD'. Try OBJECT HELP.\r\n",
+        ),
+        (
+            "SCAN 0|SCAN 17 MATCH a* COUNT 100 TYPE String|SCAN 0 TYPE list|KEYS *|RANDOMKEY",
+            "*2\r\n$1\r\n3\r\n*2\r\n$1\r\nh\r\n$7\r\nusers:i\r\n*2\r\n$1\r\n3\r\n*2\r\n$1\r\nh\r\n$7\r\nusers:i\r\n*2\r\n$1\r\n0\r\n*0\r\n*2\r\n$1\r\nh\r\n$7\r\nusers:i\r\n$1\r\nh\r\n",
+        ),
+        (
+            "SCAN x|SCAN -1|SCAN 0 COUNT 0|SCAN 0 COUNT x|SCAN 0 MATCH|SCAN 0 BAD x|KEYS",
+            &format!(
+                "-ERR invalid cursor\r\n-ERR invalid cursor\r\n-ERR syntax error\r\n{not_integer}-ERR syntax error\r\n-ERR syntax error\r\n-ERR wrong number of arguments for 'keys' command\r\n"
+            ),
         ),
         ("FLUSHALL|FLUSHDB ASYNC|FLUSHALL x", "+OK\r\n+OK\r\n-ERR syntax error\r\n"),
         (
@@ -299,7 +314,7 @@ fn command() -> impl Strategy<Value = Vec<u8>> {
         (key.clone(), "EXPIRE|INCRBY|INCRBYFLOAT|APPEND|SETNX|GETSET", "[0-9x]{1,3}")
             .prop_map(move |(key, name, word)| line(format!("{name} {key} {word}"))),
         (key, "[0-9-]{1,2}").prop_map(move |(key, at)| line(format!("GETRANGE {key} {at} -1"))),
-        "MULTI|EXEC|DISCARD|PING|ECHO x|FLUSHALL|HELLO 3|HELLO 2|RESET|QUIT|CLIENT GETNAME|CLIENT SETNAME a|SELECT 0|CONFIG GET [*]|COMMAND COUNT|HSET a b c|CLIENT x"
+        "MULTI|EXEC|DISCARD|PING|ECHO x|FLUSHALL|HELLO 3|HELLO 2|RESET|QUIT|SCAN 0|KEYS h[*]|RANDOMKEY|CLIENT GETNAME|CLIENT SETNAME a|SELECT 0|CONFIG GET [*]|COMMAND COUNT|HSET a b c|CLIENT x"
             .prop_map(line),
         "(GET h|PING|SET h \"a b\"|MGET h m|MULTI|EXEC|)\r?\n".prop_map(String::into_bytes),
         prop::collection::vec(any::<u8>(), 0..20),

@@ -1,0 +1,94 @@
+//! The commands about the keys that are cached, and their replies: SCAN, KEYS, RANDOMKEY.
+
+use super::bulk::number;
+use super::call::{Call, Made, either};
+use super::resp::{self, Version};
+use super::said::Said;
+use super::tag::Kind;
+use crate::shard::codec::walk::{Found, Walk};
+use crate::shard::codec::{What, digits};
+
+/// The longest pattern, in bytes. It bounds the work for each name.
+const PATTERN_BYTES_MAX: usize = 1_024;
+/// The number of keys that SCAN looks at if it is not told.
+const COUNT: u32 = 10;
+
+/// A pattern; `None` if it matches every name.
+fn pattern<'a>(call: &Call<'a>, word: usize) -> Result<Option<&'a [u8]>, Made> {
+    match call.word(word) {
+        b"*" => Ok(None),
+        pattern if pattern.len() > PATTERN_BYTES_MAX => Err(Said::PatternTooLong.into()),
+        pattern => Ok(Some(pattern)),
+    }
+}
+
+fn walks(call: &Call<'_>, kind: Kind, walk: Walk) -> Made {
+    call.of(kind, What::Walk(Box::new(walk.of_one_shard(call.is_node))))
+}
+
+pub(super) fn scan(call: &Call<'_>) -> Made {
+    either(try_scan(call))
+}
+
+fn try_scan(call: &Call<'_>) -> Result<Made, Made> {
+    let cursor = std::str::from_utf8(call.word(1)).ok();
+    let cursor = cursor.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let cursor = cursor.and_then(|text| text.parse::<u64>().ok());
+    let cursor = cursor.ok_or(Made::Say(Said::BadCursor))?;
+    let (mut wanted, mut count, mut is_of_type) = (None, COUNT, true);
+    for word in (2..call.count()).step_by(2) {
+        if word + 1 == call.count() {
+            return Err(Said::Syntax.into());
+        } else if call.is(word, "COUNT") {
+            count = match number(call.word(word + 1)) {
+                None => return Err(Said::NotInteger.into()),
+                Some(..=0) => return Err(Said::Syntax.into()),
+                Some(count) => u32::try_from(count).unwrap_or(u32::MAX),
+            };
+        } else if call.is(word, "MATCH") {
+            wanted = pattern(call, word + 1)?;
+        } else if call.is(word, "TYPE") {
+            is_of_type = call.is(word + 1, "string");
+        } else {
+            return Err(Said::Syntax.into());
+        }
+    }
+    if !is_of_type {
+        return Ok(call.says(Kind::ScanNothing));
+    }
+    Ok(walks(call, Kind::Scan, Walk::some(cursor, count, wanted)))
+}
+
+pub(super) fn keys(call: &Call<'_>) -> Made {
+    match pattern(call, 1) {
+        Ok(pattern) => walks(call, Kind::Keys, Walk::all(pattern)),
+        Err(made) => made,
+    }
+}
+
+pub(super) fn randomkey(call: &Call<'_>) -> Made {
+    walks(call, Kind::RandomKey, Walk::any())
+}
+
+/// Appends the reply to one of them.
+pub(super) fn write(kind: Kind, answer: &[u8], version: Version, out: &mut Vec<u8>) {
+    let nothing = [0; 16];
+    let answer = if kind == Kind::ScanNothing { &nothing } else { answer };
+    let Some(found) = Found::read(answer) else {
+        return resp::line("-ERR the names can't be read", out);
+    };
+    if kind == Kind::RandomKey {
+        return match found.names().next() {
+            Some(name) => resp::bulk(name, out),
+            None => resp::null(version, out),
+        };
+    }
+    if kind != Kind::Keys {
+        let mut cursor = Vec::new();
+        digits::write(found.cursor, &mut cursor);
+        resp::array(2, out);
+        resp::bulk(&cursor, out);
+    }
+    resp::array(found.number, out);
+    found.names().for_each(|name| resp::bulk(name, out));
+}
