@@ -30,11 +30,19 @@ pub(super) fn scan(call: &Call<'_>) -> Made {
     either(try_scan(call))
 }
 
+/// Reads a cursor, of which Redis accepts a negative one.
+fn cursor(word: &[u8]) -> Option<u64> {
+    let (is_negative, digits) = match word.strip_prefix(b"-") {
+        Some(digits) => (true, digits),
+        None => (false, word),
+    };
+    let is_number = digits.iter().all(u8::is_ascii_digit);
+    let number: u64 = std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()?;
+    Some(if is_negative { number.wrapping_neg() } else { number })
+}
+
 fn try_scan(call: &Call<'_>) -> Result<Made, Made> {
-    let cursor = std::str::from_utf8(call.word(1)).ok();
-    let cursor = cursor.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let cursor = cursor.and_then(|text| text.parse::<u64>().ok());
-    let cursor = cursor.ok_or(Made::Say(Said::BadCursor))?;
+    let cursor = cursor(call.word(1)).ok_or(Made::Say(Said::BadCursor))?;
     let (mut wanted, mut count, mut is_of_type) = (None, COUNT, true);
     for word in (2..call.count()).step_by(2) {
         if word + 1 == call.count() {

@@ -152,7 +152,7 @@ fn commands_have_the_replies_of_redis() {
             "*2\r\n$1\r\n3\r\n*2\r\n$1\r\nh\r\n$7\r\nusers:i\r\n*2\r\n$1\r\n3\r\n*2\r\n$1\r\nh\r\n$7\r\nusers:i\r\n*2\r\n$1\r\n0\r\n*0\r\n*2\r\n$1\r\nh\r\n$7\r\nusers:i\r\n$1\r\nh\r\n",
         ),
         (
-            "SCAN x|SCAN -1|SCAN 0 COUNT 0|SCAN 0 COUNT x|SCAN 0 MATCH|SCAN 0 BAD x|KEYS",
+            "SCAN x|SCAN 1-|SCAN 0 COUNT 0|SCAN 0 COUNT x|SCAN 0 MATCH|SCAN 0 BAD x|KEYS",
             &format!(
                 "-ERR invalid cursor\r\n-ERR invalid cursor\r\n-ERR syntax error\r\n{not_integer}-ERR syntax error\r\n-ERR syntax error\r\n-ERR wrong number of arguments for 'keys' command\r\n"
             ),
