@@ -68,8 +68,7 @@ mod tests {
             assert!(redis(good.as_bytes(), b""), "{good}");
         }
         assert!(redis(b"*2\r\n:1\r\n", b"MGET a"));
-        for bad in ["+OK\n", "$2\r\na\r\n", "*2\r\n:1\r\n", ":x\r\n", "OK\r\n", "\r\n"]
-        {
+        for bad in ["+OK\n", "$2\r\na\r\n", "*2\r\n:1\r\n", ":x\r\n", "OK\r\n", "\r\n"] {
             assert!(!redis(bad.as_bytes(), b""), "{bad}");
         }
         for good in ["", "STORED\r\n", "VALUE k 0 2\r\na\n\r\nEND\r\n", "VA 1 f0\r\n\r\r\nMN\r\n"] {

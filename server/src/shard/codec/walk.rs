@@ -83,7 +83,16 @@ impl Walk {
 
     fn new(aim: Aim, shard: u16, part: u32, pattern: Option<&[u8]>) -> Self {
         let pattern = pattern.map(Into::into);
-        Self { aim, is_of_one_shard: false, shard, part, pattern, found: Vec::new(), number: 0, looked_at: 0 }
+        Self {
+            aim,
+            is_of_one_shard: false,
+            shard,
+            part,
+            pattern,
+            found: Vec::new(),
+            number: 0,
+            looked_at: 0,
+        }
     }
 
     /// A walk that stays at the shard where it begins, or not.

@@ -13,6 +13,7 @@ mod accepting;
 pub mod backend;
 mod conn;
 mod control_watch;
+mod figures;
 mod formed;
 mod intake;
 mod interface;

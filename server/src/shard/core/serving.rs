@@ -9,9 +9,7 @@ use super::outgoing::Outbound;
 use super::redirecting::elsewhere;
 use super::staged::{Origin, Short, Staged, Staging};
 use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty, recache};
-use crate::node::{
-    Action, Answer, AnswerHead, Command, ConnId, Now, OwnedCommand, ReplyTo, Status,
-};
+use crate::node::{Action, AnswerHead, Command, ConnId, Now, OwnedCommand, ReplyTo, Status};
 use crate::shard::codec::standin::Standin;
 use crate::shard::codec::{Answers, Codec, Memo, Read, What};
 use crate::shard::mailbox::Message;
@@ -426,20 +424,6 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    /// The counters of the server, which no shard's node knows.
-    fn serve_stats(&mut self, now: Now, key: ConnKey, tag: u64) {
-        // It has been closed.
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        // The replies are written at the end of the turn: until then nothing else bounds them.
-        if conn.in_flight >= self.context.cluster.limits.in_flight_per_connection {
-            return self.refuse_overloaded(now, key, tag);
-        }
-        conn.in_flight += 1;
-        self.tell_end_again(key);
-        let conn = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
-        self.effects.push_back(Effect::Stats { to: ReplyTo { conn, tag } });
-    }
-
     /// A request that is no command.
     pub(super) fn refuse(&mut self, now: Now, key: ConnKey, tag: u64, status: Status, text: &str) {
         // It has been closed.
@@ -476,12 +460,6 @@ impl<B: Backend> Core<B> {
             conn.is_end_told = false;
             self.ended.push(key);
         }
-    }
-
-    /// What the whole server counts, as [`Effect::Stats`] asks.
-    pub fn stats(&mut self, now: Now, to: ReplyTo, counters: Vec<u8>) {
-        let head = AnswerHead::under(Status::Ok, self.node.map_tag());
-        self.deliver(now, to, Answer { head, value: counters.into() });
     }
 
     /// There is no room for what [`Effect::Post`] was to bring to another shard.
