@@ -175,7 +175,7 @@ impl Node {
         Place { hash, partition, located: self.cache.locate(keyspace, key) }
     }
 
-    /// Finds the first candidate for a request, and starts loading the memory that [`Self::serve`]
+    /// Finds the first candidate for a request, and starts loading the memory that [`Self::hit`]
     /// will read. This is the second pass.
     #[inline]
     #[must_use]
