@@ -20,6 +20,8 @@ const NOT_HERE: &[&str] = &[
     "server observers_refused",
     // The real loops measure it; a simulated turn takes no time.
     "server loop_lag_us",
+    // Only nodes for clients of Redis Cluster redirect; the simulated clients speak the native protocol.
+    "server redirected",
     // The shipped client and links ask the key's shard. Only other clients, which do not know about
     // shards, ask another one.
     "server strayed",

@@ -29,6 +29,7 @@ const RARE: &[&str] = &[
     "server observers_refused",
     "server peers_refused",
     "server rate_refused",
+    "server redirected",
     "server strayed",
     "server surge_held",
     "server surge_refused",
