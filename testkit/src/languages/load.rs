@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
+
 use super::judge::{Judge, Verdict};
 use super::script::{Answer, Script};
 
@@ -148,13 +151,10 @@ impl Shared {
         for key in own..own + KEYS_EACH {
             self.write(worker, key, true, &mut script)?;
         }
-        // Xorshift: the mix needs no better randomness.
-        let mut random = 0x9E37_79B9_7F4A_7C15_u64 ^ worker as u64;
+        let mut random = SplitMix64::seed_from_u64(worker as u64);
         let mut due = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
+            let random = random.next_u64();
             // The lower bits choose the kind of the request, these the key.
             let draw = (random >> 16) as usize;
             let (own, any) = (own + draw % KEYS_EACH, draw % self.keys);

@@ -5,12 +5,11 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
-use slotmap::Key as _;
 use standin_protocol::queue::Queue;
 
 use super::backend::Backend;
 use super::{ConnKey, Core, Effect};
-use crate::node::{Answer, AnswerHead, ConnId, Now, ReplyTo, Status};
+use crate::node::{Answer, AnswerHead, Now, ReplyTo, Status};
 use crate::shard::codec::walk::{Step, Walk};
 use crate::shard::mailbox::Message;
 
@@ -74,18 +73,11 @@ impl<B: Backend> Core<B> {
         let Some(parts) = self.node.parts() else {
             return self.refuse(now, key, tag, Status::NotSupported, NO_CACHE);
         };
-        // It has been closed.
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.in_flight >= self.context.cluster.limits.in_flight_per_connection {
-            return self.refuse_overloaded(now, key, tag);
-        }
-        conn.in_flight += 1;
-        self.tell_end_again(key);
+        let Some(to) = self.answer_later(now, key, tag) else { return };
         self.node.counters().requests += 1;
-        let conn = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
         let shards = self.walked(&walk);
         walk.begin(&shards, parts, self.walks.random(now));
-        self.walk_on(now, ReplyTo { conn, tag }, walk);
+        self.walk_on(now, to, walk);
         self.pause_if_busy(key);
     }
 
