@@ -16,10 +16,10 @@ use standin_testkit::languages::script::Place;
 use standin_testkit::languages::{Language, Library, Script, Service, names};
 use standin_testkit::{free_ports, wait_until};
 
+use common::scripts::REQUIRE;
 use common::{Cluster, KEYSPACE, TWO_PAIRS, WITHIN};
 
-/// The variables that, set to 1, make a test without the library fail instead of being skipped.
-const REQUIRE: &str = "STANDIN_REQUIRE_CLIENTS";
+/// The variable that, set to 1, makes a test without Node or its libraries fail instead of being skipped.
 const REQUIRE_NODE: &str = "STANDIN_REQUIRE_NODE";
 /// Scripts of one client that run at a time.
 const SCRIPTS: usize = 2;

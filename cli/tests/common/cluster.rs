@@ -269,6 +269,11 @@ impl Cluster {
         self.topology.servers[usize::from(self.id(name))].address
     }
 
+    /// Returns the address of a server's first service, which speaks another protocol.
+    pub fn service(&self, name: &str) -> SocketAddr {
+        self.config.servers[usize::from(self.id(name))].services[0].address
+    }
+
     /// Returns the name of the key's home.
     pub fn home(&self, key: &[u8]) -> &str {
         let home = self.topology.home(self.topology.partition(KEYSPACE, key));

@@ -1,4 +1,5 @@
-//! TCP connections as the kernel sees them (proc(5), `/proc/net/tcp`).
+//! TCP connections (`/proc/net/tcp`) and the memory of processes (`/proc/PID/status`) as the kernel sees them; see
+//! proc(5).
 
 /// An established connection over IPv4.
 pub struct Connection {
@@ -31,4 +32,21 @@ pub fn connections() -> Vec<Connection> {
             is_watched: line[5].starts_with("02:"),
         })
         .collect()
+}
+
+/// Returns the resident memory of a process in bytes.
+pub fn resident_bytes(pid: u32) -> u64 {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// Returns the largest resident memory that a process has had so far, in bytes.
+pub fn peak_resident_bytes(pid: u32) -> u64 {
+    status_bytes(pid, "VmHWM:")
+}
+
+fn status_bytes(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect(field);
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib << 10
 }

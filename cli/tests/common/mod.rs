@@ -2,13 +2,18 @@
 //! and record what they receive, and load that checks every answer.
 //!
 //! ```text
+//! caller.rs       a connection that speaks a text protocol
 //! cluster.rs      a cluster file, its processes, their signals, the database behind them
 //! wire.rs         one connection that speaks the protocol frame by frame
 //! events.rs       the master's event file
 //! fake_server.rs  a server that records every frame, and answers only chosen parties
 //! fake_master.rs  a master whose announcements the test makes by hand
-//! kernel.rs       TCP connections as the kernel sees them
+//! hostile.rs      callers that every text protocol must survive
+//! kernel.rs       TCP connections and the memory of processes as the kernel sees them
 //! load.rs         clients in threads, which check every answer
+//! memcached.rs    requests of memcached's protocol
+//! scripts.rs      scripts in Python that drive other client libraries; checker.py is their load, and
+//!                 redis_checks.py has checks that several of them make
 //! ```
 #![allow(
     dead_code,
@@ -18,16 +23,21 @@
     reason = "each test binary uses a part"
 )]
 
+pub mod caller;
 pub mod cluster;
 pub mod events;
 pub mod fake_master;
 pub mod fake_server;
+pub mod hostile;
 pub mod kernel;
 pub mod load;
+pub mod memcached;
+pub mod scripts;
 pub mod wire;
 
 use std::time::Duration;
 
+pub use caller::Caller;
 pub use cluster::Cluster;
 pub use fake_master::FakeMaster;
 pub use fake_server::FakeServer;

@@ -2,14 +2,15 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::common::{PAIR, TWO_PAIRS};
-use super::{Mem, cluster};
+use super::cluster;
+use super::common::memcached::Many;
+use super::common::{Caller, PAIR, TWO_PAIRS};
 
 #[test]
 fn every_server_reaches_every_key_and_all_its_changes() {
     let mut cluster = cluster("mem_every", TWO_PAIRS, |_| {});
     cluster.start();
-    let mut servers = ["a1", "a2", "b1", "b2"].map(|server| Mem::connect(&cluster, server));
+    let mut servers = ["a1", "a2", "b1", "b2"].map(|server| Caller::to(&cluster, server));
     for number in 0..40 {
         let key = format!("key-{number}");
         let (first, second) = (number % 4, (number + 1) % 4);
@@ -27,8 +28,8 @@ fn every_server_reaches_every_key_and_all_its_changes() {
         );
         // The version travels to the owner and back.
         servers[first].send(format!("mg {key} c\r\n"));
-        let version = read_line(&mut servers[first]);
-        let version = version.trim_start_matches("HD c").to_owned();
+        let version = servers[first].until("\r\n");
+        let version = version.trim_end().trim_start_matches("HD c").to_owned();
         servers[second].ask(&format!("ms {key} 1 C1\r\ny\r\n"), "EX\r\n");
         servers[second].ask(&format!("ms {key} 1 C{version} F9\r\ny\r\n"), "HD\r\n");
         servers[first].ask(&format!("cas {key} 0 0 1 {version}\r\nz\r\n"), "EXISTS\r\n");
@@ -40,33 +41,9 @@ fn every_server_reaches_every_key_and_all_its_changes() {
         servers[second].ask(&format!("delete {key}\r\n"), "DELETED\r\n");
         servers[first].ask(&format!("get {key}\r\n"), "END\r\n");
     }
-    let keys: Vec<String> = (0..3_000).map(|number| format!("many-{number}")).collect();
-    for (number, key) in keys.iter().enumerate() {
-        servers[number % 4].send(format!("set {key} 0 0 1 noreply\r\n{}\r\n", number % 10));
-    }
-    servers.iter_mut().for_each(|server| server.ask("mn\r\n", "MN\r\n"));
-    let values: String = keys
-        .iter()
-        .enumerate()
-        .map(|(number, key)| format!("VALUE {key} 0 1\r\n{}\r\n", number % 10))
-        .collect();
-    for server in &mut servers {
-        server.ask(&format!("get {}\r\n", keys.join(" ")), &format!("{values}END\r\n"));
-    }
+    let many = Many::store(&mut servers);
     servers[3].ask("flush_all\r\n", "OK\r\n");
-    for server in &mut servers {
-        server.ask(&format!("get {}\r\n", keys.join(" ")), "END\r\n");
-    }
-}
-
-fn read_line(mem: &mut Mem) -> String {
-    let mut line = Vec::new();
-    while !line.ends_with(b"\r\n") {
-        let mut byte = [0];
-        std::io::Read::read_exact(&mut mem.0, &mut byte).expect("a line");
-        line.push(byte[0]);
-    }
-    String::from_utf8(line).expect("text").trim_end().to_owned()
+    servers.iter_mut().for_each(|server| many.expect_none(server));
 }
 
 #[test]
@@ -82,7 +59,7 @@ fn a_keyspace_with_a_database_is_written_through_and_a_flush_leaves_its_rows() {
     });
     cluster.start();
     cluster.set_row(b"row", b"from the table");
-    let mut mem = Mem::connect(&cluster, "a1");
+    let mut mem = Caller::to(&cluster, "a1");
     mem.ask("get items:row\r\n", "VALUE items:row 0 14\r\nfrom the table\r\nEND\r\n");
     for number in 0..8 {
         let key = format!("k{number}");
@@ -103,7 +80,7 @@ fn a_keyspace_with_a_database_is_written_through_and_a_flush_leaves_its_rows() {
 fn without_a_default_keyspace_a_key_has_to_name_one() {
     let mut cluster = cluster("mem_named", PAIR, |config| config.naming.default_keyspace = None);
     cluster.start();
-    let mut mem = Mem::connect(&cluster, "a2");
+    let mut mem = Caller::to(&cluster, "a2");
     let wrong = "CLIENT_ERROR the key names no keyspace, and the cluster file has no \
                  default_keyspace\r\n";
     mem.ask("set k 0 0 1\r\n1\r\n", wrong);
@@ -122,22 +99,22 @@ fn a_port_with_passwords_is_for_its_users_only() {
     std::fs::write(&path, "ann:with:colon\n").expect("a file");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
     cluster.start();
-    let mut mem = Mem::connect(&cluster, "a1");
+    let mut mem = Caller::to(&cluster, "a1");
     mem.ask("get k\r\n", "CLIENT_ERROR unauthenticated\r\n");
     mem.ask("set x 0 0 3\r\nann\r\n", "CLIENT_ERROR bad authentication token format\r\n");
     mem.ask("set x 0 0 9\r\nann wrong\r\n", "CLIENT_ERROR authentication failure\r\n");
     // What follows in the same packet is served by the shard that gets the connection.
     for _ in 0..4 {
-        let mut mem = Mem::connect(&cluster, "a1");
+        let mut mem = Caller::to(&cluster, "a1");
         mem.ask(
             "set x 0 0 14\r\nann with:colon\r\nset k 0 0 1\r\n1\r\nget k\r\n",
             "STORED\r\nSTORED\r\nVALUE k 0 1\r\n1\r\nEND\r\n",
         );
     }
-    let mut silent = Mem::connect(&cluster, "a1");
+    let mut silent = Caller::to(&cluster, "a1");
     silent.expect_end();
-    let mut huge = Mem::connect(&cluster, "a1");
+    let mut huge = Caller::to(&cluster, "a1");
     huge.ask("set x 0 0 1000000\r\n", "CLIENT_ERROR auth token too long\r\n");
     huge.expect_end();
-    Mem::connect(&cluster, "a2").ask("get nothing\r\n", "END\r\n");
+    Caller::to(&cluster, "a2").ask("get nothing\r\n", "END\r\n");
 }

@@ -1,12 +1,13 @@
 """Drives pymemcache against a cluster: what a framework's cache does, and load with a checker.
 
 client.py operations ADDRESS,…
-client.py load ADDRESS,… STOP_FILE     until the file is there
+client.py load ADDRESS,…
+
+With `load`, lines of standard input are answered as `drive` says in common/checker.py.
 """
 
 import os
 import sys
-import threading
 import time
 
 from pymemcache.client.base import Client
@@ -14,6 +15,9 @@ from pymemcache.client.hash import HashClient
 from pymemcache.client.retrying import RetryingClient
 from pymemcache.exceptions import MemcacheClientError
 from pymemcache.serde import pickle_serde
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "common"))
+from checker import Checker, drive
 
 
 def parsed(addresses):
@@ -88,63 +92,27 @@ def operations(addresses):
     print("all operations are right")
 
 
-class Load(threading.Thread):
-    """Writes rising numbers to keys of its own, and checks what it reads."""
-
-    def __init__(self, number, addresses, stop):
-        super().__init__(daemon=True)
-        # A server that does not answer is dropped, and another is asked: each reaches all keys.
-        spread = HashClient(
-            addresses, timeout=10, connect_timeout=2, retry_attempts=1, retry_timeout=0.1,
-            dead_timeout=1,
-        )
-        self.client = RetryingClient(spread, attempts=20, retry_delay=0.1)
-        self.number, self.stop = number, stop
-        self.requests = self.failed = self.stale = self.lost = 0
-        self.error = None
-
-    def ask(self, call, *arguments, **more):
-        self.requests += 1
-        try:
-            return call(*arguments, **more)
-        except Exception as error:
-            self.failed += 1
-            self.error = repr(error)
-            return None
-
-    def run(self):
-        stored, sent, turn = {}, {}, 0
-        while not os.path.exists(self.stop):
-            turn += 1
-            for number in range(50):
-                key = f"load-{self.number}-{number}"
-                sent[key] = turn
-                if self.ask(self.client.set, key, str(turn), noreply=False):
-                    stored[key] = turn
-                value = self.ask(self.client.get, key)
-                if value is None:
-                    self.lost += 1
-                elif not stored.get(key, 0) <= int(value) <= sent[key]:
-                    self.stale += 1
-            if self.number == 0:
-                print("round", turn, flush=True)
+def patient(addresses):
+    # A server that does not answer is dropped, and another is asked: each reaches all keys.
+    spread = HashClient(
+        addresses, timeout=10, connect_timeout=2, retry_attempts=1, retry_timeout=0.1, dead_timeout=1,
+    )
+    return RetryingClient(spread, attempts=20, retry_delay=0.1)
 
 
-def load(addresses, stop):
-    threads = [Load(number, addresses, stop) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    total = {name: sum(getattr(thread, name) for thread in threads)
-             for name in ("requests", "failed", "stale", "lost")}
-    errors = [thread.error for thread in threads if thread.error]
-    print(errors, flush=True)
-    print("requests {requests}, failed {failed}, stale {stale}, lost {lost}".format(**total), flush=True)
+def checker(number, client):
+    def write(key, value):
+        return client.set(key, value, noreply=False)
+
+    return Checker(f"load-{number}-", write, client.get, stride=1, may_drop=True)
+
+
+def load(addresses):
+    drive([checker(number, patient(addresses)) for number in range(4)], reads=200)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "operations":
         operations(parsed(sys.argv[2]))
     else:
-        load(parsed(sys.argv[2]), sys.argv[3])
+        load(parsed(sys.argv[2]))

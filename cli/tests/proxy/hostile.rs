@@ -1,13 +1,13 @@
 //! Callers that a proxy must survive, on both event loops.
 
-use std::io::Write as _;
-use std::os::unix::net::UnixStream;
-
 use standin_config::IoKind;
-use standin_testkit::wait_until;
 
+use super::common::hostile::{self, Ping};
+use super::common::kernel::peak_resident_bytes;
 use super::common::{Cluster, WITHIN, ring};
-use super::{Proxy, Talk, Wanted, start_cluster};
+use super::{Proxy, Wanted, start_cluster};
+
+const PING: Ping = ("mn\r\n", "MN\r\n");
 
 /// Starts a proxy on each loop, and runs the test on it.
 fn on_both_loops(test: &str, more: &str, body: impl Fn(&Cluster, &Proxy)) {
@@ -27,21 +27,13 @@ fn a_hundred_thousand_requests_at_once_are_answered_in_order() {
         for number in 0..100 {
             mem.ask(&format!("set k{number} 0 0 2\r\n{number:02}\r\n"), "STORED\r\n");
         }
-        let mut reader = UnixStream::connect(&proxy.redis).expect("a connection");
-        let mut writer = reader.try_clone().expect("a second descriptor");
-        let sent = std::thread::spawn(move || {
-            let all: String =
-                (0..100_000).map(|number| format!("GET k{}\r\n", number % 100)).collect();
-            writer.write_all(all.as_bytes()).expect("the proxy reads");
-            writer.write_all(b"NOSUCH\r\nPING\r\n").expect("the proxy reads");
-        });
+        let mut redis = proxy.redis();
+        let all = (0..100_000).map(|number| format!("GET k{}\r\n", number % 100)).collect();
+        let sent = redis.send_meanwhile(vec![all, "NOSUCH\r\nPING\r\n".to_owned()]);
         let wanted: String =
             (0..100_000).map(|number| format!("$2\r\n{:02}\r\n", number % 100)).collect();
-        reader.set_read_timeout(Some(WITHIN)).expect("a timeout");
-        let mut got = vec![0; wanted.len()];
-        std::io::Read::read_exact(&mut reader, &mut got).expect("all replies");
-        assert!(got == wanted.as_bytes(), "the replies are not in order");
-        let rest = Talk(Box::new(reader)).until("+PONG\r\n");
+        redis.expect(wanted);
+        let rest = redis.until("+PONG\r\n");
         assert!(rest.starts_with("-ERR unknown command 'NOSUCH'"), "{rest}");
         sent.join().expect("all was sent");
     });
@@ -99,24 +91,14 @@ fn who_does_not_read_is_closed_and_others_are_served() {
         let mut mem = proxy.memcached();
         let value = "x".repeat(100_000);
         mem.ask(&format!("set large 0 0 100000\r\n{value}\r\n"), "STORED\r\n");
-        let mut slow = UnixStream::connect(&proxy.redis).expect("a connection");
-        slow.set_nonblocking(true).expect("a mode");
-        let dropped = proxy.counter("standin_connections_dropped");
-        let mut sent = 0;
-        wait_until(WITHIN, "the proxy to close the connection", || {
-            // Sends as long as the proxy reads, which is soon over.
-            while slow.write(&b"MGET large large large\r\n".repeat(1_000)).is_ok() {
-                sent += 1;
-                assert!(sent < 10_000, "the proxy reads without end");
-            }
-            mem.ask("mn\r\n", "MN\r\n");
-            proxy.counter("standin_connections_dropped") > dropped
-        });
-        let pid = proxy.child.pid();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
-        let most_kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        assert!(most_kib < 200 << 10, "{most_kib} KiB");
+        hostile::who_does_not_read_is_closed(
+            proxy.redis(),
+            &b"MGET large large large\r\n".repeat(1_000),
+            || mem.ask(PING.0, PING.1),
+            || proxy.counter("standin_connections_dropped"),
+        );
+        let most = peak_resident_bytes(proxy.child.pid());
+        assert!(most < 200 << 20, "{} MiB", most >> 20);
         mem.ask("get large\r\n", &format!("VALUE large 0 100000\r\n{value}\r\nEND\r\n"));
     });
 }
@@ -124,18 +106,9 @@ fn who_does_not_read_is_closed_and_others_are_served() {
 #[test]
 fn a_caller_beyond_the_largest_number_is_told_so() {
     on_both_loops("proxy_many", "[limits]\nconnections = 9", |_, proxy| {
-        let mut places: Vec<Talk> = (0..9).map(|_| proxy.memcached()).collect();
-        places.iter_mut().for_each(|mem| mem.ask("mn\r\n", "MN\r\n"));
-        let mut extra = proxy.memcached();
-        assert_eq!(extra.rest(), "ERROR Too many open connections\r\n");
-        let mut extra = proxy.redis();
-        assert_eq!(extra.rest(), "-ERR max number of clients reached\r\n");
-        places.pop();
-        wait_until(WITHIN, "a place to be free", || {
-            let mut mem = proxy.memcached();
-            let mut reply = [0; 4];
-            let asked = mem.0.write_all(b"mn\r\n");
-            asked.is_ok() && mem.0.read_exact(&mut reply).is_ok() && &reply == b"MN\r\n"
-        });
+        let places = hostile::take_places(9, || proxy.memcached(), PING);
+        hostile::expect_no_place(proxy.memcached(), "ERROR Too many open connections\r\n");
+        hostile::expect_no_place(proxy.redis(), "-ERR max number of clients reached\r\n");
+        hostile::give_place_back(places, || proxy.memcached(), PING);
     });
 }

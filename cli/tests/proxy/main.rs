@@ -18,9 +18,7 @@ mod serving;
 mod stopping;
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -28,7 +26,7 @@ use standin_config::{ClusterConfig, IoKind, KeyspaceConfig};
 use standin_testkit::{Child, free_ports};
 
 use common::cluster::PROGRAM;
-use common::{Cluster, KEYSPACE, TWO_PAIRS, WITHIN};
+use common::{Caller, Cluster, KEYSPACE, TWO_PAIRS, WITHIN};
 
 /// The keyspace of keys that name none, which has no database.
 const CACHE: u8 = 2;
@@ -125,13 +123,13 @@ impl Proxy {
     }
 
     /// A connection that speaks memcached's protocol.
-    fn memcached(&self) -> Talk {
-        Talk::connect(&self.memcached).expect("the proxy accepts connections")
+    fn memcached(&self) -> Caller {
+        Caller::connect(&self.memcached)
     }
 
     /// A connection that speaks Redis' protocol.
-    fn redis(&self) -> Talk {
-        Talk::connect(&self.redis).expect("the proxy accepts connections")
+    fn redis(&self) -> Caller {
+        Caller::connect(&self.redis)
     }
 
     /// The value of a counter, as `stats` has it.
@@ -149,88 +147,4 @@ impl Proxy {
         self.child.signal(libc::SIGTERM);
         self.child.exit_status(within).code()
     }
-}
-
-/// Bytes in both directions.
-trait Duplex: Read + Write {}
-impl<S: Read + Write> Duplex for S {}
-
-/// A connection to a proxy.
-struct Talk(Box<dyn Duplex>);
-
-impl Talk {
-    fn connect(place: &str) -> std::io::Result<Self> {
-        if place.starts_with('/') {
-            let stream = UnixStream::connect(place)?;
-            stream.set_read_timeout(Some(WITHIN))?;
-            return Ok(Self(Box::new(stream)));
-        }
-        let stream = TcpStream::connect(place)?;
-        stream.set_read_timeout(Some(WITHIN))?;
-        stream.set_nodelay(true)?;
-        Ok(Self(Box::new(stream)))
-    }
-
-    fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write_all(bytes.as_ref()).expect("the proxy reads");
-    }
-
-    /// Reads as many bytes as these are, which must be these.
-    #[track_caller]
-    fn expect(&mut self, wanted: impl AsRef<[u8]>) {
-        let wanted = wanted.as_ref();
-        let mut got = vec![0; wanted.len()];
-        let mut length = 0;
-        while length < wanted.len() && wanted.starts_with(&got[..length]) {
-            match self.0.read(&mut got[length..]) {
-                Ok(0) => break,
-                Ok(bytes) => length += bytes,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => panic!("{error} after {:?}", shown(&got[..length])),
-            }
-        }
-        assert_eq!(shown(&got[..length]), shown(wanted));
-    }
-
-    /// Reads until there is this text.
-    #[track_caller]
-    fn until(&mut self, text: &str) -> String {
-        let mut said = Vec::new();
-        let mut bytes = [0; 65_536];
-        loop {
-            let shown = String::from_utf8_lossy(&said);
-            if shown.contains(text) {
-                return shown.into_owned();
-            }
-            let length = match self.0.read(&mut bytes) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                read => read.expect("an answer"),
-            };
-            assert!(length > 0, "closed after {shown:?}");
-            said.extend_from_slice(&bytes[..length]);
-        }
-    }
-
-    /// Reads until the proxy closes the connection.
-    #[track_caller]
-    fn rest(&mut self) -> String {
-        let mut rest = Vec::new();
-        let ended = self.0.read_to_end(&mut rest);
-        let is_reset = |error: &std::io::Error| error.kind() == ErrorKind::ConnectionReset;
-        assert!(ended.as_ref().err().is_none_or(is_reset), "{ended:?} after {:?}", shown(&rest));
-        String::from_utf8_lossy(&rest).into_owned()
-    }
-
-    /// Sends, and expects this reply.
-    #[track_caller]
-    fn ask(&mut self, request: &str, wanted: &str) {
-        self.send(request);
-        self.expect(wanted);
-    }
-}
-
-/// Bytes for a message; long ones are cut.
-fn shown(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(600)]).into_owned();
-    if bytes.len() > 600 { format!("{text}… ({} bytes)", bytes.len()) } else { text }
 }

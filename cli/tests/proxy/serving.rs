@@ -7,6 +7,7 @@ use standin_config::IoKind;
 use standin_protocol::slots::KeyHash;
 use standin_testkit::wait_until;
 
+use super::common::memcached::Many;
 use super::common::{WITHIN, ring};
 use super::{Proxy, Wanted, start_cluster, start_cluster_with};
 
@@ -41,21 +42,9 @@ fn both_protocols_reach_every_key_on_both_loops() {
             redis.ask(&format!("DEL {key} none\r\n"), ":1\r\n");
             mem.ask(&format!("get {key}\r\n"), "END\r\n");
         }
-        let keys: Vec<String> = (0..3_000).map(|number| format!("many-{number}")).collect();
-        for (number, key) in keys.iter().enumerate() {
-            mems[number % 4].send(format!("set {key} 0 0 1 noreply\r\n{}\r\n", number % 10));
-        }
-        mems.iter_mut().for_each(|mem| mem.ask("mn\r\n", "MN\r\n"));
-        let values: String = keys
-            .iter()
-            .enumerate()
-            .map(|(number, key)| format!("VALUE {key} 0 1\r\n{}\r\n", number % 10))
-            .collect();
-        for mem in &mut mems {
-            mem.ask(&format!("get {}\r\n", keys.join(" ")), &format!("{values}END\r\n"));
-        }
+        let many = Many::store(&mut mems);
         redises[0].ask("FLUSHALL\r\n", "+OK\r\n");
-        mems[0].ask(&format!("get {}\r\n", keys.join(" ")), "END\r\n");
+        many.expect_none(&mut mems[0]);
         redises[1].ask("MULTI\r\n", "+OK\r\n");
         redises[1].ask("SET t 1\r\nINCR t\r\n", "+QUEUED\r\n+QUEUED\r\n");
         redises[1].ask("EXEC\r\n", "*2\r\n+OK\r\n:2\r\n");

@@ -7,8 +7,8 @@ use standin_config::IoKind;
 use standin_protocol::map::ServerState::Online;
 use standin_testkit::wait_until;
 
-use super::common::{WITHIN, ring};
-use super::{Proxy, Talk, Wanted, start_cluster};
+use super::common::{Caller, WITHIN, ring};
+use super::{Proxy, Wanted, start_cluster};
 
 /// A request waits for a server that is stopped. The proxy is told to end, answers it, and ends.
 #[test]
@@ -34,7 +34,7 @@ fn what_was_read_before_a_sigterm_is_answered_and_no_connection_is_accepted_afte
         proxy.child.signal(libc::SIGTERM);
         let (memcached, redis_place) = (proxy.memcached.clone(), proxy.redis.clone());
         wait_until(WITHIN, "the proxy to accept no more connections", || {
-            Talk::connect(&memcached).is_err() && Talk::connect(&redis_place).is_err()
+            [&memcached, &redis_place].iter().all(|place| Caller::try_connect(place).is_err())
         });
         assert!(proxy.child.try_exit_status().is_none(), "requests still wait");
         assert_eq!(idle.rest(), "", "an idle connection is closed");

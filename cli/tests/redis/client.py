@@ -1,12 +1,16 @@
 """redis-py against a cluster: client.py ADDRESS commands|passwords|failover VERSION."""
 
+import os
 import sys
-import threading
 import time
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "common"))
+from checker import Checker, drive
+from redis_checks import pipelines
 
 
 def connect(address, version, **others):
@@ -47,14 +51,7 @@ def commands(client):
     assert client.strlen("c") == 3 and client.exists("c", "d", "none") == 2
     assert client.touch("c", "none") == 1 and client.unlink("c") == 1
     assert client.type("d") == b"string" and client.object("encoding", "d") == b"int"
-    with client.pipeline(transaction=True) as pipe:
-        pipe.mset({"p": 1, "q": 2}).expire("p", 100).get("q").incr("q")
-        assert pipe.execute() == [True, True, b"2", 3]
-    with client.pipeline(transaction=False) as pipe:
-        for n in range(5_000):
-            pipe.set(f"x:{n}", n).get(f"x:{n}")
-        results = pipe.execute()
-        assert results[1::2] == [b"%d" % n for n in range(5_000)]
+    pipelines(client)
     names = {b"x:%d" % n for n in range(5_000)}
     # Four servers, of which this one has cached its own part.
     mine = list(client.scan_iter(match="x:*", count=100))
@@ -95,70 +92,9 @@ def passwords(address, version):
     print("only with a password")
 
 
-class Checker(threading.Thread):
-    """Writes rising numbers under keys of its own, and reads them: a lower one is stale."""
-
-    def __init__(self, client, name, ends):
-        super().__init__()
-        self.client, self.prefix, self.ends = client, name, ends
-        self.reads = self.writes = self.misses = self.stale = self.failed = 0
-        self.slowest, self.errors = 0.0, []
-
-    def attempt(self, work):
-        begun = time.monotonic()
-        try:
-            return work()
-        except redis.RedisError as error:
-            self.failed += 1
-            self.errors.append(repr(error))
-            return error
-        finally:
-            self.slowest = max(self.slowest, time.monotonic() - begun)
-
-    def run(self):
-        # The last number that was acknowledged, and the last that was sent.
-        known, sent = {}, {}
-        number = 0
-        while not self.ends.is_set():
-            number += 1
-            key = f"{self.prefix}:{number % 64}"
-            sent[key] = number
-            if not isinstance(self.attempt(lambda: self.client.set(key, number)), Exception):
-                known[key] = number
-            self.writes += 1
-            other = f"{self.prefix}:{(number * 7) % 64}"
-            value = self.attempt(lambda: self.client.get(other))
-            self.reads += 1
-            if isinstance(value, Exception):
-                continue
-            if value is None:
-                self.misses += 1
-            elif not known.get(other, 0) <= int(value) <= sent.get(other, 0):
-                self.stale += 1
-                self.errors.append(f"{other}: {value}, known {known.get(other)}")
-
-
-def failover(address, version):
-    ends = threading.Event()
-    checkers = [Checker(connect(address, version), f"t{n}", ends) for n in range(4)]
-    for checker in checkers:
-        checker.start()
-    for line in sys.stdin:
-        begun = sum(checker.reads for checker in checkers)
-        while (reads := sum(checker.reads for checker in checkers)) < begun + 500:
-            time.sleep(0.005)
-        print(f"{line.strip()} before read {reads}", flush=True)
-    ends.set()
-    for checker in checkers:
-        checker.join()
-    total = {name: sum(getattr(checker, name) for checker in checkers)
-             for name in ("reads", "writes", "misses", "stale", "failed")}
-    slowest = max(checker.slowest for checker in checkers)
-    print("reads {reads}, writes {writes}, misses {misses}, stale {stale}, failed {failed}".format(**total)
-          + f", slowest {slowest * 1_000:.0f} ms")
-    for checker in checkers:
-        for error in checker.errors[:5]:
-            print(error)
+def failover(connected):
+    clients = [connected() for _ in range(4)]
+    drive([Checker(f"t{n}:", client.set, client.get) for n, client in enumerate(clients)], reads=200)
 
 
 if __name__ == "__main__":
@@ -167,4 +103,4 @@ if __name__ == "__main__":
     elif sys.argv[2] == "passwords":
         passwords(sys.argv[1], int(sys.argv[3]))
     else:
-        failover(sys.argv[1], int(sys.argv[3]))
+        failover(lambda: connect(sys.argv[1], int(sys.argv[3])))

@@ -1,12 +1,10 @@
 """redis-py's cluster client against a cluster: cluster.py ADDRESS commands|failover VERSION."""
 
 import sys
-import threading
-import time
 
 from redis.cluster import RedisCluster
 
-from client import Checker, is_refused
+from client import failover, is_refused
 
 
 def connect(address, version):
@@ -60,33 +58,8 @@ def commands(client):
     print("all replies right")
 
 
-def failover(address, version):
-    ends = threading.Event()
-    checkers = [Checker(connect(address, version), f"t{n}", ends) for n in range(4)]
-    for checker in checkers:
-        checker.start()
-    for line in sys.stdin:
-        begun = [checker.reads for checker in checkers]
-        # Each of them has to go on, not only all together.
-        while any(checker.reads < reads + 200 for checker, reads in zip(checkers, begun)):
-            time.sleep(0.005)
-        slowest = max(checker.slowest for checker in checkers)
-        for checker in checkers:
-            checker.slowest = 0.0
-        print(f"{line.strip()}: slowest {slowest * 1_000:.0f} ms", flush=True)
-    ends.set()
-    for checker in checkers:
-        checker.join()
-    total = {name: sum(getattr(checker, name) for checker in checkers)
-             for name in ("reads", "writes", "misses", "stale", "failed")}
-    print("reads {reads}, writes {writes}, misses {misses}, stale {stale}, failed {failed}".format(**total))
-    for checker in checkers:
-        for error in checker.errors[:5]:
-            print(error)
-
-
 if __name__ == "__main__":
     if sys.argv[2] == "commands":
         commands(connect(sys.argv[1], int(sys.argv[3])))
     else:
-        failover(sys.argv[1], int(sys.argv[3]))
+        failover(lambda: connect(sys.argv[1], int(sys.argv[3])))

@@ -2,27 +2,24 @@
 //! cluster client works with them, also while a server is killed and comes back.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use standin_config::{KeyspaceConfig, ServiceConfig, ServiceProtocol};
-use standin_protocol::map::ServerState::{Offline, Online};
 use standin_protocol::slots::{KeyHash, slot};
 use standin_testkit::{Child, Scratch, free_ports_in_a_row, wait_until};
 
-use crate::client::{finish, python};
-use crate::common::{Cluster, KEYSPACE, WITHIN};
+use crate::common::scripts::{Python, Scripts};
+use crate::common::{Cluster, KEYSPACE, TWO_PAIRS, WITHIN};
 use crate::differential::REQUIRE;
 use crate::speaker::Speaker;
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis/cluster.py");
+const SCRIPT: &str = "redis/cluster.py";
 const SHARDS: u16 = 2;
-const GROUPS: &[(&str, &[&str])] = &[("a", &["a1", "a2"]), ("b", &["b1", "b2"])];
 
 /// Starts a cluster of two groups without a database, whose shards are nodes.
 fn start(test: &str) -> Cluster {
-    let mut cluster = Cluster::with(test, GROUPS, |config| {
+    let mut cluster = Cluster::with(test, TWO_PAIRS, |config| {
         config.origin = None;
         config.hash = KeyHash::Crc16;
         config.keyspaces =
@@ -40,11 +37,6 @@ fn start(test: &str) -> Cluster {
     });
     cluster.start();
     cluster
-}
-
-/// The address of the port for clients that know no nodes.
-fn base(cluster: &Cluster, server: &str) -> SocketAddr {
-    cluster.config.servers[usize::from(cluster.id(server))].services[0].address
 }
 
 fn node(cluster: &Cluster, server: u16, shard: u16) -> SocketAddr {
@@ -115,7 +107,7 @@ fn a_node_answers_for_its_slots_and_refers_to_others() {
         format!(":{}\r\n", slot(b"7"))
     });
     // Clients that know no nodes are served at the other port, whatever key they ask for.
-    let mut plain = Speaker::connect(base(&cluster, "b2"));
+    let mut plain = Speaker::connect(cluster.service("b2"));
     for name in names {
         assert_eq!(plain.ask(&[b"SET", name, b"2"]), b"+OK\r\n");
         assert_eq!(plain.ask(&[b"GET", name]), b"$1\r\n2\r\n");
@@ -304,7 +296,7 @@ fn what_nodes_say_has_the_shape_that_redis_gives_it() {
 #[test]
 fn without_slots_there_is_no_cluster() {
     let cluster = crate::start("cluster_disabled");
-    let mut speaker = Speaker::connect(crate::address(&cluster, "a1"));
+    let mut speaker = Speaker::connect(cluster.service("a1"));
     for command in ["SLOTS", "NODES", "INFO", "SHARDS", "MYID"] {
         let reply = speaker.ask(&[b"CLUSTER", command.as_bytes()]);
         assert_eq!(text(&reply), "-ERR This instance has cluster support disabled\r\n");
@@ -312,22 +304,14 @@ fn without_slots_there_is_no_cluster() {
     assert_eq!(cluster.config.node_address(0, 0), None);
 }
 
-/// Starts the script. It ends at the latest when its input does.
-fn run(python: &str, cluster: &Cluster, server: &str, arguments: &[&str]) -> std::process::Child {
-    let mut command = Command::new(python);
-    command.arg(SCRIPT).arg(base(cluster, server).to_string()).args(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("python runs")
-}
-
 #[test]
 fn redis_py_s_cluster_client_does_what_caches_do_without_a_hop() {
     let test = "redis_py_s_cluster_client_does_what_caches_do_without_a_hop";
-    let Some(python) = python(test) else { return };
+    let Some(python) = Python::with(test, &["redis"]) else { return };
     let cluster = start("redis_py_cluster");
     for version in ["2", "3"] {
-        let said = finish(run(&python, &cluster, "a1", &["commands", version]));
-        assert!(said.contains("all replies right"), "{said}");
+        let place = cluster.service("a1").to_string();
+        python.check(SCRIPT, &[&place, "commands", version], "all replies right");
     }
     // Each request went to the core that has the key, and was answered there.
     for counter in ["forwarded", "strayed", "redirected"] {
@@ -358,29 +342,11 @@ fn redis_cli_follows_redirections() {
 #[test]
 fn redis_py_s_cluster_client_goes_on_through_the_kill_and_return_of_servers() {
     let test = "redis_py_s_cluster_client_goes_on_through_the_kill_and_return_of_servers";
-    let Some(python) = python(test) else { return };
+    let Some(python) = Python::with(test, &["redis"]) else { return };
     let mut cluster = start("redis_py_cluster_failover");
-    let mut child = run(&python, &cluster, "b1", &["failover", "3"]);
-    let mut input = child.stdin.take().expect("a pipe");
-    let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
-    // The script answers after a number of further reads.
-    let mut tell = |what: &str| {
-        writeln!(input, "{what}").expect("the script reads");
-        let mut line = String::new();
-        output.read_line(&mut line).expect("the script goes on");
-        assert!(line.contains(what), "{line}");
-        print!("{line}");
-    };
-    tell("begun");
-    for killed in ["a1", "b2", "a2"] {
-        cluster.kill(killed);
-        tell(&format!("killed {killed}"));
-        cluster.wait_states(&[(killed, Offline)]);
-        cluster.start_server(killed);
-        tell(&format!("started {killed}"));
-        cluster.wait_states(&[(killed, Online)]);
-        tell(&format!("online {killed}"));
-    }
+    let place = cluster.service("b1").to_string();
+    let mut scripts = Scripts(vec![python.start(SCRIPT, &[&place, "failover", "3"])]);
+    scripts.through_kills(&mut cluster, &["a1", "b2", "a2"]);
     // Once all clients have found the way back, nobody takes a detour.
     wait_until(WITHIN, "no request to take a detour", || {
         let detours = |cluster: &Cluster| {
@@ -392,10 +358,5 @@ fn redis_py_s_cluster_client_goes_on_through_the_kill_and_return_of_servers() {
         });
         detours(&cluster) == before
     });
-    drop(input);
-    let mut said = String::new();
-    output.read_to_string(&mut said).expect("what the script says");
-    finish(child);
-    println!("{said}");
-    assert!(said.contains("stale 0, failed 0"), "{said}");
+    scripts.finish();
 }

@@ -7,7 +7,7 @@ use standin_testkit::{Child, Scratch, free_ports, wait_until};
 
 use crate::common::WITHIN;
 use crate::speaker::Speaker;
-use crate::{address, start};
+use crate::start;
 
 /// The variable that, set to 1, makes a test without redis-server fail instead of being skipped.
 pub(crate) const REQUIRE: &str = "STANDIN_REQUIRE_REDIS";
@@ -72,7 +72,7 @@ fn replies_are_those_of_redis() {
     let cluster = start("differential");
     for version in ["2", "3"] {
         let mut theirs = Speaker::connect(redis);
-        let mut ours = Speaker::connect(address(&cluster, "a1"));
+        let mut ours = Speaker::connect(cluster.service("a1"));
         for speaker in [&mut theirs, &mut ours] {
             speaker.ask(&[b"HELLO", version.as_bytes()]);
             assert_eq!(speaker.ask(&[b"FLUSHALL"]), b"+OK\r\n");
@@ -121,7 +121,7 @@ fn what_is_no_command_is_refused_as_by_redis() {
         b"*0\r\n*-1\r\nPING\r\n",
         b"bogus a b\r\n",
     ] {
-        let mut replies = [redis, address(&cluster, "b1")].map(|address| {
+        let mut replies = [redis, cluster.service("b1")].map(|address| {
             let mut speaker = Speaker::connect(address);
             speaker.send(bytes);
             speaker.reply().escape_ascii().to_string()

@@ -17,8 +17,6 @@ mod differential;
 mod hostile;
 mod speaker;
 
-use std::net::SocketAddr;
-
 use standin_config::{ClusterConfig, KeyspaceConfig, ServiceConfig, ServiceProtocol};
 use standin_testkit::{Scratch, free_ports};
 
@@ -54,9 +52,4 @@ fn start_with(test: &str, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
     });
     cluster.start();
     cluster
-}
-
-/// The address at which a server speaks Redis' protocol.
-fn address(cluster: &Cluster, server: &str) -> SocketAddr {
-    cluster.config.servers[usize::from(cluster.id(server))].services[0].address
 }

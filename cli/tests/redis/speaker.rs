@@ -1,19 +1,16 @@
 //! A connection that sends commands as RESP has them, and reads replies byte for byte.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
 
-use crate::common::WITHIN;
+use crate::common::Caller;
 
 /// See the head of this file.
-pub(crate) struct Speaker(BufReader<TcpStream>);
+pub(crate) struct Speaker(BufReader<Caller>);
 
 impl Speaker {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server accepts connections");
-        stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
-        stream.set_nodelay(true).expect("no delay");
-        Self(BufReader::new(stream))
+        Self(BufReader::new(Caller::connect(&address.to_string())))
     }
 
     /// Sends a command, and returns its reply.
@@ -29,7 +26,7 @@ impl Speaker {
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.0.get_mut().write_all(bytes).expect("the server reads");
+        self.0.get_mut().send(bytes);
     }
 
     /// Reads a whole reply.
