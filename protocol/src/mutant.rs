@@ -116,6 +116,12 @@ wire_enum! {
         SentAgainUnmarked = 51, "sent-again-unmarked";
         /// A read-modify-write that may have been executed is sent to another server (32).
         ModifySentAgain = 52, "modify-sent-again";
+        /// A server that sends on a write without an identity gives it none (33).
+        SentOnUnnamed = 54, "sent-on-unnamed";
+        /// A write ends when it arrives although its home has to be told of it (34).
+        AtOnceAway = 55, "at-once-away";
+        /// A write ends when it arrives at its home, which does not own its partition (34).
+        AtOnceUnowned = 56, "at-once-unowned";
     }
 }
 

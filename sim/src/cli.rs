@@ -282,7 +282,7 @@ fn report(seed: u64, violation: &str, arguments: &Arguments, options: &Options) 
     for (id, Entry { at, what }) in (1..).zip(&plan.entries) {
         let entry = Entry { at: *at, what: *what };
         let name = match what {
-            What::Act { .. } | What::Ask { .. } => format!(" (o{id})"),
+            What::Act { .. } | What::Ask(_) => format!(" (o{id})"),
             _ => String::new(),
         };
         println!("  {entry}{name}");

@@ -89,7 +89,7 @@ fn lasting(what: What, time: u64) -> What {
             *down = time;
         }
         What::Act { .. }
-        | What::Ask { .. }
+        | What::Ask(_)
         | What::Break { .. }
         | What::Forge { .. }
         | What::ClockRate { .. }

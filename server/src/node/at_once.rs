@@ -4,9 +4,10 @@
 //! Such a write reads nothing from elsewhere, and no other server has to be told of it (ack.rs). It
 //! ends before the next one arrives, so that none ever waits for its turn. What is done is what
 //! write.rs and modifying.rs do, without a waiting request in between. A write that has an identity
-//! goes their way, because its copies are recognized among the requests.
+//! goes their way, because its copies are recognised among the requests (scenario 34).
 
 use bytes::Bytes;
+use standin_protocol::mutant::{self, Mutant};
 
 use super::answer::{Answer, AnswerHead, Status, flags};
 use super::cache::{Content, Lifetime};
@@ -36,15 +37,17 @@ impl Node {
         let Aimed { hash, partition, .. } = place;
         let is_plain = matches!(head.action, Action::Put | Action::Delete | Action::Modify)
             && head.identity.is_none();
-        let is_here = self.keyspaces.is_lone_cache(head.keyspace)
-            && self.partitions.serving(partition) == Serving::Cached
-            && self.partitions.is_home(partition);
+        let is_owner = self.partitions.serving(partition) == Serving::Cached
+            || mutant::is(Mutant::AtOnceUnowned);
+        let is_home = self.partitions.is_home(partition) || mutant::is(Mutant::AtOnceAway);
+        let is_here = self.keyspaces.is_lone_cache(head.keyspace) && is_owner && is_home;
         if !is_plain || !is_here {
             return None;
         }
         if value.len() > self.value_bytes_max(head.keyspace, key) {
             return Some(Answer::status(Status::TooLarge));
         }
+        self.counters.writes_at_once += 1;
         let token = self.cache.begin_write(hash);
         let may_keep = self.cache.end_write(token, now.mono, None)
             && !self.handback.is_closed(partition, now.mono);

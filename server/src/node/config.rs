@@ -67,7 +67,8 @@ pub struct NodeConfig {
     pub ambiguity: Duration,
     /// The largest number of requests that may wait for the origin or a peer.
     pub in_flight_max: usize,
-    /// The seed of the random part of lifetimes.
+    /// A random number of this shard of this process: the seed of the random part of lifetimes, and
+    /// of the id under which it sends on writes that have none.
     pub seed: u64,
     /// Fixed seeds of in-process hashing for the simulator; `None` for random ones.
     pub hash_seeds: Option<[u64; 4]>,

@@ -20,6 +20,8 @@ counters! {
         Counter origin_reads,
         /// Writes and deletes sent to the origin.
         Counter origin_writes,
+        /// Writes of keyspaces without a database that ended when they arrived.
+        Counter writes_at_once,
         /// Calls that the origin failed or refused.
         Counter origin_failures,
         /// Writes whose outcome is unknown.

@@ -162,7 +162,11 @@ impl Node {
             ms => now.mono + Duration::from_millis(u64::from(ms)),
         };
         let place = (place.hash, place.partition);
-        Some(self.requests.insert(Pending::new(to, command, place, deadline)))
+        let mut command = *command;
+        if command.head.action.is_write() && !mutant::is(Mutant::SentOnUnnamed) {
+            command.head.identity.get_or_insert_with(|| self.requests.own_identity());
+        }
+        Some(self.requests.insert(Pending::new(to, &command, place, deadline)))
     }
 
     /// Processes a waiting request on this server.

@@ -2,7 +2,8 @@
 //! once (scenarios 14, 33). If only one process has executed a write, no copy of it can be executed any more.
 //!
 //! The identity of a write is read from the connections, and the processes are asked which identities
-//! they have executed. A process remembers only so many.
+//! they have executed. A process remembers only so many. A client that gives its writes no identity
+//! sends them once, and a server that sends such a write on has to give it one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
@@ -25,6 +26,8 @@ pub(crate) struct Copies {
     /// The ids of the clients, by socket.
     callers: BTreeMap<usize, NonZeroU64>,
     identities: BTreeMap<Value, Identity>,
+    /// The writes without an identity.
+    without_id: BTreeSet<Value>,
     /// The number of processes that had executed a write when they ended.
     ended: BTreeMap<Value, usize>,
     /// Whether a process that has ended may have forgotten a write.
@@ -41,34 +44,21 @@ impl Copies {
                 Some(Opcode::Hello) => {
                     self.callers.extend(client_id(request.value).map(|id| (socket, id)));
                 }
-                Some(Opcode::Put | Opcode::Cas | Opcode::Modify) => self.note(socket, &request),
-                _ => {}
+                _ => self.note(socket, &request),
             }
         }
     }
 
     fn note(&mut self, socket: usize, request: &Request<'_>) {
-        let request_id = request.header.request_id;
-        let (identity, value) = match request.header.flags & request_flags::IDENTITY != 0 {
-            false => {
-                let client_id = self.callers.get(&socket).copied();
-                let direct = client_id.map(|client_id| Identity { client_id, request_id });
-                (direct, request.value)
-            }
-            true => {
-                let Some((name, value)) = request.value.split_at_checked(IDENTITY_BYTES) else {
-                    return;
-                };
-                (named(name), value)
-            }
+        let Some((sent_on, value)) = write(request) else { return };
+        let direct = || {
+            let client_id = self.callers.get(&socket).copied();
+            let request_id = request.header.request_id;
+            client_id.map(|client_id| Identity { client_id, request_id })
         };
-        let operation = match request.header.opcode == Opcode::Modify as u8 {
-            true => MODIFY_HEAD_BYTES,
-            false => 0,
-        };
-        let value = value.get(operation..).and_then(sent_value);
-        if let (Some(identity), Some(value)) = (identity, value) {
-            self.identities.insert(value, identity);
+        match sent_on.or_else(direct) {
+            Some(identity) => drop(self.identities.insert(value, identity)),
+            None => drop(self.without_id.insert(value)),
         }
     }
 
@@ -91,8 +81,11 @@ impl Copies {
         value: Value,
         running: &dyn Fn(Identity) -> Option<usize>,
     ) -> bool {
+        let Some(identity) = self.identities.get(&value) else {
+            return self.without_id.contains(&value);
+        };
         let ended = self.ended.get(&value).copied().unwrap_or(0);
-        let executed = self.identities.get(&value).and_then(|identity| running(*identity));
+        let executed = running(*identity);
         !self.has_forgotten && executed.is_some_and(|running| running + ended <= 1)
     }
 
@@ -114,6 +107,23 @@ impl Copies {
             }
         }
     }
+}
+
+/// Returns the value of a write, and its identity if the request names one.
+fn write(request: &Request<'_>) -> Option<(Option<Identity>, Value)> {
+    let operation_bytes = match Opcode::from_wire(request.header.opcode)? {
+        Opcode::Put | Opcode::Cas => 0,
+        Opcode::Modify => MODIFY_HEAD_BYTES,
+        _ => return None,
+    };
+    let (identity, value) = match request.header.flags & request_flags::IDENTITY != 0 {
+        true => {
+            let (name, value) = request.value.split_at_checked(IDENTITY_BYTES)?;
+            (named(name), value)
+        }
+        false => (None, request.value),
+    };
+    Some((identity, sent_value(value.get(operation_bytes..)?)?))
 }
 
 /// Returns the id in the HELLO of a client.
@@ -174,6 +184,16 @@ mod tests {
         assert!(copies.is_over(8, &|_| Some(0)) && !copies.is_over(8, &|_| Some(1)));
         copies.ended(|_| None);
         assert!(!copies.is_over(8, &|_| Some(0)));
+    }
+
+    #[test]
+    fn a_write_that_nobody_has_sent_on_needs_no_identity() {
+        let mut copies = Copies::default();
+        copies.received(3, &frame(Opcode::Put, 0, &sent_bytes(8, 8)));
+        assert!(copies.is_over(8, &|_| Some(2)), "only its client has sent it, and once");
+        let name = [&78_u64.to_le_bytes()[..], &6_u32.to_le_bytes(), &sent_bytes(8, 8)].concat();
+        copies.received(4, &frame(Opcode::Put, request_flags::IDENTITY, &name));
+        assert!(!copies.is_over(8, &|_| Some(2)) && copies.is_over(8, &|_| Some(1)));
     }
 
     #[test]

@@ -58,6 +58,10 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
         (setup.shares_rows, setup.reads_per_second) = (false, None);
     }
     setup.hashes_slots = mix(seed, 0xC4C16).is_multiple_of(8);
+    if setup.without_database || mix(seed, 0xA5CED).is_multiple_of(8) {
+        let mut random = Random::new(mix(seed, 0xA5CEE));
+        swarm.asks_without_id(&mut random, &setup, &mut entries);
+    }
     // Stable: entries of the same time keep their order.
     entries.sort_by_key(|entry| entry.at);
     Plan { seed, setup, entries }

@@ -135,6 +135,20 @@ pub(crate) enum Act {
     Behind,
 }
 
+/// An operation of a client program that knows of one server only: it asks that one, without a
+/// deadline, and sends its request once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) client: usize,
+    pub(crate) server: usize,
+    pub(crate) key: usize,
+    pub(crate) act: Act,
+    /// The time after the request at which it closes its connection.
+    pub(crate) leaves: Option<Time>,
+    /// Whether its writes have an identity. Those of memcached's and Redis' clients have none.
+    pub(crate) has_id: bool,
+}
+
 /// An event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
@@ -143,15 +157,8 @@ pub(crate) enum What {
         key: usize,
         act: Act,
     },
-    /// An operation of another client program: it asks this server, without a deadline, and closes its
-    /// connection this long afterwards.
-    Ask {
-        client: usize,
-        server: usize,
-        key: usize,
-        act: Act,
-        leaves: Option<Time>,
-    },
+    /// An operation of another client program.
+    Ask(Ask),
     /// Everything from one host to the other is lost.
     Cut {
         from: Host,
@@ -344,7 +351,7 @@ impl What {
             | Self::Leave { down, .. }
             | Self::CrashMaster { down, .. } => Some(down),
             Self::Act { .. }
-            | Self::Ask { .. }
+            | Self::Ask(_)
             | Self::Break { .. }
             | Self::Forge { .. }
             | Self::ClockRate { .. }

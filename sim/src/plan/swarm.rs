@@ -3,7 +3,7 @@
 //! most plans draw a few kinds of faults, a few kinds of operations, a server to which most faults
 //! happen, and a few moments for them, and use those often.
 
-use super::{Act, BEGINS, Entry, Host, Setup, What};
+use super::{Act, Ask, BEGINS, Entry, Host, Setup, What};
 use crate::clock::{MS, Time};
 use crate::random::Random;
 
@@ -174,22 +174,58 @@ impl SwarmConfig {
                 true => BEGINS + random.below(setup.quiet_at - BEGINS),
                 false => begin[random.index(begin.len())].saturating_sub(random.below(300 * MS)),
             };
-            let leaves = match random.below(4) {
-                0 => Some(0),
-                1 => Some(random.between(1, 1_500) * MS),
-                _ => None,
-            };
-            let key = self.key(random, setup);
-            // To its home, or to another server that has to forward it.
-            let server = match random.percent(50) {
-                true => key % setup.servers(),
-                false => random.index(setup.servers()),
-            };
-            let client = random.index(setup.clients);
+            let ask = self.ask(random, setup);
             let act = if random.percent(85) { Act::Put } else { Act::Get };
-            let what = What::Ask { client, server, key, act, leaves };
+            let what = What::Ask(Ask { act, ..ask });
             entries.push(Entry { at: at.clamp(BEGINS, setup.quiet_at - 1), what });
         }
+    }
+
+    /// Adds requests of programs whose writes have no identity, more of them around the begin and the
+    /// end of faults.
+    pub(super) fn asks_without_id(
+        &self,
+        random: &mut Random,
+        setup: &Setup,
+        entries: &mut Vec<Entry>,
+    ) {
+        let faults = entries.iter().filter_map(|entry| Some((entry.at, entry.what.lasts()?)));
+        let moments: Vec<Time> = faults.flat_map(|(at, lasts)| [at, at + lasts]).collect();
+        for _ in 0..random.between(10, 120) {
+            let at = match moments.is_empty() || random.percent(40) {
+                true => BEGINS + random.below(setup.quiet_at - BEGINS),
+                false => {
+                    let moment = moments[random.index(moments.len())] + random.below(300 * MS);
+                    moment.saturating_sub(200 * MS)
+                }
+            };
+            let ask = self.ask(random, setup);
+            let act = match random.below(10) {
+                0..=3 => Act::Put,
+                4 | 5 => Act::Swap,
+                6 => Act::Delete,
+                _ => Act::Get,
+            };
+            let what = What::Ask(Ask { act, has_id: false, ..ask });
+            entries.push(Entry { at: at.clamp(BEGINS, setup.quiet_at - 1), what });
+        }
+    }
+
+    /// Draws a request of another client program.
+    fn ask(&self, random: &mut Random, setup: &Setup) -> Ask {
+        let leaves = match random.below(4) {
+            0 => Some(0),
+            1 => Some(random.between(1, 1_500) * MS),
+            _ => None,
+        };
+        let key = self.key(random, setup);
+        // To its home, or to another server that has to forward it.
+        let server = match random.percent(50) {
+            true => key % setup.servers(),
+            false => random.index(setup.servers()),
+        };
+        let client = random.index(setup.clients);
+        Ask { client, server, key, act: Act::Get, leaves, has_id: true }
     }
 
     /// Returns a host for a fault with two sides: the victim, or another.

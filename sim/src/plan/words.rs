@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Act, Entry, Host, Mode, What};
+use super::{Act, Ask, Entry, Host, Mode, What};
 use crate::clock::Time;
 
 /// A time as `1.204 s`.
@@ -63,9 +63,12 @@ impl fmt::Display for What {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Act { client, key, act } => write!(out, "client {client} {act} k{key}"),
-            Self::Ask { client, server, key, act, leaves } => {
+            Self::Ask(Ask { client, server, key, act, leaves, has_id }) => {
                 let letter = letter(server);
                 write!(out, "client {client} {act} k{key} at server {letter}, without a deadline")?;
+                if !has_id {
+                    write!(out, " or an identity")?;
+                }
                 match leaves {
                     Some(0) => write!(out, ", and leaves at once"),
                     Some(later) => write!(out, ", and leaves after {}", Seconds(later)),

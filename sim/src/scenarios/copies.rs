@@ -5,7 +5,7 @@ use standin_protocol::mutant::Mutant;
 
 use super::{Scenario, nothing_else};
 use crate::clock::{MS, Time};
-use crate::plan::{Act, Host, Mode, Rule, Script, What, script};
+use crate::plan::{Act, Ask, Host, Mode, Rule, Script, What, script};
 
 const B: Host = Host::Server(1);
 const C: Host = Host::Server(2);
@@ -20,7 +20,7 @@ const GIVES_UP: Time = 202 * MS;
 /// did not recognise it, because only copies marked RETRY were looked up.
 pub(super) const FORWARDED: Scenario = Scenario {
     name: "f17_late_first_copy",
-    plan: || forwarded(without_database()).plan(),
+    plan: || forwarded(without_database(), true).plan(),
     expect: nothing_else,
     fails_without: &[
         (Rule::Code(Mutant::CopyUnmarked), "of k1 from server"),
@@ -31,11 +31,23 @@ pub(super) const FORWARDED: Scenario = Scenario {
 /// As the previous one, with a database, whose order the reads follow: the newer value is lost.
 pub(super) const FORWARDED_ROW: Scenario = Scenario {
     name: "f18_late_first_copy_of_a_row",
-    plan: || forwarded(script(3)).plan(),
+    plan: || forwarded(script(3), true).plan(),
     expect: nothing_else,
     fails_without: &[
         (Rule::Code(Mutant::CopyUnmarked), "carried out a second time"),
         (Rule::Code(Mutant::SentAgainUnmarked), "carried out a second time"),
+    ],
+};
+
+/// As the first of them, derived from it: the client is one of memcached or Redis, whose writes have no
+/// identity until a server sends them on.
+pub(super) const WITHOUT_ID: Scenario = Scenario {
+    name: "f22_late_first_copy_without_id",
+    plan: || forwarded(without_database(), false).plan(),
+    expect: nothing_else,
+    fails_without: &[
+        (Rule::Code(Mutant::SentOnUnnamed), "of k1 from server"),
+        (Rule::Code(Mutant::CopyUnmarked), "of k1 from server"),
     ],
 };
 
@@ -60,8 +72,8 @@ fn without_database() -> Script {
 
 /// A client sends its write once, to c, which forwards it. c notices b's silence by an earlier request,
 /// before it gives up the write alone.
-fn forwarded(script: Script) -> Script {
-    let ask = |act| What::Ask { client: 0, server: 2, key: KEY, act, leaves: None };
+fn forwarded(script: Script, has_id: bool) -> Script {
+    let ask = |act| What::Ask(Ask { client: 0, server: 2, key: KEY, act, leaves: None, has_id });
     let script = late(script.fault(ask(Act::Put)), C);
     overwritten(script.fault(ask(Act::Get)).then(20 * MS).fault(ask(Act::Put)))
 }

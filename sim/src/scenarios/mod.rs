@@ -2,6 +2,7 @@
 //! switched off.
 //!
 //! ```text
+//! at_once.rs   writes without an identity that end when they arrive
 //! data.rs      stale and lost values, which the checker sees
 //! drops.rs     a value from before a flush
 //! bound.rs     a value from before a write in another keyspace
@@ -15,6 +16,7 @@
 //! ```
 //! Server a is the home of key k0, b of k1, and so on. Times are since the cluster is up.
 
+mod at_once;
 mod bound;
 mod cached;
 mod control;
@@ -92,6 +94,8 @@ pub(crate) const ALL: &[Scenario] = &[
     bound::RETURNED_HOME,
     cached::RETURNED_HOME,
     cached::KEPT_WHILE_WAITING,
+    at_once::AWAY_FROM_HOME,
+    at_once::NOT_THE_OWNER,
     modify::TWO_SERVERS,
     modify::ANSWER_LOST,
     load::COLD_START,
@@ -117,6 +121,7 @@ pub(crate) const ALL: &[Scenario] = &[
     copies::FORWARDED,
     copies::FORWARDED_ROW,
     copies::SENT_BY_THE_CLIENT,
+    copies::WITHOUT_ID,
     dead::NAMED,
     dead::NAMED_AGAIN,
 ];

@@ -4,16 +4,21 @@ use standin_protocol::mutant::Mutant;
 
 use super::{Scenario, nothing_else};
 use crate::clock::{MS, S, Time};
-use crate::plan::{Act, BEGINS, Host, Mode, Rule, Script, What, script};
+use crate::plan::{Act, Ask, BEGINS, Host, Mode, Rule, Script, What, script};
 use crate::world::Outcome;
 
 const A: Host = Host::Server(0);
 const B: Host = Host::Server(1);
 const MASTER: Host = Host::Master(0);
 
+/// Another client program asks a server to write a key.
+fn ask(client: usize, server: usize, key: usize, leaves: Option<Time>) -> What {
+    What::Ask(Ask { client, server, key, act: Act::Put, leaves, has_id: true })
+}
+
 /// Another client program asks b to write k0, whose home is a.
 fn ask_b(leaves: Option<Time>) -> What {
-    What::Ask { client: 0, server: 1, key: 0, act: Act::Put, leaves }
+    ask(0, 1, 0, leaves)
 }
 
 /// The master and a are stopped until 900 ms, so that b can't learn which server owns k0. At 300 ms
@@ -25,7 +30,7 @@ fn without_a_verdict(leaves: Option<Time>) -> Script {
 
 /// Adds a write through a, when a is back.
 fn then_another(script: Script) -> Script {
-    let newer = What::Ask { client: 1, server: 0, key: 0, act: Act::Put, leaves: None };
+    let newer = ask(1, 0, 0, None);
     script.at(920 * MS).fault(newer)
 }
 
@@ -85,8 +90,7 @@ pub(super) const WAITS_FOR_THE_ORIGIN: Scenario = Scenario {
         let slow = What::OriginSlow { server: Some(0), by: 900 * MS, lasts: 300 * MS };
         let mut script = script(2).with(|setup| setup.keys = 24).at(100 * MS).fault(slow);
         for key in (0..24).step_by(2) {
-            let act = Act::Put;
-            script = script.fault(What::Ask { client: 0, server: 0, key, act, leaves: None });
+            script = script.fault(ask(0, 0, key, None));
         }
         script.at(110 * MS).pause(A, 700 * MS).plan()
     },
@@ -104,10 +108,10 @@ pub(super) const STOPPED_INSIDE: Scenario = Scenario {
         let mut script = script(2).at(0).get(0, 0).get(1, 0).get(0, 1);
         for (round, key) in [0, 1, 0, 1, 0, 1].into_iter().enumerate() {
             let at = 100 * MS + round as Time * 2 * S;
-            let ask = What::Ask { client: 0, server: 1, key, act: Act::Put, leaves: None };
+            let asked = ask(0, 1, key, None);
             // The HELLO has been answered by then, and the request has not arrived.
             let stop = What::PauseInside { server: 1, lasts: 600 * MS };
-            script = script.at(at).fault(ask).at(at + 400 + round as Time * 50).fault(stop);
+            script = script.at(at).fault(asked).at(at + 400 + round as Time * 50).fault(stop);
         }
         script.plan()
     },

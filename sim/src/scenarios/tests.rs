@@ -110,6 +110,8 @@ scenarios! {
     s31_cache_kept_while_waiting
     s32_modified_by_two_servers
     s32_modified_twice
+    s34_ended_at_once_away_from_home
+    s34_ended_at_once_without_owning
     f01_new_incarnation_remembers_nothing
     f02_forgotten_by_all
     f03_forgotten_twice
@@ -131,4 +133,5 @@ scenarios! {
     f19_late_first_copy_of_a_client
     f20_dead_incarnation_named
     f21_living_incarnation_unknown
+    f22_late_first_copy_without_id
 }

@@ -66,7 +66,8 @@ impl ClientHost {
 }
 
 /// Replaces the value, and returns the one before.
-const SWAP: Modify = Modify { gives: Gives::Old, ttl: Ttl::Keyspace, ..Modify::new(Edit::Set) };
+pub(super) const SWAP: Modify =
+    Modify { gives: Gives::Old, ttl: Ttl::Keyspace, ..Modify::new(Edit::Set) };
 
 impl World {
     /// Begins an operation of a caller.
@@ -258,10 +259,7 @@ impl World {
 fn describe(outcome: &standin_client::Outcome, id: Value) -> String {
     use standin_client::Outcome;
     match outcome {
-        Outcome::Value(value) => match stored_value(&value.bytes)
-            .or(sent_value(&value.bytes))
-            .or(sent_value(&value.bytes))
-        {
+        Outcome::Value(value) => match stored_value(&value.bytes).or(sent_value(&value.bytes)) {
             Some(value) => format!("read v{value}"),
             None => "read nonsense".to_owned(),
         },

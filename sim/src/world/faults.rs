@@ -8,7 +8,7 @@ use crate::plan::{Host, Rule, What};
 impl World {
     pub(crate) fn begin_entry(&mut self, index: usize) {
         let entry = self.plan[index];
-        if self.is_told && !matches!(entry.what, What::Act { .. } | What::Ask { .. }) {
+        if self.is_told && !matches!(entry.what, What::Act { .. } | What::Ask(_)) {
             let text = entry.to_string();
             self.lines.push(format!("{text} ─────"));
         }
@@ -16,9 +16,9 @@ impl World {
             let id = u32::try_from(index).unwrap_or(0) + 1;
             return self.act(client, key, act, id);
         }
-        if let What::Ask { client, server, key, act, leaves } = entry.what {
+        if let What::Ask(ask) = entry.what {
             let id = u32::try_from(index).unwrap_or(0) + 1;
-            return self.ask_raw(client, server, (key, act), leaves, id);
+            return self.ask_raw(ask, id);
         }
         if let Some(lasts) = entry.what.lasts() {
             let ends = (self.time + lasts).min(self.setup.quiet_at).max(self.time);
@@ -36,7 +36,7 @@ impl World {
 
     fn apply(&mut self, what: What, begins: bool) {
         match what {
-            What::Act { .. } | What::Ask { .. } => {}
+            What::Act { .. } | What::Ask(_) => {}
             What::Cut { from, to, .. } => self.net.cut(from, to, begins),
             What::Isolate { host, .. } => {
                 for other in self.hosts() {

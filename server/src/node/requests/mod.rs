@@ -7,6 +7,7 @@
 mod pending;
 mod repeated;
 
+use std::num::NonZeroU64;
 use std::ops::Index;
 
 use hashbrown::HashMap;
@@ -21,6 +22,7 @@ use super::NodeConfig;
 use super::answer::{Answer, Status};
 use super::command::{ConnId, Hop, Identity};
 use super::state::PendingKey;
+use standin_protocol::hash::value_hash;
 use standin_protocol::time::Micros;
 
 /// The memory that a request takes in addition to its key and value.
@@ -35,6 +37,8 @@ pub(super) struct Requests {
     count_max: usize,
     bytes_max: usize,
     repeated: Repeated,
+    /// The identity of the next write that has none.
+    own: Identity,
 }
 
 /// A request that has been answered.
@@ -63,7 +67,15 @@ impl Requests {
             count_max: config.in_flight_max,
             bytes_max: config.pending_bytes_max(),
             repeated: Repeated::new(hashing),
+            own: Identity { client_id: own_id(config), request_id: 0 },
         }
+    }
+
+    /// Returns an identity for a write whose client gives it none. This server may send the write to
+    /// another one more than once, and its copies must be recognised there.
+    pub(super) fn own_identity(&mut self) -> Identity {
+        self.own.request_id = self.own.request_id.wrapping_add(1);
+        self.own
     }
 
     /// Whether there is room for a request with a key and a value of this many bytes together.
@@ -231,14 +243,17 @@ impl Index<PendingKey> for Requests {
     }
 }
 
+/// Returns the id of this shard of this process among the clients, whose ids are drawn at random.
+fn own_id(config: &NodeConfig) -> NonZeroU64 {
+    NonZeroU64::new(value_hash(&config.seed.to_le_bytes())).unwrap_or(NonZeroU64::MIN)
+}
+
 fn bytes_of(request: &Pending) -> usize {
     REQUEST_BYTES + request.key.len() + request.value.len()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU64;
-
     use super::*;
     use crate::node::command::{Action, CommandHead, ReplyTo};
     use crate::node::tests::{node_config, pending};

@@ -117,6 +117,33 @@ fn a_write_that_a_server_sends_again_is_marked() {
 }
 
 #[test]
+fn a_write_without_an_identity_gets_one_of_its_own_before_it_is_sent_on() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    let mut all = Vec::new();
+    for value in [b"v1", b"v1"] {
+        s.put(&key, value);
+        let mut copies = Vec::new();
+        for _ in 0..2 {
+            let forward = s.forward();
+            copies.push(forward.2.identity.expect("an identity"));
+            s.forward_answered(forward, Status::NotOwner);
+            s.advance(Duration::from_millis(50));
+            s.collect();
+        }
+        assert_eq!(copies[0], copies[1]);
+        all.push(copies[0]);
+        let forward = s.forward();
+        s.forward_answered(forward, Status::Ok);
+        assert_eq!(s.reply().status, Status::Ok);
+    }
+    assert_ne!(all[0], all[1], "the same value, but another write");
+    let own = Identity { client_id: NonZeroU64::MIN, request_id: 3 };
+    s.send(CommandHead { identity: Some(own), ..CommandHead::new(Action::Put, 1) }, &key, b"v2");
+    assert_eq!(s.forward().2.identity, Some(own), "that of its client");
+}
+
+#[test]
 fn a_write_that_was_certainly_not_executed_is_tried_again() {
     let mut net = Net::new(2, |_| {});
     let k = net.key(0, 0);
