@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use standin_protocol::frame::{Opcode, Status, VALUE_BYTES_MAX};
 
-use crate::fixture::{Cluster, ITEMS};
+use crate::fixture::{Cluster, ITEMS, PATIENCE};
 use crate::wire::{Wire, by_status, request};
 
 fn get(id: u32, key: &str) -> Vec<u8> {
@@ -66,10 +66,8 @@ on_both_loops! {
         let room = Some(256 << 20);
         let cluster = Cluster::one(io, |config| {
             config.limits.output_bytes = room;
-            // On a busy machine a turn can take longer than a pause after which a server drops its
-            // connections.
-            config.timings.attempt_timeout = Duration::from_secs(5);
-            config.timings.lease = Duration::from_secs(20);
+            // A turn can take long here, and must not be mistaken for a stop.
+            config.timings.lease = PATIENCE;
         });
         cluster.seed("hot", &value(7, 3_000));
         let mut wires: Vec<Wire> = (0..1_000).map(|_| cluster.wire()).collect();
@@ -114,8 +112,6 @@ on_both_loops! {
     fn many_clients_wait_for_one_large_row(io) {
         let cluster = Cluster::one(io, |config| {
             config.limits.in_flight_per_connection = 4_096;
-            // A turn that copies for half a second must not be mistaken for a stop.
-            config.timings.attempt_timeout = Duration::from_secs(1);
             // The clients read one after the other, and none must be mistaken for one that never
             // reads.
             config.limits.output_timeout = Duration::from_secs(600);
