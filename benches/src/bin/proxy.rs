@@ -206,17 +206,21 @@ fn print_table(
     }
     println!(
         "\n{FEW_CONNECTIONS} connections with one GET each; microseconds through the proxy, and at the \
-         server itself\n\n| proxy | p50 | direct | p99 | direct | p99 added |\n|---|---|---|---|---|---|"
+         server itself\n\n| proxy | p50 | direct | p99 | direct | p99 added (min–max) |\n|---|---|---|---|---|---|"
     );
     for (running, latencies) in running.iter().zip(latencies) {
         let median = |of: fn(&Latency) -> f64| Spread::of(latencies.iter().map(of)).median;
-        let (p99, direct) = (median(|l| l.p99[0]), median(|l| l.p99[1]));
+        let added = Spread::of(latencies.iter().map(|l| l.p99[0] - l.p99[1]));
         println!(
-            "| {} | {:.0} | {:.0} | {p99:.0} | {direct:.0} | {:.0} |",
+            "| {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} ({:.0}–{:.0}) |",
             running.subject.name(),
             median(|l| l.p50[0]),
             median(|l| l.p50[1]),
-            p99 - direct,
+            median(|l| l.p99[0]),
+            median(|l| l.p99[1]),
+            added.median,
+            added.min,
+            added.max,
         );
     }
 }
