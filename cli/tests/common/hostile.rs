@@ -4,11 +4,17 @@
 use standin_config::{ClusterConfig, IoKind};
 use standin_testkit::wait_until;
 
+use super::kernel::raise_descriptor_limit;
 use super::{Caller, Cluster, WITHIN, ring};
 
 /// A request that is always answered, and its reply.
 pub type Ping = (&'static str, &'static str);
 
+/// The number of callers in a crowd, and the memory that each of them may take.
+const CROWD: usize = 2_000;
+const CALLER_BYTES: u64 = 16 << 10;
+/// Memory that the first crowd may leave behind, such as threads' stacks and the allocator's.
+const SLACK_BYTES: u64 = 48 << 20;
 /// Times that a side may take all of what a caller sends that does not read.
 const TAKEN_MAX: usize = 10_000;
 
@@ -60,6 +66,41 @@ pub fn who_does_not_read_is_closed(
         served();
         dropped() > before
     });
+}
+
+/// Lets crowds of callers send these beginnings, one after the other. Each caller takes a bounded amount of
+/// memory, others are served meanwhile, and no crowd leaves anything behind. `resident` returns the memory of
+/// the process, and `connections` the number of its open connections.
+pub fn crowds_leave_nothing_behind(
+    connect: impl Fn() -> Caller,
+    ping: Ping,
+    beginnings: &[&[u8]],
+    resident: impl Fn() -> u64,
+    connections: impl Fn() -> u64,
+) {
+    raise_descriptor_limit();
+    connect().ask(ping.0, ping.1);
+    let (idle, mut before) = (connections(), resident());
+    for round in 0..3 {
+        let one = |number: usize| {
+            let mut caller = connect();
+            // The other side may close the connection before it has read everything.
+            let _ = caller.try_send(beginnings[number % beginnings.len()]);
+            caller
+        };
+        let crowd: Vec<Caller> = (0..CROWD).map(one).collect();
+        // A process that stands still for a moment closes all its connections.
+        wait_until(WITHIN, "others to be served", || connect().is_answered(ping.0, ping.1));
+        let grown = resident().saturating_sub(before);
+        let most = CROWD as u64 * CALLER_BYTES + SLACK_BYTES;
+        assert!(grown < most, "crowd {round} takes {} MiB", grown >> 20);
+        drop(crowd);
+        wait_until(WITHIN, "the crowd to be gone", || connections() <= idle);
+        let left = resident().saturating_sub(before);
+        assert!(left < SLACK_BYTES, "crowd {round} leaves {} MiB", left >> 20);
+        // What the process keeps for the next crowd must not grow.
+        before = before.max(resident());
+    }
 }
 
 /// Takes all places for connections.

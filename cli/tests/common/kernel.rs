@@ -1,5 +1,5 @@
 //! TCP connections (`/proc/net/tcp`) and the memory of processes (`/proc/PID/status`) as the kernel sees them; see
-//! proc(5).
+//! proc(5); and the limit of descriptors.
 
 /// An established connection over IPv4.
 pub struct Connection {
@@ -42,6 +42,18 @@ pub fn resident_bytes(pid: u32) -> u64 {
 /// Returns the largest resident memory that a process has had so far, in bytes.
 pub fn peak_resident_bytes(pid: u32) -> u64 {
     status_bytes(pid, "VmHWM:")
+}
+
+/// Raises this process's descriptor limit, because it opens thousands of connections too.
+pub fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls take a pointer to a whole rlimit that outlives them.
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
+    };
+    assert_eq!(raised, 0, "the limit of descriptors can be raised");
 }
 
 fn status_bytes(pid: u32, field: &str) -> u64 {

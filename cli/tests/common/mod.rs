@@ -49,6 +49,9 @@ pub const WITHIN: Duration = Duration::from_secs(20);
 /// The keyspace of all tests.
 pub const KEYSPACE: u8 = 1;
 
+/// The secret of a cluster, if a test gives it one.
+pub const SECRET: [u8; 32] = [7; 32];
+
 /// The groups of a cluster with one group of two servers.
 pub const PAIR: &[(&str, &[&str])] = &[("a", &["a1", "a2"])];
 

@@ -4,13 +4,14 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
+use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{
     Opcode, Request, RequestHeader, Response, ResponseHeader, Status, request_flags, response_flags,
 };
 use standin_protocol::hello::{HelloBody, HelloReply, Role, cluster_id};
 use standin_protocol::map::Topology;
 
-use super::{KEYSPACE, WITHIN};
+use super::{KEYSPACE, SECRET, WITHIN};
 
 /// A connection after its HELLO.
 pub struct Wire {
@@ -55,7 +56,11 @@ impl Wire {
             role: role as u8,
             reserved: [0; 13],
         };
-        let reply = wire.try_ask(Opcode::Hello, b"", &body.to_bytes())?;
+        let mut reply = wire.try_ask(Opcode::Hello, b"", &body.to_bytes())?;
+        if reply.status == Status::AuthRequired {
+            let proven = body.with_proof(&ClusterKey::new(SECRET), &reply.value);
+            reply = wire.try_ask(Opcode::Hello, b"", &proven)?;
+        }
         wire.hello = HelloReply::read(&reply.value)
             .filter(|_| reply.status == Status::Ok)
             .ok_or_else(|| io::Error::other(format!("HELLO was answered {}", reply.status)))?;

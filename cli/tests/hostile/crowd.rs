@@ -11,9 +11,9 @@ use standin_protocol::hello::HelloBody;
 use standin_testkit::wait_until;
 
 use crate::common::cluster::PROGRAM;
-use crate::common::kernel::resident_bytes;
+use crate::common::kernel::{raise_descriptor_limit, resident_bytes};
 use crate::common::{Cluster, KEYSPACE, PAIR, WITHIN};
-use crate::process::{busy_within_a_second, descriptors, raise_descriptor_limit};
+use crate::process::{busy_within_a_second, descriptors};
 
 const MIB: u64 = 1 << 20;
 

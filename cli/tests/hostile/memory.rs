@@ -10,9 +10,8 @@ use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
 use standin_protocol::hello::HelloBody;
 use standin_testkit::wait_until;
 
-use crate::common::kernel::resident_bytes;
+use crate::common::kernel::{raise_descriptor_limit, resident_bytes};
 use crate::common::{Cluster, KEYSPACE, PAIR, WITHIN};
-use crate::process::raise_descriptor_limit;
 
 const MIB: u64 = 1 << 20;
 /// `limits.output_bytes` of these tests.

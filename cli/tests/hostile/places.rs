@@ -13,9 +13,10 @@ use standin_protocol::map::ServerState;
 use standin_testkit::wait_until;
 
 use crate::common::cluster::PROGRAM;
+use crate::common::kernel::raise_descriptor_limit;
 use crate::common::wire::Wire;
 use crate::common::{Cluster, KEYSPACE, PAIR, WITHIN};
-use crate::process::{descriptors, raise_descriptor_limit};
+use crate::process::descriptors;
 
 /// Creates a cluster in which the processes whose role or name is `of` may open only `limit` files.
 fn limited(test: &str, of: &str, limit: usize, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {

@@ -29,15 +29,3 @@ pub(crate) fn busy_within_a_second(pid: u32) -> Duration {
     });
     busy(pid) - before
 }
-
-/// Raises this process's descriptor limit, because it opens thousands of connections too.
-pub(crate) fn raise_descriptor_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls take a pointer to a whole rlimit that outlives them.
-    let raised = unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
-        limit.rlim_cur = limit.rlim_max;
-        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
-    };
-    assert_eq!(raised, 0, "the limit of descriptors can be raised");
-}

@@ -6,6 +6,7 @@ use standin_config::ClusterConfig;
 
 use super::cluster;
 use super::common::hostile::{self, Ping};
+use super::common::kernel::resident_bytes;
 use super::common::{Caller, Cluster, PAIR};
 
 const PING: Ping = ("mn\r\n", "MN\r\n");
@@ -117,6 +118,121 @@ fn nonsense_is_answered_or_ends_the_connection_and_harms_nobody() {
     );
 }
 
+/// As memcached does, a request with `noreply` is silent whether or not it succeeds. Only what can't be understood is
+/// answered, and read past.
+#[test]
+fn line_ends_are_mixed_and_a_quiet_request_says_nothing_but_what_follows_is_read() {
+    const BAD_DATA: &str = "CLIENT_ERROR bad data chunk\r\n";
+    const BAD_LINE: &str = "CLIENT_ERROR bad command line format\r\n";
+    on_both_loops(
+        "mem_quiet",
+        |_| {},
+        |cluster| {
+            for (request, wanted) in [
+                ("set k 0 0 1\n1\r\nget k\n", "STORED\r\nVALUE k 0 1\r\n1\r\nEND\r\n".to_owned()),
+                ("set k 0 0 1\r\n1\nmn\r\n", format!("{BAD_DATA}{BAD_LINE}")),
+                ("get k\n\r\n", format!("VALUE k 0 1\r\n1\r\nEND\r\n{BAD_LINE}")),
+                ("set k 0 0 1 noreply\n1\r\n", String::new()),
+                ("set k 0 0 1 noreply\r\n1\n\r\n", BAD_LINE.to_owned()),
+                ("ms k 1 q\r\nbad\r\n", format!("{BAD_DATA}{BAD_LINE}")),
+                ("incr none 1 noreply\r\n", String::new()),
+                ("set t 0 0 1 noreply\r\nx\r\nincr t 1 noreply\r\n", String::new()),
+                ("incr k abc noreply\r\n", String::new()),
+                ("cas k 0 0 1 99 noreply\r\n1\r\n", String::new()),
+                ("add k 0 0 1 noreply\r\n9\r\n", String::new()),
+                ("delete none noreply\r\n", String::new()),
+                ("delete k 5 noreply\r\n", BAD_LINE.to_owned()),
+                ("touch none 1 noreply\r\n", String::new()),
+                ("verbosity noreply\r\n", String::new()),
+                ("bogus noreply\r\n", String::new()),
+                ("get noreply\r\n", "END\r\n".to_owned()),
+            ] {
+                let mut mem = Caller::to(cluster, "a1");
+                mem.ask("set k 0 0 1\r\n1\r\n", "STORED\r\n");
+                mem.ask(request, &wanted);
+                mem.ask(PING.0, PING.1);
+            }
+        },
+    );
+}
+
+#[test]
+fn what_is_announced_takes_no_memory() {
+    const TOO_LARGE: &str = "SERVER_ERROR object too large for cache\r\n";
+    on_both_loops(
+        "mem_announced",
+        |_| {},
+        |cluster| {
+            let pid = cluster.process("a1").pid();
+            let before = resident_bytes(pid);
+            // Each of a hundred callers announces what would not fit into the machine.
+            let announcements = [
+                "set k 0 0 536870912\r\nabc",
+                "ms k 536870912\r\nabc",
+                "cas k 0 0 536870912 1\r\nabc",
+                "append k 0 0 536870912\r\nabc",
+            ];
+            let mut callers: Vec<Caller> = (0..100)
+                .map(|number| {
+                    let mut mem = Caller::to(cluster, "a1");
+                    mem.ask(announcements[number % announcements.len()], TOO_LARGE);
+                    mem
+                })
+                .collect();
+            // What comes of it is read and forgotten, also a line of keys without an end.
+            let piece = vec![b'x'; 64 << 10];
+            for caller in callers.iter_mut().take(4) {
+                for _ in 0..400 {
+                    caller.send(&piece);
+                }
+            }
+            let mut endless = Caller::to(cluster, "a1");
+            endless.send("get");
+            let keys = " none".repeat(10_000);
+            for _ in 0..20 {
+                endless.send(&keys);
+            }
+            endless.ask("\r\n", "END\r\n");
+            let mut other = Caller::to(cluster, "a1");
+            other.ask(PING.0, PING.1);
+            let grown = resident_bytes(pid).saturating_sub(before);
+            assert!(grown < 48 << 20, "{} MiB", grown >> 20);
+        },
+    );
+}
+
+#[test]
+fn crowds_of_callers_leave_nothing_behind() {
+    on_both_loops(
+        "mem_crowd",
+        |_| {},
+        |cluster| {
+            let pid = cluster.process("a1").pid();
+            let cluster = &*cluster;
+            let beginnings: [&[u8]; 10] = [
+                b"",
+                b"get",
+                b"set k 0 0 5\r\n12",
+                b"set k 0 0 536870912\r\nabc",
+                b"ms k 1000 T0\r\n0123456789",
+                &b"get k none\r\n".repeat(20),
+                &b"set k 0 0 1 noreply\r\n1\r\n".repeat(20),
+                &b"bogus\r\n".repeat(100),
+                &b"mg k v q\r\n".repeat(50),
+                // This closes the connection.
+                &b"k".repeat(5_000),
+            ];
+            hostile::crowds_leave_nothing_behind(
+                || Caller::to(cluster, "a1"),
+                PING,
+                &beginnings,
+                || resident_bytes(pid),
+                || cluster.counter("a1", "connections"),
+            );
+        },
+    );
+}
+
 #[test]
 fn who_does_not_read_is_closed_and_others_are_served() {
     let change = |config: &mut ClusterConfig| {
@@ -125,6 +241,8 @@ fn who_does_not_read_is_closed_and_others_are_served() {
     };
     on_both_loops("mem_slow", change, |cluster| {
         let mut mem = Caller::to(cluster, "a1");
+        let pid = cluster.process("a1").pid();
+        let before = resident_bytes(pid);
         let value = "x".repeat(100_000);
         mem.ask(&format!("set large 0 0 100000\r\n{value}\r\n"), "STORED\r\n");
         hostile::who_does_not_read_is_closed(
@@ -133,6 +251,9 @@ fn who_does_not_read_is_closed_and_others_are_served() {
             || mem.ask(PING.0, PING.1),
             || cluster.counter("a1", "connections_dropped"),
         );
+        // Up to 64 MiB of values may be on their way from the shard of the key to that of the connection.
+        let grown = resident_bytes(pid).saturating_sub(before);
+        assert!(grown < (64 + 48) << 20, "{} MiB", grown >> 20);
         let wanted = format!("VALUE large 0 100000\r\n{value}\r\nEND\r\n");
         mem.ask("get large\r\n", &wanted);
     });

@@ -1,14 +1,36 @@
-//! A client library that others have written: pymemcache, driven by `client.py` beside this file.
+//! What others have written: libmemcached's test of a server, `memccapable`, and a client library, pymemcache, driven
+//! by `client.py` beside this file.
+
+use std::process::Command;
 
 use super::cluster;
 use super::common::scripts::{Python, Scripts};
-use super::common::{Cluster, TWO_PAIRS};
+use super::common::{Cluster, PAIR, TWO_PAIRS};
 
+const REQUIRE: &str = "STANDIN_REQUIRE_MEMCCAPABLE";
 const SCRIPT: &str = "memcached/client.py";
 
 fn addresses(cluster: &Cluster) -> String {
     let servers = ["a1", "a2", "b1", "b2"];
     servers.map(|server| cluster.service(server).to_string()).join(",")
+}
+
+#[test]
+fn memccapable_passes_whole() {
+    // It has no option for its version: it says how it is used.
+    if let Err(error) = Command::new("memccapable").arg("-V").output() {
+        return standin_testkit::skip("memccapable", REQUIRE, &format!("memccapable: {error}"));
+    }
+    let mut cluster = cluster("memccapable", PAIR, |_| {});
+    cluster.start();
+    for server in ["a1", "a2"] {
+        let address = cluster.service(server);
+        let mut command = Command::new("memccapable");
+        command.args(["-a", "-h", &address.ip().to_string(), "-p", &address.port().to_string()]);
+        let ended = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success() && said.contains("All tests passed"), "{server}: {said}");
+    }
 }
 
 #[test]

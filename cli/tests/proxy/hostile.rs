@@ -3,7 +3,7 @@
 use standin_config::IoKind;
 
 use super::common::hostile::{self, Ping};
-use super::common::kernel::peak_resident_bytes;
+use super::common::kernel::{peak_resident_bytes, resident_bytes};
 use super::common::{Cluster, WITHIN, ring};
 use super::{Proxy, Wanted, start_cluster};
 
@@ -81,6 +81,29 @@ fn nonsense_is_answered_or_ends_the_connection_and_harms_nobody() {
         assert_eq!(other.rest(), "");
         mem.ask("get k\r\n", "VALUE k 0 1\r\n1\r\nEND\r\n");
         redis.ask("GET k\r\n", "$1\r\n1\r\n");
+    });
+}
+
+#[test]
+fn crowds_of_callers_leave_nothing_behind() {
+    on_both_loops("proxy_crowd", "", |_, proxy| {
+        let pid = proxy.child.pid();
+        let beginnings: [&[u8]; 7] = [
+            b"",
+            b"get",
+            b"set k 0 0 5\r\n12",
+            b"set k 0 0 536870912\r\nabc",
+            &b"get k none\r\n".repeat(20),
+            &b"set k 0 0 1 noreply\r\n1\r\n".repeat(20),
+            &b"k".repeat(5_000),
+        ];
+        hostile::crowds_leave_nothing_behind(
+            || proxy.memcached(),
+            PING,
+            &beginnings,
+            || resident_bytes(pid),
+            || proxy.counter("curr_connections"),
+        );
     });
 }
 

@@ -1,6 +1,7 @@
 //! `standin proxy`: both protocols on TCP and on Unix sockets, in front of a cluster of real processes.
 //!
 //! ```text
+//! files.rs     what a proxy reads and writes: its file, the cluster's secret, its log
 //! serving.rs   what is asked of a proxy is done by the cluster, on both loops and by several threads
 //! real.rs      pymemcache and redis-py, driven by client.py, also while servers die and return
 //! stopping.rs  SIGTERM, and the files of Unix sockets
@@ -11,6 +12,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod files;
 mod gone;
 mod hostile;
 mod real;
@@ -69,6 +71,8 @@ struct Wanted<'a> {
     more: &'a str,
     /// The name of its files, if there are several.
     name: &'a str,
+    /// More arguments of the command.
+    arguments: &'a [&'a str],
     /// Whether Redis' protocol is that of the TCP port, and memcached's that of the Unix socket.
     is_redis_on_tcp: bool,
 }
@@ -76,14 +80,15 @@ struct Wanted<'a> {
 impl Default for Wanted<'_> {
     fn default() -> Self {
         let is_redis_on_tcp = false;
-        Self { io: IoKind::Auto, threads: 2, more: "", name: "proxy", is_redis_on_tcp }
+        let (io, threads, more, name) = (IoKind::Auto, 2, "", "proxy");
+        Self { io, threads, more, name, arguments: &[], is_redis_on_tcp }
     }
 }
 
 impl Proxy {
     /// Starts a proxy that speaks one protocol on TCP and the other on a Unix socket.
     fn start(cluster: &Cluster, wanted: Wanted<'_>) -> Self {
-        let Wanted { io, threads, more, name, is_redis_on_tcp } = wanted;
+        let Wanted { io, threads, more, name, arguments, is_redis_on_tcp } = wanted;
         let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0])).to_string();
         let socket = cluster.directory().join(format!("{name}.sock")).display().to_string();
         let (memcached, redis) =
@@ -109,15 +114,16 @@ impl Proxy {
         let checked = Command::new(PROGRAM).arg("check-config").arg("--config").arg(&path).output();
         let checked = checked.expect("the program runs");
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-        let child = Self::spawn(cluster, name);
+        let child = Self::spawn(cluster, name, arguments);
         child.wait_for_line("is ready", WITHIN);
         Self { child, memcached, redis }
     }
 
     /// Starts a process on a proxy's file.
-    fn spawn(cluster: &Cluster, name: &str) -> Child {
+    fn spawn(cluster: &Cluster, name: &str, arguments: &[&str]) -> Child {
         let mut command = Command::new(PROGRAM);
         command.args(["proxy", "--config"]).arg(cluster.directory().join(format!("{name}.toml")));
+        command.args(arguments).current_dir(cluster.directory());
         command.env("RUST_LOG", "info");
         Child::spawn(name, command, cluster.directory())
     }

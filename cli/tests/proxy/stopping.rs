@@ -77,10 +77,9 @@ fn the_socket_of_a_killed_proxy_is_replaced_and_that_of_a_running_one_is_not() {
     let other = format!("127.0.0.1:{}", standin_testkit::free_ports(1)[0]);
     let text = text.replace(&proxy.memcached, &other);
     std::fs::write(cluster.directory().join("second.toml"), text).expect("a file");
-    let mut second = Proxy::spawn(&cluster, "second");
+    let mut second = Proxy::spawn(&cluster, "second", &[]);
     assert_eq!(second.exit_status(WITHIN).code(), Some(2));
-    let said = second.lines().join("\n");
-    assert!(said.contains("another process listens there"), "{said}");
+    second.wait_for_line("another process listens there", WITHIN);
     proxy.redis().ask("PING\r\n", "+PONG\r\n");
     assert_eq!(proxy.terminate(Duration::from_secs(10)), Some(0));
     assert!(!Path::new(&proxy.redis).exists(), "it has removed its own");

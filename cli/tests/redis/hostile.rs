@@ -173,6 +173,38 @@ fn what_is_announced_takes_no_memory() {
 }
 
 #[test]
+fn crowds_of_callers_leave_nothing_behind() {
+    on_both_loops(
+        "redis_crowd",
+        |_| {},
+        |cluster| {
+            let pid = cluster.process("a1").pid();
+            let cluster = &*cluster;
+            let beginnings: [&[u8]; 10] = [
+                b"",
+                b"GET",
+                b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\n12",
+                b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\nabc",
+                b"*1048576\r\n$4\r\nMSET\r\n$1\r\nk\r\n",
+                &b"GET k\r\n".repeat(20),
+                &b"SET k 1\r\n".repeat(20),
+                b"MULTI\r\nSET k 1\r\n",
+                b"SUBSCRIBE k\r\n",
+                // This closes the connection.
+                b"*1\r\n+OK\r\n",
+            ];
+            hostile::crowds_leave_nothing_behind(
+                || Caller::to(cluster, "a1"),
+                PING,
+                &beginnings,
+                || resident_bytes(pid),
+                || cluster.counter("a1", "connections"),
+            );
+        },
+    );
+}
+
+#[test]
 fn who_does_not_read_is_closed_and_others_are_served() {
     let change = |config: &mut ClusterConfig| {
         config.limits.output_timeout = Duration::from_secs(1);

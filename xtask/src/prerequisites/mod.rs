@@ -61,6 +61,13 @@ const FOR_TESTS: &[Need] = &[
         packages: &["redis-server"],
     },
     Need {
+        name: "memccapable",
+        what_for: "libmemcached's test of a server",
+        // It has no option for its version: it says how it is used.
+        is_there: || runs("memccapable", &["-V"]),
+        packages: &["libmemcached-tools"],
+    },
+    Need {
         name: "nss_wrapper",
         what_for: "a host name with the addresses of several servers",
         is_there: standin_testkit::languages::names::is_available,
