@@ -93,6 +93,11 @@ impl Bucket {
         self.tokens = (self.tokens - TOKEN).max(-rate.burst());
     }
 
+    /// Returns the time at which tokens were added last.
+    pub(super) fn filled(&self) -> Micros {
+        self.filled
+    }
+
     /// Returns the time at which the bucket will have a token.
     pub(super) fn next(&self, rate: Rate) -> Micros {
         let missing = (TOKEN - self.tokens).max(0).unsigned_abs();

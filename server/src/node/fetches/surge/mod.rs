@@ -66,6 +66,39 @@ impl Sharing {
     }
 }
 
+/// The rate that waiting fetches need: the highest of the current stretch of time and of the one
+/// before. A stretch is as long as the longest wait, so the rate stays raised until the fetches
+/// that needed it have passed, and falls when fewer wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Raised {
+    /// The start of the current stretch.
+    since: Micros,
+    highest: u64,
+    highest_before: u64,
+}
+
+impl Raised {
+    /// Returns the rate at this time, zero if the rate was not raised.
+    fn at(&self, now: Micros, stretch: Duration) -> u64 {
+        if now < self.since + stretch {
+            self.highest.max(self.highest_before)
+        } else if now < self.since + stretch * 2 {
+            self.highest
+        } else {
+            0
+        }
+    }
+
+    /// Raises it to what is needed now.
+    fn to(&mut self, now: Micros, needed: u64, stretch: Duration) {
+        if now >= self.since + stretch {
+            let highest_before = self.at(now, stretch);
+            *self = Self { since: now, highest: 0, highest_before };
+        }
+        self.highest = self.highest.max(needed);
+    }
+}
+
 /// One shard's limit after a change of owner.
 #[derive(Debug)]
 pub(super) struct Surge {
@@ -87,8 +120,7 @@ pub(super) struct Surge {
     /// Fetches per second during the change, in addition to [`Sharing::reserved`]. If it is zero,
     /// nothing is held back, because the usual rate is unknown.
     rate: u64,
-    /// The raised rate, while too many fetches wait.
-    raised: u64,
+    raised: Raised,
     /// The tokens for `rate`, or for `raised` if that is higher.
     shared: Bucket,
     /// The tokens at the rate of [`Sharing::reserved`] for new partitions, whatever the other
@@ -129,7 +161,7 @@ impl Surge {
             percent: 0,
             stands_in: false,
             rate: 0,
-            raised: 0,
+            raised: Raised::default(),
             shared: Bucket::new(now),
             reserved: Bucket::new(now),
             queue: FetchQueue::default(),
@@ -180,7 +212,8 @@ impl Surge {
     /// Sets the rate of a change. The change begins with empty buckets. The measure does not change
     /// until the change is over.
     fn set_rate(&mut self, now: Micros) {
-        (self.shared, self.reserved, self.raised) = (Bucket::new(now), Bucket::new(now), 0);
+        (self.shared, self.reserved) = (Bucket::new(now), Bucket::new(now));
+        self.raised = Raised::default();
         self.rate = match self.usual() {
             0 => 0,
             usual => (usual * self.percent / 100).saturating_sub(self.sharing.reserved).max(usual),
@@ -212,13 +245,12 @@ impl Surge {
             return Entry::Refused;
         }
         let until = self.hold(now, partition, name, deadline);
-        // The rate is raised so that the last fetch does not wait for too long. It stays raised
-        // until that fetch has passed.
+        // The rate is raised so that the last fetch does not wait for too long.
         let needed = self.queue.len() as u64 * 1_000 / self.patience_ms();
         // The fetches of the shard's own partitions do not wait, so they are added.
         let own = if self.stands_in { self.usual() } else { 0 };
         let needed = (needed + own).saturating_sub(self.sharing.reserved);
-        self.raised = self.raised.max(needed).min(2 * self.rate);
+        self.raised.to(now, needed.min(2 * self.rate), self.patience);
         Entry::Wait(until)
     }
 
@@ -266,7 +298,8 @@ impl Surge {
     /// Returns the time at which [`Self::release`] has a fetch to release.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
         let until = self.queue.first_until()?;
-        let (shared, reserved) = (self.rate_now(), Rate::per_second(self.sharing.reserved));
+        let shared = self.rate_at(self.shared.filled());
+        let reserved = Rate::per_second(self.sharing.reserved);
         let token = self.shared.next(shared).min(self.reserved.next(reserved));
         Some(token.min(until))
     }
@@ -286,7 +319,7 @@ impl Surge {
 
     fn rest_if_empty(&mut self) {
         if self.queue.is_empty() {
-            self.raised = 0;
+            self.raised = Raised::default();
         }
     }
 
@@ -294,12 +327,12 @@ impl Surge {
         u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
-    fn rate_now(&self) -> Rate {
-        Rate::per_second(self.rate.max(self.raised).max(1))
+    fn rate_at(&self, now: Micros) -> Rate {
+        Rate::per_second(self.rate.max(self.raised.at(now, self.patience)).max(1))
     }
 
     fn refill(&mut self, now: Micros) {
-        self.shared.refill(now, self.rate_now());
+        self.shared.refill(now, self.rate_at(now));
         self.reserved.refill(now, Rate::per_second(self.sharing.reserved));
     }
 

@@ -111,6 +111,28 @@ fn long_waits_raise_the_rate_up_to_twice() {
 }
 
 #[test]
+fn a_raised_rate_falls_when_fewer_fetches_wait() {
+    let (mut surge, start) = measured();
+    surge.took_over(start, 1, false, 1);
+    for _ in 0..12_000 {
+        assert!(waits(ask(&mut surge, start, 1)));
+    }
+    // When these have passed, 300 are always waiting.
+    let mut begun = [0; 8];
+    for ms in 0..8_000 {
+        let now = start + Duration::from_millis(ms);
+        while surge.held_back() < 300 {
+            assert!(waits(ask(&mut surge, now, 1)));
+        }
+        while let Some((_, may_begin)) = surge.release(now) {
+            begun[(ms / 1_000) as usize] += u64::from(may_begin);
+        }
+    }
+    assert!(begun[0] > 5_500, "12,000 fetches need 6,000 per second: {begun:?}");
+    assert!((3_400..=3_600).contains(&begun[7]), "300 need no more than usual: {begun:?}");
+}
+
+#[test]
 fn waiting_fetches_are_bounded_in_number_and_time() {
     let (mut surge, start) = measured();
     surge.took_over(start, 1, false, 1);
@@ -282,7 +304,7 @@ fn the_need_of_its_own_partitions_raises_the_rate_of_a_stand_in_only() {
             surge.took_over(now, 1, *is_home, 1);
         }
         assert!(waits(ask(&mut surge, now, 1)));
-        surge.raised > 0
+        surge.raised != Raised::default()
     };
     let (home, stand_in) = ((Duration::ZERO, true), (Duration::ZERO, false));
     assert!(!raised(&[home, home]));
@@ -299,13 +321,13 @@ fn the_rate_is_raised_only_while_fetches_wait() {
         assert!(waits(ask(&mut surge, start, 1)));
     }
     assert_eq!(surge.held_back(), 3);
-    assert!(surge.raised > 0);
+    assert!(surge.raised != Raised::default());
     assert_eq!(surge.take(|_| true).len(), 3);
-    assert_eq!((surge.held_back(), surge.raised), (0, 0));
+    assert_eq!((surge.held_back(), surge.raised), (0, Raised::default()));
     assert!(waits(ask(&mut surge, start, 1)));
-    assert!(surge.raised > 0);
+    assert!(surge.raised != Raised::default());
     assert!(surge.release(start + Duration::from_millis(20)).is_some());
-    assert_eq!((surge.held_back(), surge.raised), (0, 0));
+    assert_eq!((surge.held_back(), surge.raised), (0, Raised::default()));
 }
 
 #[test]
