@@ -79,6 +79,12 @@ const FOR_TESTS: &[Need] = &[
         is_there: || !is_root() || runs("ip", &["-V"]),
         packages: &["iproute2"],
     },
+    Need {
+        name: "nft",
+        what_for: "links that are cut and datagrams that are lost, in these namespaces",
+        is_there: || !is_root() || runs("nft", &["--version"]),
+        packages: &["nftables"],
+    },
 ];
 
 const FOR_BENCHES: &[Need] = &[
