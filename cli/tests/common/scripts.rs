@@ -153,8 +153,9 @@ impl Drop for Script {
 pub struct Scripts(pub Vec<Script>);
 
 impl Scripts {
+    /// Returns when every client of every script has read further.
     #[track_caller]
-    fn go_on(&mut self, what: &str) {
+    pub fn go_on(&mut self, what: &str) {
         self.0.iter_mut().for_each(|script| script.go_on(what));
     }
 

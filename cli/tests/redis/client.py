@@ -1,7 +1,8 @@
-"""redis-py against a cluster: client.py ADDRESS commands|passwords|failover VERSION."""
+"""redis-py against a cluster: client.py ADDRESS commands|passwords|watches|counters|failover VERSION."""
 
 import os
 import sys
+import threading
 import time
 
 import redis
@@ -52,6 +53,7 @@ def commands(client):
     assert client.touch("c", "none") == 1 and client.unlink("c") == 1
     assert client.type("d") == b"string" and client.object("encoding", "d") == b"int"
     pipelines(client)
+    locks(client)
     names = {b"x:%d" % n for n in range(5_000)}
     # Four servers, of which this one has cached its own part.
     mine = list(client.scan_iter(match="x:*", count=100))
@@ -79,6 +81,36 @@ def commands(client):
     print("all replies right")
 
 
+def locks(client):
+    """What the client's Lock does by scripts."""
+    mine, other = (client.lock("lock", timeout=100) for _ in range(2))
+    assert mine.acquire() and mine.owned() and not other.acquire(blocking=False)
+    assert mine.extend(50) and 149 <= client.ttl("lock") <= 150
+    assert mine.extend(20, replace_ttl=True) and 19 <= client.ttl("lock") <= 20
+    assert mine.reacquire() and 99 <= client.ttl("lock") <= 100
+    for work in (other.reacquire, lambda: other.extend(5), other.release):
+        other.local.token = b"another"
+        try:
+            work()
+            raise AssertionError("it is not the owner")
+        except redis.exceptions.LockNotOwnedError:
+            pass
+    assert client.ttl("lock") > 90
+    mine.release()
+    assert not mine.locked() and other.acquire(blocking=False)
+    other.release()
+    # A lock without an end can't be extended, also if the client did not know.
+    client.set("lock", "me")
+    mine.local.token = b"me"
+    try:
+        mine.extend(5)
+        raise AssertionError("it has no end")
+    except redis.exceptions.LockNotOwnedError:
+        assert client.ttl("lock") == -1 and client.delete("lock")
+    script = client.register_script("return redis.call('get', KEYS[1])")
+    assert is_refused(lambda: script(keys=["lock"]))
+
+
 def passwords(address, version):
     for right in ({"password": "secret"}, {"username": "ann", "password": "hers"}):
         client = connect(address, version, **right)
@@ -97,8 +129,158 @@ def failover(connected):
     drive([Checker(f"t{n}:", client.set, client.get) for n, client in enumerate(clients)], reads=200)
 
 
+class Counter(threading.Thread):
+    """Increments numbers that others increment at the same time, by WATCH, GET, MULTI, SET and EXEC.
+
+    `done` is how often that was acknowledged, and `unsure` how often it was not and may have happened. A
+    transaction that is not acknowledged because the connection broke is repeated by the client: then it may
+    have happened twice.
+    """
+
+    NAMES = [f"counter:{n}" for n in range(3)]
+    # By these the server says that nothing was carried out.
+    NOTHING_DONE = ("TRYAGAIN", "CLUSTERDOWN", "LOADING", "MOVED")
+
+    def __init__(self, client, number):
+        super().__init__(daemon=True)
+        self.client, self.number = client, number
+        self.ends = threading.Event()
+        # As those of a checker.
+        self.reads = self.writes = self.misses = self.stale = self.failed = 0
+        self.slowest, self.errors = 0.0, []
+        self.done, self.unsure, self.conflicts = 0, 0, 0
+
+    def increment(self, name):
+        conflicts = -1
+
+        def change(pipe):
+            nonlocal conflicts
+            conflicts += 1
+            number = int(pipe.get(name) or 0) + 1
+            pipe.multi()
+            if self.number % 2:
+                pipe.set(name, number).get(name)
+            else:
+                pipe.echo("x").set(name, number).expire(name, 1_000)
+
+        replies = self.client.transaction(change, name)
+        assert len(replies) == 2 + (self.number + 1) % 2, replies
+        self.done += 1
+        self.conflicts += conflicts
+
+    def run(self):
+        while not self.ends.is_set():
+            self.number += 1
+            begun = time.monotonic()
+            try:
+                self.increment(self.NAMES[self.number % len(self.NAMES)])
+            except redis.RedisError as error:
+                self.errors.append(repr(error))
+                self.unsure += not str(error).startswith(self.NOTHING_DONE)
+            self.slowest = max(self.slowest, time.monotonic() - begun)
+            self.reads += 1
+            self.writes += 1
+
+
+def counters(connected):
+    """Counters of many clients: none of the increments that were acknowledged is lost."""
+    client = connected()
+    client.delete(*Counter.NAMES)
+    counters = [Counter(connected(), n) for n in range(8)]
+    drive(counters, reads=50)
+    total = sum(int(client.get(name)) for name in Counter.NAMES)
+    done, unsure, conflicts = (sum(getattr(counter, name) for counter in counters)
+                               for name in ("done", "unsure", "conflicts"))
+    print(f"{done} increments, {unsure} unsure, {conflicts} conflicts, sum {total}")
+    if not done <= total <= done + unsure or conflicts == 0:
+        sys.exit(f"sum {total} after {done} increments, {unsure} unsure, {conflicts} conflicts")
+
+
+def watches(client):
+    """What WATCH and EXEC answer, without other clients."""
+    client.delete("w", "v")
+    with client.pipeline() as pipe:
+        def run(*commands):
+            """EXEC's answer to these commands; None if the key has changed."""
+            pipe.multi()
+            for name, *arguments in commands:
+                getattr(pipe, name)(*arguments)
+            try:
+                return pipe.execute()
+            except redis.WatchError:
+                return None
+
+        pipe.watch("w")
+        assert run(("set", "w", 1), ("incr", "v")) == [True, 1]
+        # A key that has come, changed, got a lifetime and gone.
+        pipe.watch("new")
+        client.set("new", 1)
+        assert run(("set", "new", 2)) is None and client.getdel("new") == b"1"
+        pipe.watch("w")
+        client.set("w", 1)
+        assert run(("incr", "w"), ("incr", "v")) is None and client.get("v") == b"1"
+        pipe.watch("w")
+        client.delete("w")
+        assert run(("set", "w", 1)) is None and client.get("w") is None
+        client.set("w", 1, px=30)
+        pipe.watch("w")
+        while client.exists("w"):
+            time.sleep(0.005)
+        assert run(("set", "w", 5)) is None and client.get("w") is None
+        # Replies come in the order of the commands, and a lifetime is given with the value.
+        client.set("w", 5)
+        pipe.watch("w")
+        replies = run(("set", "v", 7), ("mget", "v", "none"), ("incr", "w"), ("expire", "w", 100),
+                      ("get", "w"), ("ttl", "w"))
+        assert replies == [True, [b"7", None], 6, True, b"6", 100], replies
+        # What is refused by the value that is there is an error among the replies.
+        client.set("w", "x")
+        pipe.watch("w")
+        pipe.multi()
+        pipe.incr("w").expire("w", 50).set("v", 8)
+        first, *others = pipe.execute(raise_on_error=False)
+        assert isinstance(first, redis.ResponseError) and others == [True, True], (first, others)
+        assert 49 <= client.ttl("w") <= 50 and client.get("v") == b"8"
+        # Conditions of the command itself.
+        for key, command, wanted in (
+                ("w", ("setnx", "w", 1), False), ("none", ("setnx", "none", 1), True),
+                ("none", ("delete", "none"), 1), ("none", ("delete", "none"), 0),
+                ("none", ("expire", "none", 5), False), ("none", ("append", "none", "ab"), 2)):
+            pipe.watch(key)
+            assert run(command) == [wanted], command
+        pipe.watch("absent")
+        pipe.multi()
+        pipe.set("absent", 1, xx=True)
+        assert pipe.execute() == [None] and client.get("absent") is None
+        # Nothing is written: each key is looked at once more.
+        pipe.watch("w", "v", "absent")
+        assert run() == [] and client.get("v") == b"8"
+        pipe.watch("w", "v", "absent")
+        assert run(("get", "v")) == [b"8"]
+        pipe.watch("w", "v", "absent")
+        client.set("v", 9)
+        assert run(("get", "w")) is None
+        # UNWATCH, DISCARD and EXEC end what is watched.
+        pipe.watch("w")
+        client.set("w", 1)
+        pipe.unwatch()
+        assert run(("set", "w", 2)) == [True]
+        for keys, commands in (
+                (["w"], [("set", "v", 1)]), (["w", "v"], [("set", "w", 1)]), (["w"], [("get", "w"), ("set", "w", 1)]),
+                (["w"], [("set", "w", 1), ("incr", "w")]), (["w"], [("mset", {"w": 1, "v": 1})]),
+                (["w"], [("set", "w", 1), ("flushall",)])):
+            pipe.watch(*keys)
+            assert is_refused(lambda: run(*commands)), commands
+        assert client.mget("w", "v") == [b"2", b"9"], "nothing was carried out"
+
+
 if __name__ == "__main__":
-    if sys.argv[2] == "commands":
+    if sys.argv[2] == "watches":
+        watches(connect(sys.argv[1], int(sys.argv[3])))
+        print("all replies right")
+    elif sys.argv[2] == "counters":
+        counters(lambda: connect(sys.argv[1], int(sys.argv[3])))
+    elif sys.argv[2] == "commands":
         commands(connect(sys.argv[1], int(sys.argv[3])))
     elif sys.argv[2] == "passwords":
         passwords(sys.argv[1], int(sys.argv[3]))

@@ -30,14 +30,26 @@ fn start(test: &str) -> Cluster {
 
 /// Starts such a cluster, with these changes.
 fn start_with(test: &str, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
+    start_speaking(test, |config| {
+        config.origin = None;
+        config.keyspaces = vec![KeyspaceConfig::cache(KEYSPACE, "cache")];
+        change(config);
+    })
+}
+
+/// Starts such a cluster with a database.
+fn start_with_rows(test: &str) -> Cluster {
+    start_speaking(test, |_| {})
+}
+
+/// Starts a cluster whose servers speak Redis' protocol, after this change.
+fn start_speaking(test: &str, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
     let users = Scratch::new(&format!("{test}-users"));
     let passwords = users.file("users");
     std::fs::write(&passwords, "default:secret\nann:hers\n").expect("a file of users");
     let mut ports = free_ports(4).into_iter();
     let groups: &[(&str, &[&str])] = &[("a", &["a1", "a2"]), ("b", &["b1", "b2"])];
     let mut cluster = Cluster::with(test, groups, |config| {
-        config.origin = None;
-        config.keyspaces = vec![KeyspaceConfig::cache(KEYSPACE, "cache")];
         config.naming.default_keyspace = Some(KEYSPACE);
         for server in &mut config.servers {
             server.shards = 2;

@@ -59,8 +59,9 @@ pub enum Edit {
     /// It is a number of 64 bits with a sign in decimal digits. It may not overflow. If there is no
     /// value, it counts as zero.
     Add(i64),
-    /// It is a number with a fraction in decimal digits. If there is no value, it counts as zero.
-    AddFloat(f64),
+    /// It is a number with a fraction in decimal digits, and the operand is added to it. If there is no
+    /// value, it counts as zero.
+    AddFloat,
     /// It becomes empty, without flags.
     Clear,
     /// It is marked as stale, under a new version.
@@ -128,6 +129,8 @@ pub enum LifetimeTest {
     Longer,
     /// The new lifetime must be shorter.
     Shorter,
+    /// It must have a lifetime, and the new one must be shorter.
+    LimitedShorter,
 }
 
 /// The lifetime of a changed value.
@@ -142,6 +145,8 @@ pub enum Ttl {
     Never,
     /// This number of milliseconds; 0: it has expired.
     For(u64),
+    /// The one that it had, and this number of milliseconds more; only these if it is new.
+    Longer(u64),
 }
 
 /// The value that an answer brings.

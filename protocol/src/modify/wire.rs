@@ -103,7 +103,7 @@ pub fn read(head: &ModifyHead, version: u64) -> Option<Modify> {
         5 => Edit::Increment(number),
         6 => Edit::Decrement(number),
         7 => Edit::Add(number.cast_signed()),
-        8 => Edit::AddFloat(f64::from_bits(number)),
+        8 => Edit::AddFloat,
         9 => Edit::Clear,
         10 => Edit::MarkStale,
         11 => Edit::Herd { recache_ms: number },
@@ -122,6 +122,7 @@ pub fn read(head: &ModifyHead, version: u64) -> Option<Modify> {
         2 => LifetimeTest::Limited,
         3 => LifetimeTest::Longer,
         4 => LifetimeTest::Shorter,
+        5 => LifetimeTest::LimitedShorter,
         _ => return None,
     };
     let gives = match head.gives {
@@ -161,6 +162,7 @@ fn read_ttl(kind: u8, ttl_ms: u64) -> Option<Ttl> {
         1 => Ttl::Keep,
         2 => Ttl::Never,
         3 => Ttl::For(ttl_ms),
+        4 => Ttl::Longer(ttl_ms),
         _ => return None,
     })
 }
@@ -177,7 +179,7 @@ pub fn write(modify: &Modify, item_flags: u32) -> ModifyHead {
         Edit::Increment(by) => (5, by),
         Edit::Decrement(by) => (6, by),
         Edit::Add(by) => (7, by.cast_unsigned()),
-        Edit::AddFloat(by) => (8, by.to_bits()),
+        Edit::AddFloat => (8, 0),
         Edit::Clear => (9, 0),
         Edit::MarkStale => (10, 0),
         Edit::Herd { recache_ms } => (11, recache_ms),
@@ -207,6 +209,7 @@ pub fn write(modify: &Modify, item_flags: u32) -> ModifyHead {
             LifetimeTest::Limited => 2,
             LifetimeTest::Longer => 3,
             LifetimeTest::Shorter => 4,
+            LifetimeTest::LimitedShorter => 5,
         },
         tests: mark(version.is_some(), tests::VERSION)
             | mark(older_marks_stale, tests::OLDER_MARKS_STALE)
@@ -235,6 +238,7 @@ fn write_ttl(ttl: Ttl) -> (u8, u64) {
         Ttl::Keep => (1, 0),
         Ttl::Never => (2, 0),
         Ttl::For(ms) => (3, ms),
+        Ttl::Longer(ms) => (4, ms),
     }
 }
 
@@ -250,12 +254,12 @@ mod unit_tests {
         let fields: [(Field, u8); 8] = [
             (|head| &mut head.edit, 12),
             (|head| &mut head.presence, 2),
-            (|head| &mut head.lifetime_test, 4),
+            (|head| &mut head.lifetime_test, 5),
             (|head| &mut head.tests, 7),
-            (|head| &mut head.ttl_kind, 3),
+            (|head| &mut head.ttl_kind, 4),
             (|head| &mut head.gives, 3),
             (|head| &mut head.vivify, 3),
-            (|head| &mut head.vivify_ttl_kind, 3),
+            (|head| &mut head.vivify_ttl_kind, 4),
         ];
         for (number, (field, most)) in fields.into_iter().enumerate() {
             for value in 0..=most {

@@ -10,6 +10,12 @@ counters! {
         Counter requests,
         /// Requests for keys or partitions, which excludes PING, STATS and the like.
         Counter data_requests,
+        /// Requests of clients by Standin's own protocol.
+        Counter requests_native,
+        /// Requests by memcached's protocol. Each key of a command with many is one.
+        Counter requests_memcached,
+        /// Requests by Redis' protocol. Each key of a command with many is one.
+        Counter requests_redis,
         /// Reads answered from the cache.
         Counter hits,
         /// Reads that found nothing in the cache.

@@ -206,7 +206,7 @@ impl Cache {
         let Some(keyspace) = self.keyspaces.get(keyspace) else { return 0 };
         let ttl_ms = match (negative, ttl) {
             (true, _) => self.jitter.shorten(keyspace.negative_ttl, keyspace.ttl_jitter_percent),
-            (false, Ttl::For(ms)) => ms,
+            (false, Ttl::For(ms) | Ttl::Longer(ms)) => ms,
             // What lies in a database is not cached for ever because a request says so.
             (false, Ttl::Never) if keyspace.is_cache() => return NEVER_MS,
             (false, Ttl::Keyspace | Ttl::Keep | Ttl::Never) => match keyspace.ttl {

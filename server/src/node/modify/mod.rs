@@ -1,13 +1,14 @@
 //! What becomes of one value by a MODIFY. Pure; modifying.rs executes it in the key's queue of
 //! writes.
 
-use std::str::FromStr;
+pub(crate) mod decimal;
 
 use bytes::Bytes;
 pub use standin_protocol::modify::{
     Edit, Gives, LifetimeTest, Modify, Presence, Ttl, Vivified, Vivify, When,
 };
 
+use self::decimal::Decimal;
 use super::answer::{Status, VALUE_BYTES_MAX, marks};
 
 /// The value that an operation finds.
@@ -103,8 +104,8 @@ pub(super) fn apply(
 /// The effect on a value, and the marks of the answer.
 fn change(modify: &Modify, found: &Found, operand: Operand<'_>) -> Result<(Effect, u8), Status> {
     let is_older = check(modify, found, operand.value)?;
-    let header = |marks| Effect::Header { ttl: modify.ttl, marks };
-    let ttl = match modify.ttl {
+    let header = |marks| Effect::Header { ttl: resolved(modify.ttl, found), marks };
+    let ttl = match resolved(modify.ttl, found) {
         Ttl::Keep => kept(found),
         ttl => ttl,
     };
@@ -128,6 +129,15 @@ fn change(modify: &Modify, found: &Found, operand: Operand<'_>) -> Result<(Effec
         edit => store(edited(edit, &found.value, operand.value)?, found.flags, 0),
     };
     Ok((effect, 0))
+}
+
+/// A new lifetime that does not depend on the one before it.
+fn resolved(ttl: Ttl, found: &Found) -> Ttl {
+    match (ttl, found.ttl_ms) {
+        (Ttl::Longer(_), u64::MAX) => Ttl::Keep,
+        (Ttl::Longer(ms), left_ms) => Ttl::For(left_ms.saturating_add(ms).min(u64::MAX - 1)),
+        (ttl, _) => ttl,
+    }
 }
 
 /// The lifetime that a value has.
@@ -166,7 +176,7 @@ fn create(modify: &Modify, operand: Operand<'_>) -> Result<(Effect, u8), Status>
     let value = match modify.edit {
         Edit::Set => operand.clone(),
         Edit::Append | Edit::Prepend | Edit::Overwrite(_) => edited(modify.edit, b"", operand)?,
-        Edit::Add(_) | Edit::AddFloat(_) => edited(modify.edit, b"0", operand)?,
+        Edit::Add(_) | Edit::AddFloat => edited(modify.edit, b"0", operand)?,
         Edit::Keep
         | Edit::Herd { .. }
         | Edit::MarkStale
@@ -178,15 +188,25 @@ fn create(modify: &Modify, operand: Operand<'_>) -> Result<(Effect, u8), Status>
     Ok((Effect::Store { value, flags, marks: 0, ttl: modify.ttl }, 0))
 }
 
-/// Checks the conditions. Returns whether the version that the caller knows is an older one.
+/// Checks the conditions, that on the version first: if it holds, the answer is about the value that the
+/// caller knows. Returns whether the version that the caller knows is an older one.
 fn check(modify: &Modify, found: &Found, operand: &Bytes) -> Result<bool, Status> {
     let When { presence, version, older_marks_stale, equals_operand, lifetime } = modify.when;
+    let is_older = match version {
+        Some(version) if version != found.version => {
+            if !(older_marks_stale && version < found.version) {
+                return Err(Status::VersionMismatch);
+            }
+            true
+        }
+        _ => false,
+    };
     if presence == Presence::Absent || equals_operand && found.value != operand {
         return Err(Status::NotStored);
     }
     let is_endless = found.ttl_ms == u64::MAX;
-    let new_ms = match modify.ttl {
-        Ttl::For(ms) => ms,
+    let new_ms = match resolved(modify.ttl, found) {
+        Ttl::For(ms) | Ttl::Longer(ms) => ms,
         Ttl::Keep => found.ttl_ms,
         Ttl::Keyspace | Ttl::Never => u64::MAX,
     };
@@ -196,15 +216,11 @@ fn check(modify: &Modify, found: &Found, operand: &Bytes) -> Result<bool, Status
         LifetimeTest::Limited => !is_endless,
         LifetimeTest::Longer => new_ms > found.ttl_ms,
         LifetimeTest::Shorter => new_ms < found.ttl_ms,
+        LifetimeTest::LimitedShorter => !is_endless && new_ms < found.ttl_ms,
     };
-    if !is_met {
-        return Err(Status::NotStored);
-    }
-    match version {
-        None => Ok(false),
-        Some(version) if version == found.version => Ok(false),
-        Some(version) if older_marks_stale && version < found.version => Ok(true),
-        Some(_) => Err(Status::VersionMismatch),
+    match is_met {
+        true => Ok(is_older),
+        false => Err(Status::NotStored),
     }
 }
 
@@ -231,17 +247,20 @@ fn edited(edit: Edit, value: &[u8], operand: &[u8]) -> Result<Bytes, Status> {
         Edit::Append => Ok(Bytes::from([value, operand].concat())),
         Edit::Prepend => Ok(Bytes::from([operand, value].concat())),
         Edit::Overwrite(at) => overwritten(value, operand, at as usize),
-        Edit::Increment(by) => Ok(digits(number::<u64>(value)?.wrapping_add(by))),
-        Edit::Decrement(by) => Ok(digits(number::<u64>(value)?.saturating_sub(by))),
+        Edit::Increment(by) => Ok(digits(number(value)?.wrapping_add(by))),
+        Edit::Decrement(by) => Ok(digits(number(value)?.saturating_sub(by))),
         Edit::Add(by) => {
-            let sum = number::<i64>(value)?.checked_add(by).ok_or(Status::OutOfRange)?;
+            let sum = whole_number(value)?.checked_add(by).ok_or(Status::OutOfRange)?;
             Ok(Bytes::from(sum.to_string()))
         }
-        Edit::AddFloat(by) => {
-            let sum = number::<f64>(value)? + by;
-            match sum.is_finite() {
-                true => Ok(Bytes::from(sum.to_string())),
-                false => Err(Status::OutOfRange),
+        Edit::AddFloat => {
+            let [one, other] = [value, operand].map(decimal::parse);
+            match (one.ok_or(Status::NotANumber)?, other.ok_or(Status::NotANumber)?) {
+                (Decimal::Finite(one), Decimal::Finite(other)) => {
+                    let sum = decimal::add(one, other).ok_or(Status::OutOfRange)?;
+                    Ok(Bytes::from(sum.to_string()))
+                }
+                _ => Err(Status::OutOfRange),
             }
         }
         Edit::Keep
@@ -267,12 +286,23 @@ fn overwritten(value: &[u8], operand: &[u8], at: usize) -> Result<Bytes, Status>
     Ok(bytes.into())
 }
 
-/// Reads a value as a number. memcached leaves spaces behind a number that has become shorter.
-fn number<N: FromStr>(value: &[u8]) -> Result<N, Status> {
+/// Reads a value as a number without a sign. memcached leaves spaces behind one that has become shorter.
+fn number(value: &[u8]) -> Result<u64, Status> {
     let text = std::str::from_utf8(value).map_err(|_| Status::NotANumber)?;
     let digits = text.trim_end_matches(' ');
-    let is_plain = digits.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+    let is_plain = digits.starts_with(|c: char| c.is_ascii_digit());
     digits.parse().ok().filter(|_| is_plain).ok_or(Status::NotANumber)
+}
+
+/// Reads a value as a number with a sign, in its only spelling: no plus sign, leading zeros or spaces.
+fn whole_number(value: &[u8]) -> Result<i64, Status> {
+    let is_plain = match value {
+        [b'0'] => true,
+        [b'-', first, ..] | [first, ..] => (b'1'..=b'9').contains(first),
+        [] => false,
+    };
+    let text = std::str::from_utf8(value).ok().filter(|_| is_plain);
+    text.and_then(|text| text.parse().ok()).ok_or(Status::NotANumber)
 }
 
 fn digits(number: u64) -> Bytes {

@@ -87,11 +87,17 @@ fn numbers_with_a_sign_do_not_overflow() {
     assert_eq!(value(Edit::Add(7), None, b""), ok(b"7"));
     assert_eq!(value(Edit::Add(1), Some(b"9223372036854775807"), b""), Err(Status::OutOfRange));
     assert_eq!(value(Edit::Add(1), Some(b"9223372036854775808"), b""), Err(Status::NotANumber));
-    assert_eq!(value(Edit::AddFloat(0.5), Some(b"10.25"), b""), ok(b"10.75"));
-    assert_eq!(value(Edit::AddFloat(200.0), Some(b"5.0e3"), b""), ok(b"5200"));
-    assert_eq!(value(Edit::AddFloat(f64::MAX), Some(b"1.7e308"), b""), Err(Status::OutOfRange));
-    for text in [&b"nan"[..], b"inf", b"x"] {
-        assert_eq!(value(Edit::AddFloat(1.0), Some(text), b""), Err(Status::NotANumber));
+    for text in [&b"007"[..], b" 7", b"7 ", b"+7", b"-0", b"-07", b"", b"-", b"7x", b"x", b"\xff"] {
+        assert_eq!(value(Edit::Add(1), Some(text), b""), Err(Status::NotANumber), "{text:?}");
+    }
+    assert_eq!(value(Edit::AddFloat, Some(b"10.25"), b"0.5"), ok(b"10.75"));
+    assert_eq!(value(Edit::AddFloat, Some(b"5.0e3"), b"2.0e2"), ok(b"5200"));
+    assert_eq!(value(Edit::AddFloat, None, b"1.5"), ok(b"1.5"));
+    for large in [&b"1e4932"[..], b"inf"] {
+        assert_eq!(value(Edit::AddFloat, Some(b"1e4932"), large), Err(Status::OutOfRange));
+    }
+    for (text, by) in [(&b"nan"[..], &b"1"[..]), (b"x", b"1"), (b"1", b"x"), (b"1", b"")] {
+        assert_eq!(value(Edit::AddFloat, Some(text), by), Err(Status::NotANumber));
     }
 }
 
@@ -127,7 +133,7 @@ fn a_condition_that_does_not_hold_changes_nothing() {
 
 #[test]
 fn conditions_on_the_lifetime_compare_the_new_one_with_the_old() {
-    use LifetimeTest::{Endless, Limited, Longer, Shorter};
+    use LifetimeTest::{Endless, Limited, LimitedShorter, Longer, Shorter};
     let endless = Found { ttl_ms: u64::MAX, ..found(b"v") };
     let limited = found(b"v");
     for (lifetime, ttl, of_endless, of_limited) in [
@@ -137,6 +143,9 @@ fn conditions_on_the_lifetime_compare_the_new_one_with_the_old() {
         (Longer, Ttl::For(1_000), false, false),
         (Shorter, Ttl::For(999), true, true),
         (Shorter, Ttl::For(1_000), true, false),
+        (LimitedShorter, Ttl::For(999), false, true),
+        (LimitedShorter, Ttl::For(1_000), false, false),
+        (Longer, Ttl::Longer(1), false, true),
     ] {
         let when = When { lifetime, ..When::default() };
         let modify = Modify { when, ttl, ..Modify::new(Edit::Keep) };
@@ -164,6 +173,8 @@ fn a_lifetime_is_kept_changed_or_that_of_the_keyspace() {
     assert_eq!(ttl(Ttl::Keep, Some(&endless)), Ttl::Never);
     assert_eq!(ttl(Ttl::Keep, None), Ttl::Keep, "there is none to keep");
     assert_eq!(ttl(Ttl::For(3), Some(&there)), Ttl::For(3));
+    assert_eq!(ttl(Ttl::Longer(3), Some(&there)), Ttl::For(1_003));
+    assert_eq!(ttl(Ttl::Longer(3), None), Ttl::Longer(3));
     let touch = Modify { ttl: Ttl::For(3), gives: Gives::Old, ..Modify::new(Edit::Keep) };
     let touched = run(&touch, Some(&there), b"");
     assert_eq!(touched.effect, Effect::Header { ttl: Ttl::For(3), marks: 0 });
@@ -254,8 +265,7 @@ fn operations_that_do_something_else_have_another_hash() {
         Modify::new(Edit::Increment(2)),
         Modify::new(Edit::Decrement(1)),
         Modify::new(Edit::Add(1)),
-        Modify::new(Edit::AddFloat(1.0)),
-        Modify::new(Edit::AddFloat(1.5)),
+        Modify::new(Edit::AddFloat),
         Modify::new(Edit::Overwrite(1)),
         Modify::new(Edit::Herd { recache_ms: 1 }),
         Modify::new(Edit::Herd { recache_ms: 2 }),

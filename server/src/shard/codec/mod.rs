@@ -37,6 +37,7 @@ use self::walk::Walk;
 use super::listeners::Service;
 use super::nodes::Nodes;
 use super::users::Users;
+use crate::node::counters::Counters;
 use crate::node::modify::Modify;
 use crate::node::{Action, AnswerHead, CommandHead, OwnedCommand, Status};
 
@@ -113,8 +114,7 @@ impl Decoder {
         }
     }
 
-    /// Returns the decoder for the bytes that take the place of the request of this tag
-    /// ([`What::Again`]).
+    /// Returns the decoder for bytes that come before others ([`Again`]).
     pub(in crate::shard) fn again(self, tag: u64) -> Self {
         match self {
             Self::Redis(decoder) => Self::Redis(decoder.again(tag)),
@@ -147,6 +147,16 @@ impl Codec {
                     redis::Cluster { nodes: nodes.cloned(), is_node: service == Service::Node };
                 Self::Redis(Box::new(redis::Replies::new(number, cluster)))
             }
+        }
+    }
+
+    /// The counter of the requests by this protocol.
+    #[inline]
+    pub(in crate::shard) fn counter<'a>(&self, counters: &'a mut Counters) -> &'a mut u64 {
+        match self {
+            Self::Standin => &mut counters.requests_native,
+            Self::Memcached(_) => &mut counters.requests_memcached,
+            Self::Redis(_) => &mut counters.requests_redis,
         }
     }
 
@@ -234,10 +244,33 @@ impl Codec {
     }
 
     /// Carries out a [`What::Again`]: returns the bytes that take its place, or answers it.
-    pub(in crate::shard) fn again(&mut self, memo: Memo<'_>, out: &mut Vec<u8>) -> Option<Vec<u8>> {
+    pub(in crate::shard) fn again(
+        &mut self,
+        memo: Memo<'_>,
+        names: &Names,
+        out: &mut Vec<u8>,
+    ) -> Option<Again> {
         match self {
-            Self::Redis(replies) => replies.again(memo, out),
+            Self::Redis(replies) => replies.again(memo, names, out),
             Self::Standin | Self::Memcached(_) => unreachable!("it has no such requests"),
+        }
+    }
+
+    /// Whether nothing more is decoded before the reply to a [`What::Alone`] has been written.
+    #[inline]
+    pub(in crate::shard) fn is_alone(&self) -> bool {
+        match self {
+            Self::Standin | Self::Memcached(_) => false,
+            Self::Redis(replies) => replies.is_alone(),
+        }
+    }
+
+    /// Takes the bytes that follow from the reply to a [`What::Alone`]: they come before all that has
+    /// not been decoded.
+    pub(in crate::shard) fn take_again(&mut self) -> Option<Again> {
+        match self {
+            Self::Standin | Self::Memcached(_) => None,
+            Self::Redis(replies) => replies.take_again(),
         }
     }
 
@@ -287,6 +320,15 @@ pub(in crate::shard) struct Memo<'a> {
     pub(in crate::shard) echo: &'a [u8],
 }
 
+/// Bytes that are decoded before others that came earlier.
+#[derive(Debug)]
+pub(in crate::shard) struct Again {
+    /// The bytes.
+    pub(in crate::shard) bytes: Vec<u8>,
+    /// By this tag the decoder is set for them ([`Decoder::again`]).
+    pub(in crate::shard) tag: u64,
+}
+
 /// The spelling of a key in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::shard) enum Spelling {
@@ -302,6 +344,16 @@ pub(in crate::shard) enum Spelling {
 }
 
 impl Request {
+    /// Whether it counts as a request of a client: it is one, and no others take its place.
+    pub(in crate::shard) fn is_counted(&self) -> bool {
+        !matches!(self.what, What::Again | What::Nothing | What::Last)
+    }
+
+    /// Whether what is behind it is decoded later.
+    pub(in crate::shard) fn halts(&self) -> bool {
+        matches!(self.what, What::Again | What::Alone(..))
+    }
+
     /// The place of its key.
     #[inline]
     pub(in crate::shard) fn key(&self) -> Range<usize> {
@@ -328,6 +380,10 @@ pub(in crate::shard) enum What {
     Command(CommandHead),
     /// A MODIFY for the node, and its operation.
     Modify(CommandHead, Box<Modify>),
+    /// A command for the node, and its operation if it is a MODIFY. Nothing behind it is decoded
+    /// before the reply has been written ([`Codec::is_alone`]), which may bring other requests
+    /// ([`Codec::take_again`]).
+    Alone(CommandHead, Option<Box<Modify>>),
     /// The counters of the server.
     Stats,
     /// The routes to all partitions ([`crate::node::routes::Routes`]).

@@ -10,7 +10,7 @@ use standin_protocol::slots::KeyHash;
 use super::flushes::Flushes;
 use super::names::Names;
 use super::standin::Standin;
-use super::{Caller, Codec, Decoder, Read, Reads as _, Request, Surroundings, What};
+use super::{Again, Caller, Codec, Decoder, Read, Reads as _, Request, Surroundings, What};
 use crate::node::AnswerHead;
 use crate::shard::listeners::Service;
 use crate::shard::nodes::Nodes;
@@ -65,7 +65,11 @@ impl Client {
             }
             let bytes = rest[..request.bytes as usize].to_vec();
             at += bytes.len();
+            let halts = request.halts();
             requests.push((request, bytes));
+            if halts {
+                break;
+            }
         }
         self.input.drain(..at);
         requests
@@ -100,10 +104,9 @@ impl Client {
                     continue;
                 }
                 What::Again => {
-                    if let Some(bytes) = self.codec.again(request.memo(&bytes), &mut self.out) {
-                        self.decoder = self.decoder.again(request.tag);
-                        held = Some(bytes);
-                    }
+                    let memo = request.memo(&bytes);
+                    let again = self.codec.again(memo, &self.names, &mut self.out);
+                    held = again.map(|again| self.decode_first(again));
                     continue;
                 }
                 _ => {}
@@ -116,10 +119,16 @@ impl Client {
                 self.codec.wait(request.memo(&bytes));
             }
         }
-        if let Some(mut held) = held {
+        let again = self.codec.take_again().map(|again| self.decode_first(again));
+        if let Some(mut held) = again.or(held) {
             held.append(&mut self.input);
             self.input = held;
         }
+    }
+
+    fn decode_first(&mut self, again: Again) -> Vec<u8> {
+        self.decoder = self.decoder.again(again.tag);
+        again.bytes
     }
 
     pub(super) fn answer_late(&mut self, mut pick: impl FnMut(usize) -> usize) {
@@ -127,6 +136,11 @@ impl Client {
             let at = pick(self.late.len()) % self.late.len();
             let (tag, head, value) = self.late.swap_remove(at);
             self.codec.answer(tag, &head, &value, &mut self.out);
+        }
+        if let Some(again) = self.codec.take_again() {
+            let mut bytes = self.decode_first(again);
+            bytes.append(&mut self.input);
+            self.input = bytes;
         }
     }
 }

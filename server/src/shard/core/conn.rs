@@ -59,7 +59,8 @@ pub(super) struct Conn {
     /// Since when an unfinished frame (or hello) is waited for; an observer's next request, too.
     pub(super) unfinished_since: Option<Micros>,
     /// Nothing more is served, or read, for now: its output is full until the loop takes it, or too
-    /// many of its requests are unanswered in a protocol whose replies come in order.
+    /// many of its requests are unanswered in a protocol whose replies come in order, or one that has
+    /// to be answered before more is decoded.
     pub(super) paused: bool,
     /// Nothing more is read: the other side has ended, or has sent what can't be
     /// understood. Closed when everything before that is answered.
@@ -116,11 +117,12 @@ impl Conn {
         }
     }
 
-    /// Whether so many of its requests are unanswered that no more are served. In a protocol in which
-    /// replies may overtake each other, further requests are refused instead.
+    /// Whether so many of its requests are unanswered that no more are served, or one that has to be
+    /// answered before. In a protocol in which replies may overtake each other, further requests are
+    /// refused instead.
     #[inline]
     pub(super) fn is_busy(&self, in_flight_max: u32) -> bool {
-        self.in_flight >= in_flight_max && self.codec.is_ordered()
+        self.in_flight >= in_flight_max && self.codec.is_ordered() || self.codec.is_alone()
     }
 
     /// Whether its requests wait until it is served again.

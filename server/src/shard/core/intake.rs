@@ -128,7 +128,7 @@ impl<B: Backend> Core<B> {
                 Ok(Some(request)) => {
                     at += request.bytes as usize;
                     // What takes its place comes before the rest.
-                    is_halted = request.what == What::Again;
+                    is_halted = request.halts();
                     self.stage_request(now.mono, from, request, rest, &around);
                 }
                 Ok(None) => break,
@@ -216,7 +216,10 @@ impl<B: Backend> Core<B> {
         around: &Surroundings<'_>,
     ) -> Result<(B::Place, Option<FormedAt>), Rejected> {
         let head = match &request.what {
-            What::Command(head) | What::Modify(head, _) | What::Held(head) => head,
+            What::Command(head)
+            | What::Modify(head, _)
+            | What::Alone(head, _)
+            | What::Held(head) => head,
             _ => return Ok((self.node.place(0, &[]), None)),
         };
         let name = match request.spelling {

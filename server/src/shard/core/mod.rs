@@ -10,6 +10,7 @@
 //! ```
 
 mod accepting;
+mod again;
 pub mod backend;
 mod conn;
 mod control_watch;
@@ -36,13 +37,13 @@ use bytes::Bytes;
 use slotmap::{Key as _, SlotMap};
 use standin_protocol::time::Micros;
 
+use self::again::Agains;
 use self::backend::{Backend, LinkEnd};
 use self::conn::{Conn, ConnKind};
 use self::formed::Formed;
 pub use self::interface::{Buffers, Effect, Io, ReceiveMode, Source};
 use self::outgoing::Outbound;
 pub use self::peers::Links;
-use self::serving::Agains;
 use self::staged::Staging;
 use self::walking::Walks;
 use super::admission::{Handshakes, Refusals};

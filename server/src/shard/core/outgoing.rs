@@ -288,6 +288,7 @@ impl<B: Backend> Core<B> {
             return;
         }
         conn.paused = false;
+        conn.take_again();
         // The time for an unfinished frame begins anew: it could not be read.
         conn.unfinished_since = conn.unfinished_since.map(|_| now.mono);
         if conn.ended {

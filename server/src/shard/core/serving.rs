@@ -19,19 +19,6 @@ use crate::shard::mailbox::Message;
 /// in the cache.
 const AIMED_MAX: usize = 64;
 
-/// The largest number of bytes that are moved in a turn because other requests take the place of some.
-const AGAIN_BYTES_MAX: usize = 8 << 20;
-
-/// Requests whose place others take (`What::Again`): what is behind them is moved, so that their number
-/// in a turn is bounded.
-#[derive(Debug, Default)]
-pub(super) struct Agains {
-    /// The bytes that were moved in this turn.
-    bytes: usize,
-    /// Connections that go on in the next turn.
-    deferred: Vec<ConnKey>,
-}
-
 /// How serving goes on behind a row of hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -113,16 +100,6 @@ impl Row<'_> {
     }
 }
 
-impl Agains {
-    fn is_used_up(&self) -> bool {
-        self.bytes > AGAIN_BYTES_MAX
-    }
-
-    pub(super) fn has_deferred(&self) -> bool {
-        !self.deferred.is_empty()
-    }
-}
-
 impl<B: Backend> Core<B> {
     /// Second and third pass: aims everything staged since the last call, then serves it.
     ///
@@ -166,6 +143,9 @@ impl<B: Backend> Core<B> {
                 served += hits;
                 if next != Next::Nothing {
                     self.serve_one(now, buffers, &staging, &rest[hits], places[hits], next);
+                    if staging.is_alone(&rest[hits]) {
+                        self.go_on_behind(rest[hits].from.conn);
+                    }
                     served += 1;
                 }
             }
@@ -209,6 +189,7 @@ impl<B: Backend> Core<B> {
             now,
             sending_bytes: conn.sending_bytes,
         };
+        let is_counted = !conn.caller().is_peer;
         let (node, outbound, output) = (&mut self.node, &self.outbound, &mut conn.output);
         // The loop is compiled for each protocol.
         let (hits, end) = match &mut conn.codec {
@@ -220,6 +201,9 @@ impl<B: Backend> Core<B> {
                 row.serve(node, outbound, &mut **replies, output, staged, aimed)
             }
         };
+        if is_counted {
+            *conn.codec.counter(self.node.counters()) += hits as u64;
+        }
         match end {
             End::Next(next) => (hits, next),
             End::Full => {
@@ -273,10 +257,14 @@ impl<B: Backend> Core<B> {
             });
             return unserved.extend_from_slice(bytes);
         }
+        if request.is_counted() && !conn.caller().is_peer {
+            *conn.codec.counter(self.node.counters()) += 1;
+        }
         let (tag, memo) = (conn.codec.tag(request.tag), request.memo(bytes));
         let (head, modify) = match &request.what {
             What::Command(head) => (*head, None),
             What::Modify(head, modify) => (*head, Some(&**modify)),
+            What::Alone(head, modify) => (*head, modify.as_deref()),
             What::Said => {
                 self.node.counters().requests += 1;
                 let head = AnswerHead::status(Status::Ok);
@@ -286,11 +274,9 @@ impl<B: Backend> Core<B> {
             What::Again => {
                 self.node.counters().requests += 1;
                 self.agains.bytes += conn.input.len() + bytes.len();
-                if let Some(again) = conn.codec.again(memo, &mut conn.output) {
-                    conn.decoder = conn.decoder.again(request.tag);
-                    conn.unserved = Some(again);
-                    self.with_unserved.push(key);
-                    self.read_again(key);
+                let names = self.names.as_ref().expect("no request is being decoded");
+                if let Some(again) = conn.codec.again(memo, names, &mut conn.output) {
+                    self.decode_first(key, again);
                 }
                 return;
             }
@@ -415,7 +401,7 @@ impl<B: Backend> Core<B> {
     }
 
     /// Has a connection's own input read once more in this turn.
-    fn read_again(&mut self, key: ConnKey) {
+    pub(super) fn read_again(&mut self, key: ConnKey) {
         if let Some(conn) = self.conns.get_mut(key)
             && !conn.has_more
         {

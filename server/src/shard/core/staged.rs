@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{ConnKey, Source};
-use crate::shard::codec::{Read, Request};
+use crate::shard::codec::{Read, Request, What};
 
 /// The largest number of requests that are staged at once. The memory for them is a multiple of that
 /// of their bytes.
@@ -117,6 +117,13 @@ impl<P> Staging<P> {
             Short::Read(read) => Cow::Owned(read.request()),
             Short::Other(number) => Cow::Borrowed(&self.others[number as usize].request),
         }
+    }
+
+    /// Whether a request is answered before more of its connection is decoded.
+    #[inline]
+    pub(super) fn is_alone(&self, staged: &Staged<P>) -> bool {
+        let Short::Other(number) = staged.what else { return false };
+        matches!(self.others[number as usize].request.what, What::Alone(..))
     }
 
     /// Where the key of a request lies among those that were brought to their form; `None` if it was

@@ -66,7 +66,7 @@ pub(super) fn ttl(exptime: i32, wall_ms: u64) -> Ttl {
 pub(super) fn ttl_ms(exptime: i32, wall_ms: u64) -> Option<u64> {
     match ttl(exptime, wall_ms) {
         Ttl::For(0) => None,
-        Ttl::For(ms) => Some(ms),
+        Ttl::For(ms) | Ttl::Longer(ms) => Some(ms),
         Ttl::Keyspace | Ttl::Keep | Ttl::Never => Some(0),
     }
 }

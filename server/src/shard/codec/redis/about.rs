@@ -4,6 +4,7 @@ use super::REDIS_VERSION;
 use super::bulk::{self, words};
 use super::resp::{self, Version};
 use super::said::Said;
+use super::scripts;
 use super::server::{Hello, hello_options};
 use super::session::Session;
 use super::table::{self, COMMANDS, Command};
@@ -30,8 +31,7 @@ pub(super) fn write(tag: Tag, echo: &[u8], session: &mut Session, out: &mut Vec<
         Kind::Echo => resp::bulk(words.last().copied().unwrap_or_default(), out),
         Kind::Hello => hello(&words, session, out),
         Kind::Reset => {
-            let cluster = std::mem::take(&mut session.cluster);
-            *session = Session::new(session.number, cluster);
+            (session.version, session.name) = (Version::default(), Vec::new());
             resp::line(Said::Reset.text(), out);
         }
         Kind::SetName => {
@@ -50,6 +50,11 @@ pub(super) fn write(tag: Tag, echo: &[u8], session: &mut Session, out: &mut Vec<
         Kind::CommandCount => {
             let all = COMMANDS.iter().filter(|command| !command.name.contains('|'));
             resp::number(all.count() as i64, out);
+        }
+        Kind::ScriptSha => resp::bulk(scripts::sha(tag.number).as_bytes(), out),
+        Kind::ScriptExists => {
+            resp::array(words.len() as u64, out);
+            words.iter().for_each(|sha| resp::number(scripts::is_known(sha).into(), out));
         }
         Kind::CommandInfo => command_info(&words, session.version, out),
         Kind::CommandDocs => command_docs(&words, session.version, out),

@@ -1,6 +1,7 @@
 //! A command with its words, and what is made of it.
 
 use super::bulk::number;
+use super::inline;
 use super::nothing;
 use super::said::Said;
 use super::tag::{Kind, Tag};
@@ -22,6 +23,10 @@ pub(super) struct Call<'a> {
     pub(super) around: &'a Surroundings<'a>,
     /// It came to the port of a node.
     pub(super) is_node: bool,
+    /// The answer to a read needs the name of its key.
+    pub(super) is_watching: bool,
+    /// Its words are those of a line.
+    is_line: bool,
 }
 
 /// What is made of a command.
@@ -38,8 +43,9 @@ pub(super) enum Made {
     Discard,
     Exec,
     Reset,
-    Watch,
     Quit,
+    /// The command has to be written anew as RESP sends it.
+    Rewritten,
 }
 
 impl From<Said> for Made {
@@ -50,7 +56,37 @@ impl From<Said> for Made {
 
 impl<'a> Call<'a> {
     pub(super) fn new(bytes: &'a [u8], around: &'a Surroundings<'a>, is_node: bool) -> Self {
-        Self { bytes, places: [(0, 0); PLACES], count: 0, end: 0, around, is_node }
+        let places = [(0, 0); PLACES];
+        let (is_watching, is_line) = (false, false);
+        Self { bytes, places, count: 0, end: 0, around, is_node, is_watching, is_line }
+    }
+
+    /// The command in a line that ends with the byte before `end`; `None` if it has quotes, no words, or
+    /// too many.
+    pub(super) fn of_line(
+        line: &[u8],
+        end: usize,
+        bytes: &'a [u8],
+        around: &'a Surroundings<'a>,
+        is_node: bool,
+    ) -> Option<Self> {
+        let mut call = Self { end, is_line: true, ..Self::new(bytes, around, is_node) };
+        let mut from = None;
+        for (at, byte) in line.iter().enumerate() {
+            match (byte, from) {
+                (b'"' | b'\'', _) => return None,
+                (byte, Some(begun)) if inline::is_space(*byte) => {
+                    call.push((begun, position(at)));
+                    from = None;
+                }
+                (byte, None) if !inline::is_space(*byte) => from = Some(position(at)),
+                _ => {}
+            }
+        }
+        if let Some(begun) = from {
+            call.push((begun, position(line.len())));
+        }
+        (1..=PLACES).contains(&call.count).then_some(call)
     }
 
     pub(super) fn push(&mut self, place: (u32, u32)) {
@@ -101,6 +137,9 @@ impl<'a> Call<'a> {
 
     /// A request whose reply repeats words, or is written by them: those from this one on.
     pub(super) fn repeats(&self, kind: Kind, from: usize, what: What) -> Made {
+        if self.is_line {
+            return Made::Rewritten;
+        }
         let (from_at, left) = match self.count.saturating_sub(from) {
             0 => (self.end, 0),
             // Behind the word before it.
@@ -136,7 +175,13 @@ impl<'a> Call<'a> {
 
     /// A read of a key.
     pub(super) fn get(&self, word: usize, kind: Kind) -> Made {
-        self.keyed(word, kind, What::Command).map_or_else(|made| made, Made::Request)
+        match self.keyed(word, kind, What::Command) {
+            Ok(request) => {
+                let echo = if self.is_watching { self.place(word) } else { request.echo };
+                Made::Request(Request { echo, ..request })
+            }
+            Err(made) => made,
+        }
     }
 
     /// A read-modify-write of a key, with this word as the operand.

@@ -1,5 +1,5 @@
-//! Commands as a person types them: a line of words, some of them in quotes. They are written anew as
-//! RESP sends them, and decoded again.
+//! Commands as a person types them: a line of words, some of them in quotes. Those that can't be decoded where
+//! they are (line.rs) are written anew as RESP sends them, and decoded again.
 
 use super::said::Said;
 use crate::shard::codec::digits;
@@ -85,7 +85,7 @@ pub(super) fn join(words: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-fn is_space(byte: u8) -> bool {
+pub(super) fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b || byte == 0
 }
 

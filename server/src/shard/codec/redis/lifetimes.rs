@@ -98,7 +98,7 @@ fn change(call: &Call<'_>, unit: Unit) -> Result<Made, Made> {
             return Err(Said::OptionsNx.into());
         }
         (_, _, true, true) => return Err(Said::OptionsGtLt.into()),
-        (_, true, _, true) => return Err(Said::OptionsXxLt.into()),
+        (_, true, _, true) => LifetimeTest::LimitedShorter,
         (true, ..) => LifetimeTest::Endless,
         // A value without a lifetime lives longest, so that GT is never true of it.
         (_, _, true, _) => LifetimeTest::Longer,

@@ -2,14 +2,14 @@
 //! (`names.rs`). Replies come in the order of the requests.
 //!
 //! ```text
-//! bulk.rs      the words of a command         inline.rs    those of a command in a line
+//! bulk.rs      the words of a command         inline.rs, line.rs   those of a command in a line
 //! table.rs     the commands                   call.rs      a command with its words
 //! refuse.rs    commands that are answered by an error, and ignored as they come
 //! strings.rs   GET, SET, INCR, …              lifetimes.rs EXPIRE, TTL, …
 //! server.rs    HELLO, CLIENT, CONFIG, …       scripts.rs   the scripts that are known
 //! cluster.rs   CLUSTER and MOVED             slots.rs     keys of several slots
 //! keys.rs      SCAN, KEYS, RANDOMKEY
-//! replies.rs   the order of replies, and MULTI
+//! replies.rs   the order of replies, and MULTI  watch.rs, plan.rs, guard.rs   WATCH
 //! reply.rs, about.rs, info.rs, resp.rs        their bytes
 //! said.rs      fixed replies                  failure.rs   those to requests that fail
 //! session.rs   what a connection has set
@@ -29,12 +29,15 @@ mod bulk;
 mod call;
 mod cluster;
 mod failure;
+mod guard;
 mod info;
 mod inline;
 mod keys;
 mod lifetimes;
+mod line;
 pub(in crate::shard) mod password;
 mod plain;
+mod plan;
 mod refuse;
 mod replies;
 mod reply;
@@ -49,8 +52,9 @@ mod table;
 mod tag;
 #[cfg(test)]
 mod tests;
+mod watch;
 
-use self::bulk::{LINE_BYTES_MAX, Word, Words, Wrong};
+use self::bulk::{Word, Words, Wrong};
 use self::call::{Call, Made};
 pub(in crate::shard) use self::replies::Replies;
 use self::said::Said;
@@ -84,6 +88,8 @@ pub(in crate::shard) struct Decoder {
     is_queuing: bool,
     /// It is that of a connection to the port of a node.
     is_node: bool,
+    /// Keys may be watched, so that the answers to reads need the names of their keys.
+    is_watching: bool,
     at: At,
 }
 
@@ -98,6 +104,8 @@ enum At {
     Skip { words: u32, bytes: u32 },
     /// At a flush, before this part of it.
     Flush { part: u32 },
+    /// Before a command that is carried out only if its key has not changed.
+    Guard,
     /// The connection is to be closed, and what is left is ignored.
     Ending,
     /// Nothing more is read.
@@ -109,6 +117,7 @@ impl Reads for Decoder {
     #[inline(always)]
     fn read(&mut self, bytes: &[u8], around: &Surroundings<'_>) -> Option<Read> {
         match self.at {
+            _ if self.is_watching => None,
             At::Command if !self.is_queuing => {
                 let rest = bytes.strip_prefix(b"*2\r\n$3\r\nGET\r\n")?;
                 let (tag, at) = (Tag::new(Kind::Get), bytes.len() - rest.len());
@@ -139,12 +148,13 @@ impl Decoder {
     pub(super) fn decode(&mut self, bytes: &[u8], around: &Surroundings<'_>) -> Option<Request> {
         let result = match self.at {
             At::Command if bytes[0] == b'*' => self.command(bytes, around),
-            At::Command => self.line(bytes),
+            At::Command => self.line(bytes, around),
             At::Parts { kind, left, slot } => {
                 self.part(kind, false, slot, Words { bytes, at: 0, left }, around)
             }
             At::Skip { words, bytes: left } => self.skip(words, left, bytes),
             At::Flush { part } => Ok(Some(self.flush(part, bytes, around))),
+            At::Guard => Ok(Some(self.guard(bytes, around))),
             At::Ending | At::Ended => {
                 self.at = At::Ended;
                 let what = What::Last;
@@ -161,7 +171,9 @@ impl Decoder {
     pub(super) fn before(self, tag: u64) -> Self {
         let tag = Tag::unpack(tag);
         let at = match tag.kind {
-            Kind::Mget | Kind::Del | Kind::Exists | Kind::Mset if !tag.has(marks::FIRST) => {
+            Kind::Mget | Kind::Del | Kind::Exists | Kind::Mset | Kind::Watch
+                if !tag.has(marks::FIRST) =>
+            {
                 let slot = (tag.number >> LEFT_BITS) as u16;
                 At::Parts { kind: tag.kind, left: tag.number as u32, slot }
             }
@@ -170,6 +182,7 @@ impl Decoder {
                 words: (tag.number >> SKIP_BITS) as u32,
                 bytes: (tag.number & ((1 << SKIP_BITS) - 1)) as u32,
             },
+            Kind::Guard | Kind::GuardWrong => At::Guard,
             Kind::Ending => At::Ending,
             _ => At::Command,
         };
@@ -180,7 +193,8 @@ impl Decoder {
     pub(super) fn again(self, tag: u64) -> Self {
         let tag = Tag::unpack(tag);
         let is_queuing = tag.has(marks::QUEUING) && tag.kind != Kind::Exec;
-        Self { is_queuing, at: At::Command, ..self }
+        let at = if tag.kind == Kind::Guard { At::Guard } else { At::Command };
+        Self { is_queuing, at, ..self }
     }
 
     /// Whether it is inside of a command whose bytes so far have been taken.
@@ -215,7 +229,11 @@ impl Decoder {
             return self.queue(words, taken, command.keys, around);
         }
         match command.run {
+            Run::Parts(Kind::Watch) if self.is_queuing => {
+                Ok(Some(self.refuse(Tag::said(Said::WatchInside), words, 0)))
+            }
             Run::Parts(kind) => {
+                self.is_watching |= kind == Kind::Watch;
                 let checked = match self.is_node {
                     true => self.check_slots(command.keys, words, around)?,
                     false => Checked::Plain,
@@ -243,6 +261,7 @@ impl Decoder {
     ) -> Result<Option<Request>, Wrong> {
         let Some((_, at)) = bulk::count(bytes)? else { return Ok(None) };
         let mut call = Call::new(bytes, around, self.is_node);
+        call.is_watching = self.is_watching;
         let mut words = Words { bytes, at, left: count };
         if count > WORDS_MAX {
             return Ok(Some(self.refuse(Tag::said(Said::TooManyWords), words, 0)));
@@ -261,22 +280,28 @@ impl Decoder {
             };
             call.push(place);
         }
-        let end = words.at;
-        call.end = end;
-        if end > most {
-            return Ok(Some(said(self.marked(Tag::said(Said::ValueTooLarge)), end)));
+        call.end = words.at;
+        if call.end > most {
+            return Ok(Some(said(self.marked(Tag::said(Said::ValueTooLarge)), call.end)));
         }
+        Ok(Some(self.made(index, run(&call), &call)))
+    }
+
+    /// The request that was made of a command.
+    fn made(&mut self, index: usize, made: Made, call: &Call<'_>) -> Request {
         let of_index = |kind| Tag { number: index as u64, ..Tag::new(kind) };
-        let queuing = self.is_queuing;
-        Ok(Some(match run(&call) {
+        let (end, queuing) = (call.end, self.is_queuing);
+        match made {
             Made::Request(mut request) => {
-                request.tag = self.marked(Tag::unpack(request.tag)).pack();
+                let tag = Tag::unpack(request.tag);
+                self.is_watching &= tag.kind != Kind::Unwatch;
+                request.tag = self.marked(tag).pack();
                 request
             }
             Made::Say(wrong) => said(self.marked(Tag::said(wrong)), end),
             Made::Arity => said(self.marked(of_index(Kind::Arity)), end),
             Made::BadExpire => said(self.marked(of_index(Kind::BadExpire)), end),
-            Made::Flush => self.flush(0, bytes, around),
+            Made::Flush => self.flush(0, call.bytes, call.around),
             Made::Multi => {
                 let tag = self.marked(if queuing {
                     Tag::said(Said::Nested)
@@ -291,19 +316,18 @@ impl Decoder {
             Made::Discard => self.leave(Kind::Discard, end),
             Made::Exec => Request { what: What::Again, ..self.leave(Kind::Exec, end) },
             Made::Reset => self.leave(Kind::Reset, end),
-            Made::Watch if queuing => said(self.marked(Tag::said(Said::WatchInside)), end),
-            Made::Watch => said(Tag::said(Said::NoWatch), end),
             Made::Quit => {
                 self.at = At::Ending;
                 said(self.marked(Tag::said(Said::Ok)), 0)
             }
-        }))
+            Made::Rewritten => unreachable!("only a command in a line is written anew"),
+        }
     }
 
     /// A request that ends what MULTI began.
     fn leave(&mut self, kind: Kind, end: usize) -> Request {
         let tag = self.marked(Tag::new(kind));
-        self.is_queuing = false;
+        (self.is_queuing, self.is_watching) = (false, false);
         said(tag, end)
     }
 
@@ -393,14 +417,20 @@ impl Decoder {
         let is_last = words.left == 0;
         self.at = if is_last { At::Command } else { At::Parts { kind, left: words.left, slot } };
         let last = if is_last { marks::LAST } else { 0 };
+        let head = head(action, named.keyspace, around);
+        let what = match kind {
+            Kind::Watch => What::Alone(head, None),
+            _ => What::Command(head),
+        };
+        let echo = if self.is_watching { key } else { (0, 0) };
         Ok(Some(Request {
             tag: Tag { marks: tag.marks | last, ..tag }.pack(),
             bytes: position(words.at),
             key: (key.0 + position(named.prefix), key.1),
             value,
-            echo: (0, 0),
+            echo,
             spelling: Spelling::Plain,
-            what: What::Command(head(action, named.keyspace, around)),
+            what,
         }))
     }
 
@@ -426,26 +456,6 @@ impl Decoder {
             what: What::Command(head(Action::Flush, keyspace, around)),
             ..nothing(tag, 0)
         }
-    }
-
-    /// A command in a line, which is decoded again as RESP sends it.
-    fn line(&mut self, bytes: &[u8]) -> Result<Option<Request>, Wrong> {
-        let Some(end) = memchr::memchr(b'\n', bytes) else {
-            let is_too_long = bytes.len() > LINE_BYTES_MAX;
-            return if is_too_long { Err(Said::InlineTooLong.into()) } else { Ok(None) };
-        };
-        let line = &bytes[..end];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let words = inline::split(line)?;
-        if words.is_empty() {
-            return Ok(Some(nothing(self.marked(Tag::new(Kind::Nothing)), end + 1)));
-        }
-        let tag = self.marked(Tag::new(Kind::Inline));
-        Ok(Some(Request {
-            what: What::Again,
-            echo: (0, position(line.len())),
-            ..nothing(tag, end + 1)
-        }))
     }
 
     fn marked(self, tag: Tag) -> Tag {

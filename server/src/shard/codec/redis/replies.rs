@@ -4,16 +4,20 @@
 //! MULTI ─► each command is kept as it came, and answered by QUEUED
 //! EXEC  ─► *n, and the kept bytes take the place of EXEC: they are decoded again, as any others
 //! ```
+//! If keys are watched, something else comes first (watch.rs).
 //! So the reply to EXEC is its beginning, followed by the replies to the commands.
 
 use super::inline;
+use super::plan::{Plan, plan};
 use super::reply;
 use super::said::Said;
 use super::session::{Cluster, Session};
 use super::tag::{Kind, Tag, marks};
+use super::watch::Watched;
 use crate::node::{AnswerHead, Status};
+use crate::shard::codec::names::Names;
 use crate::shard::codec::order::{Context, InOrder};
-use crate::shard::codec::{Answers, Memo, Read};
+use crate::shard::codec::{Again, Answers, Memo, Read};
 
 /// The largest number of bytes of the commands between MULTI and EXEC.
 pub(super) const QUEUE_BYTES_MAX: usize = 1 << 20;
@@ -75,7 +79,23 @@ impl Replies {
     /// Notes a request that waits for its answer.
     pub(in crate::shard) fn wait(&mut self, memo: Memo<'_>) {
         let (tag, echo) = (Tag::unpack(memo.tag), memo.echo.into());
-        self.order.arrive(Waiting { tag, echo });
+        self.arrive(Waiting { tag, echo });
+    }
+
+    fn arrive(&mut self, waiting: Waiting) {
+        self.session.is_alone |= matches!(waiting.tag.kind, Kind::Watch | Kind::Guard);
+        self.order.arrive(waiting);
+    }
+
+    /// Whether nothing more is decoded before a reply has been written.
+    #[inline]
+    pub(in crate::shard) fn is_alone(&self) -> bool {
+        self.session.is_alone
+    }
+
+    /// Takes the bytes that come before all that has not been decoded.
+    pub(in crate::shard) fn take_again(&mut self) -> Option<Again> {
+        self.session.again.take()
     }
 
     /// Writes the reply to a request that is answered at once, if it is its turn.
@@ -89,7 +109,8 @@ impl Replies {
     ) {
         let Memo { tag, mut echo } = memo;
         let mut tag = Tag::unpack(tag);
-        if tag.has(marks::QUEUING) || tag.kind == Kind::Multi {
+        let is_noted = matches!(tag.kind, Kind::Multi | Kind::Unwatch | Kind::Reset);
+        if tag.has(marks::QUEUING) || is_noted {
             tag = self.note(tag, echo, head.status);
             if tag.kind == Kind::Said {
                 echo = &[];
@@ -105,7 +126,7 @@ impl Replies {
             return reply::write(tag, echo, head, value, &mut self.session, out);
         }
         let next = self.order.next_tag();
-        self.order.arrive(Waiting { tag, echo: echo.into() });
+        self.arrive(Waiting { tag, echo: echo.into() });
         self.answer(next, head, value, out);
     }
 
@@ -142,7 +163,11 @@ impl Replies {
                 self.queue.note_slot(tag.number);
                 return Tag::said(Said::Queued);
             }
-            Kind::Discard | Kind::Reset => self.queue = Queue::default(),
+            Kind::Discard | Kind::Reset => {
+                self.queue = Queue::default();
+                self.session.watched = Watched::default();
+            }
+            Kind::Unwatch => self.session.watched = Watched::default(),
             Kind::Arity | Kind::Unknown | Kind::Subcommand => self.queue.has_failed = true,
             Kind::Said => {
                 const REFUSED: [Said; 3] =
@@ -158,22 +183,40 @@ impl Replies {
     }
 
     /// Returns the bytes of the requests that take the place of this one.
-    pub(in crate::shard) fn again(&mut self, memo: Memo<'_>, out: &mut Vec<u8>) -> Option<Vec<u8>> {
+    pub(in crate::shard) fn again(
+        &mut self,
+        memo: Memo<'_>,
+        names: &Names,
+        out: &mut Vec<u8>,
+    ) -> Option<Again> {
         let tag = Tag::unpack(memo.tag);
         if tag.kind == Kind::Inline {
             // The decoder has split it before.
             let words = inline::split(memo.echo).unwrap_or_default();
-            return Some(inline::join(&words));
+            return Some(Again { bytes: inline::join(&words), tag: memo.tag });
         }
         let queue = std::mem::take(&mut self.queue);
-        let tag = match queue.has_failed {
-            true => Tag::said(Said::ExecAbort),
-            false if queue.is_crossing => Tag::said(Said::CrossSlot),
-            false => Tag { number: queue.commands, ..Tag::new(Kind::ExecHead) },
+        let watched = std::mem::take(&mut self.session.watched);
+        let head = Tag { number: queue.commands, ..Tag::new(Kind::ExecHead) };
+        let (tag, bytes) = if queue.has_failed {
+            (Tag::said(Said::ExecAbort), Vec::new())
+        } else if queue.is_crossing {
+            (Tag::said(Said::CrossSlot), Vec::new())
+        } else {
+            match plan(&watched, &queue.bytes, names) {
+                Plan::Plain => (head, queue.bytes),
+                Plan::Changed => (Tag::new(Kind::ExecNull), Vec::new()),
+                Plan::Refused(said) => (Tag::said(said), Vec::new()),
+                Plan::Guarded(mut exec) => {
+                    let bytes =
+                        exec.next_guard().expect("a transaction with watched keys has guards");
+                    self.session.exec = Some(exec);
+                    return Some(Again { bytes, tag: Tag::new(Kind::Guard).pack() });
+                }
+            }
         };
         self.write(tag, &[], &AnswerHead::status(Status::Ok), &[], out);
-        let is_done = queue.has_failed || queue.is_crossing || queue.commands == 0;
-        (!is_done).then_some(queue.bytes)
+        (!bytes.is_empty()).then_some(Again { bytes, tag: memo.tag })
     }
 
     /// The bytes of memory that answers take whose turn has not come.

@@ -4,13 +4,16 @@ use super::about;
 use super::bulk::{Word, Words, number, words};
 use super::cluster;
 use super::failure::{append_shown, failure};
+use super::guard::Verdict;
 use super::resp;
 use super::said::Said;
-use super::session::{Group, Session};
+use super::session::{Group, Placed, Session};
 use super::tag::{Kind, Tag, marks};
+use super::watch::Exec;
 use super::{SHOWN_BYTES, info, keys, table};
 use crate::node::answer::marks::ABSENT;
 use crate::node::{AnswerHead, Status};
+use crate::shard::codec::Again;
 
 /// The bytes of a reply to a command with many keys that are kept until all of it is known.
 const KEPT_BYTES: usize = 16 << 10;
@@ -27,14 +30,52 @@ pub(super) fn write(
     session: &mut Session,
     out: &mut Vec<u8>,
 ) {
+    if !echo.is_empty() {
+        look(tag.kind, echo, head, session);
+    }
     match (tag.kind, head.status) {
         (Kind::Get, Status::Ok) => resp::bulk(value, out),
         (Kind::Set, Status::Ok) => out.extend_from_slice(b"+OK\r\n"),
         (Kind::Get, Status::NotFound) => resp::null(session.version, out),
-        (Kind::Mget | Kind::Del | Kind::Exists | Kind::Mset | Kind::Flush, _) => {
-            part(tag, head, value, session, out);
-        }
+        _ if is_part(tag.kind) => part(tag, echo, head, value, session, out),
         _ => other(tag, echo, head, value, session, out),
+    }
+    if session.placed.is_some() {
+        place(tag, session, out);
+    }
+}
+
+/// Looks at the answer to a read of a key that may be watched.
+fn look(kind: Kind, echo: &[u8], head: &AnswerHead, session: &mut Session) {
+    use Kind::{
+        Encoding, Exists, ExpireTime, Get, GetRange, Mget, PexpireTime, Pttl, Strlen, Ttl, Type,
+    };
+    match kind {
+        Get | Mget | Exists | Strlen | Type | Encoding | Ttl | Pttl | ExpireTime | PexpireTime => {
+            session.watched.look(echo, head);
+        }
+        GetRange => {
+            let name = words(echo, 1).first().copied().unwrap_or_default();
+            session.watched.look(name, head);
+        }
+        _ => {}
+    }
+}
+
+/// Whether it is one of the requests of which a command consists.
+#[inline]
+fn is_part(kind: Kind) -> bool {
+    use Kind::{Del, Exists, Flush, Mget, Mset, Watch};
+    matches!(kind, Mget | Del | Exists | Mset | Flush | Watch)
+}
+
+/// Behind the reply to a command of a transaction, writes those that are known already.
+#[cold]
+fn place(tag: Tag, session: &mut Session, out: &mut Vec<u8>) {
+    // A guard only begins the reply to EXEC.
+    let is_whole = tag.kind != Kind::Guard && (!is_part(tag.kind) || tag.has(marks::LAST));
+    if is_whole && !session.placed.as_mut().is_some_and(|placed| placed.pass(out)) {
+        session.placed = None;
     }
 }
 
@@ -50,8 +91,11 @@ fn other(
     match (tag.kind, head.status) {
         (Kind::Said, _) => resp::line(Said::of(tag.number as u8).text(), out),
         (Kind::Wrong, _) => wrong(tag, session, out),
+        (Kind::ExecNull, _) => resp::null_array(version, out),
         (Kind::ExecHead, _) => resp::array(tag.number, out),
-        (Kind::Discard, _) => resp::line("+OK", out),
+        (Kind::Discard | Kind::Unwatch, _) => resp::line("+OK", out),
+        (Kind::Guard, _) => guard(tag, head, value, session, out),
+        (Kind::GuardWrong, _) => wrong_guard(session, out),
         (Kind::Arity | Kind::BadExpire, _) => of_command(tag, out),
         (Kind::Unknown | Kind::Subcommand, _) => unknown(tag, echo, out),
         (Kind::BadOption, _) => repeated("Unsupported option ", "", echo, out),
@@ -81,7 +125,12 @@ fn other(
         (Kind::Type, Status::NotFound) => resp::line("+none", out),
         (Kind::Encoding, Status::Ok) => resp::bulk(encoding(value).as_bytes(), out),
         (Kind::Frequency, Status::Ok) => resp::line(Said::NoFrequency.text(), out),
-        (Kind::Encoding | Kind::Frequency, Status::NotFound) => resp::null(version, out),
+        (Kind::IdleTime, Status::Ok) => resp::line(Said::NoIdleTime.text(), out),
+        (Kind::References, Status::Ok) => resp::number(1, out),
+        (
+            Kind::Encoding | Kind::Frequency | Kind::IdleTime | Kind::References,
+            Status::NotFound,
+        ) => resp::null(version, out),
         (Kind::SetIf, Status::Ok) => resp::line("+OK", out),
         (Kind::SetIf, Status::NotStored | Status::NotFound) => resp::null(version, out),
         (Kind::Old, Status::Ok) if head.marks & ABSENT != 0 => resp::null(version, out),
@@ -104,15 +153,86 @@ fn other(
         }
         (Kind::Number, _) => resp::number(tag.number.cast_signed(), out),
         (Kind::Cluster, Status::Ok) => cluster::write(tag, value, session, out),
-        (_, Status::NotOwner) => cluster::moved(value, session, out),
         (_, Status::Ok) => about::write(tag, echo, session, out),
+        _ => failed(head, value, session, out),
+    }
+}
+
+/// The reply to a request that could not be carried out, or is another node's.
+pub(super) fn failed(head: &AnswerHead, value: &[u8], session: &Session, out: &mut Vec<u8>) {
+    match head.status {
+        Status::NotOwner => cluster::moved(value, session, out),
         _ => failure(head, value, out),
     }
 }
 
+/// Writes the answer to EXEC, or goes on to the next guard.
+fn guard(tag: Tag, head: &AnswerHead, value: &[u8], session: &mut Session, out: &mut Vec<u8>) {
+    session.is_alone = false;
+    let mut exec = session.exec.take().expect("a guard belongs to a transaction");
+    match Verdict::of(exec.seen, head.status) {
+        Verdict::Changed => resp::null_array(session.version, out),
+        Verdict::Failed => failed(head, value, session, out),
+        Verdict::Same => match exec.next_guard() {
+            Some(bytes) => {
+                session.again = Some(Again { bytes, tag: Tag::new(Kind::Guard).pack() });
+                session.exec = Some(exec);
+            }
+            None => carry_out(tag, head, value, *exec, session, out),
+        },
+    }
+}
+
+/// Begins the answer to EXEC; the other commands are decoded.
+fn carry_out(
+    tag: Tag,
+    head: &AnswerHead,
+    value: &[u8],
+    exec: Exec,
+    session: &mut Session,
+    out: &mut Vec<u8>,
+) {
+    resp::array(exec.ends.len() as u64, out);
+    let mut placed = Vec::new();
+    if let Some(number) = exec.written {
+        let marks = tag.marks & (marks::FIRST | marks::LAST);
+        let mut own = Vec::new();
+        write(Tag { marks, ..Tag::new(tag.kind_of_guard()) }, &[], head, value, session, &mut own);
+        placed.push((number, own));
+    }
+    if let Some(number) =
+        exec.expires.filter(|_| tag.has(marks::FOLDED) && head.status == Status::Ok)
+    {
+        placed.push((number, b":1\r\n".to_vec()));
+    }
+    let done: Vec<usize> = placed.iter().map(|(number, _)| *number).collect();
+    let bytes = exec.others(&done);
+    session.placed = Placed::new(placed, out);
+    if !bytes.is_empty() {
+        session.again = Some(Again { bytes, tag: Tag::new(Kind::Exec).pack() });
+    }
+}
+
+/// Writes the answer to EXEC if its guard is no command that can be carried out.
+fn wrong_guard(session: &mut Session, out: &mut Vec<u8>) {
+    session.exec = None;
+    resp::line(Said::ExecAbort.text(), out);
+}
+
 /// A key of a command with many.
-fn part(tag: Tag, head: &AnswerHead, value: &[u8], session: &mut Session, out: &mut Vec<u8>) {
+fn part(
+    tag: Tag,
+    echo: &[u8],
+    head: &AnswerHead,
+    value: &[u8],
+    session: &mut Session,
+    out: &mut Vec<u8>,
+) {
     let version = session.version;
+    if tag.kind == Kind::Watch {
+        session.is_alone = false;
+        session.watched.see(echo, head);
+    }
     let mut group = std::mem::take(&mut session.group);
     let is_found = head.status == Status::Ok;
     let is_told = is_found || head.status == Status::NotFound;
@@ -120,8 +240,7 @@ fn part(tag: Tag, head: &AnswerHead, value: &[u8], session: &mut Session, out: &
         Some(said) => resp::line(said.text(), out),
         None if tag.kind == Kind::Mget && is_found => resp::bulk(value, out),
         None if tag.kind == Kind::Mget && is_told => resp::null(version, out),
-        None if head.status == Status::NotOwner => cluster::moved(value, session, out),
-        None => failure(head, value, out),
+        None => failed(head, value, session, out),
     };
     if tag.kind == Kind::Mget && tag.has(marks::FIRST) {
         resp::array(tag.left(), &mut group.kept);
@@ -159,7 +278,7 @@ fn part(tag: Tag, head: &AnswerHead, value: &[u8], session: &mut Session, out: &
         Some(text) => out.extend_from_slice(&text),
         None => match tag.kind {
             Kind::Mget => out.extend_from_slice(&kept),
-            Kind::Mset | Kind::Flush => resp::line("+OK", out),
+            Kind::Mset | Kind::Flush | Kind::Watch => resp::line("+OK", out),
             _ => resp::number(count, out),
         },
     }
@@ -257,8 +376,8 @@ fn unknown(tag: Tag, echo: &[u8], out: &mut Vec<u8>) {
 
 /// A part of a value. Negative positions count from its end.
 fn range(echo: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    let words = words(echo, 2);
-    let [start, end] = [0, 1].map(|at| words.get(at).and_then(|word| number(word)).unwrap_or(0));
+    let words = words(echo, 3);
+    let [start, end] = [1, 2].map(|at| words.get(at).and_then(|word| number(word)).unwrap_or(0));
     let length = value.len() as i64;
     if start < 0 && end < 0 && start > end {
         return resp::bulk(b"", out);

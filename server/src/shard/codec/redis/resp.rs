@@ -42,6 +42,14 @@ pub(super) fn null(version: Version, out: &mut Vec<u8>) {
     });
 }
 
+/// Appends the lack of an array.
+pub(super) fn null_array(version: Version, out: &mut Vec<u8>) {
+    match version {
+        Version::Resp2 => line("*-1", out),
+        Version::Resp3 => null(version, out),
+    }
+}
+
 /// Appends a whole number.
 pub(super) fn number(number: i64, out: &mut Vec<u8>) {
     out.push(b':');

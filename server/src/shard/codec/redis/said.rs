@@ -47,7 +47,6 @@ said! {
     NoKeyspace = "-ERR the key names no keyspace, and there is no default_keyspace";
     OptionsNx = "-ERR NX and XX, GT or LT options at the same time are not compatible";
     OptionsGtLt = "-ERR GT and LT options at the same time are not compatible";
-    OptionsXxLt = "-ERR XX and LT at the same time are not supported here";
     DbIndex = "-ERR DB index is out of range";
     NotProtocol = "-ERR Protocol version is not an integer or out of range";
     NoProtocol = "-NOPROTO unsupported protocol version";
@@ -56,7 +55,9 @@ said! {
     NoMultiDiscard = "-ERR DISCARD without MULTI";
     Nested = "-ERR MULTI calls can not be nested";
     WatchInside = "-ERR WATCH inside MULTI is not allowed";
-    NoWatch = "-ERR WATCH is not supported: a transaction here is not isolated from other clients";
+    WatchesOne = "-ERR EXEC was not carried out: with WATCH, a transaction that writes can have one \
+                  watched key only, which one of its commands writes before others use it";
+    TooManyWatched = "-ERR EXEC was not carried out: the connection watches too many keys";
     ExecAbort = "-EXECABORT Transaction discarded because of previous errors.";
     QueueTooLarge = "-ERR the transaction is larger than this server allows";
     Queued = "+QUEUED";
@@ -76,6 +77,9 @@ said! {
     NoFrequency = "-ERR An LFU maxmemory policy is not selected, access frequency not tracked. \
                    Please note that when switching between policies at runtime LRU and LFU data \
                    will take some time to adjust.";
+    NoIdleTime = "-ERR the times of accesses are not tracked here";
+    FlushMode = "-ERR SCRIPT FLUSH only support SYNC|ASYNC option";
+    SeveralSet = "-ERR MSETNX can set one key here: several can't be set in one step";
     NegativeTimeout = "-ERR timeout is negative";
     BadTimeout = "-ERR timeout is not an integer or out of range";
     ClientInfo = "-ERR lib-name and lib-ver cannot contain spaces, newlines or special characters.";

@@ -39,12 +39,8 @@ pub(super) fn discard(_: &Call<'_>) -> Made {
     Made::Discard
 }
 
-pub(super) fn watch(_: &Call<'_>) -> Made {
-    Made::Watch
-}
-
-pub(super) fn unwatch(_: &Call<'_>) -> Made {
-    Said::Ok.into()
+pub(super) fn unwatch(call: &Call<'_>) -> Made {
+    call.says(Kind::Unwatch)
 }
 
 pub(super) fn select(call: &Call<'_>) -> Made {
@@ -230,6 +226,14 @@ pub(super) fn type_of(call: &Call<'_>) -> Made {
 
 pub(super) fn object_encoding(call: &Call<'_>) -> Made {
     call.get(2, Kind::Encoding)
+}
+
+pub(super) fn object_idletime(call: &Call<'_>) -> Made {
+    call.get(2, Kind::IdleTime)
+}
+
+pub(super) fn object_refcount(call: &Call<'_>) -> Made {
+    call.get(2, Kind::References)
 }
 
 pub(super) fn object_freq(call: &Call<'_>) -> Made {

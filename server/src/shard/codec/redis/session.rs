@@ -1,8 +1,11 @@
 //! What a connection has set, and the reply to a command with many keys while it is put together.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::resp::Version;
+use super::watch::{Exec, Watched};
+use crate::shard::codec::Again;
 use crate::shard::nodes::Nodes;
 
 /// A connection's part in Redis Cluster.
@@ -26,6 +29,48 @@ pub(super) struct Session {
     pub(super) group: Group,
     /// Its part in Redis Cluster.
     pub(super) cluster: Cluster,
+    /// The keys that it watches.
+    pub(super) watched: Watched,
+    /// The transaction that waits for what is said of these keys.
+    pub(super) exec: Option<Box<Exec>>,
+    /// The bytes that come before all that has not been decoded.
+    pub(super) again: Option<Again>,
+    /// Replies of a transaction that are known already.
+    pub(super) placed: Option<Box<Placed>>,
+    /// Nothing is decoded before a reply has been written.
+    pub(super) is_alone: bool,
+}
+
+/// Replies to commands of a transaction that were carried out before those in front of them.
+#[derive(Debug)]
+pub(super) struct Placed {
+    /// The number of the next command.
+    next: usize,
+    /// The replies, each with the number of its command.
+    replies: VecDeque<(usize, Vec<u8>)>,
+}
+
+impl Placed {
+    /// Those of these commands, in their order. Those at the beginning are written. `None` if no others
+    /// are left.
+    pub(super) fn new(replies: Vec<(usize, Vec<u8>)>, out: &mut Vec<u8>) -> Option<Box<Self>> {
+        let mut placed = Self { next: 0, replies: replies.into() };
+        placed.write(out).then(|| Box::new(placed))
+    }
+
+    /// Notes that a reply was written, and writes those behind it. Returns whether others are left.
+    pub(super) fn pass(&mut self, out: &mut Vec<u8>) -> bool {
+        self.next += 1;
+        self.write(out)
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>) -> bool {
+        while let Some((_, reply)) = self.replies.pop_front_if(|(number, _)| *number == self.next) {
+            out.extend_from_slice(&reply);
+            self.next += 1;
+        }
+        !self.replies.is_empty()
+    }
 }
 
 /// What the keys of a command have in common while its reply is put together.
@@ -43,8 +88,18 @@ pub(super) struct Group {
 
 impl Session {
     pub(super) fn new(number: u64, cluster: Cluster) -> Self {
-        let (version, name, group) = (Version::default(), Vec::new(), Group::default());
-        Self { version, number, name, group, cluster }
+        Self {
+            version: Version::default(),
+            number,
+            name: Vec::new(),
+            group: Group::default(),
+            cluster,
+            watched: Watched::default(),
+            exec: None,
+            again: None,
+            placed: None,
+            is_alone: false,
+        }
     }
 
     /// The mode of the server as its client is told it.

@@ -5,6 +5,7 @@ use super::call::{Call, Made, either};
 use super::lifetimes::{self, Unit};
 use super::said::Said;
 use super::tag::Kind;
+use crate::node::modify::decimal::{self, Decimal};
 use crate::node::modify::{Edit, Gives, Modify, Presence, Ttl, When};
 use crate::shard::codec::Request;
 
@@ -99,6 +100,14 @@ pub(super) fn setnx(call: &Call<'_>) -> Made {
     call.modify(1, Kind::Flag, operation, Some(2))
 }
 
+pub(super) fn msetnx(call: &Call<'_>) -> Made {
+    match call.count() {
+        3 => setnx(call),
+        count if count % 2 == 0 => Made::Arity,
+        _ => Said::SeveralSet.into(),
+    }
+}
+
 pub(super) fn setex(call: &Call<'_>) -> Made {
     set_for(call, Unit::Seconds)
 }
@@ -145,11 +154,12 @@ pub(super) fn getrange(call: &Call<'_>) -> Made {
     if let Err(made) = call.number(2).and_then(|_| call.number(3)) {
         return made;
     }
-    let repeats = call.repeats(Kind::GetRange, 2, super::What::Said);
+    let repeats = call.repeats(Kind::GetRange, 1, super::What::Said);
     match (call.get(1, Kind::GetRange), repeats) {
         (Made::Request(get), Made::Request(words)) => {
             Made::Request(Request { echo: words.echo, tag: words.tag, ..get })
         }
+        (_, Made::Rewritten) => Made::Rewritten,
         (made, _) => made,
     }
 }
@@ -205,13 +215,12 @@ fn add(call: &Call<'_>, by: i64) -> Made {
 }
 
 pub(super) fn incrbyfloat(call: &Call<'_>) -> Made {
-    let text = std::str::from_utf8(call.word(2)).ok();
-    let Some(by) = text.and_then(|text| text.parse::<f64>().ok()).filter(|by| !by.is_nan()) else {
-        return Said::NotFloat.into();
-    };
-    if by.is_infinite() {
-        return Said::NotFinite.into();
+    match decimal::parse(call.word(2)) {
+        None => Said::NotFloat.into(),
+        Some(Decimal::Infinite) => Said::NotFinite.into(),
+        Some(Decimal::Finite(_)) => {
+            let operation = Modify { gives: Gives::New, ..Modify::new(Edit::AddFloat) };
+            call.modify(1, Kind::Float, operation, Some(2))
+        }
     }
-    let operation = Modify { gives: Gives::New, ..Modify::new(Edit::AddFloat(by)) };
-    call.modify(1, Kind::Float, operation, None)
 }

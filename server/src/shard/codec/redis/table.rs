@@ -144,10 +144,13 @@ commands! {
     "keys" 2 READ NONE, Run::Whole(keys::keys);
     "mget" -2 READ ALL, Run::Parts(Kind::Mget);
     "mset" 3 WRITE (1, -1, 2), Run::Parts(Kind::Mset);
+    "msetnx" -3 WRITE (1, -1, 2), Run::Whole(strings::msetnx);
     "multi" 1 TRANSACTION NONE, Run::Whole(server::multi), true;
     "object" -2 READ NONE, Run::Container;
     "object|encoding" 3 READ (2, 2, 1), Run::Whole(server::object_encoding);
     "object|freq" 3 READ (2, 2, 1), Run::Whole(server::object_freq);
+    "object|idletime" 3 READ (2, 2, 1), Run::Whole(server::object_idletime);
+    "object|refcount" 3 READ (2, 2, 1), Run::Whole(server::object_refcount);
     "persist" 2 ALTER ONE, Run::Whole(lifetimes::persist);
     "pexpire" -3 ALTER ONE, Run::Whole(lifetimes::pexpire);
     "pexpireat" -3 ALTER ONE, Run::Whole(lifetimes::pexpireat);
@@ -161,6 +164,10 @@ commands! {
     "readwrite" 1 CONNECTION NONE, Run::Whole(cluster::switch);
     "reset" 1 CONNECTION NONE, Run::Whole(server::reset), true;
     "scan" -2 READ NONE, Run::Whole(keys::scan);
+    "script" -2 SCRIPTING NONE, Run::Container;
+    "script|exists" -3 SCRIPTING NONE, Run::Whole(scripts::script_exists);
+    "script|flush" -2 SCRIPTING NONE, Run::Whole(scripts::script_flush);
+    "script|load" 3 SCRIPTING NONE, Run::Whole(scripts::script_load);
     "select" 2 CONNECTION NONE, Run::Whole(server::select);
     "set" -3 WRITE ONE, Run::Whole(strings::set);
     "setex" 4 WRITE ONE, Run::Whole(strings::setex);
@@ -174,7 +181,7 @@ commands! {
     "unlink" -2 ALTER ALL, Run::Parts(Kind::Del);
     "unwatch" 1 TRANSACTION NONE, Run::Whole(server::unwatch);
     "wait" 3 CONNECTION NONE, Run::Whole(server::wait);
-    "watch" -2 TRANSACTION ALL, Run::Whole(server::watch), true;
+    "watch" -2 TRANSACTION ALL, Run::Parts(Kind::Watch), true;
 }
 
 /// The number of a name in the table.

@@ -41,6 +41,16 @@ kinds! {
     Discard,
     /// EXEC.
     Exec,
+    /// The reply to EXEC if nothing was carried out.
+    ExecNull,
+    /// A key of WATCH.
+    Watch,
+    /// UNWATCH.
+    Unwatch,
+    /// A command that is carried out only if its key has not changed; the number is that of its kind.
+    Guard,
+    /// Such a command that can't be carried out.
+    GuardWrong,
     /// The beginning of the reply to EXEC; the number is that of the commands.
     ExecHead,
     /// A command in a line.
@@ -69,6 +79,14 @@ kinds! {
     ClientAttribute,
     /// The number of accesses, which is unknown.
     Frequency,
+    /// The time since the last access, which is unknown.
+    IdleTime,
+    /// The number of references to the value.
+    References,
+    /// SCRIPT LOAD; the number is that of the script.
+    ScriptSha,
+    /// SCRIPT EXISTS; the number is that of its words.
+    ScriptExists,
     /// OK.
     Set,
     /// OK, or null if it was not done.
@@ -176,6 +194,8 @@ pub(super) mod marks {
     pub(crate) const CROSS_SLOT: u8 = 0x28;
     /// The bits of the last five.
     pub(crate) const WRONG: u8 = 0x38;
+    /// A guard gives its key a lifetime, too.
+    pub(crate) const FOLDED: u8 = 0x08;
 }
 
 /// Bits of the kind.
@@ -199,6 +219,11 @@ impl Tag {
 
     pub(super) fn has(self, mark: u8) -> bool {
         self.marks & mark != 0
+    }
+
+    /// The kind of the command that a guard is.
+    pub(super) fn kind_of_guard(self) -> Kind {
+        Kind::ALL[self.number as usize]
     }
 
     /// The number of words that are left of a command with many keys.

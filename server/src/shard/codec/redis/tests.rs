@@ -15,27 +15,36 @@ const SERVICE: Service = Service::Other(ServiceProtocol::Redis);
 fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
     let key = &bytes[request.key()];
     let first = key.first().copied().unwrap_or(b'h');
+    let modify = match &request.what {
+        What::Modify(_, modify) | What::Alone(_, Some(modify)) => Some(&**modify),
+        _ => None,
+    };
     let status = match (first, &request.what) {
+        (b'v', _) if modify.is_some_and(|modify| modify.when.version.is_some()) => {
+            Status::VersionMismatch
+        }
         (_, What::Auth) => Status::NotSupported,
         (_, What::Said | What::Stats | What::Walk(_)) => Status::Ok,
-        (b'm', What::Modify(_, modify)) if modify.gives == Gives::New => Status::Ok,
+        (b'm', _) if modify.is_some_and(|modify| modify.gives == Gives::New) => Status::Ok,
         (b'm', _) => Status::NotFound,
+        // It is there for its owner only.
+        (b'w', What::Command(_)) => Status::NotFound,
         (b'o', _) => Status::Overloaded,
         (b'u', _) => Status::OutcomeUnknown,
-        (b'n', What::Modify(..)) => Status::NotStored,
-        (b'x', What::Modify(..)) => Status::NotANumber,
-        (b'y', What::Modify(..)) => Status::OutOfRange,
+        (b'n', _) if modify.is_some() => Status::NotStored,
+        (b'x', _) if modify.is_some() => Status::NotANumber,
+        (b'y', _) if modify.is_some() => Status::OutOfRange,
         _ => Status::Ok,
     };
-    let value = match (&request.what, status) {
+    let value = match (modify, status) {
         // Two names, and that there are more.
-        (What::Walk(_), _) => {
+        _ if matches!(request.what, What::Walk(_)) => {
             let names = [&3_u64.to_le_bytes()[..], &2_u64.to_le_bytes(), &[1, 0, 0, 0], b"h"];
             [&names.concat()[..], &[7, 0, 0, 0], b"users:i"].concat()
         }
-        (What::Modify(_, modify), Status::Ok) => match (modify.edit, modify.gives) {
+        (Some(modify), Status::Ok) => match (modify.edit, modify.gives) {
             (Edit::Add(by), _) => by.to_string().into_bytes(),
-            (Edit::AddFloat(by), _) => by.to_string().into_bytes(),
+            (Edit::AddFloat, _) => b"1.5".to_vec(),
             (_, Gives::Length) => b"12".to_vec(),
             (_, Gives::Nothing) => Vec::new(),
             _ => key.to_vec(),
@@ -60,7 +69,7 @@ fn replies(bytes: &[u8]) -> String {
 }
 
 /// The replies to commands, separated by `|`.
-fn shown(lines: &str) -> String {
+pub(super) fn shown(lines: &str) -> String {
     replies(&lines.split('|').flat_map(sent).collect::<Vec<u8>>())
 }
 
@@ -202,10 +211,7 @@ fn commands_have_the_replies_of_redis() {
             "MULTI|INCR x|SET h 1 EX x|EXEC",
             &format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n{not_integer}{not_integer}"),
         ),
-        (
-            "WATCH h|UNWATCH|WAIT 1 0",
-            "-ERR WATCH is not supported: a transaction here is not isolated from other clients\r\n+OK\r\n:0\r\n",
-        ),
+        ("WATCH h|UNWATCH|WAIT 1 0", "+OK\r\n+OK\r\n:0\r\n"),
         ("QUIT|PING", "+OK\r\n"),
         (
             "EVALSHA abc 0|EVAL \"return 1\" 0|EVAL x 2 a",
@@ -300,10 +306,17 @@ fn a_long_mget_is_written_as_it_is_answered() {
 }
 
 fn command() -> impl Strategy<Value = Vec<u8>> {
-    let key = prop_oneof!["[hmnouxyae][a-c]{0,3}", "users:[hmo][a-c]{0,2}", "[hk]{1020,1030}"];
+    let key = prop_oneof!["[hmnouvwxyae][a-c]{0,3}", "users:[hmo][a-c]{0,2}", "[hk]{1020,1030}"];
     let keys = prop::collection::vec(key.clone(), 0..6);
     let line = |line: String| sent(&line);
+    let watching = (key.clone(), "GET|SET|INCR|DEL|APPEND|SETNX|MGET i|SET i", 0usize..3);
     prop_oneof![
+        watching.prop_map(|(key, name, more)| {
+            let value = if name.contains("SET") || name == "APPEND" { "1" } else { "" };
+            let more = ["", "EXPIRE h 9", "GET h"][more];
+            let lines = [&*format!("WATCH {key}"), "MULTI", &format!("{name} {key} {value}"), more, "EXEC"];
+            lines.iter().filter(|line| !line.is_empty()).flat_map(|line| sent(line)).collect()
+        }),
         (keys.clone(), "MGET|DEL|EXISTS|TOUCH|UNLINK|MSET|WATCH|COMMAND GETKEYS")
             .prop_map(move |(keys, name)| line(format!("{name} {}", keys.join(" ")))),
         (key.clone(), "GET|TTL|STRLEN|INCR|GETDEL|GETEX|TYPE|PERSIST|OBJECT ENCODING|EXPIRETIME")
