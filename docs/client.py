@@ -38,7 +38,7 @@ ANY_SHARD = 0xFFFF
 MASK = (1 << 64) - 1
 
 OPCODES = ["HELLO", "GET", "PUT", "DELETE", "CAS", "TOUCH", "INVALIDATE", "PING", "MAP", "STATS",
-           "SETTLE", "HANDBACK", "FLUSH", "MODIFY"]
+           "SETTLE", "HANDBACK", "FLUSH", "MODIFY", "WALK"]
 STATUSES = [
     "OK", "NOT_FOUND", "VERSION_MISMATCH", "NOT_OWNER", "OVERLOADED", "ORIGIN_UNAVAILABLE",
     "ORIGIN_REJECTED", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNKNOWN_KEYSPACE",
@@ -306,6 +306,30 @@ def modify_head(edit, *, number=0, presence=ANY, lifetime_test=0, tests=0, ttl_k
     return MODIFY_HEAD.pack(EDITS.index(edit), presence, lifetime_test, tests, ttl_kind, gives,
                             vivify, vivify_ttl_kind, number & MASK, ttl_ms, vivify_number,
                             vivify_ttl_ms, item_flags)
+
+
+WALK_HEAD = struct.Struct("<QIIIHB1x")
+WALKED_HEAD = struct.Struct("<QII8x")
+ANY_SLOT = 0xFFFF
+
+
+def walk_value(start=0, position=0, *, looked_max=0xFFFFFFFF, found_max=0xFFFFFFFF, slot=ANY_SLOT,
+               gives_keys=1, pattern=b""):
+    return WALK_HEAD.pack(start, position, looked_max, found_max, slot, gives_keys) + pattern
+
+
+def walked(value):
+    """The answer to a WALK: (found, position, looked, [(keyspace, key), ...])."""
+    found, position, looked = WALKED_HEAD.unpack_from(value)
+    keys, at = [], WALKED_HEAD.size
+    while at < len(value):
+        keyspace, length = struct.unpack_from("<BH", value, at)
+        key = value[at + 3:at + 3 + length]
+        if len(key) < length:
+            raise ProtocolError("the last key of a WALK is cut off")
+        keys.append((keyspace, key))
+        at += 3 + length
+    return found, position, looked, keys
 
 
 def ttl_field(seconds):
@@ -1125,6 +1149,23 @@ def vectors_modify_head(items):
     return len(items)
 
 
+def vectors_walk(items):
+    for v in items:
+        value = walk_value(number(v["start"]), v["position"], looked_max=v["looked_max"],
+                           found_max=v["found_max"], slot=v["slot"], gives_keys=v["gives_keys"],
+                           pattern=bytes.fromhex(v["pattern"]))
+        check(value.hex() == v["hex"], f"walk {v}")
+    return len(items)
+
+
+def vectors_walked(items):
+    for v in items:
+        keys = [(key["keyspace"], bytes.fromhex(key["key"])) for key in v["keys"]]
+        read = walked(bytes.fromhex(v["hex"]))
+        check(read == (number(v["found"]), v["position"], v["looked"], keys), f"walked {v}")
+    return len(items)
+
+
 def check_response(v):
     frame = bytes.fromhex(v["hex"])
     head, value_len = response_head(frame[:32])
@@ -1238,7 +1279,8 @@ SECTIONS = {
     "placement": vectors_placement,
     "epoch_tag": vectors_epoch_tag, "tag_is_newer": vectors_tag_is_newer, "ttl": vectors_ttl,
     "request": vectors_request, "response": vectors_response, "item_head": vectors_item_head,
-    "modify_head": vectors_modify_head, "hello": vectors_hello,
+    "modify_head": vectors_modify_head, "walk": vectors_walk, "walked": vectors_walked,
+    "hello": vectors_hello,
     "ping_reply": vectors_ping_reply, "stats_reply": vectors_stats_reply, "map": vectors_map,
     "datagram": vectors_datagram, "replay_window": vectors_replay_window,
 }

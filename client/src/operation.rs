@@ -11,6 +11,7 @@ use standin_protocol::map::ClusterMap;
 use standin_protocol::modify::Modify;
 use standin_protocol::modify::wire::{self, MODIFY_HEAD_BYTES};
 use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::walk::{WALK_HEAD_BYTES, WalkHead};
 
 /// A request to the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +135,13 @@ pub enum Question {
     Stats,
     /// A question for the cluster map.
     Map,
+    /// A question for some of the keys that a shard has cached, without a pattern.
+    Walk {
+        /// The shard that is asked.
+        shard: u16,
+        /// The parts of its cache to look at, and the keys that are wanted.
+        walk: WalkHead,
+    },
 }
 
 /// A value with its version and lifetime.
@@ -190,6 +198,14 @@ pub enum Outcome {
     Stats(StatsReply),
     /// The map of the party that was asked.
     Map(Arc<ClusterMap>),
+    /// Some of the keys that the shard has cached, as the value of the reply has them
+    /// ([`standin_protocol::walk::WalkedHead`]).
+    Walked {
+        /// The value.
+        value: Vec<u8>,
+        /// The tag of the server's map.
+        map_tag: u32,
+    },
 }
 
 /// An [`Outcome`] and its source.
@@ -403,11 +419,20 @@ impl Action {
 }
 
 impl Question {
+    /// Returns the value of the request.
+    pub(crate) fn value(self) -> ([u8; WALK_HEAD_BYTES], usize) {
+        match self {
+            Self::Ping { .. } | Self::Stats | Self::Map => ([0; WALK_HEAD_BYTES], 0),
+            Self::Walk { walk, .. } => (walk.to_bytes(), WALK_HEAD_BYTES),
+        }
+    }
+
     pub(crate) fn opcode(self) -> Opcode {
         match self {
             Self::Ping { .. } => Opcode::Ping,
             Self::Stats => Opcode::Stats,
             Self::Map => Opcode::Map,
+            Self::Walk { .. } => Opcode::Walk,
         }
     }
 }

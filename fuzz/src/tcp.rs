@@ -7,6 +7,7 @@ use standin_protocol::frame::{
 };
 use standin_protocol::handback::{Handback, Keys};
 use standin_protocol::hello::{HELLO_BYTES, HelloBody, HelloError, HelloReply};
+use standin_protocol::walk::{WalkHead, WalkedHead, append_key};
 
 /// A stream of requests: a frame is exactly its bytes, a part of a frame is waited for,
 /// and an error does not depend on what follows the header.
@@ -46,7 +47,7 @@ fn one_request<'a>(request: &Request<'_>, bytes: &'a [u8], limits: FrameLimits) 
             assert_eq!(Request::parse(&frame[..cut], limits), Ok(None));
         }
     }
-    handback(request.header.opcode, request.value);
+    between_servers(request.header.opcode, request.value);
     assert!(request.header.ttl_s() <= 65_535 * 60);
     let mut header = request.header;
     header.set_ttl_s(request.header.ttl_s());
@@ -54,8 +55,8 @@ fn one_request<'a>(request: &Request<'_>, bytes: &'a [u8], limits: FrameLimits) 
     rest
 }
 
-/// The values with which servers tell each other of keys written elsewhere.
-fn handback(opcode: u8, value: &[u8]) {
+/// The values with which servers tell each other of keys written elsewhere, and ask for cached ones.
+fn between_servers(opcode: u8, value: &[u8]) {
     match Opcode::from_wire(opcode) {
         Some(Opcode::Settle) => {
             if let Ok(keys) = Keys::from_bytes(value) {
@@ -65,6 +66,11 @@ fn handback(opcode: u8, value: &[u8]) {
         Some(Opcode::Handback) => {
             if let Ok(handback) = Handback::from_bytes(value) {
                 assert_eq!(Handback::from_bytes(&handback.to_bytes()), Ok(handback));
+            }
+        }
+        Some(Opcode::Walk) => {
+            if let Some((head, pattern)) = WalkHead::split(value) {
+                assert_eq!([&head.to_bytes()[..], pattern].concat(), value);
             }
         }
         _ => {}
@@ -146,6 +152,20 @@ fn body(opcode: u8, value: &[u8]) {
         Some(Opcode::Stats) => {
             if let Ok(stats) = StatsReply::from_bytes(value) {
                 assert_eq!(StatsReply::from_bytes(&stats.to_bytes()), Ok(stats));
+            }
+        }
+        Some(Opcode::Walk) => {
+            if let Some((head, keys)) = WalkedHead::split(value) {
+                let mut again = head.to_bytes().to_vec();
+                let mut is_whole = true;
+                for key in keys {
+                    assert!(is_whole, "nothing comes behind what is no key");
+                    match key {
+                        Some((keyspace, key)) => append_key(keyspace, key, &mut again),
+                        None => is_whole = false,
+                    }
+                }
+                assert!(value.starts_with(&again) && (value.len() == again.len()) == is_whole);
             }
         }
         Some(Opcode::Map) => crate::map(value),

@@ -80,6 +80,8 @@ wire_enum! {
         /// Read, change and write a value in one step, at its owner. Value: a
         /// [`crate::modify::wire::ModifyHead`], then the operand.
         Modify = 13, "MODIFY";
+        /// Some of the keys that the shard has cached. Value: a [`crate::walk::WalkHead`], then a pattern.
+        Walk = 14, "WALK";
     }
 }
 

@@ -21,6 +21,7 @@
 //! item.rs        TCP: flags and exact lifetime of a value
 //! modify/        TCP: read-modify-writes, and their bytes
 //! handback.rs    TCP: keys written elsewhere than at their owner
+//! walk.rs        TCP: keys that a shard has cached
 //! lease.rs       how long a lease holds, for its holder and for its grantor
 //! bind.rs        binding an address that a killed process may still hold
 //! mutant.rs      rules that tests can switch off
@@ -54,6 +55,7 @@ pub mod seeds;
 pub mod slots;
 pub mod states;
 pub mod time;
+pub mod walk;
 pub mod wire_map;
 
 /// Protocol version in every header. A party answers another version with

@@ -1,6 +1,8 @@
 //! The client's engine as the backend of a shard: commands become operations of the client, and their
 //! results answers.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -12,14 +14,17 @@ use standin_client::{
     Action, ClientError, ClientEvent, Encoded, EncodedReply, Operation, Outcome, Question, Target,
 };
 use standin_protocol::frame::{Opcode, Response};
+use standin_protocol::map::{MapEpoch, ServerState, Topology};
 use standin_protocol::time::Micros;
+use standin_protocol::walk::WalkHead;
 use standin_server::node::counters::Counters;
 use standin_server::node::{
-    Answer, AnswerHead, Command, Left, Now, ReplyTo, Status, answer::flags,
+    Answer, AnswerHead, Command, Left, Now, ReplyTo, Status, Walked, answer::flags,
 };
 use standin_server::origin::Health;
 use standin_server::shard::ShardContext;
 use standin_server::shard::codec::flushes::Flushes;
+use standin_server::shard::codec::slice::Slice;
 use standin_server::shard::codec::standin::{Parts, read_answer};
 use standin_server::shard::core::backend::{Backend, LinkEnd};
 use standin_server::shard::core::{ConnKey, Core, Effect};
@@ -39,6 +44,8 @@ pub struct Upstream {
     engine: Engine,
     notices: Notices,
     waiting: SlotMap<OpKey, Waiting>,
+    /// The walks that wait for a newer map, in the order of the times at which they are given up.
+    walks: VecDeque<Asked>,
     /// The connections to servers, by the engine's names and by the shard's.
     links: FxHashMap<ConnId, ConnKey>,
     names: SecondaryMap<ConnKey, ConnId>,
@@ -60,12 +67,28 @@ const LEARN: u64 = 0;
 /// The pause before a question that was not answered is asked again.
 const LEARN_AGAIN: Duration = Duration::from_millis(100);
 
-/// An operation that has not ended.
+/// What waits for the end of an operation.
 #[derive(Debug, Clone, Copy)]
-struct Waiting {
-    to: ReplyTo,
-    is_read: bool,
+enum Waiting {
+    /// A request.
+    Request { to: ReplyTo, is_read: bool },
+    /// A walk of the shard that has asked for a slice.
+    Walk(Asked),
 }
+
+/// A slice that a walk has asked for.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    walk: u64,
+    /// The server and the shard.
+    at: (u16, u16),
+    head: WalkHead,
+    /// The time at which it is given up; `None` until it has to wait for a newer map.
+    by: Option<Micros>,
+}
+
+/// The longest time for which a walk waits for a newer map.
+const MAP_WITHIN: Duration = Duration::from_secs(1);
 
 impl Upstream {
     /// Creates it on an engine that has done nothing yet. `learned` is told when the engine knows the
@@ -81,6 +104,7 @@ impl Upstream {
             engine,
             notices,
             waiting: SlotMap::with_key(),
+            walks: VecDeque::new(),
             links: FxHashMap::default(),
             names: SecondaryMap::new(),
             keyspaces,
@@ -97,10 +121,14 @@ impl Upstream {
         self.engine.handle(now.mono, input);
     }
 
-    /// Ends an operation: the answer, and its destination.
-    fn end(&mut self, op_id: u64, result: Result<Outcome, ClientError>) -> (ReplyTo, Answer) {
+    /// What waits for the end of an operation, which has ended.
+    fn take_waiting(&mut self, op_id: u64) -> Waiting {
         let key = OpKey::from(KeyData::from_ffi(op_id));
-        let Waiting { to, is_read } = self.waiting.remove(key).expect("an operation ends once");
+        self.waiting.remove(key).expect("an operation ends once")
+    }
+
+    /// Returns the answer to a request whose operation has ended.
+    fn answer(&mut self, is_read: bool, result: Result<Outcome, ClientError>) -> Answer {
         let map_tag = self.map_tag();
         let answer = match result {
             Ok(Outcome::Encoded(reply)) => answer_of(reply),
@@ -117,7 +145,53 @@ impl Upstream {
             _ => {}
         }
         let head = AnswerHead { map_tag, ..answer.head };
-        (to, Answer { head, value: answer.value })
+        Answer { head, value: answer.value }
+    }
+
+    /// Asks for a slice of a walk. A server that is not online by the map owns nothing.
+    fn ask(&mut self, now: Now, asked: Asked) -> Option<Walked> {
+        let Asked { at: (server, shard), head: walk, .. } = asked;
+        let Some(map) = self.engine.map() else {
+            return Some(Walked::Refused(Status::Unavailable));
+        };
+        // The cluster may have another topology since the walk began.
+        let Some(status) = map.statuses().get(usize::from(server)) else {
+            return Some(Walked::NotOnline);
+        };
+        if status.state != ServerState::Online {
+            return Some(Walked::NotOnline);
+        }
+        let op_id = self.waiting.insert(Waiting::Walk(asked)).data().as_ffi();
+        let (target, question) = (Target::Server(server), Question::Walk { shard, walk });
+        self.handle(now, Input::Ask { op_id, target, question });
+        None
+    }
+
+    /// What comes of a slice that was asked for; `None` if it waits for a newer map: a server that does not
+    /// answer may not be online by that, and one that was passed over may be.
+    fn walked(
+        &mut self,
+        now: Now,
+        mut asked: Asked,
+        result: Result<Outcome, ClientError>,
+    ) -> Option<Walked> {
+        match result {
+            Ok(Outcome::Walked { map_tag, .. })
+                if MapEpoch::tag_is_newer(map_tag, self.map_tag()) => {}
+            Ok(Outcome::Walked { value, .. }) => return Some(Walked::Answer(value.into())),
+            Err(ClientError::NoAnswer(_) | ClientError::NotReady(_)) => self.learn_at = now.mono,
+            Err(ClientError::Overloaded { .. }) => {
+                return Some(Walked::Refused(Status::Overloaded));
+            }
+            _ => return Some(Walked::Refused(Status::Unavailable)),
+        }
+        let by = *asked.by.get_or_insert(now.mono + MAP_WITHIN);
+        if by <= now.mono {
+            return Some(Walked::Refused(Status::Unavailable));
+        }
+        let at = self.walks.partition_point(|other| other.by <= asked.by);
+        self.walks.insert(at, asked);
+        None
     }
 
     fn note(&mut self, event: &ClientEvent) {
@@ -229,10 +303,22 @@ impl Backend for Upstream {
             key: command.key.to_vec(),
             action: Action::Encoded(encoded),
         };
-        let waiting = Waiting { to, is_read: parts.opcode == Opcode::Get };
+        let waiting = Waiting::Request { to, is_read: parts.opcode == Opcode::Get };
         let op_id = self.waiting.insert(waiting).data().as_ffi();
         self.handle(now, Input::Submit { op_id, operation });
         false
+    }
+
+    fn topology(&self) -> Option<Arc<Topology>> {
+        self.engine.map().map(|map| Arc::clone(&map.topology))
+    }
+
+    /// Without the pattern: servers may know the keys by other names than this proxy.
+    fn ask_walk(core: &mut Core<Self>, now: Now, walk: u64, at: (u16, u16), slice: &Slice) {
+        let asked = Asked { walk, at, head: slice.head(), by: None };
+        if let Some(walked) = core.node.ask(now, asked) {
+            core.walked(now, walk, walked);
+        }
     }
 
     fn begin(&mut self, _now: Now) {}
@@ -281,8 +367,17 @@ impl Backend for Upstream {
                 }
                 Output::Completed { op_id, result } => {
                     let result = result.map(|answer| answer.outcome);
-                    let (to, answer) = core.node.end(op_id, result);
-                    core.deliver(now, to, answer);
+                    match core.node.take_waiting(op_id) {
+                        Waiting::Request { to, is_read } => {
+                            let answer = core.node.answer(is_read, result);
+                            core.deliver(now, to, answer);
+                        }
+                        Waiting::Walk(asked) => {
+                            if let Some(walked) = core.node.walked(now, asked, result) {
+                                core.walked(now, asked.walk, walked);
+                            }
+                        }
+                    }
                 }
                 Output::Send { conn, bytes } => {
                     // It has been closed.
@@ -304,6 +399,9 @@ impl Backend for Upstream {
                 Output::Event(event) => {
                     core.node.note(&event);
                     learn_partitions(core);
+                    if matches!(event, ClientEvent::MapApplied { .. }) {
+                        walk_again(core, now);
+                    }
                 }
             }
         }
@@ -318,10 +416,15 @@ impl Backend for Upstream {
             core.node.handle(now, Input::Ask { op_id: LEARN, target, question });
         }
         core.node.handle(now, Input::Tick);
+        while let Some(asked) = core.node.walks.pop_front_if(|asked| asked.by <= Some(now.mono)) {
+            core.walked(now, asked.walk, Walked::Refused(Status::Unavailable));
+        }
     }
 
     fn next_deadline(core: &Core<Self>) -> Micros {
-        core.node.engine.next_deadline().unwrap_or(Micros::NEVER).min(core.node.learn_at)
+        let walks = core.node.walks.front().and_then(|asked| asked.by).unwrap_or(Micros::NEVER);
+        let engine = core.node.engine.next_deadline().unwrap_or(Micros::NEVER);
+        engine.min(core.node.learn_at).min(walks)
     }
 
     fn connected(core: &mut Core<Self>, now: Now, key: ConnKey) {
@@ -366,6 +469,15 @@ impl Backend for Upstream {
                 core.stats(now, to, reply.to_bytes());
             }
             other => unreachable!("a proxy has no other threads for {other:?}"),
+        }
+    }
+}
+
+/// Goes on with the walks that wait for a newer map.
+fn walk_again(core: &mut Core<Upstream>, now: Now) {
+    for asked in std::mem::take(&mut core.node.walks) {
+        if let Some(walked) = core.node.ask(now, asked) {
+            core.walked(now, asked.walk, walked);
         }
     }
 }

@@ -54,7 +54,19 @@ fn refused(proxy: &Proxy) {
         let said = mem.until("\r\n");
         assert!(said.starts_with("SERVER_ERROR "), "{request}: {said}");
     }
-    for request in ["GET k", "SET k 1", "DEL k", "INCR k", "EXPIRE k 9", "FLUSHALL", "MGET k l"] {
+    for request in [
+        "GET k",
+        "SET k 1",
+        "DEL k",
+        "INCR k",
+        "EXPIRE k 9",
+        "FLUSHALL",
+        "MGET k l",
+        "DBSIZE",
+        "SCAN 0",
+        "KEYS *",
+        "RANDOMKEY",
+    ] {
         redis.send(format!("{request}\r\n"));
         let said = redis.until("\r\n");
         assert!(said.starts_with("-CLUSTERDOWN "), "{request}: {said}");

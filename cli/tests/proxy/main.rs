@@ -7,6 +7,7 @@
 //! stopping.rs  SIGTERM, and the files of Unix sockets
 //! hostile.rs   callers that send half, too much, or nonsense, or do not read
 //! gone.rs      a cluster that is not there, and is there again
+//! walks.rs     the keys that the cluster has cached
 //! ```
 
 #[path = "../common/mod.rs"]
@@ -18,6 +19,7 @@ mod hostile;
 mod real;
 mod serving;
 mod stopping;
+mod walks;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -50,12 +50,31 @@ def commands(client):
         info = client.info(target_nodes=node)
         assert info["cluster_enabled"] == 1 and info["redis_mode"] == "cluster"
         assert client.cluster_myid(node)
-    assert sum(client.dbsize(target_nodes=node) for node in nodes) == len(names) + 2_004
+    walks(client, nodes, len(names) + 2_004)
     assert client.readonly(target_nodes=RedisCluster.ALL_NODES)
     assert client.readwrite(target_nodes=RedisCluster.ALL_NODES)
     client.flushdb()
     assert client.get("key:1") is None
     print("all replies right")
+
+
+def walks(client, nodes, number):
+    """Each node names its own keys, and all together each key once."""
+    assert client.dbsize() == number and len(client.keys()) == number
+    found = list(client.scan_iter(count=100))
+    assert len(found) == number and set(found) == set(client.keys())
+    assert all(client.get(name) is not None for name in found[::50])
+    for node in nodes:
+        own = client.keys(target_nodes=node)
+        assert own and client.dbsize(target_nodes=node) == len(own) == len(set(own))
+        assert all(client.get_node_from_key(name) == node for name in own)
+        assert client.randomkey(target_nodes=node) in own
+    slot = client.keyslot("t")
+    assert client.cluster_countkeysinslot(slot) == 2
+    assert sorted(client.cluster_get_keys_in_slot(slot, 10)) in ([b"{t}a", b"{t}b"], ["{t}a", "{t}b"])
+    assert len(client.cluster_get_keys_in_slot(slot, 1)) == 1
+    by_slot = sum(client.cluster_countkeysinslot(client.keyslot(name)) > 0 for name in found[:20])
+    assert by_slot == 20
 
 
 if __name__ == "__main__":

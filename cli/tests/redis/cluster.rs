@@ -230,6 +230,15 @@ fn what_nodes_say_has_the_shape_that_redis_gives_it() {
             "CLUSTER COUNTKEYSINSLOT 16384",
             "CLUSTER COUNTKEYSINSLOT x",
             "CLUSTER COUNTKEYSINSLOT -1",
+            "CLUSTER COUNTKEYSINSLOT 7",
+            "CLUSTER COUNTKEYSINSLOT",
+            "CLUSTER GETKEYSINSLOT 7 10",
+            "CLUSTER GETKEYSINSLOT 7 0",
+            "CLUSTER GETKEYSINSLOT 16384 1",
+            "CLUSTER GETKEYSINSLOT 1 -1",
+            "CLUSTER GETKEYSINSLOT x 1",
+            "CLUSTER GETKEYSINSLOT 1 x",
+            "CLUSTER GETKEYSINSLOT 1",
             "READONLY",
             "READWRITE",
             "ASKING",
@@ -337,6 +346,67 @@ fn redis_cli_follows_redirections() {
             assert_eq!(said.trim(), wanted, "{arguments:?}");
         }
     }
+    // At the port for clients that know nothing of clusters, it finds the keys of all nodes; at that of a
+    // node, its own.
+    let scan = |port: String| {
+        let output = Command::new("redis-cli").args(["-p", &port, "--scan"]).output();
+        let said = text(&output.expect("redis-cli runs").stdout);
+        said.lines().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let all = ["a", "b", "c", "d", "{}"].map(str::to_owned);
+    let mut own = Vec::new();
+    for server in ["a1", "b2"] {
+        let mut found = scan(cluster.service(server).port().to_string());
+        found.sort();
+        assert_eq!(found, all, "{server}");
+    }
+    nodes(&cluster).iter().for_each(|node| own.extend(scan(node.port().to_string())));
+    own.sort();
+    assert_eq!(own, all);
+}
+
+/// At the port for other clients, the keys of a slot are found wherever they are; at that of a node, those
+/// that it has.
+#[test]
+fn the_keys_of_a_slot_are_counted_and_named() {
+    let mut cluster = start("cluster_keys_of_slots");
+    let mut plain = Speaker::connect(cluster.service("b2"));
+    for number in 0..50 {
+        let name = format!("{{tag}}{number}");
+        assert_eq!(plain.ask(&[b"SET", name.as_bytes(), b"1"]), b"+OK\r\n");
+        assert_eq!(plain.ask(&[b"SET", format!("x{number}").as_bytes(), b"1"]), b"+OK\r\n");
+    }
+    let own = slot(b"tag").to_string();
+    let count = |speaker: &mut Speaker| {
+        text(&speaker.ask(&[b"CLUSTER", b"COUNTKEYSINSLOT", own.as_bytes()]))
+    };
+    let names = |speaker: &mut Speaker, most: &str| {
+        let reply = speaker.ask(&[b"CLUSTER", b"GETKEYSINSLOT", own.as_bytes(), most.as_bytes()]);
+        let text = text(&reply);
+        let names = text.lines().filter(|line| line.starts_with("{tag}"));
+        let names: BTreeSet<String> = names.map(str::to_owned).collect();
+        assert!(text.starts_with(&format!("*{}\r\n", names.len())), "{text}");
+        names.len()
+    };
+    let home = owner(&cluster, b"{tag}");
+    for place in nodes(&cluster).into_iter().chain([cluster.service("a1"), cluster.service("b2")]) {
+        let mut speaker = Speaker::connect(place);
+        let is_node = nodes(&cluster).contains(&place);
+        let wanted = if is_node && place != home { 0 } else { 50 };
+        assert_eq!(count(&mut speaker), format!(":{wanted}\r\n"));
+        for (most, found) in [("0", 0), ("7", 7), ("50", 50), ("9223372036854775807", 50)] {
+            assert_eq!(names(&mut speaker, most), wanted.min(found));
+        }
+    }
+    // The slot has another node after the death of its server, which has what is set then.
+    let server = cluster.home(b"{tag}").to_owned();
+    let asked = if server == "a1" { "a2" } else { "a1" };
+    cluster.kill(&server);
+    cluster.wait_states(&[(&server, standin_protocol::map::ServerState::Offline)]);
+    let mut plain = Speaker::connect(cluster.service(asked));
+    assert_eq!(count(&mut plain), ":0\r\n");
+    assert_eq!(plain.ask(&[b"SET", b"{tag}1", b"1"]), b"+OK\r\n");
+    assert_eq!((count(&mut plain), names(&mut plain, "9")), (":1\r\n".to_owned(), 1));
 }
 
 #[test]

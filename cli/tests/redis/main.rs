@@ -5,6 +5,7 @@
 //! client.rs        redis-py, a client that others have written, also while a server is killed
 //! cluster.rs       the nodes of Redis Cluster, and a client that knows them
 //! hostile.rs       callers that a server must survive
+//! walks.rs         SCAN, KEYS and DBSIZE over the whole cluster
 //! speaker.rs       a connection that sends commands and reads replies byte for byte
 //! ```
 
@@ -16,6 +17,7 @@ mod cluster;
 mod differential;
 mod hostile;
 mod speaker;
+mod walks;
 
 use standin_config::{ClusterConfig, KeyspaceConfig, ServiceConfig, ServiceProtocol};
 use standin_testkit::{Scratch, free_ports};

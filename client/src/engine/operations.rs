@@ -257,11 +257,15 @@ impl Engine {
         let connection =
             self.connections.get_mut(&conn).expect("the connection to the request's place exists");
         let open = self.open.get_mut(&id).expect("a request that is sent must not have ended");
+        let walk;
         let (opcode, keyspace, key, value) = match &open.work {
             Work::Operation { operation: o, .. } => {
                 (o.action.opcode(), o.keyspace, &o.key[..], o.action.value())
             }
-            Work::Question { question, .. } => (question.opcode(), 0, &[][..], &[][..]),
+            Work::Question { question, .. } => {
+                walk = question.value();
+                (question.opcode(), 0, &[][..], &walk.0[..walk.1])
+            }
             Work::Ping => (Question::Ping { shard: 0 }.opcode(), 0, &[][..], &[][..]),
             Work::MapFetch => (Question::Map.opcode(), 0, &[][..], &[][..]),
         };
@@ -406,7 +410,7 @@ impl Engine {
         let Some(router) = &self.router else { return Err(ClientError::NoMap) };
         let servers = &router.map().topology.servers;
         let shard = match question {
-            Question::Ping { shard } => shard,
+            Question::Ping { shard } | Question::Walk { shard, .. } => shard,
             Question::Stats | Question::Map => 0,
         };
         let server = match target {

@@ -288,5 +288,8 @@ fn answer_to_question(question: Question, reply: &Reply) -> Result<Outcome, Clie
         Question::Map => ClusterMap::from_bytes(&reply.value)
             .map(|map| Outcome::Map(Arc::new(map)))
             .map_err(|e| unreadable(&e)),
+        Question::Walk { .. } => {
+            Ok(Outcome::Walked { value: reply.value.clone(), map_tag: reply.header.map_epoch })
+        }
     }
 }

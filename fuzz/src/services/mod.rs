@@ -19,7 +19,7 @@ use self::server::{Behaviour, Server};
 /// Bytes of the input before those that the client sends.
 const HEAD_BYTES: usize = 5;
 /// Words after which replies depend on time, on other connections or on what is cached.
-const VOLATILE: [&str; 4] = ["scan", "keys", "randomkey", "rows:"];
+const VOLATILE: [&str; 5] = ["scan", "keys", "randomkey", "dbsize", "rows:"];
 /// Tells whether replies to what was sent are well formed.
 type Grammar = fn(replies: &[u8], sent: &[u8]) -> bool;
 

@@ -9,6 +9,7 @@ use standin_protocol::frame::{
 use standin_protocol::hello::{ANY_SHARD, HelloBody, HelloReply, Role, cluster_id};
 use standin_protocol::item::{ItemHead, NEVER};
 use standin_protocol::modify::wire::ModifyHead;
+use standin_protocol::walk::{ANY_SLOT, WalkHead, WalkedHead, append_key};
 
 use super::wide;
 use crate::support::{epoch, hex, map_with_trouble};
@@ -149,6 +150,54 @@ pub(super) fn item_heads() -> Vec<Value> {
             json!({
                 "item_flags": head.item_flags, "marks": head.marks, "ttl_ms": wide(head.ttl_ms),
                 "hex": hex(&head.to_bytes()),
+            })
+        })
+        .into()
+}
+
+pub(super) fn walks() -> Vec<Value> {
+    let all = WalkHead {
+        looked_max: u32::MAX,
+        found_max: u32::MAX,
+        slot: ANY_SLOT,
+        ..WalkHead::default()
+    };
+    let some = WalkHead {
+        start: 0x0102_0304_0506_0708,
+        position: 77,
+        looked_max: 10,
+        found_max: 1,
+        slot: 12_739,
+        gives_keys: 1,
+        ..all
+    };
+    [(all, &b""[..]), (some, b"user:*")]
+        .map(|(head, pattern)| {
+            json!({
+                "start": wide(head.start), "position": head.position,
+                "looked_max": head.looked_max, "found_max": head.found_max, "slot": head.slot,
+                "gives_keys": head.gives_keys, "pattern": hex(pattern),
+                "hex": hex(&[&head.to_bytes()[..], pattern].concat()),
+            })
+        })
+        .into()
+}
+
+pub(super) fn walked() -> Vec<Value> {
+    let end = WalkedHead { found: 7_000, looked: 9_000, ..WalkedHead::default() };
+    let some = WalkedHead { found: 2, position: 78, looked: 12, ..WalkedHead::default() };
+    let keys: [(u8, &[u8]); 2] = [(1, b"user:1"), (9, b"")];
+    [(end, &[][..]), (some, &keys)]
+        .map(|(head, keys)| {
+            let mut bytes = head.to_bytes().to_vec();
+            keys.iter().for_each(|(keyspace, key)| append_key(*keyspace, key, &mut bytes));
+            let keys: Vec<Value> = keys
+                .iter()
+                .map(|(keyspace, key)| json!({ "keyspace": keyspace, "key": hex(key) }))
+                .collect();
+            json!({
+                "found": wide(head.found), "position": head.position, "looked": head.looked,
+                "keys": keys, "hex": hex(&bytes),
             })
         })
         .into()

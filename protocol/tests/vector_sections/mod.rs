@@ -21,6 +21,8 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<Value>)> {
         ("response", data::responses()),
         ("item_head", data::item_heads()),
         ("modify_head", data::modify_heads()),
+        ("walk", data::walks()),
+        ("walked", data::walked()),
         ("hello", data::hellos()),
         ("ping_reply", data::pings()),
         ("stats_reply", data::stats()),

@@ -35,6 +35,8 @@ pub enum Action {
     Settle,
     /// Server to server: the sender has told of all keys that it wrote.
     Handback,
+    /// Give some of the keys that the shard has cached.
+    Walk,
 }
 
 impl Action {
@@ -42,7 +44,7 @@ impl Action {
     #[inline]
     #[must_use]
     pub fn has_key(self) -> bool {
-        !matches!(self, Self::Ping | Self::Map | Self::Settle | Self::Handback)
+        !matches!(self, Self::Ping | Self::Map | Self::Settle | Self::Handback | Self::Walk)
     }
 
     /// Whether the owner of the partition must carry the command out.

@@ -6,6 +6,7 @@ use standin_protocol::map::MapEpoch;
 
 use super::handback::ToldKey;
 use super::state::PendingKey;
+use super::walk::WalkAsked;
 
 new_key_type! {
     struct ForwardKey;
@@ -29,6 +30,8 @@ pub(super) enum Forwarded {
     Settle { server: u16, via: Option<u16>, keys: Vec<ToldKey>, handover: Option<MapEpoch> },
     /// The end of a handover.
     Handback { server: u16, epoch: MapEpoch },
+    /// A request for a slice of a walk.
+    Walk(WalkAsked),
 }
 
 /// All messages that have not ended, by token.
@@ -61,6 +64,11 @@ impl Forwards {
             Forwarded::Request(request) => Some((key.data().as_ffi(), *request)),
             _ => None,
         })
+    }
+
+    /// Returns the number of requests for slices of walks.
+    pub(super) fn walks(&self) -> usize {
+        self.sent.values().filter(|sent| matches!(sent, Forwarded::Walk(_))).count()
     }
 
     /// Returns the number of messages that have not ended.

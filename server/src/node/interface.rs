@@ -1,9 +1,10 @@
 //! The types that a shard's logic and its shell exchange.
 
+use bytes::Bytes;
 use standin_protocol::map::MapEpoch;
 use standin_protocol::time::Micros;
 
-use super::answer::Answer;
+use super::answer::{Answer, Status};
 use super::command::{ConnId, OwnedCommand, ReplyTo};
 use crate::origin::Call;
 use crate::store::{IndexHint, Located};
@@ -88,6 +89,17 @@ pub enum PeerProbe {
     },
 }
 
+/// The end of a request for a slice of a walk through cached keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Walked {
+    /// The value of the answer.
+    Answer(Bytes),
+    /// The server is not online by the map, so it owns nothing.
+    NotOnline,
+    /// It was not answered. The status says why.
+    Refused(Status),
+}
+
 /// An action that the shell has to carry out.
 #[derive(Debug)]
 pub enum Output {
@@ -131,5 +143,12 @@ pub enum Output {
         server: u16,
         /// The outcome.
         outcome: PeerProbe,
+    },
+    /// Go on with the walk for which [`super::Node::ask_walk`] was called.
+    Walked {
+        /// The shell's name for the walk.
+        walk: u64,
+        /// What came of it.
+        walked: Walked,
     },
 }

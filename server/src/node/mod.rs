@@ -35,7 +35,7 @@
 //! modify.rs     read-modify-writes, pure       modifying.rs  their execution
 //! routes.rs     what clients that route by themselves are told
 //! keyspaces.rs  keyspaces over the same rows   queues.rs     sizes of everything that grows
-//! walk.rs       the keys that are cached
+//! walk.rs       the keys that are cached, here and at others
 //! ```
 
 mod ack;
@@ -61,7 +61,7 @@ mod parking;
 mod partitions;
 mod peers;
 mod pings;
-mod queues;
+pub(crate) mod queues;
 mod read;
 mod relay;
 mod request;
@@ -95,7 +95,7 @@ use counters::Counters;
 use fetches::Fetches;
 use forwards::{Forwarded, Forwards};
 use handback::Handback;
-pub use interface::{Aimed, Lease, Left, Now, Output, PeerProbe, Place, Word};
+pub use interface::{Aimed, Lease, Left, Now, Output, PeerProbe, Place, Walked, Word};
 use keyspaces::Keyspaces;
 use partitions::Partitions;
 pub use partitions::serving;
@@ -104,6 +104,7 @@ use requests::{Pending, Requests};
 use routes::RoutesAsked;
 use serving::Serving;
 use state::{Name, PendingKey};
+use walk::WalksAsked;
 use writes::Writes;
 
 /// One shard's logic and state.
@@ -121,6 +122,7 @@ pub struct Node {
     peers: Peers,
     handback: Handback,
     routes_asked: RoutesAsked,
+    walks_asked: WalksAsked,
     health: Health,
     outputs: VecDeque<Output>,
     /// The shard's counters. The shell adds those that only it knows.
@@ -157,6 +159,7 @@ impl Node {
             writes: Writes::new(hashing),
             forwards: Forwards::default(),
             routes_asked: RoutesAsked::new(topology.servers.len()),
+            walks_asked: WalksAsked::default(),
             peers: Peers::new(topology.servers.len(), config.unreachable_hold),
             health: Health { origin_up: true, control_runs: true, stopping: false },
             outputs: VecDeque::new(),
@@ -297,6 +300,7 @@ impl Node {
         self.end_words(now);
         self.tell_owed(now);
         self.give_routes(now);
+        self.give_up_walks(now);
     }
 
     /// Returns the time at which [`Self::tick`] has something to do.
@@ -309,6 +313,7 @@ impl Node {
             self.fetches.next_deadline(),
             self.partitions.words_end(),
             self.routes_asked.next_deadline(),
+            self.walks_asked.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -335,6 +340,12 @@ impl Node {
     #[must_use]
     pub fn map(&self) -> Option<&Arc<ClusterMap>> {
         self.partitions.map()
+    }
+
+    /// Returns the cluster.
+    #[must_use]
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
     }
 
     /// Returns the `MapEpoch::tag` of that map; 0 if there is none.

@@ -174,6 +174,7 @@ impl Node {
         self.redirect_held(now);
         self.acknowledge_again(now);
         self.unpark_all(now);
+        self.retry_walks(now);
     }
 
     /// Marks the writes under way whose partition has changed hands as outdated.

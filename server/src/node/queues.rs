@@ -5,6 +5,9 @@ use standin_protocol::queue::Queue;
 
 use super::Node;
 
+/// The largest number of walks of a shard.
+pub(crate) const WALKS_MAX: usize = 4_096;
+
 impl Node {
     /// Returns the lengths of everything that grows in this shard. Outputs are not counted, because
     /// they are taken after each turn.
@@ -15,6 +18,7 @@ impl Node {
         let handback = self.handback.sizes();
         let requests = self.requests.sizes();
         let forwarded = self.forwards.requests().count();
+        let walks = self.forwards.walks();
         let fetches = self.fetches.sizes();
         let queues = [
             ("bytes of rows under way", fetches.reserved_bytes, fetches.reserved_bytes_max),
@@ -36,7 +40,9 @@ impl Node {
             ("forwarded requests", forwarded, pending),
             // Each shard of each server may be sent a ping, a probe, a HANDBACK and the SETTLEs of
             // one round. Those of rounds that newer maps have cut short end with their links.
-            ("other forwards", self.forwards.len() - forwarded, 16 * shards),
+            ("other forwards", self.forwards.len() - forwarded - walks, 16 * shards),
+            // The shell bounds their bytes.
+            ("walks at others", walks + self.walks_asked.len(), WALKS_MAX),
             ("writes remembered", requests.finished, super::requests::FINISHED_MAX),
             ("keys of a partition", handback.partition_keys, self.config.log_keys_max),
             ("bytes of keys", handback.bytes, self.config.log_bytes_max),

@@ -31,6 +31,8 @@ impl Node {
                 let unavailable = Answer::status(Status::Unavailable);
                 return Some(self.partitions.map_bytes().map_or(unavailable, Answer::value));
             }
+            // The shard carries it out.
+            Action::Walk => return Some(Answer::status(Status::NotSupported)),
             Action::Settle | Action::Handback if !head.is_peer => {
                 return Some(Answer::text(Status::NotSupported, "for servers only"));
             }

@@ -72,6 +72,7 @@ impl Node {
             Forwarded::Handback { server, epoch } => {
                 self.handback_done(now, server, epoch, is_ok);
             }
+            Forwarded::Walk(asked) => self.walk_done(now, asked, answer),
         }
     }
 

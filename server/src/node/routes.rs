@@ -75,8 +75,6 @@ pub enum Health {
 pub struct Routes {
     /// The epoch of the map; 0 if the shard has none yet.
     pub epoch: u64,
-    /// The number of values that the shard has cached.
-    pub items: u64,
     /// The health of each server.
     pub servers: Vec<Health>,
     /// The server to ask for each partition. It is empty if the shard has no map.
@@ -87,9 +85,8 @@ impl Routes {
     /// Returns them as the value of an answer.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(18 + self.servers.len() + 2 * self.partitions.len());
+        let mut bytes = Vec::with_capacity(10 + self.servers.len() + 2 * self.partitions.len());
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
-        bytes.extend_from_slice(&self.items.to_le_bytes());
         // At most 1,024.
         bytes.extend_from_slice(&(self.servers.len() as u16).to_le_bytes());
         bytes.extend(self.servers.iter().map(|health| *health as u8));
@@ -101,7 +98,6 @@ impl Routes {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (epoch, bytes) = bytes.split_first_chunk()?;
-        let (items, bytes) = bytes.split_first_chunk()?;
         let (count, bytes) = bytes.split_first_chunk()?;
         let (servers, bytes) = bytes.split_at_checked(u16::from_le_bytes(*count).into())?;
         let health = |byte: &u8| match byte {
@@ -113,7 +109,6 @@ impl Routes {
         let (partitions, rest) = bytes.as_chunks();
         rest.is_empty().then_some(Self {
             epoch: u64::from_le_bytes(*epoch),
-            items: u64::from_le_bytes(*items),
             servers: servers.iter().map(health).collect::<Option<_>>()?,
             partitions: partitions.iter().map(|server| u16::from_le_bytes(*server)).collect(),
         })
@@ -270,7 +265,6 @@ impl Node {
     }
 
     fn current_routes(&self) -> Routes {
-        let (items, _, _) = self.cache.counts();
         let servers =
             (0..self.topology.servers.len() as u16).map(|id| self.health_of(id)).collect();
         let (epoch, partitions) = match self.partitions.map() {
@@ -280,7 +274,7 @@ impl Node {
                 (map.epoch.to_u64(), all.map(|partition| self.route(map, partition)).collect())
             }
         };
-        Routes { epoch, items, servers, partitions }
+        Routes { epoch, servers, partitions }
     }
 
     /// The server to ask for a partition: its owner, if that answers this server or answers the master.
@@ -356,10 +350,10 @@ mod tests {
         assert_eq!(Redirect::from_bytes(b"12345"), None);
         for partitions in [Vec::new(), vec![0, 1, 0, 1_023]] {
             let servers = vec![Health::Ok, Health::Suspected, Health::Failed];
-            let routes = Routes { epoch: 1 << 40, items: 5, servers, partitions };
+            let routes = Routes { epoch: 1 << 40, servers, partitions };
             let bytes = routes.to_bytes();
             assert_eq!(Routes::from_bytes(&bytes).as_ref(), Some(&routes));
-            for end in 0..21 {
+            for end in 0..13 {
                 assert_eq!(Routes::from_bytes(&bytes[..end]), None, "{end}");
             }
         }

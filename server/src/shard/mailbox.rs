@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use standin_protocol::map::{ClusterMap, ServerState};
 use standin_protocol::time::Micros;
 
-use super::codec::walk::Walk;
+use super::codec::slice::Slice;
 use super::handshake::HandedOver;
 use crate::inbox::Inbox;
-use crate::node::{Answer, Lease, Left, OwnedCommand, ReplyTo, Word};
+use crate::node::{Answer, Lease, Left, OwnedCommand, ReplyTo, Walked, Word};
 use crate::origin::{Completions, Done};
 
 /// A message to a shard.
@@ -34,12 +34,21 @@ pub enum Message {
     },
     /// The connection of requests that strayed here brings no more.
     Left(Left),
-    /// A walk through cached keys that goes on at this shard.
-    Walk {
-        /// The destination of its answer.
-        to: ReplyTo,
-        /// The walk, with what it has found.
-        walk: Box<Walk>,
+    /// A walk of another shard asks for a slice.
+    Slice {
+        /// That shard.
+        shard: u16,
+        /// Its name for the walk.
+        walk: u64,
+        /// The slice.
+        slice: Box<Slice>,
+    },
+    /// What has come of a slice that this shard has asked for.
+    Walked {
+        /// Its name for the walk.
+        walk: u64,
+        /// What has come of it.
+        walked: Walked,
     },
     /// The answer to a request that strayed.
     StrayReply {
@@ -84,7 +93,8 @@ impl Message {
     fn stray_bytes(&self) -> usize {
         match self {
             Self::Stray { command, .. } => command.bytes(),
-            Self::Walk { walk, .. } => walk.bytes(),
+            Self::Slice { slice, .. } => slice.bytes(),
+            Self::Walked { walked: Walked::Answer(answer), .. } => answer.len(),
             Self::StrayReply { answer, .. } => answer.read_bytes().unwrap_or(0),
             _ => 0,
         }

@@ -149,7 +149,6 @@ mod tests {
         let nodes = nodes();
         let routes = |partitions: &[u16]| Routes {
             epoch: 1,
-            items: 0,
             servers: vec![Health::Ok; 2],
             partitions: partitions.to_vec(),
         };

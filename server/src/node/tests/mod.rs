@@ -20,6 +20,7 @@ mod settled;
 mod stopped;
 mod told;
 mod waiting;
+mod walk;
 mod without_database;
 mod word;
 mod writes;

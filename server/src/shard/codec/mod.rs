@@ -9,8 +9,8 @@
 //! Standin's own, for clients and for links to other servers. Its replies name their requests. For a
 //! protocol whose replies do not, order.rs puts them into the order of the requests. names.rs finds
 //! the keyspace in the keys of protocols that have none. read.rs is the short form of most requests,
-//! by which hits are decoded and answered. walk.rs finds cached keys, and glob.rs tells which of them
-//! match a pattern.
+//! by which hits are decoded and answered. walk.rs finds cached keys, slice by slice (slice.rs), and
+//! glob.rs tells which of them match a pattern.
 
 pub(in crate::shard) mod digits;
 pub mod flushes;
@@ -20,6 +20,7 @@ pub mod names;
 pub mod order;
 mod read;
 pub(in crate::shard) mod redis;
+pub mod slice;
 pub mod standin;
 #[cfg(test)]
 mod testing;
@@ -33,6 +34,7 @@ use standin_protocol::frame::FrameLimits;
 
 use self::names::Names;
 pub(in crate::shard) use self::read::{Answers, Read, Reads};
+use self::slice::Slice;
 use self::walk::Walk;
 use super::listeners::Service;
 use super::nodes::Nodes;
@@ -391,8 +393,10 @@ pub(in crate::shard) enum What {
     /// A request for a key that the codec answers by itself, unless another node has the key: it is
     /// carried out later.
     Held(CommandHead),
-    /// Names of keys that this server has cached.
+    /// Names of keys that are cached.
     Walk(Box<Walk>),
+    /// Some of the keys that this shard has cached.
+    Slice(Box<Slice>),
     /// Nothing that this server can do: it is answered with this status and text.
     Refused(Status, &'static str),
     /// A request that the codec answers by itself.

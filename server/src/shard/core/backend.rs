@@ -10,7 +10,9 @@
 //! core can hold a connection while it calls them.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
+use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
 
 use super::{ConnKey, Core, Effect};
@@ -18,6 +20,7 @@ use crate::node::counters::Counters;
 use crate::node::routes::Redirect;
 use crate::node::{Action, Answer, AnswerHead, Command, Left, Now, ReplyTo, Status};
 use crate::shard::codec::flushes::Flushes;
+use crate::shard::codec::slice::Slice;
 use crate::shard::context::ShardContext;
 use crate::shard::mailbox::Message;
 use crate::stats::StatsHub;
@@ -111,11 +114,23 @@ pub trait Backend: Sized {
         None
     }
 
-    /// Gives the cached keys of a part, each with its keyspace. Returns the number of items that were
-    /// looked at.
-    fn visit(&self, _now: Now, _part: u32, _give: impl FnMut(u8, &[u8])) -> usize {
+    /// Gives the cached keys of a part, each with its keyspace; only those of the slot, if there is one.
+    /// Returns the number of items that were looked at.
+    fn visit(
+        &self,
+        _now: Now,
+        _part: u32,
+        _slot: Option<u16>,
+        _give: impl FnMut(u8, &[u8]),
+    ) -> usize {
         0
     }
+
+    /// The cluster, if it is known.
+    fn topology(&self) -> Option<Arc<Topology>>;
+
+    /// Asks a shard of another server for a slice of a walk. [`Core::walked`] is told what comes of it.
+    fn ask_walk(core: &mut Core<Self>, now: Now, walk: u64, at: (u16, u16), slice: &Slice);
 
     /// Notes the time of the next event.
     fn begin(&mut self, now: Now);

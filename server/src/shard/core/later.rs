@@ -1,5 +1,5 @@
 //! Requests that concern no key and are answered later: for the counters of the server, and for the routes
-//! to all partitions. Walks through its keys have a file of their own (walking.rs).
+//! to all partitions. Walks through its keys have files of their own (walking.rs, slicing.rs).
 
 use slotmap::Key as _;
 
@@ -9,11 +9,13 @@ use crate::node::{Answer, AnswerHead, ConnId, Now, ReplyTo, Status};
 
 impl<B: Backend> Core<B> {
     /// Counts a request that is answered later, and returns the place of its answer. `None` if too many
-    /// requests of the connection wait: it has been refused then.
+    /// requests of the connection wait: it has been refused then. A server's wait for many clients, and are
+    /// bounded elsewhere.
     pub(super) fn answer_later(&mut self, now: Now, key: ConnKey, tag: u64) -> Option<ReplyTo> {
         // It has been closed.
         let conn = self.conns.get_mut(key)?;
-        if conn.in_flight >= self.context.cluster.limits.in_flight_per_connection {
+        let is_full = conn.in_flight >= self.context.cluster.limits.in_flight_per_connection;
+        if is_full && !conn.caller().is_peer {
             self.refuse_overloaded(now, key, tag);
             return None;
         }

@@ -26,6 +26,7 @@ mod peers;
 mod recache;
 mod redirecting;
 mod serving;
+mod slicing;
 mod staged;
 mod walking;
 
@@ -44,6 +45,7 @@ use self::formed::Formed;
 pub use self::interface::{Buffers, Effect, Io, ReceiveMode, Source};
 use self::outgoing::Outbound;
 pub use self::peers::Links;
+use self::slicing::{Asker, Slices};
 use self::staged::Staging;
 use self::walking::Walks;
 use super::admission::{Handshakes, Refusals};
@@ -67,6 +69,7 @@ pub struct Core<B: Backend = Node> {
     begun: u64,
     agains: Agains,
     walks: Walks,
+    slices: Slices,
     handshakes: Handshakes,
     refusals: Refusals,
     /// The shard to which the next connection goes that does not ask for one.
@@ -132,6 +135,7 @@ impl<B: Backend> Core<B> {
             begun: 0,
             agains: Agains::default(),
             walks: Walks::default(),
+            slices: Slices::default(),
             handshakes: Handshakes::default(),
             refusals: Refusals::default(),
             next_shard: 0,
@@ -169,10 +173,16 @@ impl<B: Backend> Core<B> {
             Message::Adopt { .. } => debug_assert!(false, "the loop takes sockets in"),
             Message::Stray { to, command, at } => self.serve_stray(now, to, &command, at),
             Message::StrayReply { to, answer } => self.deliver(now, to, answer),
-            Message::Walk { to, walk } => self.walk_on(now, to, walk),
+            Message::Slice { shard, walk, slice } => {
+                self.take_slice(now, Asker::Walk { shard, walk }, slice);
+            }
+            Message::Walked { walk, walked } => self.walked(now, walk, walked),
             Message::Left(left) => self.left.push(left),
             Message::Stop { .. } => {
                 self.stopping = true;
+                if self.node.parts().is_some() {
+                    self.stop_walks(now);
+                }
                 B::stop(self);
             }
             message => B::mail(self, now, message),
@@ -369,7 +379,7 @@ impl<B: Backend> Core<B> {
         let has_input = !self.staged.is_empty() || self.agains.has_deferred();
         has_io
             || has_input
-            || !self.walks.is_empty()
+            || !self.slices.is_empty()
             || !self.left.is_empty()
             || self.node.has_output()
     }
@@ -411,6 +421,7 @@ impl<B: Backend> Core<B> {
         self.stopping
             && self.node.in_flight() == 0
             && self.walks.is_empty()
+            && self.slices.is_empty()
             && self.conns.values().all(|conn| conn.output.is_empty() && conn.in_flight == 0)
     }
 

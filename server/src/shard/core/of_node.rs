@@ -1,6 +1,9 @@
 //! The node of a server as the backend of a shard.
 
+use std::sync::Arc;
+
 use standin_protocol::hash::shard_of;
+use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
 
 use super::backend::{Backend, LinkEnd};
@@ -14,6 +17,7 @@ use crate::node::{
 };
 use crate::origin::{Failure, Health, Outcome};
 use crate::shard::codec::flushes::Flushes;
+use crate::shard::codec::slice::Slice;
 use crate::shard::context::ShardContext;
 use crate::shard::mailbox::Message;
 use crate::shard::outside::ServerThreads;
@@ -89,8 +93,16 @@ impl Backend for Node {
         Some(Self::parts(self))
     }
 
-    fn visit(&self, now: Now, part: u32, give: impl FnMut(u8, &[u8])) -> usize {
-        Self::visit(self, now, part, give)
+    fn visit(&self, now: Now, part: u32, slot: Option<u16>, give: impl FnMut(u8, &[u8])) -> usize {
+        Self::visit(self, now, part, slot, give)
+    }
+
+    fn topology(&self) -> Option<Arc<Topology>> {
+        Some(Arc::clone(Self::topology(self)))
+    }
+
+    fn ask_walk(core: &mut Core, now: Now, walk: u64, at: (u16, u16), slice: &Slice) {
+        core.node.ask_walk(now, walk, at, slice.to_bytes().into());
     }
 
     #[inline]
@@ -138,7 +150,8 @@ impl Backend for Node {
             | Message::Stray { .. }
             | Message::Left(_)
             | Message::StrayReply { .. }
-            | Message::Walk { .. }
+            | Message::Slice { .. }
+            | Message::Walked { .. }
             | Message::Stop { .. } => unreachable!("the core takes it"),
         }
     }
@@ -151,6 +164,7 @@ impl Backend for Node {
             }
             match core.next_output(now)? {
                 Output::Reply { to, answer } => core.deliver(now, to, answer),
+                Output::Walked { walk, walked } => core.walked(now, walk, walked),
                 Output::Origin(call) => return Some(Effect::Submit(call)),
                 Output::Forward { peer, shard, token, map_tag, command } => {
                     core.forward(now.mono, peer, shard, token, map_tag, &command);

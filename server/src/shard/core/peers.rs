@@ -189,7 +189,7 @@ impl Core {
         let links_open = Queue::new("links", self.links.open.len(), shards);
         let sent = links().map(|link| link.queue().1);
         let own = [Queue::new("forwards on no link", lost, 0), links_open, self.unsent_queue()];
-        self.node.queues().chain(own).chain(sent).chain([self.walks.sizes()])
+        self.node.queues().chain(own).chain(sent).chain([self.walks.sizes(), self.slices.sizes()])
     }
 
     pub(super) fn links_deadline(&self) -> Option<Micros> {

@@ -9,7 +9,9 @@ use super::outgoing::Outbound;
 use super::redirecting::elsewhere;
 use super::staged::{Origin, Short, Staged, Staging};
 use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty, recache};
-use crate::node::{Action, AnswerHead, Command, ConnId, Now, OwnedCommand, ReplyTo, Status};
+use crate::node::{
+    Action, AnswerHead, Command, ConnId, Now, OwnedCommand, ReplyTo, Status, Walked,
+};
 use crate::shard::codec::standin::Standin;
 use crate::shard::codec::{Answers, Codec, Memo, Read, What};
 use crate::shard::mailbox::Message;
@@ -125,7 +127,7 @@ impl<B: Backend> Core<B> {
                 self.read_input(now, key);
             }
         }
-        self.walk_slice(now);
+        self.carry_out_slice(now);
         self.close_ended();
     }
 
@@ -316,6 +318,11 @@ impl<B: Backend> Core<B> {
                 conn.codec.wait(memo);
                 return self.serve_walk(now, key, tag, walk);
             }
+            What::Slice(slice) => {
+                let slice = slice.clone();
+                conn.codec.wait(memo);
+                return self.serve_slice(now, key, tag, slice);
+            }
             What::Refused(status, text) => {
                 conn.codec.wait(memo);
                 return self.refuse(now, key, tag, *status, text);
@@ -457,7 +464,14 @@ impl<B: Backend> Core<B> {
                 let map_tag = self.node.map_tag();
                 self.deliver(now, to, AnswerHead { map_tag, ..AnswerHead::overloaded() }.into());
             }
-            Message::Walk { to, .. } => self.refuse_walk(now, to),
+            Message::Slice { walk, .. } => {
+                self.walked(now, walk, Walked::Refused(Status::Overloaded));
+            }
+            Message::Walked { walk, .. } => {
+                let walked = Walked::Refused(Status::Overloaded);
+                let message = Message::Walked { walk, walked };
+                self.effects.push_back(Effect::Post { shard, message });
+            }
             Message::StrayReply { to, mut answer } => {
                 self.node.counters().overloaded += 1;
                 // Without its value it needs no room.

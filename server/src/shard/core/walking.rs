@@ -1,37 +1,57 @@
-//! Walks through the cached keys of this server (codec/walk.rs): one slice of one walk in each turn, so
-//! that other requests wait for no more than that. A walk goes from shard to shard by the mailboxes.
-
-use std::collections::VecDeque;
-use std::ops::Range;
+//! Walks through cached keys (codec/walk.rs) that connections of this shard have asked for. A walk asks
+//! one shard after another for a slice: this one and those of this server by their mailboxes, those of
+//! other servers by WALKs, which the backend sends. Slices are carried out where they are asked for
+//! (slicing.rs), whatever the walks of that shard wait for: so walks never wait for each other.
+//!
+//! What a walk finds is complete by one map: if there is another one at its end, it begins again. A server
+//! that it has passed over may be online by that.
 
 use bytes::Bytes;
+use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 use standin_protocol::queue::Queue;
 
 use super::backend::Backend;
+use super::slicing::Asker;
 use super::{ConnKey, Core, Effect};
-use crate::node::{Answer, AnswerHead, Now, ReplyTo, Status};
+use crate::node::queues::WALKS_MAX;
+use crate::node::{Answer, AnswerHead, Now, ReplyTo, Status, Walked};
 use crate::shard::codec::walk::{Step, Walk};
 use crate::shard::mailbox::Message;
 
 /// The bytes that the walks of a shard may take. Each walk counts as [`WALK_BYTES`] at least.
 const BYTES_MAX: usize = 16 << 20;
-const WALK_BYTES: usize = 4 << 10;
+const WALK_BYTES: usize = BYTES_MAX / WALKS_MAX;
 
 const TOO_MANY: &str = "more names match than one reply may have: use SCAN";
 
-const NO_CACHE: &str = "there is no cache here: ask a server";
+/// How often a walk begins, if the map changes meanwhile.
+const BEGUN_MAX: u32 = 8;
 
-/// The walks that wait for a slice.
+new_key_type! {
+    struct WalkKey;
+}
+
+/// A walk that has not ended.
+#[derive(Debug)]
+struct Open {
+    to: ReplyTo,
+    walk: Box<Walk>,
+    /// [`Backend::map_tag`] when it began.
+    map_tag: u32,
+    begun: u32,
+}
+
+/// The walks that have not ended.
 #[derive(Debug, Default)]
 pub(super) struct Walks {
-    queue: VecDeque<(ReplyTo, Box<Walk>)>,
+    open: SlotMap<WalkKey, Open>,
     bytes: usize,
     random: u64,
 }
 
 impl Walks {
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.open.is_empty()
     }
 
     pub(super) fn sizes(&self) -> Queue {
@@ -42,19 +62,37 @@ impl Walks {
         walk.bytes().max(WALK_BYTES)
     }
 
-    /// Takes a walk in; gives it back if there are too many.
-    fn push(&mut self, to: ReplyTo, walk: Box<Walk>) -> Option<Box<Walk>> {
+    /// Takes a walk in; `None` if there are too many.
+    fn begin(&mut self, to: ReplyTo, walk: Box<Walk>) -> Option<u64> {
         let bytes = Self::bytes_of(&walk);
         if self.bytes + bytes > BYTES_MAX {
-            return Some(walk);
+            return None;
         }
         self.bytes += bytes;
-        self.queue.push_back((to, walk));
-        None
+        Some(self.open.insert(Open { to, walk, map_tag: 0, begun: 0 }).data().as_ffi())
     }
 
-    fn pop(&mut self) -> Option<(ReplyTo, Box<Walk>)> {
-        let (to, walk) = self.queue.pop_front()?;
+    /// A walk; `None` if it has ended.
+    fn get(&mut self, walk: u64) -> Option<&mut Open> {
+        self.open.get_mut(WalkKey::from(KeyData::from_ffi(walk)))
+    }
+
+    /// Changes a walk, if it has not ended.
+    fn change<T>(&mut self, walk: u64, change: impl FnOnce(&mut Walk) -> T) -> Option<T> {
+        let Open { walk, .. } = self.open.get_mut(WalkKey::from(KeyData::from_ffi(walk)))?;
+        self.bytes -= Self::bytes_of(walk);
+        let result = change(walk);
+        self.bytes += Self::bytes_of(walk);
+        Some(result)
+    }
+
+    /// Whether what the walks have found is not more than they may take.
+    fn has_room(&self) -> bool {
+        self.bytes <= BYTES_MAX
+    }
+
+    fn end(&mut self, walk: u64) -> Option<(ReplyTo, Box<Walk>)> {
+        let Open { to, walk, .. } = self.open.remove(WalkKey::from(KeyData::from_ffi(walk)))?;
         self.bytes -= Self::bytes_of(&walk);
         Some((to, walk))
     }
@@ -69,77 +107,113 @@ impl Walks {
 
 impl<B: Backend> Core<B> {
     /// Begins the walk that a request asks for.
-    pub(super) fn serve_walk(&mut self, now: Now, key: ConnKey, tag: u64, mut walk: Box<Walk>) {
-        let Some(parts) = self.node.parts() else {
-            return self.refuse(now, key, tag, Status::NotSupported, NO_CACHE);
-        };
+    pub(super) fn serve_walk(&mut self, now: Now, key: ConnKey, tag: u64, walk: Box<Walk>) {
         let Some(to) = self.answer_later(now, key, tag) else { return };
         self.node.counters().requests += 1;
-        let shards = self.walked(&walk);
-        walk.begin(&shards, parts, self.walks.random(now));
-        self.walk_on(now, to, walk);
+        match self.walks.begin(to, walk) {
+            Some(walk) => self.begin_walk(now, walk),
+            None => self.refuse_walk(now, to),
+        }
         self.pause_if_busy(key);
     }
 
-    /// The shards through whose keys a walk goes that is at this one.
-    fn walked(&self, walk: &Walk) -> Range<u16> {
-        walk.shards(self.context.shard, self.context.shards)
+    /// Begins a walk, or begins it again.
+    fn begin_walk(&mut self, now: Now, walk: u64) {
+        let Some(topology) = self.node.topology() else {
+            return self.fail_walk(now, walk, Status::Unavailable, "");
+        };
+        let (map_tag, random) = (self.node.map_tag(), self.walks.random(now));
+        let own = (self.context.server, self.context.shard);
+        self.walks.change(walk, |walk| walk.begin(topology, own, random));
+        // It has ended.
+        let Some(open) = self.walks.get(walk) else { return };
+        open.map_tag = map_tag;
+        open.begun += 1;
+        self.walk_on(now, walk);
     }
 
-    /// Goes on with a walk, at this shard or another.
-    pub(super) fn walk_on(&mut self, now: Now, to: ReplyTo, walk: Box<Walk>) {
-        match walk.shard(&self.walked(&walk)) {
-            // The other shard may be gone already.
-            _ if self.stopping => self.deliver(now, to, Answer::status(Status::ShuttingDown)),
-            None => self.end_walk(now, to, *walk),
-            Some(shard) if shard == self.context.shard => {
-                if self.walks.push(to, walk).is_some() {
-                    self.refuse_walk(now, to);
-                }
-            }
-            Some(shard) => {
-                let message = Message::Walk { to, walk };
-                self.effects.push_back(Effect::Post { shard, message });
-            }
+    /// Asks for the next slice of a walk, or ends it.
+    fn walk_on(&mut self, now: Now, walk: u64) {
+        // It has ended.
+        let Some(Open { to, walk: open, .. }) = self.walks.get(walk) else { return };
+        if !self.conns.contains_key(KeyData::from_ffi(to.conn.conn).into()) {
+            // Nobody takes its answer.
+            self.walks.end(walk);
+            return;
         }
+        let Some((server, shard)) = open.stop() else { return self.end_walk(now, walk) };
+        let slice = Box::new(open.slice());
+        let own = self.context.shard;
+        if self.node.parts().is_none() || server != self.context.server {
+            return B::ask_walk(self, now, walk, (server, shard), &slice);
+        }
+        let asker = Asker::Walk { shard: own, walk };
+        if shard == own {
+            return self.take_slice(now, asker, slice);
+        }
+        let message = Message::Slice { shard: own, walk, slice };
+        self.effects.push_back(Effect::Post { shard, message });
     }
 
-    /// Carries out one slice of the walk that has waited longest.
-    pub(super) fn walk_slice(&mut self, now: Now) {
-        // None waits.
-        let Some((to, mut walk)) = self.walks.pop() else { return };
-        if self.stopping {
-            return self.walk_on(now, to, walk);
-        }
+    /// What has come of a slice that a walk has asked for.
+    pub fn walked(&mut self, now: Now, walk: u64, walked: Walked) {
         let names = self.names.as_ref().expect("no request is being decoded");
-        let (mut name, node) = (Vec::new(), &self.node);
-        let parts = node.parts().expect("a walk has begun");
-        let shards = self.walked(&walk);
-        let step = walk.slice(&shards, parts, |part, give| {
-            node.visit(now, part, |keyspace, key| {
-                name.clear();
-                names.spell(keyspace, key, &mut name);
-                give(&name);
-            })
-        });
-        match step {
-            Step::On => self.walk_on(now, to, walk),
-            Step::Ended => self.end_walk(now, to, *walk),
-            Step::TooMany => {
-                let value = Bytes::from_static(TOO_MANY.as_bytes());
-                let head = AnswerHead::under(Status::TooLarge, self.node.map_tag());
-                self.deliver(now, to, Answer { head, value });
+        let step = match walked {
+            Walked::Answer(answer) => self.walks.change(walk, |walk| walk.take(&answer, names)),
+            Walked::NotOnline => self.walks.change(walk, |walk| {
+                walk.pass_over();
+                Step::On
+            }),
+            Walked::Refused(Status::Overloaded) => {
+                let Some((to, _)) = self.walks.end(walk) else { return };
+                return self.refuse_walk(now, to);
             }
+            Walked::Refused(status) => return self.fail_walk(now, walk, status, ""),
+        };
+        match step {
+            // It has ended.
+            None => {}
+            Some(_) if !self.walks.has_room() => {
+                let (to, _) = self.walks.end(walk).expect("it has just changed");
+                self.refuse_walk(now, to);
+            }
+            Some(Step::On) => self.walk_on(now, walk),
+            Some(Step::Ended) => self.end_walk(now, walk),
+            Some(Step::TooMany) => self.fail_walk(now, walk, Status::TooLarge, TOO_MANY),
+            Some(Step::Wrong) => self.fail_walk(now, walk, Status::Unavailable, ""),
         }
     }
 
-    fn end_walk(&mut self, now: Now, to: ReplyTo, walk: Walk) {
+    fn end_walk(&mut self, now: Now, walk: u64) {
+        let map_tag = self.node.map_tag();
+        match self.walks.get(walk) {
+            Some(open) if open.map_tag == map_tag => {}
+            Some(open) if open.begun < BEGUN_MAX => return self.begin_walk(now, walk),
+            // The map changes all the time.
+            _ => return self.fail_walk(now, walk, Status::Unavailable, ""),
+        }
+        let Some((to, walk)) = self.walks.end(walk) else { return };
         let head = AnswerHead::under(Status::Ok, self.node.map_tag());
         self.deliver(now, to, Answer { head, value: walk.into_answer().into() });
     }
 
+    fn fail_walk(&mut self, now: Now, walk: u64, status: Status, text: &'static str) {
+        let Some((to, _)) = self.walks.end(walk) else { return };
+        let head = AnswerHead::under(status, self.node.map_tag());
+        let value = Bytes::from_static(text.as_bytes());
+        self.deliver(now, to, Answer { head, value });
+    }
+
+    /// This shard stops, and others of this server too, so that they may not answer any more.
+    pub(super) fn stop_walks(&mut self, now: Now) {
+        let all: Vec<u64> = self.walks.open.keys().map(|key| key.data().as_ffi()).collect();
+        for walk in all {
+            self.fail_walk(now, walk, Status::ShuttingDown, "");
+        }
+    }
+
     /// There are too many walks.
-    pub(super) fn refuse_walk(&mut self, now: Now, to: ReplyTo) {
+    fn refuse_walk(&mut self, now: Now, to: ReplyTo) {
         self.node.counters().overloaded += 1;
         let map_tag = self.node.map_tag();
         self.deliver(now, to, AnswerHead { map_tag, ..AnswerHead::overloaded() }.into());

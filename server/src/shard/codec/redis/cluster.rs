@@ -10,7 +10,7 @@ use super::tag::{Kind, Tag};
 use crate::node::routes::{Health, Redirect, Routes};
 use crate::shard::codec::{Request, What};
 use crate::shard::nodes::{NodeInfo, Nodes};
-use standin_protocol::slots::{SLOTS, slot};
+use standin_protocol::slots::slot;
 
 /// The subcommands of CLUSTER that are answered by the routes, by the numbers of their tags.
 const SLOTS_OF_NODES: u64 = 0;
@@ -18,7 +18,6 @@ const SHARDS: u64 = 1;
 const NODES: u64 = 2;
 const INFO: u64 = 3;
 const MY_ID: u64 = 4;
-const SIZE: u64 = 5;
 
 pub(super) fn cluster_slots(call: &Call<'_>) -> Made {
     by_routes(call, SLOTS_OF_NODES)
@@ -40,26 +39,10 @@ pub(super) fn cluster_myid(call: &Call<'_>) -> Made {
     numbered(call, MY_ID, What::Said)
 }
 
-/// DBSIZE of a node.
-pub(super) fn size(call: &Call<'_>) -> Made {
-    by_routes(call, SIZE)
-}
-
 pub(super) fn cluster_keyslot(call: &Call<'_>) -> Made {
     match call.around.names.is_slotted() {
         true => call.tagged(Tag { number: slot(call.word(2)).into(), ..Tag::new(Kind::Number) }),
         false => Said::NoCluster.into(),
-    }
-}
-
-pub(super) fn cluster_countkeysinslot(call: &Call<'_>) -> Made {
-    if !call.around.names.is_slotted() {
-        return Said::NoCluster.into();
-    }
-    match call.number(2) {
-        Ok(slot) if (0..i64::from(SLOTS)).contains(&slot) => Said::NoCountOfSlot.into(),
-        Ok(_) => Said::BadSlot.into(),
-        Err(made) => made,
     }
 }
 
@@ -98,7 +81,6 @@ pub(super) fn write(tag: Tag, value: &[u8], session: &Session, out: &mut Vec<u8>
         SLOTS_OF_NODES => write_slots(nodes, &routes, version, out),
         SHARDS => write_shards(nodes, &routes, version, out),
         NODES => write_nodes(nodes, &routes, version, out),
-        SIZE => resp::number(i64::try_from(routes.items).unwrap_or(i64::MAX), out),
         _ => write_info(nodes, &routes, version, out),
     }
 }

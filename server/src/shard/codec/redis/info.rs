@@ -1,4 +1,4 @@
-//! INFO and DBSIZE: the counters of the server, under Redis' names where they mean the same.
+//! INFO: the counters of the server, under Redis' names where they mean the same.
 
 use std::fmt::Write as _;
 
@@ -72,14 +72,4 @@ pub(super) fn write(value: &[u8], sections: &[&[u8]], session: &Session, out: &m
         stats.counters.iter().map(|counter| (&*counter.name, counter.value.to_string())).collect();
     section("Standin", &own);
     resp::text(&text, session.version, out);
-}
-
-/// Appends the number of values that the server has cached.
-pub(super) fn size(value: &[u8], out: &mut Vec<u8>) {
-    let stats = StatsReply::from_bytes(value);
-    let items = stats.ok().and_then(|stats| {
-        let items = stats.counters.iter().find(|counter| counter.name == "items");
-        items.map(|items| items.value)
-    });
-    resp::number(i64::try_from(items.unwrap_or(0)).unwrap_or(i64::MAX), out);
 }

@@ -1,15 +1,19 @@
-//! The commands about the keys that are cached, and their replies: SCAN, KEYS, RANDOMKEY.
+//! The commands about the keys that are cached, and their replies: SCAN, KEYS, RANDOMKEY, DBSIZE, and those
+//! of CLUSTER about the keys of a slot. At the port of a node they are about its shard, otherwise about the
+//! whole cluster.
+
+use standin_protocol::slots::SLOTS;
+use standin_protocol::walk::PATTERN_BYTES_MAX;
 
 use super::bulk::number;
 use super::call::{Call, Made, either};
 use super::resp::{self, Version};
 use super::said::Said;
 use super::tag::Kind;
+use crate::node::Status;
 use crate::shard::codec::walk::{Found, Walk};
 use crate::shard::codec::{What, digits};
 
-/// The longest pattern, in bytes. It bounds the work for each name.
-const PATTERN_BYTES_MAX: usize = 1_024;
 /// The number of keys that SCAN looks at if it is not told.
 const COUNT: u32 = 10;
 
@@ -78,18 +82,64 @@ pub(super) fn randomkey(call: &Call<'_>) -> Made {
     walks(call, Kind::RandomKey, Walk::any())
 }
 
+pub(super) fn dbsize(call: &Call<'_>) -> Made {
+    walks(call, Kind::KeyCount, Walk::number())
+}
+
+/// Reads the slot in a command, if there are slots.
+fn slot(number: i64) -> Option<u16> {
+    u16::try_from(number).ok().filter(|slot| u32::from(*slot) < SLOTS)
+}
+
+pub(super) fn count_keys_in_slot(call: &Call<'_>) -> Made {
+    if !call.around.names.is_slotted() {
+        return Said::NoCluster.into();
+    }
+    match call.number(2).map(slot) {
+        Ok(Some(slot)) => walks(call, Kind::KeyCount, Walk::number().of_slot(slot)),
+        Ok(None) => Said::BadSlot.into(),
+        Err(made) => made,
+    }
+}
+
+pub(super) fn get_keys_in_slot(call: &Call<'_>) -> Made {
+    if !call.around.names.is_slotted() {
+        return Said::NoCluster.into();
+    }
+    let numbers = call.number(2).and_then(|slot| Ok((slot, call.number(3)?)));
+    match numbers.map(|(number, count)| (slot(number), count)) {
+        Ok((Some(slot), count @ 0..)) => {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            walks(call, Kind::Keys, Walk::first(count).of_slot(slot))
+        }
+        Ok(_) => Said::BadSlotOrCount.into(),
+        Err(made) => made,
+    }
+}
+
 /// Appends the reply to one of them.
-pub(super) fn write(kind: Kind, answer: &[u8], version: Version, out: &mut Vec<u8>) {
+pub(super) fn write(
+    kind: Kind,
+    status: Status,
+    answer: &[u8],
+    version: Version,
+    out: &mut Vec<u8>,
+) {
+    if status != Status::Ok {
+        return resp::line(Said::NotAllAnswer.text(), out);
+    }
     let nothing = [0; 16];
     let answer = if kind == Kind::ScanNothing { &nothing } else { answer };
     let Some(found) = Found::read(answer) else {
         return resp::line("-ERR the names can't be read", out);
     };
-    if kind == Kind::RandomKey {
-        return match found.names().next() {
-            Some(name) => resp::bulk(name, out),
-            None => resp::null(version, out),
-        };
+    match (kind, found.names().next()) {
+        (Kind::KeyCount, _) => {
+            return resp::number(i64::try_from(found.number).unwrap_or(i64::MAX), out);
+        }
+        (Kind::RandomKey, Some(name)) => return resp::bulk(name, out),
+        (Kind::RandomKey, None) => return resp::null(version, out),
+        _ => {}
     }
     if kind != Kind::Keys {
         let mut cursor = Vec::new();

@@ -147,10 +147,10 @@ fn other(
         (Kind::Float, Status::NotANumber) => resp::line(Said::NotFloat.text(), out),
         (Kind::Float, Status::OutOfRange) => resp::line(Said::NotFinite.text(), out),
         (Kind::Info, Status::Ok) => info::write(value, &words(echo, tag.number), session, out),
-        (Kind::DbSize, Status::Ok) => info::size(value, out),
-        (Kind::Scan | Kind::ScanNothing | Kind::Keys | Kind::RandomKey, Status::Ok) => {
-            keys::write(tag.kind, value, version, out);
-        }
+        (
+            Kind::Scan | Kind::ScanNothing | Kind::Keys | Kind::RandomKey | Kind::KeyCount,
+            Status::Ok | Status::Unavailable,
+        ) => keys::write(tag.kind, head.status, value, version, out),
         (Kind::Number, _) => resp::number(tag.number.cast_signed(), out),
         (Kind::Cluster, Status::Ok) => cluster::write(tag, value, session, out),
         (_, Status::Ok) => about::write(tag, echo, session, out),

@@ -64,7 +64,8 @@ said! {
     Reset = "+RESET";
     CrossSlot = "-CROSSSLOT Keys in request don't hash to the same slot";
     BadSlot = "-ERR Invalid slot";
-    NoCountOfSlot = "-ERR the keys of a slot are not counted here";
+    BadSlotOrCount = "-ERR Invalid slot or number of keys";
+    NotAllAnswer = "-CLUSTERDOWN a server that may have keys does not answer";
     NoCluster = "-ERR This instance has cluster support disabled";
     BadCursor = "-ERR invalid cursor";
     PatternTooLong = "-ERR the pattern is longer than this server allows";

@@ -2,7 +2,6 @@
 
 use super::bulk::number;
 use super::call::{Call, Made};
-use super::cluster;
 use super::said::Said;
 use super::tag::Kind;
 use crate::shard::codec::{Request, What};
@@ -203,13 +202,6 @@ pub(super) fn config_set(_: &Call<'_>) -> Made {
 
 pub(super) fn info(call: &Call<'_>) -> Made {
     call.repeats(Kind::Info, 1, What::Stats)
-}
-
-pub(super) fn dbsize(call: &Call<'_>) -> Made {
-    if call.is_node {
-        return cluster::size(call);
-    }
-    call.of(Kind::DbSize, What::Stats)
 }
 
 pub(super) fn flush(call: &Call<'_>) -> Made {

@@ -101,7 +101,8 @@ commands! {
     "client|setinfo" 4 CONNECTION NONE, Run::Whole(server::client_setinfo);
     "client|setname" 3 CONNECTION NONE, Run::Whole(server::client_setname);
     "cluster" -2 SERVER NONE, Run::Container;
-    "cluster|countkeysinslot" 3 SERVER NONE, Run::Whole(cluster::cluster_countkeysinslot);
+    "cluster|countkeysinslot" 3 SERVER NONE, Run::Whole(keys::count_keys_in_slot);
+    "cluster|getkeysinslot" 4 SERVER NONE, Run::Whole(keys::get_keys_in_slot);
     "cluster|info" 2 SERVER NONE, Run::Whole(cluster::cluster_info);
     "cluster|keyslot" 3 SERVER NONE, Run::Whole(cluster::cluster_keyslot);
     "cluster|myid" 2 SERVER NONE, Run::Whole(cluster::cluster_myid);
@@ -116,7 +117,7 @@ commands! {
     "config" -2 SERVER NONE, Run::Container;
     "config|get" -3 SERVER NONE, Run::Whole(server::config_get);
     "config|set" -4 SERVER NONE, Run::Whole(server::config_set);
-    "dbsize" 1 SERVER NONE, Run::Whole(server::dbsize);
+    "dbsize" 1 SERVER NONE, Run::Whole(keys::dbsize);
     "decr" 2 WRITE ONE, Run::Whole(strings::decr);
     "decrby" 3 WRITE ONE, Run::Whole(strings::decrby);
     "del" -2 ALTER ALL, Run::Parts(Kind::Del);

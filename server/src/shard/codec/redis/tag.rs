@@ -143,8 +143,8 @@ kinds! {
     ConfigGet,
     /// INFO; the number is that of its words.
     Info,
-    /// DBSIZE.
-    DbSize,
+    /// DBSIZE, and CLUSTER COUNTKEYSINSLOT.
+    KeyCount,
     /// A number; it is that of the tag.
     Number,
     /// CLUSTER; the number is that of the subcommand.
@@ -153,7 +153,7 @@ kinds! {
     Scan,
     /// SCAN for a type that no value has.
     ScanNothing,
-    /// KEYS.
+    /// KEYS, and CLUSTER GETKEYSINSLOT.
     Keys,
     /// RANDOMKEY.
     RandomKey,

@@ -15,6 +15,7 @@ use standin_protocol::frame::{
 use standin_protocol::item::{ITEM_HEAD_BYTES, ItemHead};
 use standin_protocol::modify::wire::{self, MODIFY_HEAD_BYTES, ModifyHead};
 
+use super::slice::Slice;
 use super::{Answers, Caller, Read, Reads, Rejected, Request, Spelling, Surroundings, What};
 use crate::node::answer::{self, flags};
 use crate::node::{Action, AnswerHead, Command, CommandHead, Hop, Identity, Status};
@@ -118,6 +119,11 @@ fn request(frame: &frame::Request<'_>, caller: Caller) -> Request {
     let what = match (refused, action(header.opcode)) {
         (Some((status, text)), _) => What::Refused(status, text),
         (None, None) if header.opcode == Opcode::Stats as u8 => What::Stats,
+        (None, None) if header.opcode == Opcode::Walk as u8 => {
+            let refused = || What::Refused(Status::Malformed, "not the value of a WALK");
+            Slice::from_bytes(frame.value)
+                .map_or_else(refused, |slice| What::Slice(Box::new(slice)))
+        }
         (None, None) => What::Refused(Status::UnknownOpcode, ""),
         (None, Some(action)) => {
             let head = CommandHead {
@@ -202,7 +208,7 @@ fn action(opcode: u8) -> Option<Action> {
         Opcode::Settle => Action::Settle,
         Opcode::Handback => Action::Handback,
         Opcode::Flush => Action::Flush,
-        Opcode::Hello | Opcode::Stats => return None,
+        Opcode::Hello | Opcode::Stats | Opcode::Walk => return None,
     })
 }
 
@@ -220,6 +226,7 @@ fn opcode(action: Action) -> Opcode {
         Action::Settle => Opcode::Settle,
         Action::Handback => Opcode::Handback,
         Action::Flush => Opcode::Flush,
+        Action::Walk => Opcode::Walk,
     }
 }
 

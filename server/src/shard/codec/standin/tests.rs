@@ -1,5 +1,7 @@
 //! Frames to commands and back, for clients and for other servers.
 
+use standin_protocol::walk::WalkHead;
+
 use super::*;
 use crate::node::modify::{Edit, Modify};
 
@@ -58,11 +60,21 @@ fn a_frame_is_a_command_with_all_that_it_says() {
 fn every_opcode_is_an_action_or_the_shards() {
     for opcode in Opcode::ALL {
         let operation = ModifyHead::default().to_bytes();
-        let value = if *opcode == Opcode::Modify { &operation[..] } else { &[] };
+        let walk = WalkHead::default().to_bytes();
+        let value = match opcode {
+            Opcode::Modify => &operation[..],
+            Opcode::Walk => &walk,
+            _ => &[],
+        };
         let bytes = frame(RequestHeader::new(*opcode, 1, 6), value);
         match (opcode, decode(&bytes, FrameLimits::default(), CLIENT)) {
             (Opcode::Hello, Err(rejected)) => assert_eq!(rejected.bytes, None, "it closes"),
             (Opcode::Stats, Ok(Some(request))) => assert_eq!(request.what, What::Stats),
+            (Opcode::Walk, Ok(Some(request))) => {
+                assert!(matches!(request.what, What::Slice(_)));
+                assert_eq!(super::opcode(Action::Walk), *opcode);
+                assert!(!Action::Walk.has_key() && !Opcode::has_key(*opcode as u8));
+            }
             (_, Ok(Some(request))) => {
                 let action = head(&request).action;
                 assert_eq!(super::opcode(action), *opcode);
