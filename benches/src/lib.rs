@@ -5,6 +5,7 @@
 //! bin/side_by_side   one core serving, one driving: echo, Standin, memcached, Redis, Valkey
 //! bin/redis_benchmark, bin/memcaslap   the load generators of Redis and libmemcached, as they are
 //! bin/peers          a node dies: Redis Cluster, twemproxy, memcached, Standin
+//! bin/languages      client libraries of other languages through a server's death: Standin, Redis Cluster, memcached
 //! bin/clients        the shells of the Rust client: monoio, tokio
 //! bin/proxy          a proxy before one server: twemproxy, Standin's
 //! bin/store          the store alone: lookups, inserts, bytes per item, miss ratio of a trace
@@ -22,6 +23,7 @@
 //! tools.rs           runs of other projects' load generators
 //! store/             measurements of the store alone
 //! peers/             clusters of peers and their clients, and the effect of a node's death on them
+//! languages/         a server's death and return, as client libraries of other languages see it
 //! ```
 
 pub mod cpu;
@@ -29,6 +31,7 @@ pub mod driver;
 pub mod echo;
 pub mod exchange;
 pub mod fixture;
+pub mod languages;
 pub mod peers;
 pub mod proxies;
 pub mod report;

@@ -14,6 +14,8 @@ use Illuminate\Redis\RedisManager;
 class Cache
 {
     private Repository $cache;
+    /** The extension behind the cache, if it is memcached: the store does not tell a failure from a miss. */
+    private ?Memcached $memcached = null;
 
     public function __construct(string $service, array $addresses, array $name)
     {
@@ -31,7 +33,8 @@ class Cache
                 Memcached::OPT_RECV_TIMEOUT => 1_000_000,
                 Memcached::OPT_SEND_TIMEOUT => 1_000_000,
             ];
-            $store = new MemcachedStore((new MemcachedConnector())->connect($servers, null, $options), '');
+            $this->memcached = (new MemcachedConnector())->connect($servers, null, $options);
+            $store = new MemcachedStore($this->memcached, '');
         } else {
             $manager = new RedisManager(null, 'phpredis', ['options' => ['prefix' => ''], 'default' => [
                 'host' => $name[0], 'port' => $name[1], 'database' => 0, 'timeout' => 1.0, 'read_timeout' => 1.0,
@@ -42,14 +45,25 @@ class Cache
         $this->cache = new Repository($store);
     }
 
+    private function answered(): void
+    {
+        $code = $this->memcached?->getResultCode() ?? Memcached::RES_SUCCESS;
+        $isAnswer = $code === Memcached::RES_SUCCESS || $code === Memcached::RES_NOTFOUND;
+        expect($isAnswer, (string) $this->memcached?->getResultMessage());
+    }
+
     public function get(string $key): ?string
     {
-        return $this->cache->get($key);
+        $value = $this->cache->get($key);
+        $this->answered();
+        return $value;
     }
 
     public function many(array $keys): array
     {
-        return array_values($this->cache->many($keys));
+        $values = array_values($this->cache->many($keys));
+        $this->answered();
+        return $values;
     }
 
     public function set(string $key, string $value): void
@@ -60,6 +74,7 @@ class Cache
     public function delete(string $key): void
     {
         $this->cache->forget($key);
+        $this->answered();
     }
 
     public function check(string $name): void

@@ -16,6 +16,8 @@ async function connect(service, addresses, name) {
       rootNodes: addresses.map(({ host, port }) => ({ url: `redis://${host}:${port}` })),
       defaults: { socket },
       maxCommandRedirections: 50,
+      // It asks for the slots again when it has tried to connect for this time, instead of 5 s.
+      topologyRefreshOnReconnectionAttemptStrategy: AGAIN_MS,
     })
     : createClient({ socket: { ...socket, ...name } });
   // Without a listener a failure ends the process.

@@ -7,10 +7,13 @@ import talk
 
 class Cache:
     def __init__(self, _service, addresses, _name):
-        self.client = pylibmc.Client(addresses, behaviors={
-            "ketama": True, "remove_failed": 1, "retry_timeout": 1, "dead_timeout": 30, "tcp_nodelay": True,
-            "connect_timeout": 1_000, "receive_timeout": 1_000_000, "send_timeout": 1_000_000,
-        })
+        behaviors = {
+            "tcp_nodelay": True, "connect_timeout": 1_000, "receive_timeout": 1_000_000, "send_timeout": 1_000_000,
+        }
+        # A single address, which is a proxy's, must not be left out: there is no other.
+        if len(addresses) > 1:
+            behaviors |= {"ketama": True, "remove_failed": 1, "retry_timeout": 1, "dead_timeout": 30}
+        self.client = pylibmc.Client(addresses, behaviors=behaviors)
 
     def get(self, key):
         return self.client.get(key)

@@ -77,7 +77,8 @@ class Cache:
                     pipe.set(f"{name}x{number}", number).get(f"{name}x{number}")
                 return pipe.execute()[1::2]
 
-        equal("transaction", transaction, [True, True, 2, "2"])
+        # The cluster's client gives the replies of a transaction as they come.
+        equal("transaction", transaction, ["OK", 1, 2, "2"] if self.is_cluster else [True, True, 2, "2"])
         equal("pipeline", pipeline, [str(number) for number in range(500)])
         checks.ends("the end of a lifetime", lambda: client.get(name + "brief") is None)
         equal("getdel", lambda: client.getdel(name + "p"), "2")
@@ -89,7 +90,12 @@ class Cache:
         equal("set of a large value", lambda: client.set(name + "large", large), True)
         equal("get of a large value", lambda: client.get(name + "large"), large)
         equal("ping", lambda: client.ping(), True)
-        equal("clear", lambda: client.flushall(), True)
+
+        def clear():
+            cleared = client.flushall()
+            return all(cleared.values()) if self.is_cluster else cleared
+
+        equal("clear", clear, True)
         equal("get after a clear", lambda: client.get(name + "new"), None)
 
 

@@ -13,7 +13,8 @@ class Cache
         $this->isCluster = $service === 'redis-cluster';
         if ($this->isCluster) {
             $seeds = array_map(fn ($address) => implode(':', $address), $addresses);
-            $this->client = new RedisCluster(null, $seeds, 1.0, 1.0);
+            // The first is also the time for which it looks for a server that has come back, before it connects.
+            $this->client = new RedisCluster(null, $seeds, 0.25, 1.0);
             return;
         }
         $this->client = new Redis();
@@ -22,15 +23,25 @@ class Cache
         $this->client->setOption(Redis::OPT_MAX_RETRIES, 5);
     }
 
+    /** A result of false means a miss or an error. */
+    private function answered(bool $isMiss): void
+    {
+        expect(!$isMiss || $this->client->getLastError() === null, (string) $this->client->getLastError());
+    }
+
     public function get(string $key): ?string
     {
+        $this->client->clearLastError();
         $value = $this->client->get($key);
+        $this->answered($value === false);
         return $value === false ? null : $value;
     }
 
     public function many(array $keys): array
     {
-        return array_map(fn ($value) => $value === false ? null : $value, $this->client->mget($keys));
+        $values = $this->client->mget($keys);
+        expect($values !== false, (string) $this->client->getLastError());
+        return array_map(fn ($value) => $value === false ? null : $value, $values);
     }
 
     public function set(string $key, string $value): void
@@ -40,7 +51,7 @@ class Cache
 
     public function delete(string $key): void
     {
-        $this->client->del($key);
+        expect($this->client->del($key) !== false, (string) $this->client->getLastError());
     }
 
     public function check(string $prefix): void

@@ -1,5 +1,5 @@
-//! `cargo xtask chaos` and `cargo xtask peers`: build the `standin` program and the program that injects
-//! faults, and become the latter, so that an interrupt reaches only that.
+//! `cargo xtask chaos`, `cargo xtask peers` and `cargo xtask clients`: build the `standin` program and the program
+//! that injects faults, and become the latter, so that an interrupt reaches only that.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -22,6 +22,11 @@ pub(crate) fn run_peers(workspace: &Workspace, arguments: Vec<String>) -> Result
     become_program(workspace, prerequisites::for_peers, "standin-benches", "peers", arguments)
 }
 
+/// Kills servers under client libraries of other languages. Returns only if something is missing.
+pub(crate) fn run_clients(workspace: &Workspace, arguments: Vec<String>) -> Result<bool, String> {
+    become_program(workspace, prerequisites::for_clients, "standin-benches", "languages", arguments)
+}
+
 fn become_program(
     workspace: &Workspace,
     prerequisites: fn(&Workspace) -> Outcome,
@@ -35,6 +40,7 @@ fn become_program(
     }
     build(workspace, &["-p", "standin", "-p", package])?;
     let mut command = Command::new(workspace.release().join(program));
+    command.envs(prerequisites::variables_of_clients(workspace));
     command.arg("--program").arg(workspace.release().join("standin")).args(arguments);
     Err(format!("{command:?}: {}", command.exec()))
 }

@@ -10,7 +10,8 @@
 //! tidy/               rules for source files and documents
 //! demo.rs, seeds.rs   the demo and its report; ten of them in a row
 //! bench.rs, fuzz.rs   the benches and the fuzz targets
-//! chaos.rs            faults on a real cluster, and on its peers: programs of chaos/, benches/
+//! chaos.rs            faults on a real cluster, on its peers, and under client libraries of other languages:
+//!                     programs of chaos/, benches/
 //! ```
 //!
 //! Nothing here is shipped, and nothing that is shipped depends on it.
@@ -51,6 +52,8 @@ The project's checks and longer runs.
                                      with cut links too; --help for its options
   cargo xtask peers [OPTIONS]        a node's death, beside Redis Cluster, twemproxy and
                                      memcached under the same load; --help for its options
+  cargo xtask clients [OPTIONS]      client libraries of other languages through a server's
+                                     death and return; --help for its options
   cargo xtask help                   this text
 ";
 
@@ -92,6 +95,7 @@ fn run(mut arguments: Vec<String>) -> Result<bool, String> {
         }
         "chaos" => chaos::run(&Workspace::find()?, arguments),
         "peers" => chaos::run_peers(&Workspace::find()?, arguments),
+        "clients" => chaos::run_clients(&Workspace::find()?, arguments),
         "demo-seeds" => {
             let mut options = Options::new(arguments);
             let seconds = options.number("--seconds")?.unwrap_or(12);

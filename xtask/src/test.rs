@@ -98,8 +98,7 @@ fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap
         for what in ["POSTGRES", "PYTHON", "REDIS", "URING", "CLIENTS", "MEMCCAPABLE"] {
             command.env(format!("STANDIN_REQUIRE_{what}"), "1");
         }
-        command.env("STANDIN_PYTHON", prerequisites::python(workspace));
-        command.env("STANDIN_NODE_MODULES", prerequisites::node_modules(workspace));
+        command.envs(prerequisites::variables_of_clients(workspace));
         if prerequisites::has_node() {
             command.env("STANDIN_REQUIRE_NODE", "1");
         }

@@ -102,7 +102,7 @@ pub fn run(peer: Peer, fault: Fault, setting: &Setting<'_>) -> Result<Observed, 
             strike(Memcacheds::start(None, folder, &database)?, fault, setting, &database, run)
         }
         Peer::Standin => {
-            let cluster = StandinCluster::start(setting.program, folder, &database)?;
+            let cluster = StandinCluster::before(setting.program, folder, &database)?;
             strike(cluster, fault, setting, &database, run)
         }
     }?;
@@ -121,7 +121,7 @@ fn strike(
     let mut clients = (0..WORKERS).map(|_| cluster.client()).collect::<Result<Vec<_>, _>>()?;
     warm_up(&mut clients)?;
     let names: Vec<Vec<u8>> = (0..KEYS).map(|key| Keys::Numbered.name(key)).collect();
-    let struck = cluster.held_by_victim(&names)?;
+    let struck = cluster.servers().held_by_victim(&names)?;
     let start = Micros::boottime() + Duration::from_millis(20);
     let (steady, at) = (start + SETTLE, start + SETTLE + STEADY);
     let end = at + setting.aftermath;
@@ -136,11 +136,11 @@ fn strike(
             .collect();
         sleep_until(at, interrupt);
         match fault {
-            Fault::Kill => cluster.victim().kill(),
+            Fault::Kill => cluster.servers().victim().kill(),
             Fault::Pause { seconds } => {
-                cluster.victim().pause();
+                cluster.servers().victim().pause();
                 sleep_until(at + Duration::from_secs(seconds.into()), interrupt);
-                cluster.victim().resume();
+                cluster.servers().victim().resume();
             }
         }
         let ended =

@@ -13,77 +13,56 @@ use standin_testkit::wait::poll_for;
 
 use super::aside::{Aside, Cache};
 use super::database::Database;
-use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, Subject};
+use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, Servers, Subject};
 
 const UP_WITHIN: Duration = Duration::from_secs(10);
 /// Keys that a node is asked for at once.
 const BATCH_KEYS: usize = 200;
 
 /// Running nodes, and the proxy if there is one.
-pub struct Memcacheds<'d> {
-    database: &'d Database,
-    nodes: Vec<Process>,
+pub struct Nodes {
+    processes: Vec<Process>,
     ports: Vec<u16>,
     /// Kept while it is used.
     _proxy: Option<Process>,
     proxy_port: Option<u16>,
 }
 
-impl<'d> Memcacheds<'d> {
+impl Nodes {
     /// Starts the nodes and, with `ejects`, twemproxy before them.
     ///
     /// # Errors
     /// One of them does not start.
-    pub fn start(
-        ejects: Option<bool>,
-        folder: &Path,
-        database: &'d Database,
-    ) -> Result<Self, Failure> {
+    pub fn start(ejects: Option<bool>, folder: &Path) -> Result<Self, Failure> {
         let ports = free_ports(NODES + 2);
         let (ports, own) = ports.split_at(NODES);
-        let mut nodes = Vec::new();
+        let mut processes = Vec::new();
         for port in ports {
             let text = format!("-l 127.0.0.1 -p {port} -U 0 -m 64 -t 1 -u nobody");
             let arguments = text.split(' ').map(Into::into).collect();
             let name = format!("memcached-{port}");
-            nodes.push(Process::start(&name, Path::new("memcached"), arguments, folder)?);
+            processes.push(Process::start(&name, Path::new("memcached"), arguments, folder)?);
         }
         ports.iter().try_for_each(|port| up(*port))?;
-        let mut cluster =
-            Self { database, nodes, ports: ports.to_vec(), _proxy: None, proxy_port: None };
+        let mut nodes = Self { processes, ports: ports.to_vec(), _proxy: None, proxy_port: None };
         if let Some(ejects) = ejects {
-            cluster._proxy = Some(proxy(ejects, ports, own[0], own[1], folder)?);
-            cluster.proxy_port = Some(own[0]);
+            nodes._proxy = Some(proxy(ejects, ports, own[0], own[1], folder)?);
+            nodes.proxy_port = Some(own[0]);
         }
-        Ok(cluster)
+        Ok(nodes)
     }
 
-    fn connect(&self, ports: &[u16]) -> Result<MemcacheCache, Failure> {
-        let seconds = CLIENT_TIMEOUT.as_secs_f64();
-        let url =
-            |port: &u16| format!("memcache://127.0.0.1:{port}?protocol=ascii&timeout={seconds}");
-        let urls: Vec<String> = ports.iter().map(url).collect();
-        // The first connection takes its timeouts from here, later ones from the URL.
-        let client = Client::builder()
-            .add_server(urls)?
-            .with_max_pool_size(1)
-            .with_connection_timeout(CLIENT_TIMEOUT)
-            .with_read_timeout(CLIENT_TIMEOUT)
-            .with_write_timeout(CLIENT_TIMEOUT)
-            .build()?;
-        Ok(MemcacheCache(client))
+    /// The addresses that clients are given: the proxy's, or those of all nodes.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let ports = self.proxy_port.map_or_else(|| self.ports.clone(), |port| vec![port]);
+        ports.into_iter().map(at).collect()
     }
 }
 
-impl Cluster for Memcacheds<'_> {
-    fn client(&self) -> Result<Box<dyn Subject>, Failure> {
-        let ports = self.proxy_port.map_or_else(|| self.ports.clone(), |port| vec![port]);
-        let cache = self.connect(&ports)?;
-        Ok(Box::new(Aside::new(cache, self.database.connect()?)))
-    }
-
+impl Servers for Nodes {
     fn held_by_victim(&self, keys: &[Vec<u8>]) -> Result<BTreeSet<u32>, Failure> {
-        let MemcacheCache(node) = self.connect(&self.ports[..1])?;
+        let MemcacheCache(node) = MemcacheCache::connect(&[at(self.ports[0])])?;
         let mut held = BTreeSet::new();
         let names: Vec<&str> =
             keys.iter().filter_map(|key| std::str::from_utf8(key).ok()).collect();
@@ -96,11 +75,60 @@ impl Cluster for Memcacheds<'_> {
     }
 
     fn victim(&mut self) -> &mut Process {
-        &mut self.nodes[0]
+        &mut self.processes[0]
+    }
+}
+
+/// Running nodes and the database.
+pub struct Memcacheds<'d> {
+    database: &'d Database,
+    nodes: Nodes,
+}
+
+impl<'d> Memcacheds<'d> {
+    /// Starts them, as [`Nodes::start`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start(
+        ejects: Option<bool>,
+        folder: &Path,
+        database: &'d Database,
+    ) -> Result<Self, Failure> {
+        Ok(Self { database, nodes: Nodes::start(ejects, folder)? })
+    }
+}
+
+impl Cluster for Memcacheds<'_> {
+    fn client(&self) -> Result<Box<dyn Subject>, Failure> {
+        let cache = MemcacheCache::connect(&self.nodes.addresses())?;
+        Ok(Box::new(Aside::new(cache, self.database.connect()?)))
+    }
+
+    fn servers(&mut self) -> &mut dyn Servers {
+        &mut self.nodes
     }
 }
 
 struct MemcacheCache(Client);
+
+impl MemcacheCache {
+    fn connect(addresses: &[String]) -> Result<Self, Failure> {
+        let seconds = CLIENT_TIMEOUT.as_secs_f64();
+        let url =
+            |address: &String| format!("memcache://{address}?protocol=ascii&timeout={seconds}");
+        let urls: Vec<String> = addresses.iter().map(url).collect();
+        // The first connection takes its timeouts from here, later ones from the URL.
+        let client = Client::builder()
+            .add_server(urls)?
+            .with_max_pool_size(1)
+            .with_connection_timeout(CLIENT_TIMEOUT)
+            .with_read_timeout(CLIENT_TIMEOUT)
+            .with_write_timeout(CLIENT_TIMEOUT)
+            .build()?;
+        Ok(Self(client))
+    }
+}
 
 impl Cache for MemcacheCache {
     fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
@@ -125,10 +153,10 @@ fn proxy(
     stats: u16,
     folder: &Path,
 ) -> Result<Process, Failure> {
-    let servers: String = nodes.iter().map(|node| format!("    - 127.0.0.1:{node}:1\n")).collect();
+    let servers: String = nodes.iter().map(|node| format!("    - {}:1\n", at(*node))).collect();
     let text = format!(
-        "cache:\n  listen: 127.0.0.1:{port}\n  hash: fnv1a_64\n  distribution: ketama\n  \
-         auto_eject_hosts: {ejects}\n  timeout: {}\n  preconnect: true\n  servers:\n{servers}",
+        "cache:\n  listen: {}\n  hash: fnv1a_64\n  distribution: ketama\n  auto_eject_hosts: {ejects}\n  timeout: {}\n  preconnect: true\n  servers:\n{servers}",
+        at(port),
         CLIENT_TIMEOUT.as_millis()
     );
     let file = folder.join("nutcracker.yml");
@@ -144,6 +172,10 @@ fn proxy(
     let process = Process::start("nutcracker", Path::new("nutcracker"), arguments, folder)?;
     up(port)?;
     Ok(process)
+}
+
+fn at(port: u16) -> String {
+    format!("127.0.0.1:{port}")
 }
 
 fn up(port: u16) -> Result<(), Failure> {

@@ -73,6 +73,12 @@ pub trait Cluster {
     /// It can't be reached.
     fn client(&self) -> Result<Box<dyn Subject>, Failure>;
 
+    /// Its servers.
+    fn servers(&mut self) -> &mut dyn Servers;
+}
+
+/// The servers of a measured system, one of which is the victim.
+pub trait Servers {
     /// Returns those of these keys that the victim has.
     ///
     /// # Errors

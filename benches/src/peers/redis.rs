@@ -16,34 +16,27 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::aside::{Aside, Cache};
 use super::database::Database;
-use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, Subject, operation_timeout};
+use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, Servers, Subject, operation_timeout};
 
 const UP_WITHIN: Duration = Duration::from_secs(30);
 /// A replica of each.
 const PROCESSES: usize = NODES * 2;
 
-/// A running cluster.
-pub struct RedisCluster<'d> {
-    database: &'d Database,
+/// The processes.
+pub struct Nodes {
     ports: Vec<u16>,
-    nodes: Vec<Process>,
-    /// The clients' background tasks run here, also while nobody asks for anything.
-    runtime: Runtime,
+    processes: Vec<Process>,
 }
 
-impl<'d> RedisCluster<'d> {
+impl Nodes {
     /// Starts the nodes and joins them. What `redis-cli` makes masters are the first three.
     ///
     /// # Errors
     /// A node does not start, or they do not agree.
-    pub fn start(
-        node_timeout_ms: u32,
-        folder: &Path,
-        database: &'d Database,
-    ) -> Result<Self, Failure> {
+    pub fn start(node_timeout_ms: u32, folder: &Path) -> Result<Self, Failure> {
         let ports = free_ports(PROCESSES * 2);
         let (ports, buses) = ports.split_at(PROCESSES);
-        let mut nodes = Vec::new();
+        let mut processes = Vec::new();
         for (port, bus) in ports.iter().zip(buses) {
             let name = format!("redis-{port}");
             let home = folder.join(&name);
@@ -56,25 +49,22 @@ impl<'d> RedisCluster<'d> {
             );
             let file = home.join("redis.conf");
             std::fs::write(&file, text)?;
-            nodes.push(Process::start(
+            processes.push(Process::start(
                 &name,
                 Path::new("redis-server"),
                 vec![file.into()],
                 folder,
             )?);
         }
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let cluster = Self { database, ports: ports.to_vec(), nodes, runtime };
+        let nodes = Self { ports: ports.to_vec(), processes };
         let is_up = |port: &u16| cli(*port, &["ping"]).is_ok_and(|said| said.contains("PONG"));
-        poll_for(UP_WITHIN, || cluster.ports.iter().all(is_up).then_some(()))
+        poll_for(UP_WITHIN, || nodes.ports.iter().all(is_up).then_some(()))
             .ok_or("a redis-server does not answer")?;
-        let addresses: Vec<String> =
-            cluster.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let addresses = nodes.addresses();
         let mut create = vec!["--cluster", "create"];
         create.extend(addresses.iter().map(String::as_str));
         create.extend(["--cluster-replicas", "1", "--cluster-yes"]);
-        cli(cluster.ports[0], &create)?;
+        cli(nodes.ports[0], &create)?;
         let agrees = |port: &u16| {
             cli(*port, &["cluster", "info"]).is_ok_and(|said| said.contains("cluster_state:ok"))
         };
@@ -85,16 +75,59 @@ impl<'d> RedisCluster<'d> {
             })
         };
         poll_for(UP_WITHIN, || {
-            cluster.ports.iter().all(|port| agrees(port) && replicates(port)).then_some(())
+            nodes.ports.iter().all(|port| agrees(port) && replicates(port)).then_some(())
         })
         .ok_or("the Redis nodes do not agree on a cluster")?;
-        Ok(cluster)
+        Ok(nodes)
+    }
+
+    /// The address of each node.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect()
+    }
+}
+
+impl Servers for Nodes {
+    fn held_by_victim(&self, keys: &[Vec<u8>]) -> Result<BTreeSet<u32>, Failure> {
+        let said = cli(self.ports[0], &["keys", "*"])?;
+        let held: BTreeSet<&[u8]> = said.lines().map(str::as_bytes).collect();
+        Ok((0..).zip(keys).filter(|(_, key)| held.contains(&***key)).map(|(i, _)| i).collect())
+    }
+
+    fn victim(&mut self) -> &mut Process {
+        &mut self.processes[0]
+    }
+}
+
+/// A running cluster.
+pub struct RedisCluster<'d> {
+    database: &'d Database,
+    nodes: Nodes,
+    /// The clients' background tasks run here, also while nobody asks for anything.
+    runtime: Runtime,
+}
+
+impl<'d> RedisCluster<'d> {
+    /// Starts it, as [`Nodes::start`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start(
+        node_timeout_ms: u32,
+        folder: &Path,
+        database: &'d Database,
+    ) -> Result<Self, Failure> {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Self { database, nodes: Nodes::start(node_timeout_ms, folder)?, runtime })
     }
 }
 
 impl Cluster for RedisCluster<'_> {
     fn client(&self) -> Result<Box<dyn Subject>, Failure> {
-        let urls = self.ports.iter().map(|port| format!("redis://127.0.0.1:{port}/"));
+        let addresses = self.nodes.addresses();
+        let urls = addresses.iter().map(|address| format!("redis://{address}/"));
         let client = ClusterClient::builder(urls)
             .connection_timeout(CLIENT_TIMEOUT)
             .response_timeout(CLIENT_TIMEOUT)
@@ -107,14 +140,8 @@ impl Cluster for RedisCluster<'_> {
         Ok(Box::new(Aside::new(cache, self.database.connect()?)))
     }
 
-    fn held_by_victim(&self, keys: &[Vec<u8>]) -> Result<BTreeSet<u32>, Failure> {
-        let said = cli(self.ports[0], &["keys", "*"])?;
-        let held: BTreeSet<&[u8]> = said.lines().map(str::as_bytes).collect();
-        Ok((0..).zip(keys).filter(|(_, key)| held.contains(&***key)).map(|(i, _)| i).collect())
-    }
-
-    fn victim(&mut self) -> &mut Process {
-        &mut self.nodes[0]
+    fn servers(&mut self) -> &mut dyn Servers {
+        &mut self.nodes
     }
 }
 

@@ -1,4 +1,4 @@
-//! Standin: a master and three servers in one group, read-through and write-through.
+//! Standin: a master and three servers in one group, read-through and write-through, or any other cluster.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,12 +10,12 @@ use standin_client::{Action, Bootstrap, ClientConfig, Operation, Outcome, Target
 use standin_config::{ClusterConfig, OriginConfig};
 use standin_loadgen::faults::Process;
 use standin_loadgen::origin::RunOrigin;
-use standin_protocol::map::Topology;
+use standin_protocol::map::{ServerState, Topology};
 use standin_testkit::free_ports;
 use standin_testkit::wait::poll_for;
 
 use super::database::{Database, KEYSPACE};
-use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, Read, Subject};
+use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, Read, Servers, Subject};
 
 const UP_WITHIN: Duration = Duration::from_secs(15);
 const MEMORY_BYTES: u64 = 64 << 20;
@@ -30,11 +30,11 @@ pub struct StandinCluster {
 }
 
 impl StandinCluster {
-    /// Starts it.
+    /// Starts a master and three servers in one group, in front of this database.
     ///
     /// # Errors
     /// A process does not start or does not answer.
-    pub fn start(program: &Path, folder: &Path, database: &Database) -> Result<Self, Failure> {
+    pub fn before(program: &Path, folder: &Path, database: &Database) -> Result<Self, Failure> {
         let ports = free_ports(NODES + 1);
         let at = |port: u16| ([127, 0, 0, 1], port).into();
         let names: Vec<String> = (1..=NODES).map(|number| format!("s{number}")).collect();
@@ -43,32 +43,56 @@ impl StandinCluster {
             "s",
             names.iter().map(String::as_str).zip(ports[1..].iter().map(|port| at(*port))),
         );
+        config.timings.attempt_timeout = CLIENT_TIMEOUT;
+        config.keyspaces.push(RunOrigin::keyspace(KEYSPACE));
+        Self::start(program, folder, config)
+    }
+
+    /// Starts the master and the servers of a cluster with little memory, and waits until each knows that all
+    /// are online. Its keys are those of keyspace [`KEYSPACE`].
+    ///
+    /// # Errors
+    /// As above.
+    pub fn start(
+        program: &Path,
+        folder: &Path,
+        mut config: ClusterConfig,
+    ) -> Result<Self, Failure> {
         for server in &mut config.servers {
             server.memory_bytes = MEMORY_BYTES;
             server.huge_pages = false;
         }
-        config.timings.attempt_timeout = CLIENT_TIMEOUT;
         config.master.state_file = folder.join("master.state");
-        config.keyspaces.push(RunOrigin::keyspace(KEYSPACE));
         let file = config.write_into(folder)?;
         let arguments = |role: &str| vec![role.into(), "--config".into(), file.clone().into()];
         let master = Process::start("master", program, arguments("master"), folder)?;
         let mut servers = Vec::new();
-        for name in &names {
+        for server in &config.servers {
             let mut arguments = arguments("server");
-            arguments.extend(["--name".into(), name.into()]);
-            servers.push(Process::start(name, program, arguments, folder)?);
+            arguments.extend(["--name".into(), server.name.clone().into()]);
+            servers.push(Process::start(&server.name, program, arguments, folder)?);
         }
         let topology = Arc::new(config.topology()?);
         let cluster = Self { config, topology, servers, _master: master };
-        let mut client = cluster.connect()?;
-        let targets: Vec<Target> =
-            (0..).take(NODES).map(Target::Server).chain([Target::Master]).collect();
-        poll_for(UP_WITHIN, || {
-            targets.iter().all(|target| client.ping(*target, 0).is_ok()).then_some(())
-        })
-        .ok_or("Standin does not answer")?;
+        cluster.wait_until_online()?;
         Ok(cluster)
+    }
+
+    /// Waits until the master and each server know that all servers are online.
+    ///
+    /// # Errors
+    /// They do not within some seconds.
+    pub fn wait_until_online(&self) -> Result<(), Failure> {
+        let mut client = self.connect()?;
+        let ids = || (0..).take(self.servers.len());
+        let targets: Vec<Target> = ids().map(Target::Server).chain([Target::Master]).collect();
+        let mut knows = |target: &Target| {
+            client
+                .map(*target)
+                .is_ok_and(|map| ids().all(|id| map.state(id) == ServerState::Online))
+        };
+        poll_for(UP_WITHIN, || targets.iter().all(&mut knows).then_some(()))
+            .ok_or_else(|| "Standin's servers are not online".into())
     }
 
     fn connect(&self) -> Result<Client, Failure> {
@@ -82,6 +106,12 @@ impl Cluster for StandinCluster {
         Ok(Box::new(StandinSubject(self.connect()?)))
     }
 
+    fn servers(&mut self) -> &mut dyn Servers {
+        self
+    }
+}
+
+impl Servers for StandinCluster {
     fn held_by_victim(&self, keys: &[Vec<u8>]) -> Result<BTreeSet<u32>, Failure> {
         let home = |key: &[u8]| self.topology.home(self.topology.partition(KEYSPACE, key));
         Ok((0..).zip(keys).filter(|(_, key)| home(key) == 0).map(|(index, _)| index).collect())

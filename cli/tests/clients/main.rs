@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use standin_config::{KeyspaceConfig, ServiceConfig, ServiceProtocol};
 use standin_protocol::map::ServerState::{Offline, Online};
+use standin_protocol::slots::KeyHash;
 use standin_testkit::languages::judge::Verdict;
 use standin_testkit::languages::load::{Ending, Load};
 use standin_testkit::languages::script::Place;
 use standin_testkit::languages::{Language, Library, Script, Service, names};
-use standin_testkit::{free_ports, wait_until};
+use standin_testkit::{free_ports, free_ports_in_a_row, wait_until};
 
 use common::scripts::REQUIRE;
 use common::{Cluster, KEYSPACE, TWO_PAIRS, WITHIN};
@@ -27,10 +28,17 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// Good answers of each script before the next step.
 const GO_ON: usize = 100;
 
-/// Starts a cluster without a database. Each server has a loopback address of its own, with the same ports.
-fn start(test: &str) -> Cluster {
-    let ports = free_ports(2);
+/// Shards of each server.
+const SHARDS: u16 = 2;
+
+/// Starts a cluster without a database. Each server has a loopback address of its own, with the same ports. For
+/// clients of a cluster its shards are nodes, with the ports behind that of Redis.
+fn start(test: &str, service: Service) -> Cluster {
+    let ports = [free_ports(1)[0], free_ports_in_a_row(1 + SHARDS)];
     let mut cluster = Cluster::with(test, TWO_PAIRS, |config| {
+        if service == Service::RedisCluster {
+            config.hash = KeyHash::Crc16;
+        }
         config.origin = None;
         config.keyspaces = vec![KeyspaceConfig::cache(KEYSPACE, "cache")];
         config.naming.default_keyspace = Some(KEYSPACE);
@@ -42,7 +50,7 @@ fn start(test: &str) -> Cluster {
                 passwords: None,
             };
             server.services = protocols.into_iter().zip(&ports).map(service).collect();
-            (server.shards, server.memory_bytes) = (2, 64 << 20);
+            (server.shards, server.memory_bytes) = (SHARDS, 64 << 20);
         }
     });
     cluster.start();
@@ -77,7 +85,7 @@ fn shown_for(name: &str, service: Service, failed_max: usize) {
         standin_testkit::skip(&test, require, &needs);
         return;
     }
-    let mut cluster = start(&test);
+    let mut cluster = start(&test, service);
     let place = place(&cluster, service);
     let script = || {
         Script::start(library, &place, cluster.directory())
@@ -90,7 +98,7 @@ fn shown_for(name: &str, service: Service, failed_max: usize) {
     let load = Load::start((0..SCRIPTS).map(|_| script()).collect(), INTERVAL);
     let go_on = |load: &Load, what: &str| {
         let from = load.now();
-        wait_until(WITHIN * 2, what, || load.goes_on(from, GO_ON));
+        wait_until(WITHIN * 2, what, || load.goes_on(from, GO_ON, |_| true));
     };
     go_on(&load, "the clients to begin");
     // All clients of a single server are connected to the first.
@@ -128,6 +136,12 @@ fn djangos_cache_on_pymemcache_goes_on_through_the_kill_and_return_of_a_server()
 }
 
 #[test]
+fn pylibmc_goes_on_through_the_kill_and_return_of_a_server() {
+    // The request under way, and those by which it finds out that it can't connect again.
+    shown_for("pylibmc", Service::Memcached, 8);
+}
+
+#[test]
 fn djangos_cache_on_redis_goes_on_through_the_kill_and_return_of_a_server() {
     shown_for("Django", Service::Redis, 0);
 }
@@ -140,4 +154,14 @@ fn ioredis_goes_on_through_the_kill_and_return_of_a_server() {
 #[test]
 fn node_redis_goes_on_through_the_kill_and_return_of_a_server() {
     shown_for("node-redis", Service::Redis, 2);
+}
+
+#[test]
+fn ioredis_as_a_cluster_goes_on_through_the_kill_and_return_of_a_server() {
+    shown_for("ioredis", Service::RedisCluster, 0);
+}
+
+#[test]
+fn node_redis_as_a_cluster_goes_on_through_the_kill_and_return_of_a_server() {
+    shown_for("node-redis", Service::RedisCluster, 6);
 }

@@ -5,19 +5,26 @@
 //! apt.rs      installing by apt-get, without leaving a database running
 //! python.rs   client libraries of other protocols, for Python
 //! node.rs     client libraries for Node.js
+//! ruby.rs     a client library for Ruby
 //! ```
 
 mod apt;
 mod node;
 mod python;
+mod ruby;
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use standin_testkit::Postgres;
+use standin_testkit::languages::{NODE_MODULES, PYTHON, names};
 
 use crate::report::{Failed, Outcome, Passed};
 use crate::workspace::Workspace;
+
+/// Installs client libraries that are missing, and returns their names.
+type Ensure = fn(&Workspace) -> Result<Vec<String>, Failed>;
 
 /// One program, or what comes as one package.
 #[derive(Debug)]
@@ -70,7 +77,7 @@ const FOR_TESTS: &[Need] = &[
     Need {
         name: "nss_wrapper",
         what_for: "a host name with the addresses of several servers",
-        is_there: standin_testkit::languages::names::is_available,
+        is_there: names::is_available,
         packages: &["libnss-wrapper"],
     },
     Need {
@@ -158,6 +165,68 @@ const FOR_PEERS: &[Need] = &[
     },
 ];
 
+const FOR_CLIENTS: &[Need] = &[
+    Need {
+        name: "python3 -m venv",
+        what_for: "client libraries for Python",
+        is_there: || runs("python3", &["-c", "import ensurepip, venv"]),
+        packages: &["python3", "python3-venv"],
+    },
+    Need {
+        name: "PHP with its extensions memcached and redis",
+        what_for: "these",
+        is_there: || {
+            let loaded =
+                "exit(extension_loaded('memcached') && extension_loaded('redis') ? 0 : 1);";
+            runs("php", &["-r", loaded])
+        },
+        packages: &["php-cli", "php-memcached", "php-redis"],
+    },
+    Need {
+        name: "Illuminate",
+        what_for: "Laravel's cache",
+        is_there: || Path::new("/usr/share/php/Illuminate/Redis/autoload.php").exists(),
+        packages: &["php-illuminate-cache", "php-illuminate-redis"],
+    },
+    Need { name: "ruby and gem", what_for: "Dalli", is_there: ruby::is_there, packages: &["ruby"] },
+    Need {
+        name: "spymemcached",
+        what_for: "a client library for Java",
+        is_there: || Path::new("/usr/share/java/spymemcached.jar").exists(),
+        packages: &["libspymemcached-java"],
+    },
+    Need {
+        name: "java and javac",
+        what_for: "the same",
+        is_there: || runs("java", &["-version"]) && runs("javac", &["-version"]),
+        packages: &["default-jdk-headless"],
+    },
+    Need {
+        name: "nss_wrapper",
+        what_for: "a host name with the addresses of several servers",
+        is_there: names::is_available,
+        packages: &["libnss-wrapper"],
+    },
+    Need {
+        name: "redis-server and redis-cli",
+        what_for: "Redis Cluster",
+        is_there: || runs("redis-server", &["--version"]) && runs("redis-cli", &["--version"]),
+        packages: &["redis-server", "redis-tools"],
+    },
+    Need {
+        name: "memcached",
+        what_for: "the same clients beside Standin",
+        is_there: || runs("memcached", &["-V"]),
+        packages: &["memcached"],
+    },
+    Need {
+        name: "nutcracker",
+        what_for: "the same clients on twemproxy",
+        is_there: || Command::new("nutcracker").arg("--version").output().is_ok(),
+        packages: &["nutcracker"],
+    },
+];
+
 /// Checks for the programs that `cargo xtask test` needs.
 pub(crate) fn for_tests(workspace: &Workspace) -> Outcome {
     let installed = components(workspace)?;
@@ -180,14 +249,13 @@ pub(crate) fn has_node() -> bool {
     node::is_there()
 }
 
-/// Returns the folder of the libraries for Node.js.
-pub(crate) fn node_modules(workspace: &Workspace) -> PathBuf {
-    node::modules(workspace)
-}
-
-/// Returns the Python that has the client libraries which the tests drive.
-pub(crate) fn python(workspace: &Workspace) -> PathBuf {
-    python::interpreter(workspace)
+/// Returns the variables by which a program finds the client libraries that are installed for it.
+pub(crate) fn variables_of_clients(workspace: &Workspace) -> [(&'static str, OsString); 3] {
+    [
+        (PYTHON, python::interpreter(workspace).into()),
+        (NODE_MODULES, node::modules(workspace).into()),
+        (ruby::VARIABLE, ruby::gems(workspace).into()),
+    ]
 }
 
 /// Checks for the programs that `cargo xtask bench` needs.
@@ -203,6 +271,30 @@ pub(crate) fn for_chaos(workspace: &Workspace) -> Outcome {
 /// Checks for the programs that `cargo xtask peers` needs.
 pub(crate) fn for_peers(workspace: &Workspace) -> Outcome {
     ensure(workspace, FOR_PEERS, Vec::new())
+}
+
+/// Checks for the programs and client libraries that `cargo xtask clients` needs. What can't be installed does not
+/// keep the rest from being installed.
+pub(crate) fn for_clients(workspace: &Workspace) -> Outcome {
+    let passed = ensure(workspace, FOR_CLIENTS, Vec::new());
+    let libraries: [(fn() -> bool, Ensure); 3] = [
+        (|| runs("python3", &["--version"]), python::ensure),
+        (has_node, node::ensure),
+        (ruby::is_there, ruby::ensure),
+    ];
+    let ensured = libraries.into_iter().filter(|(is_there, _)| is_there());
+    let results = ensured.map(|(_, ensure)| ensure(workspace).map(|_| Passed::default()));
+    let mut failed: Vec<Failed> =
+        [passed].into_iter().chain(results).filter_map(Result::err).collect();
+    if !has_node() {
+        failed
+            .push(Failed::new("missing: node and npm, for client libraries", "install Node.js 20"));
+    }
+    if failed.is_empty() {
+        return Ok(Passed::default());
+    }
+    let join = |of: fn(&Failed) -> &str| failed.iter().map(of).collect::<Vec<_>>().join("\n");
+    Err(Failed::new(join(|failed| &failed.output), join(|failed| &failed.remedy)))
 }
 
 fn ensure(workspace: &Workspace, needs: &[Need], mut installed: Vec<String>) -> Outcome {

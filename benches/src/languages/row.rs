@@ -1,0 +1,289 @@
+//! One row of the table, from what was seen in one or more runs of a case. Pure.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use standin_testkit::languages::judge::Verdict;
+use standin_testkit::languages::load::{Ending, Sample};
+
+use super::Case;
+use super::run::{Observed, SCRIPTS};
+use crate::report::Spread;
+
+const HEAD: [&str; 9] = [
+    "client",
+    "servers",
+    "checks",
+    "requests",
+    "failed",
+    "after the return",
+    "stale reads",
+    "first good answer",
+    "last failure",
+];
+
+/// The figures of one run; the JSON has these names.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figures {
+    checks: usize,
+    /// The checks that were wrong, and how.
+    wrong_checks: Vec<String>,
+    requests: usize,
+    failed_before_kill: usize,
+    failed_after_kill: usize,
+    failed_after_return: usize,
+    /// Values that had been overwritten or deleted by an acknowledged write before the read was asked.
+    stale: usize,
+    /// Values of writes that had failed, over a later one that was acknowledged.
+    late: usize,
+    /// Values that nobody wrote.
+    wrong: usize,
+    /// The time from the kill until every script has had a good answer to a request that it asked after the
+    /// kill, for a key of the killed server; `None`: one of them had none.
+    first_good_ms: Option<f64>,
+    /// The time from the kill until the last request of those asked before the return had failed; `None`: none
+    /// failed.
+    last_failure_ms: Option<f64>,
+}
+
+/// One row.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    client: String,
+    version: String,
+    protocol: &'static str,
+    servers: String,
+    runs: Vec<Figures>,
+}
+
+impl Figures {
+    /// Evaluates a run.
+    #[must_use]
+    pub fn of(seen: &Observed) -> Self {
+        let count = |is_meant: &dyn Fn(&Sample) -> bool| {
+            seen.samples.iter().filter(|sample| is_meant(sample)).count()
+        };
+        let failed = |from: Duration, until: Duration| {
+            count(&|s| s.ending == Ending::Failed && s.ended >= from && s.ended < until)
+        };
+        let read = |verdict| count(&|s| s.ending == Ending::Read(verdict));
+        let before_return = seen.samples.iter().filter(|s| s.asked < seen.returned);
+        let last_failure = before_return
+            .filter(|s| s.ending == Ending::Failed && s.ended >= seen.killed)
+            .map(|s| s.ended - seen.killed)
+            .max();
+        let wrong = seen.checks.iter().filter_map(|check| {
+            let wrong = check.wrong.as_deref()?;
+            Some(format!("{}: {wrong}", check.what))
+        });
+        Self {
+            checks: seen.checks.len(),
+            wrong_checks: wrong.collect(),
+            requests: seen.samples.len(),
+            failed_before_kill: failed(Duration::ZERO, seen.killed),
+            failed_after_kill: failed(seen.killed, seen.returned),
+            failed_after_return: failed(seen.returned, Duration::MAX),
+            stale: read(Verdict::Stale),
+            late: read(Verdict::Late),
+            wrong: read(Verdict::Wrong),
+            first_good_ms: first_good(seen).map(in_ms),
+            last_failure_ms: last_failure.map(in_ms),
+        }
+    }
+
+    /// Whether the library did all that it should, without a failure before the kill or a wrong value.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        let values = self.stale + self.late + self.wrong;
+        self.wrong_checks.is_empty() && self.failed_before_kill == 0 && values == 0
+    }
+
+    /// The checks that were wrong, and how.
+    #[must_use]
+    pub fn wrong_checks(&self) -> &[String] {
+        &self.wrong_checks
+    }
+}
+
+/// The time until the slowest script has had its first good answer for a key of the killed server.
+fn first_good(seen: &Observed) -> Option<Duration> {
+    let of_script = |worker: usize| {
+        let is_good = |sample: &&Sample| {
+            let is_wrong = matches!(
+                sample.ending,
+                Ending::Failed | Ending::Read(Verdict::Stale | Verdict::Late | Verdict::Wrong)
+            );
+            sample.worker == worker
+                && sample.asked >= seen.killed
+                && seen.struck.contains(&sample.key)
+                && !is_wrong
+        };
+        seen.samples.iter().filter(is_good).map(|sample| sample.ended - seen.killed).min()
+    };
+    let all: Option<Vec<Duration>> = (0..SCRIPTS).map(of_script).collect();
+    all?.into_iter().max()
+}
+
+impl Row {
+    /// Puts the runs of a case together.
+    #[must_use]
+    pub fn of(case: &Case, version: &str, runs: Vec<Figures>) -> Self {
+        Self {
+            client: case.library.name.to_owned(),
+            version: version.to_owned(),
+            protocol: case.service.word(),
+            servers: case.system.to_string(),
+            runs,
+        }
+    }
+
+    fn cells(&self) -> [String; HEAD.len()] {
+        let sum = |of: fn(&Figures) -> usize| self.runs.iter().map(of).sum::<usize>();
+        let spread = |of: fn(&Figures) -> f64, shown: fn(f64) -> String| {
+            let spread = Spread::of(self.runs.iter().map(of));
+            match spread.min == spread.max {
+                true => shown(spread.median),
+                false => format!(
+                    "{} ({}–{})",
+                    shown(spread.median),
+                    shown(spread.min),
+                    shown(spread.max)
+                ),
+            }
+        };
+        let checks = match (sum(|run| run.checks), sum(|run| run.wrong_checks.len())) {
+            (0, _) => "–".to_owned(),
+            (checks, 0) => checks.to_string(),
+            (checks, wrong) => format!("{checks}, wrong {wrong}"),
+        };
+        let mut stale = sum(|run| run.stale).to_string();
+        for (what, count) in [("late", sum(|run| run.late)), ("wrong", sum(|run| run.wrong))] {
+            if count > 0 {
+                stale += &format!(", {what} {count}");
+            }
+        }
+        let number = |count: f64| format!("{count:.0}");
+        [
+            format!("{} {}, {}", self.client, self.version, self.protocol),
+            self.servers.clone(),
+            checks,
+            sum(|run| run.requests).to_string(),
+            spread(|run| (run.failed_before_kill + run.failed_after_kill) as f64, number),
+            spread(|run| run.failed_after_return as f64, number),
+            stale,
+            spread(|run| run.first_good_ms.unwrap_or(f64::INFINITY), shown_ms),
+            spread(|run| run.last_failure_ms.unwrap_or(0.0), shown_ms),
+        ]
+    }
+}
+
+fn in_ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
+fn shown_ms(ms: f64) -> String {
+    match ms {
+        0.0 => "–".to_owned(),
+        f64::INFINITY => "never".to_owned(),
+        0.0..10.0 => format!("{ms:.1} ms"),
+        10.0..1_000.0 => format!("{ms:.0} ms"),
+        _ => format!("{:.1} s", ms / 1_000.0),
+    }
+}
+
+/// The head of the table, in Markdown.
+#[must_use]
+pub fn head() -> String {
+    format!("| {} |\n|{}", HEAD.join(" | "), "---|".repeat(HEAD.len()))
+}
+
+/// A row of it.
+#[must_use]
+pub fn line(row: &Row) -> String {
+    format!("| {} |", row.cells().join(" | "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(worker: usize, key: usize, asked_ms: u64, took_ms: u64, ending: Ending) -> Sample {
+        let asked = Duration::from_millis(asked_ms);
+        Sample { worker, key, asked, ended: asked + Duration::from_millis(took_ms), ending }
+    }
+
+    /// The load of scripts that have had a good answer for key 1 at 1,030 ms, of the kill at 1,000 ms and the
+    /// return at 5,000 ms, and these requests.
+    fn seen(more: Vec<Sample>) -> Observed {
+        let good = (1..SCRIPTS).map(|worker| sample(worker, 1, 1_020, 10, Ending::Written));
+        Observed {
+            checks: Vec::new(),
+            samples: good.chain(more).collect(),
+            struck: [1].into(),
+            killed: Duration::from_millis(1_000),
+            returned: Duration::from_millis(5_000),
+            quotes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_first_good_answer_is_that_of_the_slowest_script_for_a_key_of_the_killed_server() {
+        let right = Ending::Read(Verdict::Right);
+        let figures = Figures::of(&seen(vec![
+            // Asked before the kill, for another key, stale, failed.
+            sample(0, 1, 990, 20, right.clone()),
+            sample(0, 2, 1_040, 1, right.clone()),
+            sample(0, 1, 1_050, 1, Ending::Read(Verdict::Stale)),
+            sample(0, 1, 1_060, 100, Ending::Failed),
+            sample(0, 1, 1_200, 50, Ending::Read(Verdict::Missing)),
+            sample(0, 1, 1_300, 1, right),
+        ]));
+        assert_eq!(figures.first_good_ms, Some(250.0));
+        assert_eq!((figures.failed_after_kill, figures.last_failure_ms), (1, Some(160.0)));
+        assert_eq!((figures.stale, figures.is_clean()), (1, false));
+    }
+
+    #[test]
+    fn a_script_without_a_good_answer_makes_it_never() {
+        let figures = Figures::of(&seen(vec![sample(0, 1, 1_100, 1, Ending::Failed)]));
+        assert_eq!(figures.first_good_ms, None);
+        let row = Row {
+            client: "x".into(),
+            version: "1".into(),
+            protocol: "redis",
+            servers: "y".into(),
+            runs: vec![figures],
+        };
+        assert!(line(&row).ends_with("| 1 | 0 | 0 | never | 101 ms |"), "{}", line(&row));
+    }
+
+    #[test]
+    fn failures_are_counted_by_when_they_ended() {
+        let figures = Figures::of(&seen(vec![
+            sample(0, 2, 900, 10, Ending::Failed),
+            sample(0, 2, 980, 50, Ending::Failed),
+            sample(0, 1, 1_010, 10, Ending::Written),
+            sample(0, 2, 6_000, 10, Ending::Failed),
+        ]));
+        let failed =
+            (figures.failed_before_kill, figures.failed_after_kill, figures.failed_after_return);
+        assert_eq!(failed, (1, 1, 1));
+        assert_eq!((figures.first_good_ms, figures.last_failure_ms), (Some(30.0), Some(30.0)));
+        assert!(!figures.is_clean(), "a failure before the kill");
+    }
+
+    #[test]
+    fn several_runs_have_a_median() {
+        let run =
+            |until_ms| Figures::of(&seen(vec![sample(0, 1, 1_000, until_ms, Ending::Written)]));
+        let runs = vec![run(40), run(2_000), run(60)];
+        let row = Row {
+            client: "x".into(),
+            version: "1".into(),
+            protocol: "redis",
+            servers: "y".into(),
+            runs,
+        };
+        assert!(line(&row).contains("| 60 ms (40 ms–2.0 s) |"), "{}", line(&row));
+    }
+}
