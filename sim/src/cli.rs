@@ -22,6 +22,8 @@ const NOT_HERE: &[&str] = &[
     "server loop_lag_us",
     // Only nodes for clients of Redis Cluster redirect; the simulated clients speak the native protocol.
     "server redirected",
+    "server requests_memcached",
+    "server requests_redis",
     // The shipped client and links ask the key's shard. Only other clients, which do not know about
     // shards, ask another one.
     "server strayed",

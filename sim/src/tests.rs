@@ -29,6 +29,8 @@ const RARE: &[&str] = &[
     "server observers_refused",
     "server peers_refused",
     "server rate_refused",
+    "server requests_memcached",
+    "server requests_redis",
     "server redirected",
     "server strayed",
     "server surge_held",

@@ -32,7 +32,7 @@ pub struct Running {
 
 enum Kind {
     Standin {
-        cluster: StandinCluster,
+        cluster: Box<StandinCluster>,
         /// Kept while it is used.
         _proxy: Option<Process>,
     },
@@ -56,7 +56,7 @@ impl Running {
                 let config = config(service);
                 let services = config.servers.iter().flat_map(|server| &server.services);
                 let addresses: Vec<SocketAddr> = services.map(|service| service.address).collect();
-                let cluster = StandinCluster::start(program, folder, config)?;
+                let cluster = Box::new(StandinCluster::start(program, folder, config)?);
                 let place = place(service, &addresses, folder)?;
                 return Ok(Self { servers: Kind::Standin { cluster, _proxy: None }, place });
             }
@@ -65,7 +65,7 @@ impl Running {
                 let port = free_ports(1)[0];
                 let file = folder.join("proxy.toml");
                 std::fs::write(&file, proxy_file(&config, port, service))?;
-                let cluster = StandinCluster::start(program, folder, config)?;
+                let cluster = Box::new(StandinCluster::start(program, folder, config)?);
                 let arguments = vec!["proxy".into(), "--config".into(), file.into()];
                 let proxy = Process::start("proxy", program, arguments, folder)?;
                 let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -92,7 +92,7 @@ impl Running {
     /// Its servers.
     pub fn servers(&mut self) -> &mut dyn Servers {
         match &mut self.servers {
-            Kind::Standin { cluster, .. } => cluster,
+            Kind::Standin { cluster, .. } => &mut **cluster,
             Kind::Redis(nodes) => nodes,
             Kind::Memcached(nodes) => nodes,
         }

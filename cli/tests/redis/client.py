@@ -190,7 +190,7 @@ def counters(connected):
 
 def watches(client):
     """What WATCH and EXEC answer, without other clients."""
-    client.delete("w", "v")
+    client.delete("w", "v", "none")
     with client.pipeline() as pipe:
         def run(*commands):
             """EXEC's answer to these commands; None if the key has changed."""
@@ -222,7 +222,7 @@ def watches(client):
         # Replies come in the order of the commands, and a lifetime is given with the value.
         client.set("w", 5)
         pipe.watch("w")
-        replies = run(("set", "v", 7), ("mget", "v", "none"), ("incr", "w"), ("expire", "w", 100),
+        replies = run(("set", "v", 7), ("mget", "v", "absent"), ("incr", "w"), ("expire", "w", 100),
                       ("get", "w"), ("ttl", "w"))
         assert replies == [True, [b"7", None], 6, True, b"6", 100], replies
         # What is refused by the value that is there is an error among the replies.

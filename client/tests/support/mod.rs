@@ -291,7 +291,7 @@ impl Shared {
                 (Status::Ok, 0, Vec::new())
             }
             (Opcode::Flush, _) => (Status::Ok, 0, Vec::new()),
-            (Opcode::Settle | Opcode::Handback | Opcode::Modify, _) => {
+            (Opcode::Settle | Opcode::Handback | Opcode::Modify | Opcode::Walk, _) => {
                 (Status::NotSupported, 0, Vec::new())
             }
             (_, None) => (Status::NotFound, 0, Vec::new()),

@@ -233,6 +233,7 @@ impl Net {
             Output::Report { server: subject } => self.reported.push((server, subject)),
             Output::Drained(epoch) => self.drained.push((server, epoch.counter)),
             Output::Probed { outcome, .. } => self.probed.push(outcome),
+            Output::Walked { .. } => panic!("no test of the node walks"),
         }
     }
 

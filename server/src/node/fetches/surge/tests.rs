@@ -304,7 +304,7 @@ fn the_need_of_its_own_partitions_raises_the_rate_of_a_stand_in_only() {
             surge.took_over(now, 1, *is_home, 1);
         }
         assert!(waits(ask(&mut surge, now, 1)));
-        surge.raised != Raised::default()
+        surge.raised.at(now, PATIENCE) > 0
     };
     let (home, stand_in) = ((Duration::ZERO, true), (Duration::ZERO, false));
     assert!(!raised(&[home, home]));

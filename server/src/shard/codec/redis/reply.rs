@@ -231,7 +231,10 @@ fn part(
     let version = session.version;
     if tag.kind == Kind::Watch {
         session.is_alone = false;
-        session.watched.see(echo, head);
+        // As in Redis, what is refused is not watched.
+        if tag.wrong_part().is_none() {
+            session.watched.see(echo, head);
+        }
     }
     let mut group = std::mem::take(&mut session.group);
     let is_found = head.status == Status::Ok;

@@ -39,7 +39,7 @@ fn spelling() -> Names {
 
 /// Keys of odd numbers are in keyspace 2.
 fn name(key: u16) -> String {
-    if key % 2 == 0 { format!("k{key}") } else { format!("users:k{key}") }
+    if key.is_multiple_of(2) { format!("k{key}") } else { format!("users:k{key}") }
 }
 
 /// How a walk has ended.
