@@ -44,6 +44,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             address: address(ports[0]),
             state_file: directory.join("master.state"),
             offline_servers_max: None,
+            metrics: None,
         },
         servers: vec![ServerConfig {
             name: NAME.to_owned(),
@@ -56,6 +57,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             huge_pages: true,
             io,
             redis_node_port: None,
+            metrics: None,
             services: vec![
                 service(ServiceProtocol::Memcached, ports[2]),
                 service(ServiceProtocol::Redis, ports[3]),

@@ -11,7 +11,7 @@ use standin_master::Master;
 use standin_server::check;
 use standin_server::shard::users::AllUsers;
 
-use crate::{ConfigArg, Ended, diagnostics, out, private};
+use crate::{ConfigArg, Ended, diagnostics, metrics, out, private};
 
 /// `standin check-config`.
 #[derive(Debug, Args)]
@@ -122,6 +122,14 @@ fn check_proxy(path: &Path) -> Ended {
         diagnostics::remark(&format!("{name}: {error}"));
         return Ok(ExitCode::FAILURE);
     }
+    let metrics = config.metrics.as_ref();
+    if let Some(error) = metrics::refusals(metrics).first() {
+        diagnostics::remark(&format!("{name}: {error}"));
+        return Ok(ExitCode::FAILURE);
+    }
+    if let Some(doubt) = metrics::doubts(metrics) {
+        diagnostics::remark(&format!("warning: {name}: {doubt}"));
+    }
     let services = config.services.iter();
     let places: Vec<String> =
         services.map(|service| format!("{} on {}", service.protocol.key(), service.at)).collect();
@@ -147,10 +155,13 @@ fn check_server(cluster: &ClusterConfig, server: u16, only: Option<u16>, found: 
     let of_machine = check::of_machine(cluster, server).into_iter();
     let of_addresses = check::of_services(cluster, server).into_iter();
     let of_addresses = of_addresses.chain(check::of_address(own.address));
-    for error in of_machine.chain(of_addresses) {
+    let of_metrics = metrics::refusals(own.metrics.as_ref());
+    let errors = of_machine.chain(of_addresses).map(|error| error.to_string());
+    for error in errors.chain(of_metrics) {
         found.here(is_for_here, format!("server {:?} could not start here: {error}", own.name));
     }
-    for doubt in check::doubts(cluster, server) {
+    let of_metrics = metrics::doubts(own.metrics.as_ref());
+    for doubt in check::doubts(cluster, server).into_iter().chain(of_metrics) {
         found.here(false, format!("server {:?}: {doubt}", own.name));
     }
 }
@@ -160,6 +171,11 @@ fn check_master(cluster: &ClusterConfig, is_for_here: bool, found: &mut Findings
         return;
     }
     let errors = Master::check(cluster).into_iter().chain(Master::check_address(cluster));
+    let metrics = cluster.master.metrics.as_ref();
+    let errors = errors.map(|error| error.to_string()).chain(metrics::refusals(metrics));
+    if let Some(doubt) = metrics::doubts(metrics) {
+        found.here(false, format!("the master: {doubt}"));
+    }
     for error in errors {
         found.here(is_for_here, format!("the master could not start here: {error}"));
     }

@@ -5,6 +5,7 @@
 //! proxy               run until a signal stops them       roles.rs, signals.rs, diagnostics/
 //! get, put, …         one operation with the client       data.rs
 //! invalidate, flush   drop keys from all caches           drop.rs
+//! metrics.rs          the port of a role's metrics
 //! status              map, counters, what is wrong        status/
 //! check-config        check a cluster file                check_config.rs
 //! demo, load          call the load generator's library
@@ -17,6 +18,7 @@ mod descriptors;
 mod diagnostics;
 mod drop;
 mod events;
+mod metrics;
 mod out;
 mod private;
 mod roles;

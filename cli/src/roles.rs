@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::diagnostics::{Diagnostics, LogArgs};
 use crate::events::EventFile;
+use crate::metrics::{self, Port};
 use crate::signals::{self, Asked, RoleSignals, THREAD_DIED};
 use crate::{ConfigArg, Ended};
 
@@ -79,7 +80,11 @@ fn run_server(
 ) -> Ended {
     let drain_timeout = cluster.timings.drain_timeout;
     let lost = Arc::clone(&diagnostics.lost);
+    let own = cluster.servers.iter().find(|server| server.name == args.name);
+    let port = Port::bind(own.and_then(|own| own.metrics.as_ref()))?;
     let server = Server::start_counting(cluster, &args.name, lost)?;
+    let scrape = server.scrape();
+    let _metrics = port.serve(metrics::SERVER, "server", move |now| scrape.samples(now))?;
     diagnostics.announce(&format!(
         "standin server {} on {} is ready",
         args.name,
@@ -165,7 +170,10 @@ pub(crate) fn proxy(args: &ProxyArgs) -> Ended {
 }
 
 fn run_proxy(config: &ProxyConfig, diagnostics: &Diagnostics, signals: &mut RoleSignals) -> Ended {
+    let port = Port::bind(config.metrics.as_ref())?;
     let proxy = Proxy::start(config, Arc::clone(&diagnostics.lost))?;
+    let scrape = proxy.scrape();
+    let _metrics = port.serve(metrics::PROXY, "proxy", move |now| scrape.samples(now))?;
     let places: Vec<String> = proxy.places().iter().map(ToString::to_string).collect();
     diagnostics.announce(&format!("standin proxy on {} is ready", places.join(" and ")))?;
     run_until_stopped(proxy, config.timings.drain_timeout, diagnostics, signals)
@@ -181,6 +189,7 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     let events = args.events.as_deref().map(|path| EventFile::open(path, &diagnostics));
     let events = events.transpose()?.map(Arc::new);
     let topology = Arc::new(cluster.topology()?);
+    let port = Port::bind(cluster.master.metrics.as_ref())?;
     let options = MasterOptions {
         cluster,
         topology: Arc::clone(&topology),
@@ -188,6 +197,8 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
         log_lines_lost: Arc::clone(&diagnostics.lost),
     };
     let master = Master::bind(options)?;
+    let scrape = master.scrape();
+    let _metrics = port.serve(metrics::MASTER, "master", move |now| scrape.samples(now))?;
     diagnostics.announce(&format!("standin master on {} is ready", master.address()))?;
     let stopper = master.stopper();
     let of_signals = (diagnostics.clone(), events.clone());

@@ -56,6 +56,7 @@ impl ClusterConfig {
                 address: master_address,
                 state_file: PathBuf::from(MASTER_STATE_FILE),
                 offline_servers_max: None,
+                metrics: None,
             },
             servers: Vec::new(),
             groups: Vec::new(),
@@ -104,6 +105,7 @@ impl ServerConfig {
             io: IO,
             services: Vec::new(),
             redis_node_port: None,
+            metrics: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use standin_protocol::key::{KeyForm, KeyForms};
 use standin_protocol::slots::KeyHash;
 
+use crate::metrics::MetricsConfig;
 use crate::services::{Naming, ServiceConfig};
 
 /// A whole cluster: one file describes every role, so that all parties agree.
@@ -65,6 +66,8 @@ pub struct MasterConfig {
     /// The largest number of servers that may be marked offline at once; beyond it the master
     /// suspects itself and marks no other server offline. `None` means half of all, rounded up.
     pub offline_servers_max: Option<u32>,
+    /// The port on which the master publishes its metrics; `None` if it does not.
+    pub metrics: Option<MetricsConfig>,
 }
 
 /// `[[group.server]]`.
@@ -93,6 +96,8 @@ pub struct ServerConfig {
     /// With [`KeyHash::Crc16`], the port of the node of Redis Cluster that is shard 0; the other shards
     /// have the ports behind it. `None`: the port behind that of Redis' protocol.
     pub redis_node_port: Option<u16>,
+    /// The port on which the server publishes its metrics; `None` if it does not.
+    pub metrics: Option<MetricsConfig>,
 }
 
 /// Which event loop a shard runs on.

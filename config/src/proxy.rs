@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::metrics::MetricsConfig;
 use crate::model::{IoKind, KeyspaceConfig, Limits, Security, Timings};
 use crate::services::{Naming, ServiceProtocol};
 
@@ -22,6 +23,8 @@ pub struct ProxyConfig {
     pub cores: Vec<usize>,
     /// Which event loop they run on.
     pub io: IoKind,
+    /// The port on which the proxy publishes its metrics; `None` if it does not.
+    pub metrics: Option<MetricsConfig>,
     /// The keyspaces, sorted by id, of which only ids and names are known.
     pub keyspaces: Vec<KeyspaceConfig>,
     /// The way in which a key names its keyspace.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use standin_config::{
-    ClusterConfig, KeyspaceConfig, OriginConfig, OriginKind, ServiceConfig, ServiceProtocol,
+    ClusterConfig, KeyspaceConfig, MetricsConfig, OriginConfig, OriginKind, ServiceConfig,
+    ServiceProtocol,
 };
 
 fn example() -> String {
@@ -60,6 +61,11 @@ fn services() -> Vec<ServiceConfig> {
     ServiceProtocol::ALL.map(service).into()
 }
 
+fn metrics(port: u16) -> Option<MetricsConfig> {
+    let passwords = Some(PathBuf::from("/etc/standin/metrics.passwords"));
+    Some(MetricsConfig { address: ([127, 0, 0, 1], port).into(), passwords })
+}
+
 #[test]
 fn the_example_says_what_it_says() {
     assert_eq!(parse(&example()), expected());
@@ -83,6 +89,7 @@ fn the_documented_defaults_are_the_defaults() {
     wanted.limits.output_bytes = Some(64 << 20);
     wanted.naming.default_keyspace = Some(1);
     wanted.servers[0].services = services();
+    (wanted.master.metrics, wanted.servers[0].metrics) = (metrics(9_100), metrics(9_101));
     // An example: there is no limit by default.
     wanted.origin.as_mut().expect("it has a database").reads_per_second = Some(20_000);
     assert_eq!(parse(&text), wanted);
@@ -97,6 +104,7 @@ fn every_key_is_in_the_manual() {
     full.limits.output_bytes = Some(64 << 20);
     full.servers[0].cores = vec![0];
     full.servers[0].services = services();
+    (full.master.metrics, full.servers[0].metrics) = (metrics(9_100), metrics(9_101));
     full.naming.default_keyspace = Some(1);
     let mut postgres = full.clone();
     postgres.origin = Some(OriginConfig::postgres("postgres://127.0.0.1/app"));

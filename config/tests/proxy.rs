@@ -45,7 +45,9 @@ fn the_example_says_what_it_says() {
 #[test]
 fn the_documented_defaults_are_the_defaults() {
     let text = example();
-    let is_example = |line: &str| line.contains("_passwords =") || line.contains("secret_file");
+    let is_example = |line: &str| {
+        ["_passwords =", "secret_file", "#metrics ="].iter().any(|part| line.contains(part))
+    };
     let lines = text.lines().map(|line| if is_example(line) { line } else { uncommented(line) });
     let all = lines.collect::<Vec<_>>().join("\n");
     assert_ne!(all, text);
@@ -66,6 +68,9 @@ fn a_mistake_is_reported_with_its_key_and_what_to_write() {
         ("redis = \"127", "socket_mode = \"0999\"\nredis = \"127", "proxy.socket_mode", "octal"),
         ("redis = \"127", "cores = [1, 2]\nredis = \"127", "proxy.cores", "one core for each"),
         ("redis = \"127", "memcached = \"127.0.0.1:6379\"\nredis = \"127", "proxy", "another"),
+        ("redis = \"127", "metrics = \"127.0.0.1:6379\"\nredis = \"127", "metrics", "`redis`"),
+        ("redis = \"127", "metrics = \"10.0.0.1:1\"\nredis = \"127", "metrics", "_passwords"),
+        ("redis = \"127", "metrics_passwords = \"x\"\nredis = \"127", "metrics", "no port"),
         (
             "redis = \"127",
             "default_keyspace = \"no\"\nredis = \"127",

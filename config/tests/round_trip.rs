@@ -40,7 +40,17 @@ fn server(index: usize, group: u16) -> impl Strategy<Value = ServerConfig> {
         io,
         services: services(index, pinned),
         redis_node_port: None,
+        metrics: (index % 2 == 1)
+            .then(|| metrics(9_100 + u16::try_from(index).expect("few"), pinned)),
     })
+}
+
+/// A port of metrics, possibly with passwords.
+fn metrics(port: u16, has_passwords: bool) -> MetricsConfig {
+    MetricsConfig {
+        address: ([127, 0, 0, 1], port).into(),
+        passwords: has_passwords.then(|| PathBuf::from("passwords \"of\" Prometheus")),
+    }
 }
 
 /// No, one or two services, for some servers with passwords.
@@ -243,6 +253,7 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
                     address: ([127, 0, 0, 1], 7100).into(),
                     state_file: PathBuf::from(state_file),
                     offline_servers_max,
+                    metrics: (partitions % 2 == 0).then(|| metrics(9_000, partitions % 4 == 0)),
                 },
                 servers,
                 groups,

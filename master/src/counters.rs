@@ -50,3 +50,47 @@ counters! {
         Counter saves_failed,
     }
 }
+
+counters! {
+    /// The state of a master.
+    pub struct MasterFigures {
+        /// Term of this master.
+        Gauge term,
+        /// Epoch of the published map; 0 before the first.
+        Gauge map_epoch,
+        /// 1 if the master announces its map, 0 while it still learns from the servers.
+        Gauge is_announcing,
+        /// Servers that are marked offline or waiting because they did not answer.
+        Gauge servers_out,
+        /// Largest number of servers that the master marks so at once.
+        Gauge servers_out_max,
+        /// Log lines that could not be written.
+        Counter log_lines_lost,
+        /// Time since the figures were read from the master's event loop. A loop that hangs gives none.
+        Gauge loop_age_us,
+    }
+}
+
+counters! {
+    /// The master's view of one server.
+    pub struct ViewFigures by ["server", "group"] {
+        /// Time since the last sign of life of the server.
+        Gauge server_silent_us,
+        /// 1 while the master probes the server.
+        Gauge server_probing,
+        /// 1 while the server does not answer and the master does not mark it offline, because too many
+        /// others are, or because the master has only just started.
+        Gauge server_withheld,
+        /// Time for which the server has left announcements unacknowledged; 0 if it has acknowledged all,
+        /// or need not.
+        Gauge server_unacknowledged_us,
+    }
+}
+
+counters! {
+    /// The state of one server.
+    pub struct StateFigures by ["server", "group", "state"] {
+        /// 1 for the state that the master has published of the server, 0 for the others.
+        Gauge server_state,
+    }
+}

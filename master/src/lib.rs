@@ -38,13 +38,15 @@ mod shell;
 mod state;
 mod verify;
 
-pub use counters::Counters;
+pub use counters::{Counters, MasterFigures, StateFigures, ViewFigures};
 pub use event::{MasterEvent, OfflineReason, Reporter};
 pub use machine::{Input, Machine, Output, ProbeFailure, ProbeOrder};
 pub use phase::{Attempt, Facts, Mark, Phase, Seen, Step};
 pub use registry::Registry;
 pub use rules::Rules;
 pub use senders::{Senders, Standing};
-pub use shell::{Master, MasterError, MasterHandle, MasterOptions, Stopper, TooFewDescriptors};
+pub use shell::{
+    Master, MasterError, MasterHandle, MasterOptions, Scrape, Stopper, TooFewDescriptors,
+};
 pub use state::{SavedServer, State, StateError};
 pub use verify::Verify;

@@ -9,6 +9,7 @@
 //!                                               └─ notices.rs ──► master (UDP)
 //! start.rs       from the proxy's file to running threads, and back
 //! place.rs       the sockets at which it listens
+//! scrape.rs      what its metrics are read from
 //! ```
 //! The shards, their connections and their codecs are those of a server (`standin-server`). Where a
 //! server has a node, a proxy has an engine ([`upstream::Upstream`]): everything that comes in one
@@ -16,7 +17,9 @@
 
 mod notices;
 pub mod place;
+mod scrape;
 mod start;
 pub mod upstream;
 
+pub use scrape::Scrape;
 pub use start::{Proxy, StartError};

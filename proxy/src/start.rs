@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use standin_client::engine::Engine;
 use standin_client::{Bootstrap, ClientConfig};
-use standin_config::{ClusterConfig, ListenAt, ProxyConfig, ServiceConfig};
+use standin_config::{ClusterConfig, ListenAt, METRICS_DESCRIPTORS, ProxyConfig, ServiceConfig};
 use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 use standin_server::shard::admission::{Admission, Places};
@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::notices::Notices;
 use crate::place::Listening;
+use crate::scrape::Scrape;
 use crate::upstream::Upstream;
 
 /// The number of descriptors that are not for clients: standard streams, logs, listeners, signals.
@@ -81,6 +82,7 @@ pub struct Proxy {
     places: Vec<ListenAt>,
     drain_timeout: Duration,
     mailboxes: Mailboxes,
+    hub: Arc<StatsHub>,
     shards: Vec<JoinHandle<Result<(), LoopError>>>,
     listening: Vec<Listening>,
 }
@@ -109,7 +111,7 @@ impl Proxy {
         }
         let mailboxes = Mailboxes::new(config.threads).map_err(system("mailboxes"))?;
         let hub = StatsHub::new("proxy".to_owned(), random()?, config.threads, Micros::boottime());
-        let hub = hub.with_config(&cluster, 0).with_log_lines_lost(log_lines_lost);
+        let hub = Arc::new(hub.with_config(&cluster, 0).with_log_lines_lost(log_lines_lost));
         let context = ShardContext {
             shard: 0,
             shards: config.threads,
@@ -122,7 +124,7 @@ impl Proxy {
             link: LinkConfig::new(&cluster, 0),
             cluster: Arc::clone(&cluster),
         };
-        let outside = Outside { mailboxes: mailboxes.clone(), hub: Arc::new(hub), threads: () };
+        let outside = Outside { mailboxes: mailboxes.clone(), hub: Arc::clone(&hub), threads: () };
         let (learned, has_learned) = mpsc::channel();
         let upstreams: Vec<Upstream> = (0..config.threads)
             .map(|shard| {
@@ -139,6 +141,7 @@ impl Proxy {
             places,
             drain_timeout: config.timings.drain_timeout,
             mailboxes,
+            hub,
             shards,
             listening,
         })
@@ -148,6 +151,12 @@ impl Proxy {
     #[must_use]
     pub fn places(&self) -> &[ListenAt] {
         &self.places
+    }
+
+    /// Returns what the metrics are read from.
+    #[must_use]
+    pub fn scrape(&self) -> Scrape {
+        Scrape::new(Arc::clone(&self.hub))
     }
 
     /// Returns the thread that has ended unexpectedly, if there is one.
@@ -271,7 +280,8 @@ fn spawn(
 
 /// Divides the limit of descriptors into places for clients.
 fn places(config: &ProxyConfig, limit: u64) -> Result<Places, StartError> {
-    let reserved = BASE + PER_THREAD * u64::from(config.threads);
+    let metrics = config.metrics.as_ref().map_or(0, |_| METRICS_DESCRIPTORS);
+    let reserved = BASE + PER_THREAD * u64::from(config.threads) + metrics;
     let needed = reserved + u64::from(2 * CLIENTS_MIN);
     if limit < needed {
         return Err(StartError::TooFewDescriptors { limit, needed });

@@ -458,7 +458,7 @@ impl Backend for Upstream {
     fn carry_out(core: &mut Core<Self>, (): &(), hub: &StatsHub, now: Now, effect: Effect) {
         match effect {
             Effect::Refresh => {
-                hub.publish(core.shard(), core.node.counters());
+                core.publish(now, hub);
                 if core.shard() == 0 {
                     hub.sample(now.mono);
                 }

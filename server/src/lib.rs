@@ -19,6 +19,7 @@ pub mod check;
 pub mod control;
 mod descriptors;
 mod error;
+pub mod histogram;
 mod inbox;
 pub mod node;
 pub mod origin;

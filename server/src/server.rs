@@ -30,7 +30,7 @@ use crate::shard::listeners::{Listener, Service};
 use crate::shard::mailbox::{Mailboxes, Message};
 use crate::shard::users::AllUsers;
 use crate::shard::{self, LoopError, Outside, ServerThreads, ShardContext};
-use crate::stats::StatsHub;
+use crate::stats::{Scrape, StatsHub};
 
 /// A running server.
 pub struct Server {
@@ -40,6 +40,7 @@ pub struct Server {
     mailboxes: Mailboxes,
     control: ControlHandle,
     origin: Origin,
+    hub: Arc<StatsHub>,
     shards: Vec<JoinHandle<Result<(), LoopError>>>,
     control_thread: JoinHandle<io::Result<()>>,
     /// The listening sockets, kept open as long as any part of this server can reach the origin.
@@ -109,7 +110,7 @@ impl Server {
         )?;
         let hub = StatsHub::new(name.to_owned(), boot_id, own.shards, Micros::boottime());
         let hub = hub.with_config(&cluster, server).with_log_lines_lost(log_lines_lost);
-        let hub = Arc::new(hub);
+        let hub = Arc::new(hub.with_connections_max(places.clients));
         let context = ShardContext {
             shard: 0,
             shards: own.shards,
@@ -136,7 +137,7 @@ impl Server {
             agent,
             mailboxes: mailboxes.clone(),
             origin: origin.clone(),
-            hub,
+            hub: Arc::clone(&hub),
             handle: control.clone(),
         };
         let control_thread =
@@ -156,6 +157,7 @@ impl Server {
             mailboxes,
             control,
             origin,
+            hub,
             shards,
             control_thread,
             ports,
@@ -172,6 +174,12 @@ impl Server {
     #[must_use]
     pub fn boot_id(&self) -> u64 {
         self.boot_id
+    }
+
+    /// Returns what the metrics are read from.
+    #[must_use]
+    pub fn scrape(&self) -> Scrape {
+        Scrape::new(Arc::clone(&self.hub), self.origin.clone())
     }
 
     /// Returns the thread that has ended unexpectedly, if there is one: a shard, or the control

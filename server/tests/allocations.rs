@@ -176,6 +176,7 @@ impl Shard {
         self.now.mono = self.now.mono + Duration::from_micros(1);
         turn::decide(self, self.now, &mut Vec::new());
         turn::act(self, self.now);
+        self.core.turn_ended(self.now.mono, self.now.mono);
     }
 
     /// Returns the number of allocations and the number of hits of `work`.

@@ -18,6 +18,7 @@ const RARE: &[&str] = &[
     "client topologies",
     "datagrams_distrusted",
     "event_distrusted",
+    "server busy_us",
     "server clients_refused",
     "server deadlines_passed",
     "server handbacks_failed",

@@ -95,7 +95,8 @@ fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap
         // A failing test binary must not hide the results of the next.
         let arguments = [&["test", "--no-fail-fast"], selection].concat();
         let mut command = workspace.cargo(&arguments);
-        for what in ["POSTGRES", "PYTHON", "REDIS", "URING", "CLIENTS", "MEMCCAPABLE"] {
+        for what in ["POSTGRES", "PYTHON", "REDIS", "URING", "CLIENTS", "MEMCCAPABLE", "PROMETHEUS"]
+        {
             command.env(format!("STANDIN_REQUIRE_{what}"), "1");
         }
         command.envs(prerequisites::variables_of_clients(workspace));

@@ -12,6 +12,7 @@
 //! kernel.rs       TCP connections and the memory of processes as the kernel sees them
 //! load.rs         clients in threads, which check every answer
 //! memcached.rs    requests of memcached's protocol
+//! metrics.rs      a scraper of metrics
 //! scripts.rs      scripts in Python that drive other client libraries; checker.py is their load, and
 //!                 redis_checks.py has checks that several of them make
 //! ```
@@ -32,6 +33,7 @@ pub mod hostile;
 pub mod kernel;
 pub mod load;
 pub mod memcached;
+pub mod metrics;
 pub mod scripts;
 pub mod wire;
 

@@ -5,7 +5,7 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
-use standin_config::{ClusterConfig, IoKind, OriginConfig};
+use standin_config::{ClusterConfig, IoKind, MetricsConfig, OriginConfig};
 
 use crate::common::cluster::PROGRAM;
 use crate::common::{Cluster, PAIR};
@@ -138,4 +138,35 @@ fn a_foreign_address_and_a_state_file_of_another_cluster_are_found() {
     assert!(stderr(&check).contains("belongs to cluster \"check-state\""), "{check:?}");
     let master = first.run(&["master"]);
     assert_eq!(master.status.code(), Some(2), "{master:?}");
+}
+
+#[test]
+fn a_port_of_metrics_that_can_not_work_is_refused_by_the_check_and_by_the_start() {
+    let cluster = Cluster::with("check-metrics", PAIR, |config| {
+        let passwords = Some("missing.passwords".into());
+        let address = ([127, 0, 0, 1], standin_testkit::free_ports(1)[0]).into();
+        config.servers[0].metrics = Some(MetricsConfig { address, passwords });
+        // An address of TEST-NET-1, which no machine has.
+        let (address, passwords) = (([192, 0, 2, 1], 9_100).into(), Some("other".into()));
+        config.master.metrics = Some(MetricsConfig { address, passwords });
+    });
+    std::fs::write(cluster.directory().join("other"), "ann:secret\n").expect("written");
+    for (check, start, wanted) in [
+        (
+            &["check-config", "--name", "a1"][..],
+            &["server", "--name", "a1"][..],
+            &["missing.passwords", "user:password"][..],
+        ),
+        (&["check-config", "--master"], &["master"], &["192.0.2.1:9100", "`metrics` must be"]),
+    ] {
+        for (command, code) in [(check, 1), (start, 2)] {
+            let output = cluster.run(command);
+            assert_eq!(output.status.code(), Some(code), "{command:?}: {output:?}");
+            for part in wanted {
+                assert!(stderr(&output).contains(part), "{command:?}: {}", stderr(&output));
+            }
+        }
+    }
+    let warned = stderr(&cluster.run(&["check-config", "--master"]));
+    assert!(warned.contains("chmod 600"), "{warned}");
 }

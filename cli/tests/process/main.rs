@@ -5,6 +5,7 @@
 //! database.rs     what the log says about the database
 //! diagnostics.rs  nobody reads the log, or the disk is full
 //! levels.rs       the levels of log lines
+//! metrics.rs      the metrics of all processes, and what Prometheus makes of them
 //! output.rs       nobody reads the output of a command, or a file has no room
 //! pipes.rs        pipes that nobody reads
 //! threads.rs      each thread is killed in turn
@@ -18,6 +19,7 @@ mod common;
 mod database;
 mod diagnostics;
 mod levels;
+mod metrics;
 mod output;
 mod pipes;
 mod signals;

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::address::read_address;
+use super::metrics::Metrics;
 use crate::defaults;
 use crate::mistake::Report;
 use crate::model::{MasterConfig, Mode};
@@ -50,6 +52,7 @@ pub(super) struct Master {
     pub(super) is_address_default: bool,
     state_file: Option<PathBuf>,
     pub(super) offline_servers_max: Option<Option<At<u32>>>,
+    pub(super) metrics: Metrics,
 }
 
 impl Master {
@@ -58,6 +61,7 @@ impl Master {
             address: self.address?.value,
             state_file: self.state_file?,
             offline_servers_max: self.offline_servers_max?.map(|most| most.value),
+            metrics: self.metrics.complete()?,
         })
     }
 }
@@ -126,41 +130,10 @@ pub(super) fn read_master(
         offline_servers_max: section
             .whole_or_absent("offline_servers_max", 1..=65_535, "1", report)
             .optional(),
+        metrics: Metrics::read(&mut section, base_dir, report),
     };
     section.finish(report);
     master
-}
-
-/// An IP address with a port, as in `127.0.0.1:7100` or `[::1]:7100`.
-pub(super) fn read_address(
-    text: At<&str>,
-    key: &str,
-    example: &str,
-    report: &mut Report<'_>,
-) -> Option<At<SocketAddr>> {
-    match text.value.parse::<SocketAddr>() {
-        Ok(address) if address.port() == 0 => {
-            report.mistake(
-                text.at,
-                key,
-                format!(
-                    "port 0 can't be connected to; write a port from 1 to 65535, such as \
-                     `{example}`"
-                ),
-            );
-            None
-        }
-        Ok(value) => Some(At { value, at: text.at }),
-        Err(_) => {
-            let text_shown = text.value;
-            report.mistake(
-                text.at,
-                key,
-                format!("{text_shown:?} is not an IP address with a port; write one such as `{example}` (no host names)"),
-            );
-            None
-        }
-    }
 }
 
 /// A name that can be typed on a command line and seen in a log.

@@ -4,9 +4,11 @@
 //! them. Nothing stops at a mistake. Checks that need a missing value are skipped, so that one mistake
 //! is not reported twice.
 
+mod address;
 mod bonds;
 mod cluster;
 mod keyspace;
+mod metrics;
 mod network;
 mod nodes;
 mod origin;

@@ -6,8 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use standin_protocol::slots::KeyHash;
 
 use super::cluster::Master;
+use super::metrics::Metrics;
 use super::nodes;
 use super::servers::Server;
+use crate::metrics::{METRICS_KEY, METRICS_PASSWORDS_KEY};
 use crate::mistake::Report;
 use crate::section::At;
 use crate::services::ServiceProtocol;
@@ -26,6 +28,12 @@ pub(super) fn check(
     let mut endpoints: Vec<Endpoint> = servers.iter().filter_map(Endpoint::of_server).collect();
     endpoints.extend(master.and_then(Endpoint::of_master));
     endpoints.extend(servers.iter().flat_map(Endpoint::of_services));
+    endpoints.extend(
+        master.and_then(|master| Endpoint::of_metrics("master", "the master", &master.metrics)),
+    );
+    let of_server =
+        |server: &Server| Endpoint::of_metrics("group.server", &server.shown(), &server.metrics);
+    endpoints.extend(servers.iter().filter_map(of_server));
     if let Some(hash) = hash {
         for server in servers {
             let nodes = nodes::of(server, hash.value, report);
@@ -115,6 +123,16 @@ impl Endpoint {
                 is_default: false,
                 service: Some((protocol.passwords_key(), is_open)),
             })
+        })
+    }
+
+    fn of_metrics(section: &str, owner: &str, metrics: &Metrics) -> Option<Self> {
+        Some(Self {
+            key: format!("{section}.{METRICS_KEY}"),
+            owner: format!("{owner} for metrics"),
+            address: metrics.address??,
+            is_default: false,
+            service: Some((METRICS_PASSWORDS_KEY, metrics.is_open())),
         })
     }
 

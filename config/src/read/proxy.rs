@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::cluster::{NamingKeys, check_name, read_address};
+use super::address::read_address;
+use super::cluster::{NamingKeys, check_name};
 use super::keyspace::read_id;
+use super::metrics::Metrics;
 use super::secret::{self, Secret};
 use super::servers::{CORE_MAX, IO_KINDS, SHARDS_MAX, unique};
 use super::{services, tuning};
 use crate::defaults;
+use crate::metrics::{METRICS_KEY, METRICS_PASSWORDS_KEY};
 use crate::mistake::Report;
 use crate::model::{IoKind, KeyspaceConfig};
 use crate::proxy::{ListenAt, ProxyConfig, ProxyService};
@@ -32,6 +35,7 @@ struct Proxy<'d> {
     threads: Option<u16>,
     cores: Option<Vec<usize>>,
     io: Option<IoKind>,
+    metrics: Metrics,
     naming: NamingKeys<'d>,
 }
 
@@ -74,6 +78,7 @@ pub(super) fn read(
         threads: proxy.threads?,
         cores: proxy.cores?,
         io: proxy.io?,
+        metrics: proxy.metrics.complete()?,
         keyspaces: keyspaces?,
         naming: naming?,
         timings: timings?.complete?,
@@ -103,6 +108,8 @@ fn read_proxy<'d>(mut section: Section<'d>, base_dir: &Path, report: &mut Report
         report.mistake(cores.at, "proxy.cores", wrong);
     }
     let io = section.choice("io", &IO_KINDS, report).or(defaults::IO, section.at());
+    let metrics = Metrics::read(&mut section, base_dir, report);
+    check_metrics(&metrics, services.as_deref(), report);
     let naming = NamingKeys::read(&mut section, report);
     section.finish(report);
     Proxy {
@@ -112,7 +119,29 @@ fn read_proxy<'d>(mut section: Section<'d>, base_dir: &Path, report: &mut Report
         threads: threads.map(|threads| threads.value),
         cores: cores.map(|cores| cores.value),
         io: io.map(|io| io.value),
+        metrics,
         naming,
+    }
+}
+
+/// The port of metrics is no other, and has passwords if others reach it.
+fn check_metrics(metrics: &Metrics, services: Option<&[ProxyService]>, report: &mut Report<'_>) {
+    // A wrong one was reported.
+    let Some(Some(At { value: address, at })) = metrics.address else { return };
+    let key = format!("{SECTION}.{METRICS_KEY}");
+    if !address.ip().to_canonical().is_loopback() && metrics.is_open() {
+        let wrong = format!(
+            "{address} is not a loopback address, and everybody who reaches it could use it; write \
+             `{METRICS_PASSWORDS_KEY} = \"FILE\"`, a file of lines `user:password`, or a loopback \
+             address"
+        );
+        report.mistake(at, &key, wrong);
+    }
+    let is_taken = |service: &ProxyService| service.at == ListenAt::Tcp(address);
+    if let Some(service) = services.unwrap_or_default().iter().find(|service| is_taken(service)) {
+        let taken = service.protocol.key();
+        let wrong = format!("{address} is already the place of `{taken}`; write another port");
+        report.mistake(at, &key, wrong);
     }
 }
 

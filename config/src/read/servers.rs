@@ -7,10 +7,13 @@ use std::path::Path;
 use standin_protocol::map::SERVERS_MAX;
 use standin_protocol::placement::WEIGHT_MAX;
 
-use super::cluster::{Cluster, Master, check_name, read_address};
+use super::address::read_address;
+use super::cluster::{Cluster, Master, check_name};
+use super::metrics::Metrics;
 use super::services::{self, Service};
 use super::tuning::LimitsRead;
 use crate::defaults;
+use crate::metrics::{METRICS_KEY, METRICS_PASSWORDS_KEY};
 use crate::mistake::Report;
 use crate::model::{IoKind, ServerConfig};
 use crate::section::{At, Found, Section};
@@ -55,6 +58,7 @@ pub(super) struct Server {
     cores: Option<At<Vec<usize>>>,
     pub(super) services: Vec<Service>,
     pub(super) redis_node_port: Option<Option<At<u16>>>,
+    pub(super) metrics: Metrics,
 }
 
 impl Server {
@@ -78,6 +82,7 @@ impl Server {
             io: self.sizes.io?.value,
             services: self.services.iter().map(Service::complete).collect::<Option<_>>()?,
             redis_node_port: self.redis_node_port?.map(|port| port.value),
+            metrics: self.metrics.complete()?,
         })
     }
 }
@@ -93,7 +98,9 @@ pub(super) fn read_defaults(mut section: Section<'_>, report: &mut Report<'_>) -
     };
     let sizes = read_sizes(&mut section, built_in, report);
     let of_services = ServiceProtocol::ALL.into_iter().flat_map(|p| [p.key(), p.passwords_key()]);
-    for key in ["name", "address", "cores", "redis_node_port"].into_iter().chain(of_services) {
+    let of_one =
+        ["name", "address", "cores", "redis_node_port", METRICS_KEY, METRICS_PASSWORDS_KEY];
+    for key in of_one.into_iter().chain(of_services) {
         section.misplaced(
             key,
             "belongs to one server; write it under that [[group.server]]",
@@ -213,6 +220,7 @@ fn read_server(
     }
     let services = services::read(&mut section, base_dir, report);
     let redis_node_port = section.whole_or_absent("redis_node_port", 1..=65_535, "7000", report);
+    let metrics = Metrics::read(&mut section, base_dir, report);
     let server = Server {
         at: section.at(),
         name: name.map(|name| name.value.to_owned()),
@@ -222,6 +230,7 @@ fn read_server(
         cores,
         services,
         redis_node_port: redis_node_port.optional(),
+        metrics,
     };
     section.finish(report);
     server

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::cluster::{NamingKeys, read_address};
+use super::address::read_address;
+use super::cluster::NamingKeys;
 use crate::mistake::Report;
 use crate::model::KeyspaceConfig;
 use crate::section::{At, Section};

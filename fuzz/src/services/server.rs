@@ -211,6 +211,7 @@ impl Server {
         let mut shell = Surroundings { server: self, shard, received: Received(received) };
         turn::decide(&mut shell, NOW, &mut mail);
         turn::act(&mut shell, NOW);
+        self.shards[shard].turn_ended(NOW.mono, NOW.mono);
         if !self.behaviour.reads_late {
             self.read();
         }

@@ -6,6 +6,7 @@
 
 mod announcements;
 mod failure;
+mod figures;
 mod marks;
 mod notices;
 mod orders;

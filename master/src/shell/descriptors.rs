@@ -1,6 +1,8 @@
 //! The master's file descriptors (`ulimit -n`). They are divided before it starts, so that callers
 //! can't take those that it needs for the servers.
 
+use standin_config::METRICS_DESCRIPTORS;
+
 use crate::shell::connections::{CLOSING, CONNECTIONS_MAX};
 use crate::shell::probe::PROBES_MAX;
 
@@ -32,9 +34,10 @@ pub(crate) struct Bounds {
     pub(crate) connections: usize,
 }
 
-/// Divides the limit between probes and callers.
-pub(crate) fn divide(limit: u64) -> Result<Bounds, TooFewDescriptors> {
-    let reserved = BASE + CLOSING as u64;
+/// Divides the limit between probes and callers, beside the port of metrics if there is one.
+pub(crate) fn divide(limit: u64, has_metrics: bool) -> Result<Bounds, TooFewDescriptors> {
+    let metrics = if has_metrics { METRICS_DESCRIPTORS } else { 0 };
+    let reserved = BASE + CLOSING as u64 + metrics;
     let rest = limit.saturating_sub(reserved);
     if rest < 2 * LEAST {
         return Err(TooFewDescriptors { limit, needed: reserved + 2 * LEAST });
@@ -55,15 +58,16 @@ mod tests {
 
     #[test]
     fn probes_have_descriptors_of_their_own_whatever_the_limit() {
-        assert_eq!(divide(55), Err(TooFewDescriptors { limit: 55, needed: 56 }));
+        assert_eq!(divide(55, false), Err(TooFewDescriptors { limit: 55, needed: 56 }));
         for limit in 56..5_000 {
-            let Bounds { probes, connections } = divide(limit).unwrap();
+            let Bounds { probes, connections } = divide(limit, false).unwrap();
             assert!(probes >= 8 && connections >= 8);
             assert!((probes + connections + CLOSING) as u64 + BASE <= limit, "{limit}");
         }
         assert_eq!(
-            divide(u64::MAX),
+            divide(u64::MAX, false),
             Ok(Bounds { probes: PROBES_MAX, connections: CONNECTIONS_MAX })
         );
+        assert_eq!(divide(71, true), Err(TooFewDescriptors { limit: 71, needed: 72 }));
     }
 }

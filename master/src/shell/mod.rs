@@ -16,6 +16,7 @@ mod error;
 mod probe;
 mod ready;
 mod saver;
+mod scrape;
 mod start;
 mod stopper;
 mod stream;
@@ -28,7 +29,7 @@ use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use monoio::time::timeout;
@@ -44,6 +45,7 @@ pub use descriptors::TooFewDescriptors;
 pub use error::MasterError;
 use ready::{Notify, Permits, Ready};
 use saver::Saver;
+pub use scrape::Scrape;
 pub use start::{Master, MasterHandle, MasterOptions};
 pub use stopper::Stopper;
 use stream::Streams;
@@ -72,6 +74,8 @@ pub(crate) struct Shell {
     timer_at: Cell<Micros>,
     /// The notification of the timer that its time has become an earlier one.
     timer: Notify,
+    scraped: Arc<scrape::Shared>,
+    groups: Vec<String>,
     streams: Rc<Streams>,
     /// The number of tasks under way.
     tasks: Cell<usize>,
@@ -98,6 +102,13 @@ impl Shell {
         while let Some((epoch, ok)) = self.saver.result() {
             self.feed(Input::Persisted { epoch, ok });
         }
+    }
+
+    /// Gives the figures to the thread that has asked for them.
+    fn give_figures(&self) {
+        let now = Micros::boottime();
+        let lost = self.log_lines_lost.load(Ordering::Relaxed);
+        self.scraped.give(now, || self.machine.borrow().samples(now, lost, &self.groups));
     }
 
     fn drain(self: &Rc<Self>) {
@@ -169,6 +180,7 @@ impl Shell {
         let mut bytes = [0; 64];
         while !stopper.is_stopped() {
             self.feed_results_of_saves();
+            self.give_figures();
             wake_ready.readable().await?;
             // Only the wake-up matters, not the bytes. It is not an error if there are none.
             while matches!(wake.read(&mut bytes), Ok(len) if len > 0) {}

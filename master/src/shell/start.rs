@@ -20,10 +20,11 @@ use crate::event::MasterEvent;
 use crate::machine::{Input, Machine, Output};
 use crate::rules::Rules;
 use crate::shell::connections::CONNECTIONS_MAX;
-use crate::shell::descriptors::{self, Bounds};
+use crate::shell::descriptors::{self, Bounds, TooFewDescriptors};
 use crate::shell::error::MasterError;
 use crate::shell::ready::{Notify, Permits};
 use crate::shell::saver::{self, Saver};
+use crate::shell::scrape::{self, Scrape};
 use crate::shell::stopper::Stopper;
 use crate::shell::{STOP_WAIT, Shell};
 
@@ -53,6 +54,7 @@ pub struct Master {
     udp: UdpSocket,
     wake: UnixStream,
     stopper: Stopper,
+    scraped: Arc<scrape::Shared>,
 }
 
 /// A master that runs on its own thread. Dropping this stops the master.
@@ -69,7 +71,7 @@ impl Master {
     #[must_use]
     pub fn check(cluster: &ClusterConfig) -> Vec<MasterError> {
         let mut errors: Vec<MasterError> = Vec::new();
-        errors.extend(descriptors::divide(descriptors::limit()).err().map(MasterError::from));
+        errors.extend(bounds(cluster).err().map(MasterError::from));
         let path = &cluster.master.state_file;
         errors.extend(saver::load(path, &cluster.name).err());
         let writable = saver::may_save(path);
@@ -101,7 +103,7 @@ impl Master {
         if let Some(refusal) = Self::check(&options.cluster).into_iter().next() {
             return Err(refusal);
         }
-        let bounds = descriptors::divide(descriptors::limit())?;
+        let bounds = bounds(&options.cluster)?;
         if bounds.connections < CONNECTIONS_MAX {
             warn!(
                 probes = bounds.probes,
@@ -127,13 +129,20 @@ impl Master {
         save_term(&mut machine, path)?;
 
         let (stopper, wake) = Stopper::new()?;
-        Ok(Self { options, bounds, machine, tcp, udp, wake, stopper })
+        let scraped = Arc::default();
+        Ok(Self { options, bounds, machine, tcp, udp, wake, stopper, scraped })
     }
 
     /// Returns a handle with which the master can be stopped.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// Returns what the metrics are read from, on any thread.
+    #[must_use]
+    pub fn scrape(&self) -> Scrape {
+        Scrape::new(Arc::clone(&self.scraped), self.stopper.clone())
     }
 
     /// Returns the UDP and TCP address.
@@ -186,7 +195,7 @@ impl Master {
     }
 
     async fn serve(self, events: Box<dyn Fn(MasterEvent)>) -> Result<(), MasterError> {
-        let Self { options, bounds, machine, tcp, udp, wake, stopper } = self;
+        let Self { options, bounds, machine, tcp, udp, wake, stopper, scraped } = self;
         let cluster = &options.cluster;
         let saver = Saver::start(cluster.master.state_file.clone(), stopper.clone())?;
         let shell = Rc::new(Shell {
@@ -205,6 +214,8 @@ impl Master {
             started_at: Micros::boottime(),
             timer_at: Cell::new(Micros::NEVER),
             timer: Notify::default(),
+            scraped,
+            groups: cluster.groups.clone(),
             streams: Rc::default(),
             tasks: Cell::new(0),
             task_ended: Notify::default(),
@@ -252,6 +263,10 @@ impl Drop for MasterHandle {
             let _ = thread.join();
         }
     }
+}
+
+fn bounds(cluster: &ClusterConfig) -> Result<Bounds, TooFewDescriptors> {
+    descriptors::divide(descriptors::limit(), cluster.master.metrics.is_some())
 }
 
 type UringRuntime = monoio::Runtime<monoio::time::TimeDriver<monoio::IoUringDriver>>;

@@ -105,6 +105,12 @@ impl Verify {
         self.phase
     }
 
+    /// Returns the time of the last sign of life.
+    #[must_use]
+    pub fn heard_at(&self) -> Micros {
+        self.heard_at
+    }
+
     /// Returns the probe under way.
     #[must_use]
     pub fn probe_under_way(&self) -> Option<Attempt> {

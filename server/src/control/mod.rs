@@ -129,7 +129,7 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
         while let Some(output) = agent.poll() {
             options.carry_out(output);
         }
-        options.hub.publish_agent(&agent.counters);
+        options.hub.publish_agent(now, &agent.counters, agent.since());
         options.hub.sample(now);
         if std::mem::replace(&mut is_master_lost, agent.is_master_lost()) != is_master_lost {
             match is_master_lost {

@@ -4,6 +4,7 @@
 //! then overwrites.
 
 use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
+use standin_protocol::time::Micros;
 
 use super::cache::FillToken;
 use super::fetches::Reserved;
@@ -25,6 +26,7 @@ pub(super) struct Calls {
 #[derive(Debug)]
 struct Entry {
     call: Started,
+    at: Micros,
     is_outdated: bool,
 }
 
@@ -66,23 +68,25 @@ pub(super) struct StartedWrite {
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) call: Started,
+    /// The time at which it began.
+    pub(super) at: Micros,
     /// Whether it was an outdated write.
     pub(super) was_outdated: bool,
 }
 
 impl Calls {
     /// Records a call that begins and returns its token.
-    pub(super) fn begin(&mut self, call: Started) -> u64 {
-        self.calls.insert(Entry { call, is_outdated: false }).data().as_ffi()
+    pub(super) fn begin(&mut self, at: Micros, call: Started) -> u64 {
+        self.calls.insert(Entry { call, at, is_outdated: false }).data().as_ffi()
     }
 
     /// Removes the call with this token, which has ended.
     pub(super) fn end(&mut self, token: u64) -> Ended {
         let entry = self.calls.remove(CallKey::from(KeyData::from_ffi(token)));
-        let Entry { call, is_outdated } =
+        let Entry { call, at, is_outdated } =
             entry.expect("the origin must end each call exactly once");
         self.outdated -= usize::from(is_outdated);
-        Ended { call, was_outdated: is_outdated }
+        Ended { call, at, was_outdated: is_outdated }
     }
 
     /// Marks the writes for which `is_current` no longer holds as outdated, because partitions have
@@ -125,7 +129,7 @@ mod tests {
     #[test]
     fn a_write_is_outdated_once_and_until_it_ends() {
         let mut calls = Calls::default();
-        let (first, second) = (calls.begin(write(1)), calls.begin(write(2)));
+        let (first, second) = (calls.begin(Micros(0), write(1)), calls.begin(Micros(0), write(2)));
         assert_eq!(calls.len(), 2);
         calls.outdate(|write| write.partition != 1);
         calls.outdate(|write| write.partition != 1);
@@ -139,7 +143,7 @@ mod tests {
     #[should_panic(expected = "the origin must end each call exactly once")]
     fn a_call_ends_once() {
         let mut calls = Calls::default();
-        let token = calls.begin(write(1));
+        let token = calls.begin(Micros(0), write(1));
         calls.end(token);
         calls.end(token);
     }

@@ -4,6 +4,7 @@
 use std::num::NonZeroU64;
 
 use bytes::Bytes;
+use standin_protocol::time::Micros;
 
 use super::modify::{Modify, Ttl};
 
@@ -206,6 +207,35 @@ pub struct ConnId {
     pub conn: u64,
 }
 
+/// What is kept of a request until it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// The time of the turn in which it was served.
+    pub at: Micros,
+    /// The action; `None` for what is no command.
+    pub action: Option<Action>,
+    /// The keyspace, if the action has one.
+    pub keyspace: u8,
+    /// Another server has sent it.
+    pub is_peer: bool,
+}
+
+impl Asked {
+    /// A command that is served now.
+    #[inline]
+    #[must_use]
+    pub fn command(at: Micros, head: &CommandHead) -> Self {
+        let CommandHead { action, keyspace, is_peer, .. } = *head;
+        Self { at, action: Some(action), keyspace, is_peer }
+    }
+
+    /// A request that is no command.
+    #[must_use]
+    pub const fn other(at: Micros) -> Self {
+        Self { at, action: None, keyspace: 0, is_peer: false }
+    }
+}
+
 /// The destination of a command's answer. The node only passes it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplyTo {
@@ -213,6 +243,8 @@ pub struct ReplyTo {
     pub conn: ConnId,
     /// The name that the connection's codec has given the request.
     pub tag: u64,
+    /// What is counted when it is answered.
+    pub asked: Asked,
 }
 
 #[cfg(test)]

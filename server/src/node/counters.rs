@@ -28,7 +28,10 @@ counters! {
         Counter origin_writes,
         /// Writes of keyspaces without a database that ended when they arrived.
         Counter writes_at_once,
-        /// Calls that the origin failed or refused.
+        /// Calls that were not made because too many wait for the origin. Their requests are answered
+        /// OVERLOADED.
+        Counter origin_shed,
+        /// Calls that the origin failed or refused, and those that were not made.
         Counter origin_failures,
         /// Writes whose outcome is unknown.
         Counter outcomes_unknown,
@@ -137,6 +140,20 @@ counters! {
         Gauge items_bytes,
         /// Items evicted.
         Counter evicted,
+        /// Items that had been used and that eviction kept.
+        Counter eviction_kept,
+        /// Items dropped because they had expired, or because their partitions were dropped before.
+        Counter expired,
+        /// Memory for items: the size of the arena.
+        Gauge arena_bytes,
+        /// Memory of the index and of the lists by which items are evicted.
+        Gauge index_bytes,
+        /// Replies that connections have not read yet.
+        Gauge output_bytes,
+        /// Keys and values of the requests that wait.
+        Gauge waiting_bytes,
+        /// Fetches that are held back after a change of owner, or because of `reads_per_second`.
+        Gauge fetches_held,
         /// Requests that wait for the origin or a peer.
         Gauge in_flight,
         /// Times that this shard had been stopped, or starved, for so long that it dropped the
@@ -144,5 +161,8 @@ counters! {
         Counter pauses,
         /// Longest turn of the shard's loop in the last second, in microseconds.
         Maximum loop_lag_us,
+        /// Time that the shard's loop has spent in its turns, in microseconds. What the kernel does for
+        /// it while it waits is not part of it.
+        Counter busy_us,
     }
 }

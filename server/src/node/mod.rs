@@ -83,13 +83,16 @@ use std::sync::Arc;
 use standin_protocol::map::{ClusterMap, Topology};
 use standin_protocol::time::Micros;
 
-use crate::origin::{Call, Operation, Outcome};
+use crate::histogram::Histogram;
+use crate::origin::{Call, Failure, Operation, Outcome};
 use crate::store::StoreError;
 pub use answer::{Answer, AnswerHead, ForwardFailure, PeerAnswer, Status};
 use answer::{flags, ms_left};
 use cache::Cache;
 use calls::{Calls, Started};
-pub use command::{Action, Command, CommandHead, ConnId, Hop, Identity, OwnedCommand, ReplyTo};
+pub use command::{
+    Action, Asked, Command, CommandHead, ConnId, Hop, Identity, OwnedCommand, ReplyTo,
+};
 pub use config::NodeConfig;
 use counters::Counters;
 use fetches::Fetches;
@@ -127,6 +130,8 @@ pub struct Node {
     outputs: VecDeque<Output>,
     /// The shard's counters. The shell adds those that only it knows.
     pub counters: Counters,
+    /// How long calls to the origin took, reads and writes.
+    pub origin_times: [Histogram; 2],
 }
 
 /// The state of the server, as the shell has reported it.
@@ -164,6 +169,7 @@ impl Node {
             health: Health { origin_up: true, control_runs: true, stopping: false },
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            origin_times: Default::default(),
             topology,
             config,
         })
@@ -254,9 +260,11 @@ impl Node {
     pub fn origin_done(&mut self, now: Now, token: u64, outcome: Outcome) {
         self.begin(now);
         let ended = self.calls.end(token);
-        if matches!(outcome, Outcome::Failed(_)) {
-            self.counters.origin_failures += 1;
-        }
+        let is_write = matches!(ended.call, Started::Write(_));
+        self.origin_times[usize::from(is_write)].add(now.mono.since(ended.at), 1);
+        self.counters.origin_failures += u64::from(matches!(outcome, Outcome::Failed(_)));
+        let is_shed = matches!(outcome, Outcome::Failed(Failure::Overloaded));
+        self.counters.origin_shed += u64::from(is_shed);
         match ended.call {
             Started::Fetch { name, started, reserved } => {
                 self.fetches.answered(reserved, &outcome);
@@ -371,12 +379,19 @@ impl Node {
         self.health.origin_up = up;
     }
 
-    /// Copies the store's figures to [`Self::counters`].
+    /// Copies the sizes and counters of the parts to [`Self::counters`].
     pub fn refresh_counters(&mut self) {
-        let (items, items_bytes, evicted) = self.cache.counts();
-        self.counters.items = items;
-        self.counters.items_bytes = items_bytes;
-        self.counters.evicted = evicted;
+        let store = self.cache.counts();
+        self.counters.items = store.items;
+        self.counters.items_bytes = store.live_bytes;
+        self.counters.evicted = store.evicted;
+        self.counters.eviction_kept = store.kept;
+        self.counters.expired = store.expired;
+        self.counters.arena_bytes = store.arena_bytes;
+        self.counters.index_bytes = store.index_bytes + store.policy_bytes;
+        self.counters.waiting_bytes = self.requests.sizes().bytes as u64;
+        let fetches = self.fetches.sizes();
+        self.counters.fetches_held = (fetches.held_back + fetches.held_back_at_ceiling) as u64;
     }
 
     /// Returns the name of a request's key.
@@ -430,7 +445,7 @@ impl Node {
             Operation::Get => self.counters.origin_reads += 1,
             _ => self.counters.origin_writes += 1,
         }
-        let token = self.calls.begin(call);
+        let token = self.calls.begin(now.mono, call);
         let (shard, made) = (self.config.shard, now.mono);
         let call = Call { shard, token, keyspace, operation, key, made, deadline };
         self.outputs.push_back(Output::Origin(call));

@@ -305,10 +305,10 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::ConnId;
+    use crate::node::{Asked, ConnId};
 
     fn to(tag: u64) -> ReplyTo {
-        ReplyTo { conn: ConnId { shard: 0, conn: 7 }, tag }
+        ReplyTo { conn: ConnId { shard: 0, conn: 7 }, tag, asked: Asked::other(Micros(0)) }
     }
 
     #[test]

@@ -403,6 +403,14 @@ impl Origin {
         self.inner.as_ref()?.health.reason()
     }
 
+    /// Returns the number of reads and of writes that wait, and their bytes; `None` if there is no
+    /// database.
+    #[must_use]
+    pub fn waiting(&self) -> Option<[(&'static str, (usize, usize)); 2]> {
+        let queues = &self.inner.as_ref()?.queues;
+        Some([("read", queues.reads.waiting()), ("write", queues.writes.waiting())])
+    }
+
     /// Stops taking calls, lets the submitted ones finish (each within its `timeout`), answers
     /// those that have not, and ends the threads. A thread that hangs in the database for longer
     /// than that is left behind.

@@ -252,6 +252,11 @@ impl Lane {
         self.wake.notify_one();
     }
 
+    /// Returns the number of waiting calls, and their bytes.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        self.lock().fair.waiting()
+    }
+
     fn stop(&self) {
         self.lock().is_stopping = true;
         self.wake_all();

@@ -19,7 +19,7 @@ use super::mailbox::Message;
 use super::outside::Outside;
 use super::sockets::ACCEPT_PAUSE;
 use super::turn::{self, Shell};
-use super::{LoopError, LoopLag, now, sockets};
+use super::{LoopError, now, sockets};
 use crate::node::Now;
 
 /// Events of one wake-up; each has a receive buffer of its own.
@@ -109,7 +109,6 @@ impl<B: Backend> Loop<B> {
         }
         let mut events = Vec::with_capacity(EVENTS);
         let mut mail = Vec::new();
-        let mut lag = LoopLag::default();
         loop {
             let wait = match !self.core.has_work() && mailbox.fall_asleep() {
                 true => self.next_deadline().since(Micros::boottime()),
@@ -141,7 +140,7 @@ impl<B: Backend> Loop<B> {
             if self.is_finished(turn) {
                 return Ok(());
             }
-            self.core.node.counters().loop_lag_us = lag.turn(woken.mono, Micros::boottime());
+            self.core.turn_ended(woken.mono, Micros::boottime());
         }
     }
 

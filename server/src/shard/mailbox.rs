@@ -212,7 +212,11 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    const TO: ReplyTo = ReplyTo { conn: ConnId { shard: 0, conn: 1 }, tag: 7 };
+    const TO: ReplyTo = ReplyTo {
+        conn: ConnId { shard: 0, conn: 1 },
+        tag: 7,
+        asked: crate::node::Asked::other(Micros(0)),
+    };
 
     /// A stray that takes this much memory.
     fn stray(bytes: usize) -> Message {

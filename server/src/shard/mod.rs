@@ -127,23 +127,3 @@ fn now() -> Now {
     let wall_us = wall.map_or(0, |wall| u64::try_from(wall.as_micros()).unwrap_or(u64::MAX));
     Now { mono: Micros::boottime(), wall_us }
 }
-
-/// The longest turn of a loop within the last second or two.
-#[derive(Debug, Default)]
-struct LoopLag {
-    current_us: u64,
-    previous_us: u64,
-    window_start: Micros,
-}
-
-impl LoopLag {
-    /// A turn that began at `start` has ended at `end`; the figure to publish.
-    fn turn(&mut self, start: Micros, end: Micros) -> u64 {
-        if end.0 >= self.window_start.0 + 1_000_000 {
-            self.previous_us = std::mem::take(&mut self.current_us);
-            self.window_start = end;
-        }
-        self.current_us = self.current_us.max(end.0.saturating_sub(start.0));
-        self.current_us.max(self.previous_us)
-    }
-}

@@ -16,6 +16,44 @@ standin_protocol::counters! {
         Gauge has_database,
         /// Whether the database answers, or there is none: 1 or 0.
         Gauge origin_up,
+        /// Time since the database was last known to answer; 0 while it does, or if there is none.
+        Gauge origin_outage_ms,
+        /// Connections of clients that there may be at once.
+        Gauge connections_max,
+        /// Time since the master last granted a lease, or since the start if it never has.
+        Gauge lease_age_us,
+        /// Time since this server has its map, or since the start if it has none.
+        Gauge map_age_us,
+        /// Time since the last turn of the control thread, which takes the master's datagrams.
+        Gauge control_age_us,
+    }
+}
+
+standin_protocol::counters! {
+    /// The figures of one shard, beside those that are summed over all of them.
+    pub struct ShardFigures by ["shard"] {
+        /// Requests that this shard has received, of every kind.
+        Counter shard_requests,
+        /// Connections of this shard.
+        Gauge shard_connections,
+        /// Longest turn of this shard's loop in the last second.
+        Maximum shard_loop_lag_us,
+        /// Time that this shard's loop has spent in its turns. What the kernel does for it while it waits
+        /// is not part of it.
+        Counter shard_busy_us,
+        /// Time since this shard last published its counters, which it does ten times a second. A shard
+        /// that hangs does not.
+        Gauge shard_age_us,
+    }
+}
+
+standin_protocol::counters! {
+    /// The calls that wait for the database. The calls are reads or writes.
+    pub struct QueueFigures by ["calls"] {
+        /// Calls that wait until a connection or thread to the database is free.
+        Gauge origin_queue,
+        /// Keys and values of these calls, and what is kept of them.
+        Gauge origin_queue_bytes,
     }
 }
 

@@ -1,7 +1,9 @@
 //! The counters of all shards, which are summed on request.
 
+pub(crate) mod answers;
 mod figures;
 mod recent;
+mod scrape;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,9 +12,12 @@ use standin_config::{ClusterConfig, Mode};
 use standin_protocol::body::{Counter, StatsReply};
 use standin_protocol::time::Micros;
 
+use self::answers::{Answers, Layout};
 use self::figures::{RecentFigures, ServerFigures};
 use self::recent::Recent;
-use crate::control::agent::AgentCounters;
+pub use self::scrape::Scrape;
+use crate::control::agent::{AgentCounters, Since};
+use crate::histogram::{CELLS, Histogram};
 use crate::node::counters::Counters;
 use crate::origin::Health;
 
@@ -23,9 +28,16 @@ pub struct StatsHub {
     server: String,
     boot_id: u64,
     started: Micros,
-    shards: Vec<Arc<[AtomicU64]>>,
+    shards: Vec<Block>,
+    /// What [`Block::answers`] is made of; `None` if the cluster file is not known.
+    layout: Option<Layout>,
     agent: [AtomicU64; AgentCounters::FIGURES.len()],
+    /// When the control thread last published, and the times of [`Since`].
+    agent_at: AtomicU64,
+    granted_at: AtomicU64,
+    map_at: AtomicU64,
     memory_bytes: u64,
+    connections_max: u64,
     reads_per_second: u64,
     is_strict: bool,
     has_database: bool,
@@ -34,19 +46,48 @@ pub struct StatsHub {
     log_lines_lost: Arc<AtomicU64>,
 }
 
+/// What a shard publishes.
+#[derive(Debug)]
+struct Block {
+    counters: [AtomicU64; Counters::FIGURES.len()],
+    /// The cells of its answers, none if the cluster file is not known.
+    answers: Box<[AtomicU64]>,
+    /// The cells of the times of its calls to the origin, reads and writes.
+    origin: [[AtomicU64; CELLS]; 2],
+    /// When it last published.
+    at: AtomicU64,
+}
+
+impl Block {
+    fn new(started: Micros) -> Self {
+        let counters = std::array::from_fn(|_| AtomicU64::new(0));
+        let origin = std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0)));
+        Self { counters, answers: Box::default(), origin, at: AtomicU64::new(started.0) }
+    }
+
+    fn load(&self) -> Counters {
+        Counters::from(std::array::from_fn(|index| self.counters[index].load(Ordering::Relaxed)))
+    }
+}
+
 impl StatsHub {
     /// Creates the blocks for `shards` shards.
     #[must_use]
     pub fn new(server: String, boot_id: u64, shards: u16, started: Micros) -> Self {
-        let block = || Counters::FIGURES.iter().map(|_| AtomicU64::new(0)).collect();
-        let shards = (0..shards).map(|_| block()).collect();
+        let shards = (0..shards).map(|_| Block::new(started)).collect();
+        let at = || AtomicU64::new(started.0);
         Self {
             server,
             boot_id,
             started,
             shards,
+            layout: None,
             agent: Default::default(),
+            agent_at: at(),
+            granted_at: at(),
+            map_at: at(),
             memory_bytes: 0,
+            connections_max: 0,
             reads_per_second: 0,
             is_strict: false,
             has_database: true,
@@ -59,13 +100,24 @@ impl StatsHub {
     #[must_use]
     pub fn with_config(self, cluster: &ClusterConfig, server: u16) -> Self {
         let origin = cluster.origin.as_ref();
+        let layout = Layout::of(cluster);
+        let answers = || (0..layout.cells()).map(|_| AtomicU64::new(0)).collect();
+        let shards = self.shards.into_iter().map(|block| Block { answers: answers(), ..block });
         Self {
+            shards: shards.collect(),
+            layout: Some(layout),
             memory_bytes: cluster.servers[usize::from(server)].memory_bytes,
             reads_per_second: origin.and_then(|o| o.reads_per_second).map_or(0, u64::from),
             is_strict: cluster.mode == Mode::Strict,
             has_database: origin.is_some(),
             ..self
         }
+    }
+
+    /// Sets the number of connections that clients may have.
+    #[must_use]
+    pub fn with_connections_max(self, connections_max: u32) -> Self {
+        Self { connections_max: connections_max.into(), ..self }
     }
 
     /// Takes a sample for the gauges of the last ten seconds, about once a second.
@@ -81,13 +133,14 @@ impl StatsHub {
         for (sum, name) in sums.iter_mut().zip(recent::names()) {
             let index = Counters::FIGURES.iter().position(|figure| figure.name == name);
             let index = index.expect("a counter of the shards");
-            *sum = self.shards.iter().map(|block| block[index].load(Ordering::Relaxed)).sum();
+            *sum = self.shards.iter().map(|b| b.counters[index].load(Ordering::Relaxed)).sum();
         }
         sums
     }
 
     /// The figures of the server as a whole.
-    fn figures(&self, health: Health) -> ServerFigures {
+    fn figures(&self, now: Micros, health: Health) -> ServerFigures {
+        let age_us = |at: &AtomicU64| now.0.saturating_sub(at.load(Ordering::Relaxed));
         ServerFigures {
             log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
             memory_bytes: self.memory_bytes,
@@ -95,6 +148,14 @@ impl StatsHub {
             is_strict: self.is_strict.into(),
             has_database: self.has_database.into(),
             origin_up: u64::from(health == Health::Up),
+            origin_outage_ms: match health {
+                Health::Down { since } => down_ms(now, since),
+                Health::Up => 0,
+            },
+            connections_max: self.connections_max,
+            lease_age_us: age_us(&self.granted_at),
+            map_age_us: age_us(&self.map_at),
+            control_age_us: age_us(&self.agent_at),
         }
     }
 
@@ -111,7 +172,7 @@ impl StatsHub {
         let mut labelled =
             vec![Counter { name: format!("build_info{{version=\"{version}\"}}"), value: 1 }];
         if let Health::Down { since } = health {
-            let value = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+            let value = down_ms(now, since);
             // A label is one line, as it is to be shown. Not every failure has a text.
             let reason = reason.unwrap_or_default().replace(['"', '\n', '\r'], " ");
             let name = format!("origin_down_ms{{reason=\"{reason}\"}}");
@@ -127,18 +188,35 @@ impl StatsHub {
     }
 
     /// Publishes a shard's counters.
-    pub fn publish(&self, shard: u16, counters: &Counters) {
+    pub(crate) fn publish(&self, shard: u16, now: Micros, counters: &Counters, answers: &Answers) {
         let block = &self.shards[usize::from(shard)];
-        for (slot, value) in block.iter().zip(counters.values()) {
+        for (slot, value) in block.counters.iter().zip(counters.values()) {
             slot.store(value, Ordering::Relaxed);
+        }
+        for (slot, value) in block.answers.iter().zip(answers.cells()) {
+            slot.store(value, Ordering::Relaxed);
+        }
+        block.at.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Publishes how long a shard's calls to the origin took, reads and writes.
+    pub(crate) fn publish_origin(&self, shard: u16, times: &[Histogram; 2]) {
+        let block = &self.shards[usize::from(shard)];
+        for (cells, times) in block.origin.iter().zip(times) {
+            cells.iter().zip(times.cells()).for_each(|(cell, value)| {
+                cell.store(value, Ordering::Relaxed);
+            });
         }
     }
 
-    /// Publishes the control thread's counters.
-    pub fn publish_agent(&self, counters: &AgentCounters) {
+    /// Publishes the control thread's counters and times.
+    pub fn publish_agent(&self, now: Micros, counters: &AgentCounters, since: Since) {
         for (slot, value) in self.agent.iter().zip(counters.values()) {
             slot.store(value, Ordering::Relaxed);
         }
+        self.agent_at.store(now.0, Ordering::Relaxed);
+        self.granted_at.store(since.granted.0, Ordering::Relaxed);
+        self.map_at.store(since.map.0, Ordering::Relaxed);
     }
 
     /// Returns the combined figures of the shards, those of the control thread, and the state of
@@ -152,7 +230,7 @@ impl StatsHub {
         reason: Option<&str>,
     ) -> StatsReply {
         let values = |index: usize| {
-            self.shards.iter().map(move |block| block[index].load(Ordering::Relaxed))
+            self.shards.iter().map(move |block| block.counters[index].load(Ordering::Relaxed))
         };
         let counters = Counters::FIGURES
             .iter()
@@ -168,9 +246,14 @@ impl StatsHub {
             counters: counters
                 .chain(agent)
                 .chain(self.recent().list())
-                .chain(self.figures(health).list())
+                .chain(self.figures(now, health).list())
                 .chain(Self::labelled(now, health, reason))
                 .collect(),
         }
     }
+}
+
+/// The time since the database went down.
+fn down_ms(now: Micros, since: Micros) -> u64 {
+    u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX)
 }

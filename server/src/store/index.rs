@@ -15,6 +15,8 @@ const ARENA_BYTES_PER_TABLE: usize = 32 << 10;
 /// See the file's head.
 pub(super) struct Index {
     tables: Box<[HashTable<u32>]>,
+    /// The heap bytes of all tables.
+    tables_bytes: usize,
     items: usize,
     /// A buffer for rebuilding a table without allocating.
     scratch: Vec<(u64, u32)>,
@@ -24,7 +26,7 @@ impl Index {
     pub(super) fn new(arena_bytes: usize) -> Self {
         let tables = (arena_bytes / ARENA_BYTES_PER_TABLE).clamp(1, u32::MAX as usize);
         let tables = (0..tables).map(|_| HashTable::new()).collect();
-        Self { tables, items: 0, scratch: Vec::new() }
+        Self { tables, tables_bytes: 0, items: 0, scratch: Vec::new() }
     }
 
     pub(super) fn items(&self) -> usize {
@@ -33,8 +35,8 @@ impl Index {
 
     /// Heap bytes of the index.
     pub(super) fn bytes(&self) -> usize {
-        let slots: usize = self.tables.iter().map(HashTable::allocation_size).sum();
-        slots + size_of_val(&*self.tables) + self.scratch.capacity() * size_of::<(u64, u32)>()
+        let scratch = self.scratch.capacity() * size_of::<(u64, u32)>();
+        self.tables_bytes + size_of_val(&*self.tables) + scratch
     }
 
     /// Returns the table of a hash. hashbrown uses the top 7 bits and the lowest ones, so this uses
@@ -74,7 +76,9 @@ impl Index {
         let index = self.table(hash);
         let table = &mut self.tables[index];
         if table.len() == table.capacity() {
+            let before = table.allocation_size();
             rebuild(table, &mut self.scratch, &hash_of);
+            self.tables_bytes = self.tables_bytes + table.allocation_size() - before;
         }
         table.insert_unique(hash, offset, |&offset| hash_of(offset));
         self.items += 1;
@@ -182,6 +186,9 @@ mod tests {
             }
         };
         churn(&mut index, live..100_000);
+        let of_tables =
+            |index: &Index| index.tables.iter().map(HashTable::allocation_size).sum::<usize>();
+        assert_eq!(index.tables_bytes, of_tables(&index), "counted as they grow");
         let bytes = index.bytes();
         churn(&mut index, 100_000..400_000);
         assert_eq!(index.items(), live as usize);

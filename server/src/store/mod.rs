@@ -334,30 +334,35 @@ impl Store {
         Some(header.version)
     }
 
-    /// Returns the number of live items, their bytes, and the number of evicted items. Costs
-    /// nothing.
-    pub fn counts(&self) -> (u64, u64, u64) {
-        (self.index.items() as u64, self.live_bytes, self.evicted)
-    }
-
-    /// Returns counters and sizes. It walks the index's tables, so call it for statistics, not for
-    /// requests.
-    pub fn stats(&self) -> StoreStats {
-        let segments = &self.arena.segments;
+    /// Returns the counters and sizes that cost nothing: all but those of segments and their contents.
+    pub fn counts(&self) -> StoreStats {
         StoreStats {
             items: self.index.items() as u64,
             live_bytes: self.live_bytes,
-            used_bytes: segments.iter().map(|segment| u64::from(segment.written_bytes)).sum(),
-            arena_bytes: (segments.len() * self.arena.segment_bytes()) as u64,
+            arena_bytes: (self.arena.segments.len() * self.arena.segment_bytes()) as u64,
             index_bytes: self.index.bytes() as u64,
-            policy_bytes: (self.policy.bytes() + size_of_val(segments.as_slice())) as u64,
-            segments: segments.len() as u64,
-            segments_free: self.policy.free_segments() as u64,
-            segment_bytes: self.arena.segment_bytes() as u64,
+            policy_bytes: self.policy_bytes() as u64,
             item_bytes_max: self.item_bytes_max as u64,
             evicted: self.evicted,
             kept: self.kept,
             expired: self.expired,
+            ..StoreStats::default()
+        }
+    }
+
+    fn policy_bytes(&self) -> usize {
+        self.policy.bytes() + size_of_val(self.arena.segments.as_slice())
+    }
+
+    /// Returns counters and sizes. It walks the segments, so call it for statistics, not for requests.
+    pub fn stats(&self) -> StoreStats {
+        let segments = &self.arena.segments;
+        StoreStats {
+            used_bytes: segments.iter().map(|segment| u64::from(segment.written_bytes)).sum(),
+            segments: segments.len() as u64,
+            segments_free: self.policy.free_segments() as u64,
+            segment_bytes: self.arena.segment_bytes() as u64,
+            ..self.counts()
         }
     }
 

@@ -81,6 +81,12 @@ const FOR_TESTS: &[Need] = &[
         packages: &["libnss-wrapper"],
     },
     Need {
+        name: "prometheus and promtool",
+        what_for: "the metrics, the alerts, and a Prometheus that reads both",
+        is_there: || runs("promtool", &["--version"]) && runs("prometheus", &["--version"]),
+        packages: &["prometheus"],
+    },
+    Need {
         name: "ip",
         what_for: "network namespaces, which only root can have",
         is_there: || !is_root() || runs("ip", &["-V"]),

@@ -17,6 +17,8 @@ counters! {
         Counter orphan_spells,
         /// 1 while this server is an orphan.
         Gauge is_orphan,
+        /// Epoch of the map that this server has; 0 before the first.
+        Gauge map_epoch,
         /// Gossip sent.
         Counter gossip_sent,
         /// Gossip received from members of the group.

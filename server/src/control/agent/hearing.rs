@@ -102,6 +102,7 @@ impl Agent {
                 let held = self.epoch();
                 if arg > 0 && self.leases.granted(nonce, lease, epoch, held) {
                     self.counters.leases_granted += 1;
+                    self.since.granted = now;
                 }
             }
             DatagramKind::AskProbe => {
@@ -176,6 +177,8 @@ impl Agent {
     fn take_map(&mut self, now: Micros, epoch: MapEpoch, statuses: Vec<ServerStatus>) {
         let map = Arc::new(ClusterMap::new(Arc::clone(&self.topology), epoch, statuses));
         self.map = Some(Arc::clone(&map));
+        self.counters.map_epoch = epoch.to_u64();
+        self.since.map = now;
         self.group.map_changed();
         let is_out = !map.state(self.config.server).answers();
         self.outputs.push_back(Output::Map(map));

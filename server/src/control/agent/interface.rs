@@ -7,6 +7,7 @@ use std::time::Duration;
 use standin_config::{ClusterConfig, Mode};
 use standin_protocol::control::Datagram;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
+use standin_protocol::time::Micros;
 
 use crate::node::{Lease, PeerProbe, Word};
 
@@ -131,4 +132,13 @@ pub enum Output {
     },
     /// The master has marked this server offline, and every shard has drained.
     Left,
+}
+
+/// Times of which the metrics publish how long ago they are; that of the start if there was none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since {
+    /// The time at which the master last granted a lease.
+    pub granted: Micros,
+    /// The time at which the map was taken over.
+    pub map: Micros,
 }

@@ -38,7 +38,7 @@ use standin_protocol::time::Micros;
 
 pub use self::counters::AgentCounters;
 use self::group::Group;
-pub use self::interface::{AgentConfig, Input, Output};
+pub use self::interface::{AgentConfig, Input, Output, Since};
 use self::leases::Leases;
 use self::senders::Senders;
 use self::trust::Trust;
@@ -103,6 +103,7 @@ pub struct Agent {
     /// The time at which the master was last heard, directly or through a member.
     heard_at: Micros,
     is_master_lost: bool,
+    since: Since,
     /// The newest epoch that the master has named.
     heard_epoch: MapEpoch,
     trust: Trust,
@@ -143,6 +144,7 @@ impl Agent {
             probes: VecDeque::new(),
             heard_at: now,
             is_master_lost: false,
+            since: Since { granted: now, map: now },
             heard_epoch: MapEpoch::default(),
             trust: Trust::default(),
             is_origin_down: false,
@@ -157,6 +159,12 @@ impl Agent {
             outputs: VecDeque::new(),
             counters: AgentCounters::default(),
         }
+    }
+
+    /// Returns the times of the last grant and of the map.
+    #[must_use]
+    pub fn since(&self) -> Since {
+        self.since
     }
 
     /// Whether nothing has been heard from the master for half a lease.

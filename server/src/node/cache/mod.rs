@@ -21,7 +21,7 @@ use super::keyspaces::Keyspaces;
 use super::modify::Ttl;
 use super::{NodeConfig, Now};
 use crate::store::{
-    IndexHint, Item, Located, NEVER_MS, NewItem, Store, StoreConfig, StoreError, Walked,
+    IndexHint, Item, Located, NEVER_MS, NewItem, Store, StoreConfig, StoreError, StoreStats, Walked,
 };
 
 /// One shard's cache.
@@ -291,8 +291,8 @@ impl Cache {
         self.store.visit(part, visit);
     }
 
-    /// Returns the number of live items, their bytes, and the number of evicted items.
-    pub(super) fn counts(&self) -> (u64, u64, u64) {
+    /// Returns the counters and sizes of the store that cost nothing.
+    pub(super) fn counts(&self) -> StoreStats {
         self.store.counts()
     }
 }

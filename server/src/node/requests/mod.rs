@@ -266,7 +266,14 @@ mod tests {
     fn put(conn: u64) -> Pending {
         let identity = Some(Identity { client_id: NonZeroU64::MIN, request_id: 3 });
         let head = CommandHead { identity, is_retry: true, ..CommandHead::new(Action::Put, 1) };
-        pending(head, ReplyTo { conn: ConnId { shard: 0, conn }, tag: 5 })
+        pending(
+            head,
+            ReplyTo {
+                conn: ConnId { shard: 0, conn },
+                tag: 5,
+                asked: crate::node::Asked::other(Micros(0)),
+            },
+        )
     }
 
     fn forwarded(conn: u64) -> Pending {

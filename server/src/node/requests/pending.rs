@@ -169,7 +169,11 @@ mod tests {
     use crate::node::command::{Action, Identity};
     use crate::node::tests::pending;
 
-    const TO: ReplyTo = ReplyTo { conn: ConnId { shard: 0, conn: 1 }, tag: 5 };
+    const TO: ReplyTo = ReplyTo {
+        conn: ConnId { shard: 0, conn: 1 },
+        tag: 5,
+        asked: crate::node::Asked::other(Micros(0)),
+    };
 
     fn now(mono: u64) -> Now {
         Now { mono: Micros(mono), wall_us: 0 }

@@ -43,7 +43,7 @@ use crate::store::StoreConfig;
 
 const BOOT: u64 = 7;
 const CONN: ConnId = ConnId { shard: 0, conn: 1 };
-const TO: ReplyTo = ReplyTo { conn: CONN, tag: 5 };
+const TO: ReplyTo = ReplyTo { conn: CONN, tag: 5, asked: crate::node::Asked::other(Micros(0)) };
 const OWN: u16 = 0;
 const PEER: u16 = 1;
 

@@ -164,7 +164,7 @@ impl Net {
     fn serve(&mut self, server: u16, conn: ConnId, command: Command<'_>) {
         let node = &mut self.nodes[usize::from(server)];
         let place = node.aim(node.place(command.head.keyspace, command.key));
-        let to = ReplyTo { conn, tag: 5 };
+        let to = ReplyTo { conn, tag: 5, asked: crate::node::Asked::other(Micros(0)) };
         let mut answer = None;
         node.begin(self.now);
         node.serve(self.now, to, &command, place, true, |head, value| {

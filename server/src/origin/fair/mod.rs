@@ -155,6 +155,14 @@ impl<T: Waits> Fair<T> {
         self.turns.is_empty()
     }
 
+    /// Returns the number of calls that wait, and their bytes.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let keyspaces = self.keyspaces.iter().flatten();
+        keyspaces.fold((0, 0), |(calls, bytes), keyspace| {
+            (calls + keyspace.waiting.len(), bytes + keyspace.bytes)
+        })
+    }
+
     /// Adds a call; returns it if there is no room, or no such keyspace.
     pub(super) fn push(&mut self, call: T) -> Result<(), T> {
         let id = call.keyspace();

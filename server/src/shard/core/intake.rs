@@ -17,6 +17,7 @@ use super::backend::Backend;
 use super::conn::ConnKind;
 use super::staged::{FormedAt, Origin};
 use super::{ConnKey, Core, Io, Source};
+use crate::node::Asked;
 use crate::node::{AnswerHead, Now, Status};
 use crate::shard::codec::standin::Standin;
 use crate::shard::codec::{Decoder, Read, Reads, Rejected, Request, Spelling, Surroundings, What};
@@ -66,6 +67,16 @@ impl<B: Backend> Core<B> {
             ConnKind::Accepted(_) if conn.paused || conn.closing => {}
             ConnKind::Accepted(greeting) if greeting.is_done() => self.stage_input(now, key),
             ConnKind::Accepted(_) => self.greet(now, key),
+        }
+    }
+
+    /// Has a connection's own input read once more in this turn.
+    pub(super) fn read_again(&mut self, key: ConnKey) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.has_more
+        {
+            conn.has_more = true;
+            self.with_more.push(key);
         }
     }
 
@@ -251,6 +262,7 @@ impl<B: Backend> Core<B> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let head = AnswerHead::under(rejected.status, self.node.map_tag());
         conn.codec.answer(rejected.tag, &head, rejected.text.as_bytes(), &mut conn.output);
+        self.answers.note(Asked::other(now), head.status, head.flags);
         match rejected.bytes {
             Some(bytes) => {
                 conn.skip = bytes.saturating_sub(here) as u64;

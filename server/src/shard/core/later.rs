@@ -5,6 +5,7 @@ use slotmap::Key as _;
 
 use super::backend::Backend;
 use super::{ConnKey, Core, Effect};
+use crate::node::Asked;
 use crate::node::{Answer, AnswerHead, ConnId, Now, ReplyTo, Status};
 
 impl<B: Backend> Core<B> {
@@ -16,13 +17,13 @@ impl<B: Backend> Core<B> {
         let conn = self.conns.get_mut(key)?;
         let is_full = conn.in_flight >= self.context.cluster.limits.in_flight_per_connection;
         if is_full && !conn.caller().is_peer {
-            self.refuse_overloaded(now, key, tag);
+            self.refuse_overloaded(now, key, tag, Asked::other(now.mono));
             return None;
         }
         conn.in_flight += 1;
         self.tell_end_again(key);
         let conn = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
-        Some(ReplyTo { conn, tag })
+        Some(ReplyTo { conn, tag, asked: Asked::other(now.mono) })
     }
 
     /// The counters of the server, which no shard's node knows.

@@ -17,6 +17,7 @@ mod control_watch;
 mod formed;
 mod intake;
 mod interface;
+mod lag;
 mod later;
 mod links;
 mod of_node;
@@ -43,6 +44,7 @@ use self::backend::{Backend, LinkEnd};
 use self::conn::{Conn, ConnKind};
 use self::formed::Formed;
 pub use self::interface::{Buffers, Effect, Io, ReceiveMode, Source};
+use self::lag::LoopLag;
 use self::outgoing::Outbound;
 pub use self::peers::Links;
 use self::slicing::{Asker, Slices};
@@ -58,6 +60,8 @@ use super::mailbox::Message;
 use super::nodes::Nodes;
 use crate::budget::output_bytes;
 use crate::node::{Answer, ConnId, Left, Node, Now, OwnedCommand, ReplyTo, Status};
+use crate::stats::StatsHub;
+use crate::stats::answers::{Answers, Layout};
 
 /// One shard's state.
 pub struct Core<B: Backend = Node> {
@@ -105,6 +109,8 @@ pub struct Core<B: Backend = Node> {
     refreshed: Micros,
     /// The longest pause of the process after which it continues with the requests that it has.
     pause_max: Duration,
+    lag: LoopLag,
+    answers: Answers,
     /// Something for a peer was put into an output since the loop last looked at the clock.
     pub(super) has_sent_on: bool,
 }
@@ -160,6 +166,8 @@ impl<B: Backend> Core<B> {
             swept: now,
             refreshed: now,
             pause_max: context.cluster.timings.pause_max(),
+            lag: LoopLag::default(),
+            answers: Answers::new(Layout::of(&context.cluster)),
             has_sent_on: false,
             context,
         }
@@ -321,6 +329,7 @@ impl<B: Backend> Core<B> {
             self.refreshed = now.mono;
             self.node.counters().connections = u64::from(self.accepted);
             self.node.counters().in_flight = self.node.in_flight() as u64;
+            self.node.counters().output_bytes = self.outbound.unsent() as u64;
             self.effects.push_back(Effect::Refresh);
             self.tell_refusals(now.mono);
         }
@@ -332,6 +341,19 @@ impl<B: Backend> Core<B> {
         if now.mono >= self.outbound.next_look() {
             self.close_stalled(now.mono);
         }
+    }
+
+    /// Publishes the counters of the shard.
+    pub fn publish(&mut self, now: Now, hub: &StatsHub) {
+        hub.publish(self.context.shard, now.mono, self.node.counters(), &self.answers);
+    }
+
+    /// Notes that a turn of the loop which began at `start` has ended at `end`.
+    pub fn turn_ended(&mut self, start: Micros, end: Micros) {
+        self.answers.turn_ended(end);
+        let counters = self.node.counters();
+        counters.loop_lag_us = self.lag.turn(start, end);
+        counters.busy_us += end.0.saturating_sub(start.0);
     }
 
     /// Returns the time at which [`Self::tick`] has something to do.

@@ -249,7 +249,8 @@ impl Backend for Node {
             Effect::Tell(input) => control.post(input),
             Effect::Refresh => {
                 core.refreshed(origin.health(), control.runs(now.mono));
-                hub.publish(core.shard(), &core.node.counters);
+                core.publish(now, hub);
+                hub.publish_origin(core.shard(), &core.node.origin_times);
             }
             Effect::Stats { to } => {
                 let epoch = core.node.map().map_or(0, |map| map.epoch.to_u64());

@@ -25,6 +25,7 @@ use tracing::warn;
 use super::backend::Backend;
 use super::conn::{Conn, ConnKind};
 use super::{ConnKey, Core, Effect, Io, recache};
+use crate::node::Asked;
 use crate::node::answer::VALUE_BYTES_MAX;
 use crate::node::{Answer, AnswerHead, Now, ReplyTo};
 use crate::shard::mailbox::Message;
@@ -194,6 +195,7 @@ impl<B: Backend> Core<B> {
             answer.overload();
         }
         conn.codec.answer(to.tag, &answer.head, &answer.value, &mut conn.output);
+        self.answers.note(to.asked, answer.head.status, answer.head.flags);
         let is_ordered = conn.codec.is_ordered();
         if conn.ended {
             self.ended.push(key);
@@ -299,12 +301,13 @@ impl<B: Backend> Core<B> {
     }
 
     /// There is no room for a request or its value: the caller hears so, and may ask again.
-    pub(super) fn refuse_overloaded(&mut self, now: Now, key: ConnKey, tag: u64) {
+    pub(super) fn refuse_overloaded(&mut self, now: Now, key: ConnKey, tag: u64, asked: Asked) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         let head = AnswerHead { map_tag: self.node.map_tag(), ..AnswerHead::overloaded() };
         self.node.counters().overloaded += 1;
         conn.codec.answer(tag, &head, &[], &mut conn.output);
+        self.answers.note(asked, head.status, head.flags);
         self.pause_if_full(now.mono, key);
     }
 

@@ -7,6 +7,7 @@ use slotmap::{Key as _, KeyData};
 
 use super::backend::Backend;
 use super::{ConnKey, Core, Effect};
+use crate::node::Asked;
 use crate::node::answer::marks;
 use crate::node::{Answer, AnswerHead, ConnId, Now, OwnedCommand, ReplyTo, Status};
 use crate::shard::codec::{Memo, Spelling};
@@ -22,7 +23,7 @@ pub(super) fn is_due(head: &AnswerHead) -> bool {
 impl<B: Backend> Core<B> {
     /// Goes on with a read of this connection that was answered at once.
     #[cold]
-    pub(super) fn go_on(&mut self, now: Now, key: ConnKey, memo: Memo<'_>) {
+    pub(super) fn go_on(&mut self, now: Now, key: ConnKey, memo: Memo<'_>, asked: Asked) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         let tag = conn.codec.tag(memo.tag);
@@ -30,7 +31,7 @@ impl<B: Backend> Core<B> {
         conn.in_flight += 1;
         self.tell_end_again(key);
         let id = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
-        let to = ReplyTo { conn: id, tag };
+        let to = ReplyTo { conn: id, tag, asked };
         match self.recaching(to) {
             Some(command) => self.serve_again(now, to, command),
             None => unreachable!("the codec knows the request: it was told to wait"),

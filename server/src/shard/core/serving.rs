@@ -10,11 +10,12 @@ use super::redirecting::elsewhere;
 use super::staged::{Origin, Short, Staged, Staging};
 use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty, recache};
 use crate::node::{
-    Action, AnswerHead, Command, ConnId, Now, OwnedCommand, ReplyTo, Status, Walked,
+    Action, AnswerHead, Asked, Command, ConnId, Now, OwnedCommand, ReplyTo, Status, Walked,
 };
 use crate::shard::codec::standin::Standin;
 use crate::shard::codec::{Answers, Codec, Memo, Read, What};
 use crate::shard::mailbox::Message;
+use crate::stats::answers::Hits;
 
 /// The largest number of requests that are aimed before the first of them is served: enough for the
 /// loads of one to overlap with the work on others, and few enough for the loaded lines to be still
@@ -54,6 +55,7 @@ struct Row<'a> {
     shards: u16,
     now: Now,
     sending_bytes: usize,
+    outbound: &'a Outbound,
 }
 
 impl Row<'_> {
@@ -63,7 +65,7 @@ impl Row<'_> {
     fn serve<B: Backend>(
         &self,
         node: &mut B,
-        outbound: &Outbound,
+        counted: &mut Hits,
         codec: &mut impl Answers,
         output: &mut Vec<u8>,
         staged: &[Staged<B::Place>],
@@ -86,6 +88,8 @@ impl Row<'_> {
                     is_stale = recache::is_due(&head) && codec.recaches(read.tag);
                     if !is_stale {
                         codec.answer_read(read, bytes, head, value, output);
+                        let is_absent = head.status != Status::Ok;
+                        counted[usize::from(read.keyspace)][usize::from(is_absent)] += 1;
                     }
                 });
             if !is_hit {
@@ -94,7 +98,7 @@ impl Row<'_> {
             if is_stale {
                 return (number, End::Stale(*read, request.from.at as usize));
             }
-            if outbound.matters(output.len() + self.sending_bytes + codec.waiting_bytes()) {
+            if self.outbound.matters(output.len() + self.sending_bytes + codec.waiting_bytes()) {
                 return (number + 1, End::Full);
             }
         }
@@ -190,22 +194,25 @@ impl<B: Backend> Core<B> {
             shards: self.context.shards,
             now,
             sending_bytes: conn.sending_bytes,
+            outbound: &self.outbound,
         };
         let is_counted = !conn.caller().is_peer;
-        let (node, outbound, output) = (&mut self.node, &self.outbound, &mut conn.output);
+        let (node, output) = (&mut self.node, &mut conn.output);
+        let counted = self.answers.hits();
         // The loop is compiled for each protocol.
         let (hits, end) = match &mut conn.codec {
-            Codec::Standin => row.serve(node, outbound, &mut Standin, output, staged, aimed),
+            Codec::Standin => row.serve(node, counted, &mut Standin, output, staged, aimed),
             Codec::Memcached(replies) => {
-                row.serve(node, outbound, &mut **replies, output, staged, aimed)
+                row.serve(node, counted, &mut **replies, output, staged, aimed)
             }
             Codec::Redis(replies) => {
-                row.serve(node, outbound, &mut **replies, output, staged, aimed)
+                row.serve(node, counted, &mut **replies, output, staged, aimed)
             }
         };
         if is_counted {
             *conn.codec.counter(self.node.counters()) += hits as u64;
         }
+        self.answers.hit_row(now.mono, hits);
         match end {
             End::Next(next) => (hits, next),
             End::Full => {
@@ -214,7 +221,8 @@ impl<B: Backend> Core<B> {
             }
             End::Stale(read, at) => {
                 let echo = read.memo(&source_bytes[at..]).echo.to_vec();
-                self.go_on(now, key, Memo { tag: read.tag, echo: &echo });
+                let asked = Asked::command(now.mono, &read.head());
+                self.go_on(now, key, Memo { tag: read.tag, echo: &echo }, asked);
                 (hits + 1, Next::Nothing)
             }
         }
@@ -271,6 +279,7 @@ impl<B: Backend> Core<B> {
                 self.node.counters().requests += 1;
                 let head = AnswerHead::status(Status::Ok);
                 conn.codec.answer_now(memo, &head, &[], &mut conn.output);
+                self.answers.note(Asked::other(now.mono), head.status, head.flags);
                 return self.pause_if_worth_counting(now.mono, key);
             }
             What::Again => {
@@ -286,6 +295,7 @@ impl<B: Backend> Core<B> {
                 self.node.counters().requests += 1;
                 let (user, password) = (&bytes[request.key()], &bytes[request.value()]);
                 let head = AnswerHead::status(self.context.authenticate(user, password));
+                self.answers.note(Asked::other(now.mono), head.status, head.flags);
                 return conn.codec.answer_now(memo, &head, &[], &mut conn.output);
             }
             What::Nothing => return,
@@ -301,8 +311,9 @@ impl<B: Backend> Core<B> {
                 };
                 let found = elsewhere(conn, &mut self.node, now, head, name, place);
                 let (status, value) = found.unwrap_or((Status::Ok, Vec::new()));
-                let head = AnswerHead::status(status);
-                conn.codec.answer_now(memo, &head, &value, &mut conn.output);
+                let answer = AnswerHead::status(status);
+                conn.codec.answer_now(memo, &answer, &value, &mut conn.output);
+                self.answers.note(Asked::other(now.mono), status, answer.flags);
                 return self.pause_if_worth_counting(now.mono, key);
             }
             What::Routes => {
@@ -328,9 +339,10 @@ impl<B: Backend> Core<B> {
                 return self.refuse(now, key, tag, *status, text);
             }
         };
+        let asked = Asked::command(now.mono, &head);
         if head.action == Action::Get && self.outbound.is_flooded() {
             conn.codec.wait(memo);
-            return self.refuse_overloaded(now, key, tag);
+            return self.refuse_overloaded(now, key, tag, asked);
         }
         let name = match staging.formed(staged) {
             None => &bytes[request.key()],
@@ -340,11 +352,12 @@ impl<B: Backend> Core<B> {
             self.node.counters().requests += 1;
             let head = AnswerHead::status(status);
             conn.codec.answer_now(memo, &head, &value, &mut conn.output);
+            self.answers.note(asked, status, head.flags);
             return self.pause_if_worth_counting(now.mono, key);
         }
         let command = Command { head, key: name, value: &bytes[request.value()], modify };
         let own = self.context.shard;
-        let to = ReplyTo { conn: ConnId { shard: own, conn: key.data().as_ffi() }, tag };
+        let to = ReplyTo { conn: ConnId { shard: own, conn: key.data().as_ffi() }, tag, asked };
         let shard = B::shard_of(place, own, self.context.shards);
         // A shard that stops answers at once: the other one may be gone already.
         if shard != own && head.action.has_key() && !self.stopping {
@@ -356,11 +369,13 @@ impl<B: Backend> Core<B> {
         // A server forwards requests of many clients. The shard as a whole is bounded.
         let may_wait = head.is_peer || conn.in_flight < in_flight_max;
         let (codec, output, mut goes_on) = (&mut conn.codec, &mut conn.output, false);
+        let answers = &mut self.answers;
         let is_read = head.action == Action::Get;
         let give = |head: AnswerHead, value: &[u8]| {
             goes_on = is_read && recache::is_due(&head) && codec.recaches(memo.tag);
             if !goes_on {
                 codec.answer_now(memo, &head, value, output);
+                answers.note(asked, head.status, head.flags);
             }
         };
         let is_answered = match next {
@@ -369,7 +384,7 @@ impl<B: Backend> Core<B> {
         };
         if goes_on {
             let echo = memo.echo.to_vec();
-            return self.go_on(now, key, Memo { tag: request.tag, echo: &echo });
+            return self.go_on(now, key, Memo { tag: request.tag, echo: &echo }, asked);
         }
         if !is_answered {
             conn.codec.wait(memo);
@@ -407,16 +422,6 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    /// Has a connection's own input read once more in this turn.
-    pub(super) fn read_again(&mut self, key: ConnKey) {
-        if let Some(conn) = self.conns.get_mut(key)
-            && !conn.has_more
-        {
-            conn.has_more = true;
-            self.with_more.push(key);
-        }
-    }
-
     /// A request that is no command.
     pub(super) fn refuse(&mut self, now: Now, key: ConnKey, tag: u64, status: Status, text: &str) {
         // It has been closed.
@@ -424,6 +429,7 @@ impl<B: Backend> Core<B> {
         self.node.counters().requests += 1;
         let head = AnswerHead::under(status, self.node.map_tag());
         conn.codec.answer(tag, &head, text.as_bytes(), &mut conn.output);
+        self.answers.note(Asked::other(now.mono), status, head.flags);
         if self.outbound.is_worth_counting(conn) {
             self.pause_if_full(now.mono, key);
         }
@@ -434,7 +440,7 @@ impl<B: Backend> Core<B> {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.in_flight >= self.context.cluster.limits.in_flight_per_connection {
-            return self.refuse_overloaded(now, key, to.tag);
+            return self.refuse_overloaded(now, key, to.tag, to.asked);
         }
         let message = Message::Stray { to, command, at: now.mono };
         self.effects.push_back(Effect::Post { shard, message });

@@ -20,7 +20,7 @@ use super::mailbox::{Mailbox, Message};
 use super::outside::Outside;
 use super::sockets::ACCEPT_PAUSE;
 use super::turn::{self, Shell};
-use super::{LoopError, LoopLag, now, sockets};
+use super::{LoopError, now, sockets};
 use crate::node::Now;
 
 const SUBMISSIONS: u32 = 1_024;
@@ -69,7 +69,6 @@ impl Ring {
             backlog: VecDeque::new(),
             wake_count: Box::new(0),
             accept_after: Micros(0),
-            lag: LoopLag::default(),
             stop_by: None,
         };
         state.run()
@@ -95,7 +94,6 @@ struct Loop<B: Backend> {
     accepting: Vec<bool>,
     /// Accepting has failed: not again before then.
     accept_after: Micros,
-    lag: LoopLag,
     stop_by: Option<Micros>,
 }
 
@@ -125,8 +123,7 @@ impl<B: Backend> Loop<B> {
             if self.is_finished(turn) {
                 return Ok(());
             }
-            let end = Micros::boottime();
-            self.core.node.counters().loop_lag_us = self.lag.turn(turn.mono, end);
+            self.core.turn_ended(turn.mono, Micros::boottime());
         }
     }
 

@@ -325,6 +325,7 @@ impl World {
     pub(super) fn act_on(&mut self, process: &mut Process, server: usize, index: usize, now: Now) {
         let received = Received(Vec::new());
         turn::act(&mut SimShell { world: self, process, server, index, received }, now);
+        process.shards[index].core.turn_ended(now.mono, now.mono);
     }
 
     fn adopt(&mut self, shard: &mut Shard, now: Now, index: usize) {

@@ -1,0 +1,256 @@
+//! The port: a thread that answers `GET /metrics`. It works for one caller at a time, and what callers
+//! can make it keep is bounded: their number, the bytes of a request's head, and the time for all of a
+//! connection. There is one request for each connection, and its body is not read.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use standin_protocol::bind::patiently;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle as Task;
+use tracing::{error, warn};
+
+use crate::exposition::{Group, encode};
+use crate::negotiation::preferred;
+
+/// The largest number of connections. One more closes the oldest.
+const CONNECTIONS_MAX: usize = 8;
+/// The number of files and sockets that an endpoint needs: the connections, one that is being accepted, the
+/// listener, two of the event loop, and a file of `/proc`.
+pub const DESCRIPTORS: u64 = CONNECTIONS_MAX as u64 + 6;
+/// The longest time that a connection has for everything.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The part of it that a caller has for the head of its request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest head of a request, in bytes; the smallest that the library takes.
+const HEAD_BYTES_MAX: usize = 8 << 10;
+/// The largest number of header lines.
+const HEADERS_MAX: usize = 64;
+/// The pause after a failure to accept, which most likely means that no descriptor is left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const PATH: &str = "/metrics";
+
+/// Gives the figures of a role. It is called on the thread of the endpoint, for each scrape.
+pub type Source = Box<dyn Fn() -> Vec<Group> + Send + Sync>;
+
+/// Says whether this user with this password may read the metrics.
+pub type Admit = Box<dyn Fn(&[u8], &[u8]) -> bool + Send + Sync>;
+
+/// The address can't be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "can't listen on {address} for metrics: {source}; `metrics` must be an address of this machine, \
+     with a port that is free and that this user may use"
+)]
+pub struct BindError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl BindError {
+    /// Whether another socket has the address.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+/// An address that is listened on. Callers wait until it is [served](Listener::serve).
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Listens on this address.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn bind(address: SocketAddr) -> Result<Self, BindError> {
+        let failed = |source| BindError { address, source };
+        let socket = patiently(|| TcpListener::bind(address)).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Self { socket, address })
+    }
+
+    /// Returns why this process can't listen on an address, whether or not another one does.
+    #[must_use]
+    pub fn check(address: SocketAddr) -> Option<BindError> {
+        TcpListener::bind(address).err().map(|source| BindError { address, source })
+    }
+
+    /// Starts the thread that answers with the figures of `source`. With `admit`, callers must name
+    /// themselves.
+    ///
+    /// # Errors
+    /// The system refuses the thread or its descriptors.
+    pub fn serve(self, source: Source, admit: Option<Admit>) -> io::Result<Endpoint> {
+        self.socket.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (socket, address) = (self.socket, self.address);
+        let ends = Arc::new(Notify::new());
+        let until = Arc::clone(&ends);
+        let asked = Arc::new(Asked { source, admit });
+        let body = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    ended = accept(socket, asked) => {
+                        if let Err(error) = ended {
+                            error!(%error, "the port of the metrics can't be used any more");
+                        }
+                    }
+                    () = until.notified() => {}
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(body)?;
+        Ok(Endpoint { address, ends, thread: Some(thread) })
+    }
+}
+
+/// A port that is served. Dropping it ends the thread and its connections.
+#[derive(Debug)]
+pub struct Endpoint {
+    address: SocketAddr,
+    ends: Arc<Notify>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Endpoint {
+    /// Returns the address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.ends.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the thread of the metrics panicked");
+        }
+    }
+}
+
+/// What the answers are made of.
+struct Asked {
+    source: Source,
+    admit: Option<Admit>,
+}
+
+async fn accept(socket: TcpListener, asked: Arc<Asked>) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(socket)?;
+    let mut connections: VecDeque<Task<()>> = VecDeque::new();
+    let mut is_failing = false;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                is_failing = false;
+                connections.retain(|connection| !connection.is_finished());
+                if connections.len() == CONNECTIONS_MAX
+                    && let Some(oldest) = connections.pop_front()
+                {
+                    oldest.abort();
+                }
+                connections.push_back(tokio::spawn(connection(stream, Arc::clone(&asked))));
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut is_failing, true) {
+                    warn!(%error, "a caller of the metrics can't be accepted; trying again");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, asked: Arc<Asked>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = asked.answer(&request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // An error concerns the other side, which has left, is too slow, or does not speak HTTP.
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
+}
+
+impl Asked {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+        if !self.admits(header(AUTHORIZATION)) {
+            let mut refusal = said(StatusCode::UNAUTHORIZED, "give a user and a password\n");
+            let challenge = HeaderValue::from_static("Basic realm=\"standin\"");
+            refusal.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            return refusal;
+        }
+        match request.uri().path() {
+            PATH => {}
+            "/" => return said(StatusCode::OK, "The metrics are at /metrics.\n"),
+            _ => return said(StatusCode::NOT_FOUND, "The metrics are at /metrics.\n"),
+        }
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            let mut refusal = said(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return refusal;
+        }
+        let accept = header(ACCEPT).and_then(|accept| std::str::from_utf8(accept).ok());
+        let format = preferred(accept);
+        let Ok(text) = catch_unwind(AssertUnwindSafe(|| encode((self.source)(), format))) else {
+            error!("collecting the metrics panicked");
+            return said(StatusCode::INTERNAL_SERVER_ERROR, "a bug; see the log\n");
+        };
+        let mut response = Response::new(Full::from(text));
+        let kind = HeaderValue::from_static(format.content_type());
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
+    }
+
+    /// Whether a caller with this `Authorization` may read the metrics.
+    fn admits(&self, authorization: Option<&[u8]>) -> bool {
+        let Some(admit) = &self.admit else { return true };
+        let credentials = || {
+            let (scheme, encoded) = authorization?.split_at_checked("Basic ".len())?;
+            let decoded = BASE64_STANDARD.decode(encoded.trim_ascii()).ok()?;
+            let colon = decoded.iter().position(|byte| *byte == b':')?;
+            let (user, password) = (decoded[..colon].to_vec(), decoded[colon + 1..].to_vec());
+            scheme.eq_ignore_ascii_case(b"Basic ").then_some((user, password))
+        };
+        credentials().is_some_and(|(user, password)| admit(&user, &password))
+    }
+}
+
+fn said(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}

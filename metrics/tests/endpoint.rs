@@ -1,0 +1,152 @@
+//! The port as callers see it, well-meaning and hostile ones.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use standin_metrics::{Admit, Endpoint, Group, Listener};
+use standin_protocol::counters::{Figure, FigureKind, Sample};
+
+const WITHIN: Duration = Duration::from_secs(60);
+const REQUESTS: Figure =
+    Figure { name: "requests", kind: FigureKind::Counter, labels: &[], help: "Requests." };
+
+fn serve(admit: Option<Admit>) -> Endpoint {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("loopback has ports");
+    let figures = || vec![Group { prefix: "standin", samples: vec![Sample::new(REQUESTS, 3)] }];
+    listener.serve(Box::new(figures), admit).expect("a thread")
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
+    stream
+}
+
+/// Everything that comes back for these bytes, until the other side closes.
+fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = connect(address);
+    // It may be closed before all is sent.
+    let _ = stream.write_all(bytes);
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply);
+    String::from_utf8(reply).expect("text")
+}
+
+fn get(address: SocketAddr, path: &str, headers: &str) -> String {
+    exchange(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes())
+}
+
+#[test]
+fn a_caller_gets_the_format_that_it_asks_for() {
+    let endpoint = serve(None);
+    let text = get(endpoint.address(), "/metrics", "");
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    assert!(text.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{text}");
+    assert!(text.ends_with("\r\n\r\n# HELP standin_requests_total Requests.\n# TYPE standin_requests_total counter\nstandin_requests_total 3\n"), "{text}");
+    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let text = get(endpoint.address(), "/metrics?x=y", accept);
+    assert!(text.contains("content-type: application/openmetrics-text; version=1.0.0"), "{text}");
+    assert!(text.ends_with("standin_requests_total 3\n# EOF\n"), "{text}");
+}
+
+#[test]
+fn what_is_no_request_for_metrics_is_answered_and_harms_nothing() {
+    let endpoint = serve(None);
+    let address = endpoint.address();
+    let long_head = format!("GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(1 << 20));
+    let long_uri = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 17));
+    let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(1_000));
+    for (bytes, wanted) in [
+        (&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], "200"),
+        (b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n", "404"),
+        (b"GET /metrics/../x HTTP/1.1\r\nHost: x\r\n\r\n", "404"),
+        (b"POST /metrics HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", "405"),
+        (b"DELETE /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "405"),
+        (b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "200"),
+        (b"GET /metrics HTTP/1.0\r\n\r\n", "200"),
+        (b"GET /metrics HTTP/1.1\r\nAccept: \xff\xfe\r\n\r\n", "200"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "400"),
+        (b"nonsense\r\n\r\n", "400"),
+        (many.as_bytes(), "431"),
+        // Two requests at once: the connection ends after the first.
+        (b"GET / HTTP/1.1\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n", "200"),
+    ] {
+        let reply = exchange(address, bytes);
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]);
+        let status = reply.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1));
+        assert_eq!(status, Some(wanted), "{shown:?}: {reply:?}");
+        assert!(reply.matches("HTTP/1.").count() <= 1, "{shown:?}: {reply:?}");
+    }
+    for endless in [long_head, long_uri] {
+        // The reply may be lost, because the other side closes before it has read everything.
+        let reply = exchange(address, endless.as_bytes());
+        assert!(reply.is_empty() || reply.starts_with("HTTP/1.1 4"), "{reply:?}");
+    }
+    assert!(get(address, "/metrics", "").contains("standin_requests_total 3"));
+}
+
+#[test]
+fn callers_that_say_nothing_do_not_keep_others_out() {
+    let endpoint = serve(None);
+    let mut silent: Vec<TcpStream> = (0..200).map(|_| connect(endpoint.address())).collect();
+    for stream in &mut silent {
+        // The oldest are closed by now.
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ");
+    }
+    assert!(get(endpoint.address(), "/metrics", "").contains("standin_requests_total 3"));
+    // All are closed, at the latest when their time is over.
+    for mut stream in silent {
+        let mut reply = Vec::new();
+        let ended = stream.read_to_end(&mut reply);
+        let is_open = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(!is_open, "a connection is kept open");
+    }
+}
+
+#[test]
+fn with_passwords_only_users_get_the_metrics() {
+    let admit: Admit = Box::new(|user, password| (user, password) == (b"ann", b"a:secret"));
+    let endpoint = serve(Some(admit));
+    // ann:a:secret
+    let right = "Authorization: Basic YW5uOmE6c2VjcmV0\r\n";
+    assert!(get(endpoint.address(), "/metrics", right).contains("standin_requests_total 3"));
+    for wrong in [
+        "",
+        // ann:other
+        "Authorization: Basic YW5uOm90aGVy\r\n",
+        "Authorization: Basic YW5u\r\n",
+        "Authorization: Basic !!!\r\n",
+        "Authorization: Bearer YW5uOmE6c2VjcmV0\r\n",
+        "Authorization: \r\n",
+    ] {
+        let reply = get(endpoint.address(), "/metrics", wrong);
+        assert!(reply.starts_with("HTTP/1.1 401"), "{wrong}: {reply}");
+        assert!(reply.contains("www-authenticate: Basic"), "{wrong}: {reply}");
+        assert!(!reply.contains("standin_requests"), "{wrong}: {reply}");
+        assert!(get(endpoint.address(), "/other", wrong).starts_with("HTTP/1.1 401"), "{wrong}");
+    }
+}
+
+#[test]
+fn a_panic_while_figures_are_collected_costs_one_scrape() {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("loopback has ports");
+    let endpoint = listener.serve(Box::new(|| panic!("a bug")), None).expect("a thread");
+    for _ in 0..2 {
+        let reply = get(endpoint.address(), "/metrics", "");
+        assert!(reply.starts_with("HTTP/1.1 500"), "{reply}");
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_or_of_another_machine_is_refused_with_a_remedy() {
+    let endpoint = serve(None);
+    let taken = Listener::check(endpoint.address()).expect("it is taken");
+    assert!(taken.is_taken(), "{taken}");
+    // An address of TEST-NET-1, which no machine has.
+    let foreign = Listener::bind(([192, 0, 2, 1], 9_100).into()).expect_err("of no machine");
+    assert!(!foreign.is_taken() && foreign.to_string().contains("`metrics` must be"), "{foreign}");
+    let address = endpoint.address();
+    drop(endpoint);
+    assert!(TcpStream::connect(address).is_err(), "a port that has ended refuses");
+}

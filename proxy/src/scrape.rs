@@ -1,0 +1,82 @@
+//! The metrics of a proxy: those figures of its shards that a proxy has.
+
+use std::sync::Arc;
+
+use standin_protocol::counters::{Figure, Sample};
+use standin_protocol::time::Micros;
+use standin_server::stats::StatsHub;
+
+/// The names of the figures that a proxy has. Its shards are a server's, but their caches, partitions and
+/// the database are not here.
+const KEPT: [&str; 29] = [
+    "requests",
+    "data_requests",
+    "requests_memcached",
+    "requests_redis",
+    "hits",
+    "misses",
+    "outcomes_unknown",
+    "overloaded",
+    "reports",
+    "maps_applied",
+    "connections",
+    "connections_accepted",
+    "connections_refused",
+    "clients_refused",
+    "handshakes_refused",
+    "connections_dropped",
+    "output_bytes",
+    "in_flight",
+    "pauses",
+    "loop_lag_us",
+    "busy_us",
+    "answers",
+    "keyspace_hits",
+    "request_duration_us",
+    "shard_requests",
+    "shard_connections",
+    "shard_loop_lag_us",
+    "shard_busy_us",
+    "shard_age_us",
+];
+
+/// What the metrics of a proxy are read from.
+#[derive(Clone)]
+pub struct Scrape {
+    hub: Arc<StatsHub>,
+}
+
+impl Scrape {
+    pub(crate) fn new(hub: Arc<StatsHub>) -> Self {
+        Self { hub }
+    }
+
+    /// All figures of a proxy, for documents.
+    pub fn figures() -> impl Iterator<Item = &'static Figure> {
+        StatsHub::shard_figures().filter(|figure| is_kept(figure))
+    }
+
+    /// The figures of the proxy now.
+    #[must_use]
+    pub fn samples(&self, now: Micros) -> Vec<Sample> {
+        let samples = self.hub.shard_samples(now).into_iter();
+        samples.filter(|sample| is_kept(&sample.figure)).collect()
+    }
+}
+
+fn is_kept(figure: &Figure) -> bool {
+    KEPT.contains(&figure.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_figure_that_is_kept_exists() {
+        for name in KEPT {
+            assert!(StatsHub::shard_figures().any(|figure| figure.name == name), "{name}");
+        }
+        assert_eq!(Scrape::figures().count(), KEPT.len());
+    }
+}

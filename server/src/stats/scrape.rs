@@ -1,0 +1,177 @@
+//! The metrics of a server or a proxy: what the shards and the control thread have published, read on the
+//! thread that asks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use standin_protocol::counters::{Figure, FigureKind, Sample, samples};
+use standin_protocol::time::Micros;
+
+use super::StatsHub;
+use super::answers;
+use super::figures::{QueueFigures, ServerFigures, ShardFigures};
+use crate::control::agent::AgentCounters;
+use crate::histogram::Histogram;
+use crate::node::counters::Counters;
+use crate::origin::Origin;
+
+/// What the metrics of a server are read from.
+#[derive(Clone)]
+pub struct Scrape {
+    hub: Arc<StatsHub>,
+    origin: Origin,
+}
+
+impl Scrape {
+    pub(crate) fn new(hub: Arc<StatsHub>, origin: Origin) -> Self {
+        Self { hub, origin }
+    }
+
+    /// All figures of a server, for documents.
+    pub fn figures() -> impl Iterator<Item = &'static Figure> {
+        let of_server = [
+            AgentCounters::FIGURES,
+            ServerFigures::FIGURES,
+            QueueFigures::FIGURES,
+            &[ORIGIN_DURATION],
+        ];
+        StatsHub::shard_figures().chain(of_server.into_iter().flatten())
+    }
+
+    /// The figures of the server now.
+    #[must_use]
+    pub fn samples(&self, now: Micros) -> Vec<Sample> {
+        let mut all = self.hub.shard_samples(now);
+        let agent = self.hub.agent.iter().map(|slot| slot.load(Ordering::Relaxed));
+        all.extend(samples(AgentCounters::FIGURES, agent, &[]));
+        let figures = self.hub.figures(now, self.origin.health());
+        all.extend(samples(ServerFigures::FIGURES, figures.values(), &[]));
+        for (calls, (length, bytes)) in self.origin.waiting().into_iter().flatten() {
+            let figures =
+                QueueFigures { origin_queue: length as u64, origin_queue_bytes: bytes as u64 };
+            all.extend(samples(QueueFigures::FIGURES, figures.values(), &[calls]));
+        }
+        all.extend(self.hub.origin_samples());
+        all
+    }
+}
+
+/// How long calls to the database took.
+const ORIGIN_DURATION: Figure = Figure {
+    name: "origin_call_duration_us",
+    kind: FigureKind::Histogram,
+    labels: &["calls"],
+    help: "Time from a call to the database to its answer, including the wait for its turn.",
+};
+
+impl StatsHub {
+    fn origin_samples(&self) -> Vec<Sample> {
+        let kinds = ["read", "write"].into_iter().enumerate();
+        let sample = |(index, calls): (usize, &'static str)| {
+            let mut all = Histogram::default();
+            for block in &self.shards {
+                all.add_cells(block.origin[index].iter().map(|cell| cell.load(Ordering::Relaxed)));
+            }
+            answers::of_histogram(ORIGIN_DURATION, &all, [calls])
+        };
+        kinds.map(sample).collect()
+    }
+
+    /// The figures of [`Self::shard_samples`].
+    pub fn shard_figures() -> impl Iterator<Item = &'static Figure> {
+        let lists = [Counters::FIGURES, &answers::FIGURES, ShardFigures::FIGURES];
+        lists.into_iter().flatten()
+    }
+
+    /// The figures of all shards together, and those of each.
+    #[must_use]
+    pub fn shard_samples(&self, now: Micros) -> Vec<Sample> {
+        let shards: Vec<Counters> = self.shards.iter().map(super::Block::load).collect();
+        let values: Vec<_> = shards.iter().map(Counters::values).collect();
+        let sum = |(index, figure): (usize, &Figure)| {
+            figure.of_all(values.iter().map(|values| values[index]))
+        };
+        let sums = Counters::FIGURES.iter().enumerate().map(sum);
+        let mut all: Vec<Sample> = samples(Counters::FIGURES, sums, &[]).collect();
+        if let Some(layout) = &self.layout {
+            let mut sums = vec![0_u64; layout.cells()];
+            for block in &self.shards {
+                for (sum, cell) in sums.iter_mut().zip(&block.answers) {
+                    *sum = sum.saturating_add(cell.load(Ordering::Relaxed));
+                }
+            }
+            all.extend(answers::samples(layout, &sums));
+        }
+        for (number, (counters, block)) in shards.iter().zip(&self.shards).enumerate() {
+            let figures = ShardFigures {
+                shard_requests: counters.requests,
+                shard_connections: counters.connections,
+                shard_loop_lag_us: counters.loop_lag_us,
+                shard_busy_us: counters.busy_us,
+                shard_age_us: now.0.saturating_sub(block.at.load(Ordering::Relaxed)),
+            };
+            let label = number.to_string();
+            all.extend(samples(ShardFigures::FIGURES, figures.values(), &[&*label]));
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_protocol::counters::SampleValue;
+
+    use super::*;
+    use crate::control::agent::Since;
+    use crate::origin::Health;
+    use crate::stats::answers::{Answers, Layout};
+
+    fn number(samples: &[Sample], name: &str, labels: &[&str]) -> u64 {
+        let found = samples.iter().find(|s| s.figure.name == name && s.labels == labels);
+        match found.map(|sample| &sample.value) {
+            Some(SampleValue::Number(number)) => *number,
+            other => panic!("{name} {labels:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn shards_are_summed_and_also_shown_one_by_one() {
+        let hub = StatsHub::new("a".to_owned(), 1, 2, Micros(1_000));
+        let answers = Answers::new(Layout::new([]));
+        for (shard, requests, lag) in [(0, 3, 40), (1, 5, 20)] {
+            let counters = Counters { requests, loop_lag_us: lag, ..Counters::default() };
+            hub.publish(shard, Micros(2_000), &counters, &answers);
+        }
+        hub.publish(1, Micros(5_000), &Counters { requests: 6, ..Counters::default() }, &answers);
+        let samples = hub.shard_samples(Micros(7_000));
+        assert_eq!(number(&samples, "requests", &[]), 9);
+        assert_eq!(number(&samples, "loop_lag_us", &[]), 40);
+        assert_eq!(number(&samples, "shard_requests", &["1"]), 6);
+        assert_eq!(number(&samples, "shard_loop_lag_us", &["0"]), 40);
+        assert_eq!(number(&samples, "shard_age_us", &["0"]), 5_000, "it hangs");
+        assert_eq!(number(&samples, "shard_age_us", &["1"]), 2_000);
+    }
+
+    #[test]
+    fn ages_count_from_what_the_control_thread_has_seen_last() {
+        let hub = StatsHub::new("a".to_owned(), 1, 1, Micros(1_000));
+        let ages = |now| {
+            let figures = hub.figures(now, Health::Up);
+            (figures.lease_age_us, figures.map_age_us, figures.control_age_us)
+        };
+        assert_eq!(ages(Micros(1_500)), (500, 500, 500), "since the start");
+        let since = Since { granted: Micros(2_000), map: Micros(1_700) };
+        hub.publish_agent(Micros(3_000), &AgentCounters::default(), since);
+        assert_eq!(ages(Micros(4_000)), (2_000, 2_300, 1_000));
+    }
+
+    #[test]
+    fn a_database_that_is_down_shows_for_how_long() {
+        let hub = StatsHub::new("a".to_owned(), 1, 1, Micros(1_000));
+        let since = Micros(5_000_000);
+        let figures = hub.figures(Micros(8_000_000), Health::Down { since });
+        assert_eq!((figures.origin_up, figures.origin_outage_ms), (0, 3_000));
+        let figures = hub.figures(Micros(8_000_000), Health::Up);
+        assert_eq!((figures.origin_up, figures.origin_outage_ms), (1, 0));
+    }
+}
