@@ -24,6 +24,13 @@ const NOT_HERE: &[&str] = &[
     "server redirected",
     "server requests_memcached",
     "server requests_redis",
+    // The real loops set them, for those who ask.
+    "agent map_epoch",
+    "server arena_bytes",
+    "server fetches_held",
+    "server index_bytes",
+    "server output_bytes",
+    "server waiting_bytes",
     // The shipped client and links ask the key's shard. Only other clients, which do not know about
     // shards, ask another one.
     "server strayed",

@@ -4,6 +4,7 @@
 //! differential.rs  the same commands to a redis-server, and the same bytes in the replies
 //! client.rs        redis-py, a client that others have written, also while a server is killed
 //! cluster.rs       the nodes of Redis Cluster, and a client that knows them
+//! pipelines.rs     the order of what a connection sends
 //! hostile.rs       callers that a server must survive
 //! walks.rs         SCAN, KEYS and DBSIZE over the whole cluster
 //! speaker.rs       a connection that sends commands and reads replies byte for byte
@@ -16,6 +17,7 @@ mod client;
 mod cluster;
 mod differential;
 mod hostile;
+mod pipelines;
 mod speaker;
 mod walks;
 

@@ -75,12 +75,12 @@ impl Index {
     pub(super) fn insert(&mut self, hash: u64, offset: u32, hash_of: impl Fn(u32) -> u64) {
         let index = self.table(hash);
         let table = &mut self.tables[index];
+        let before = table.allocation_size();
         if table.len() == table.capacity() {
-            let before = table.allocation_size();
             rebuild(table, &mut self.scratch, &hash_of);
-            self.tables_bytes = self.tables_bytes + table.allocation_size() - before;
         }
         table.insert_unique(hash, offset, |&offset| hash_of(offset));
+        self.tables_bytes = self.tables_bytes + table.allocation_size() - before;
         self.items += 1;
     }
 

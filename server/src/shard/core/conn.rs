@@ -5,6 +5,7 @@ use std::sync::Arc;
 use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 
+use super::order::UnderWay;
 use crate::shard::codec::{Caller, Codec, Decoder};
 use crate::shard::handshake::Greeting;
 use crate::shard::listeners::Service;
@@ -52,6 +53,8 @@ pub(super) struct Conn {
     /// In the loop's list of connections to flush.
     pub(super) dirty: bool,
     pub(super) in_flight: u32,
+    /// The keys of these, if its protocol promises an order.
+    pub(super) under_way: UnderWay,
     /// Some of its requests went to other shards.
     pub(super) has_strayed: bool,
     /// The node knows that it has ended.
@@ -90,6 +93,7 @@ impl Conn {
             is_aborted: false,
             dirty: false,
             in_flight: 0,
+            under_way: UnderWay::default(),
             has_strayed: false,
             is_end_told: false,
             unfinished_since: Some(now),
@@ -122,7 +126,9 @@ impl Conn {
     /// refused instead.
     #[inline]
     pub(super) fn is_busy(&self, in_flight_max: u32) -> bool {
-        self.in_flight >= in_flight_max && self.codec.is_ordered() || self.codec.is_alone()
+        self.in_flight >= in_flight_max && self.codec.is_ordered()
+            || self.under_way.is_awaited()
+            || self.codec.is_alone()
     }
 
     /// Whether its requests wait until it is served again.

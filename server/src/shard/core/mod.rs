@@ -21,6 +21,7 @@ mod lag;
 mod later;
 mod links;
 mod of_node;
+mod order;
 mod outgoing;
 mod pause;
 mod peers;

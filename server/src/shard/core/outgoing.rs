@@ -24,6 +24,7 @@ use tracing::warn;
 
 use super::backend::Backend;
 use super::conn::{Conn, ConnKind};
+use super::order::UnderWay;
 use super::{ConnKey, Core, Effect, Io, recache};
 use crate::node::Asked;
 use crate::node::answer::VALUE_BYTES_MAX;
@@ -190,6 +191,9 @@ impl<B: Backend> Core<B> {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.in_flight = conn.in_flight.saturating_sub(1);
+        if conn.in_flight == 0 {
+            conn.under_way = UnderWay::default();
+        }
         if answer.read_bytes().is_some_and(|bytes| self.outbound.has_no_room(conn, bytes)) {
             self.node.counters().overloaded += 1;
             answer.overload();

@@ -175,7 +175,8 @@ impl<B: Backend> Core<B> {
         let Origin { conn: key, source, .. } = staged[0].from;
         // It was closed after it had sent this.
         let Some(conn) = self.conns.get_mut(key) else { return (1, Next::Nothing) };
-        if conn.closing || conn.is_held() || self.outbound.is_flooded() {
+        let is_free = conn.under_way.is_empty() && !conn.is_held();
+        if conn.closing || !is_free || self.outbound.is_flooded() {
             return (0, Next::Other);
         }
         if !conn.dirty {
@@ -259,6 +260,19 @@ impl<B: Backend> Core<B> {
                 self.io.push_back(Io::Pause(key));
             }
         }
+        let name = match staging.formed(staged) {
+            None => &bytes[request.key()],
+            Some(range) => &self.formed.bytes()[range],
+        };
+        if !conn.is_held()
+            && !conn.under_way.is_empty()
+            && let What::Command(head) | What::Modify(head, _) | What::Alone(head, _) =
+                &request.what
+            && !conn.under_way.may_begin(head.action, name)
+        {
+            conn.paused = true;
+            self.io.push_back(Io::Pause(key));
+        }
         if conn.is_held() {
             let unserved = conn.unserved.get_or_insert_with(|| {
                 self.with_unserved.push(key);
@@ -305,10 +319,6 @@ impl<B: Backend> Core<B> {
             }
             What::Held(head) => {
                 self.node.counters().requests += 1;
-                let name = match staging.formed(staged) {
-                    None => &bytes[request.key()],
-                    Some(range) => &self.formed.bytes()[range],
-                };
                 let found = elsewhere(conn, &mut self.node, now, head, name, place);
                 let (status, value) = found.unwrap_or((Status::Ok, Vec::new()));
                 let answer = AnswerHead::status(status);
@@ -344,10 +354,6 @@ impl<B: Backend> Core<B> {
             conn.codec.wait(memo);
             return self.refuse_overloaded(now, key, tag, asked);
         }
-        let name = match staging.formed(staged) {
-            None => &bytes[request.key()],
-            Some(range) => &self.formed.bytes()[range],
-        };
         if let Some((status, value)) = elsewhere(conn, &mut self.node, now, &head, name, place) {
             self.node.counters().requests += 1;
             let head = AnswerHead::status(status);
@@ -361,6 +367,7 @@ impl<B: Backend> Core<B> {
         let shard = B::shard_of(place, own, self.context.shards);
         // A shard that stops answers at once: the other one may be gone already.
         if shard != own && head.action.has_key() && !self.stopping {
+            conn.under_way.begun(&conn.codec, head.action, name);
             let command = command.into_owned();
             conn.codec.wait(memo);
             return self.stray(now, key, to, shard, command);
@@ -387,6 +394,7 @@ impl<B: Backend> Core<B> {
             return self.go_on(now, key, Memo { tag: request.tag, echo: &echo }, asked);
         }
         if !is_answered {
+            conn.under_way.begun(&conn.codec, head.action, name);
             conn.codec.wait(memo);
             conn.in_flight += 1;
             if conn.is_busy(in_flight_max) {

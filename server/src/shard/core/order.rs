@@ -1,0 +1,80 @@
+//! The order of the requests of one connection, in protocols whose callers count on it: a read that is sent
+//! behind a write of the same key sees that write, and a read sent before it does not.
+//!
+//! Keys are known by one bit of their hash, so at times a request waits for one of another key. Writes of a
+//! key don't wait for each other here: they take turns at its owner.
+
+use ahash::RandomState;
+
+use crate::node::Action;
+use crate::shard::codec::Codec;
+
+/// The keys of a connection's requests that are under way.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    reads: u64,
+    writes: u64,
+    /// A request waits until all of them are answered.
+    is_awaited: bool,
+}
+
+impl UnderWay {
+    pub(super) fn is_empty(&self) -> bool {
+        self.reads | self.writes == 0
+    }
+
+    /// Whether a request has to wait until all are answered.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_awaited
+    }
+
+    /// Asks whether a request may begin. If not, it is awaited that all others are answered.
+    pub(super) fn may_begin(&mut self, action: Action, key: &[u8]) -> bool {
+        let others = if action == Action::Get { self.writes } else { self.reads };
+        self.is_awaited = others & bits(action, key) != 0;
+        !self.is_awaited
+    }
+
+    /// Notes a request that is not answered at once, if the protocol promises an order.
+    pub(super) fn begun(&mut self, codec: &Codec, action: Action, key: &[u8]) {
+        if codec.is_ordered() {
+            self.note(action, key);
+        }
+    }
+
+    fn note(&mut self, action: Action, key: &[u8]) {
+        let of = if action == Action::Get { &mut self.reads } else { &mut self.writes };
+        *of |= bits(action, key);
+    }
+}
+
+fn bits(action: Action, key: &[u8]) -> u64 {
+    match action {
+        Action::Flush => u64::MAX,
+        _ if action.has_key() => 1 << (RandomState::with_seeds(1, 2, 3, 4).hash_one(key) >> 58),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_waits_for_a_write_of_its_key_and_a_write_for_a_read() {
+        let mut under_way = UnderWay::default();
+        assert!(under_way.is_empty() && under_way.may_begin(Action::Get, b"a"));
+        under_way.note(Action::Put, b"a");
+        assert!(under_way.may_begin(Action::Put, b"a"), "writes take turns at the owner");
+        assert!(!under_way.may_begin(Action::Get, b"a") && under_way.is_awaited());
+        let free = (0..64).filter(|n| under_way.may_begin(Action::Get, format!("k{n}").as_bytes()));
+        assert!(free.count() > 50);
+
+        let mut under_way = UnderWay::default();
+        under_way.note(Action::Get, b"a");
+        assert!(
+            under_way.may_begin(Action::Get, b"a") && !under_way.may_begin(Action::Delete, b"a")
+        );
+        assert!(!under_way.may_begin(Action::Flush, b""));
+    }
+}
