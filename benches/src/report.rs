@@ -36,6 +36,18 @@ impl Spread {
     }
 }
 
+/// Returns the head of a table in Markdown.
+#[must_use]
+pub fn markdown_head(names: &[&str]) -> String {
+    format!("| {} |\n|{}", names.join(" | "), "---|".repeat(names.len()))
+}
+
+/// Returns a row of a table in Markdown.
+#[must_use]
+pub fn markdown_row(cells: &[String]) -> String {
+    format!("| {} |", cells.join(" | "))
+}
+
 /// One round of one cell.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Round {

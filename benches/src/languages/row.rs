@@ -8,7 +8,7 @@ use standin_testkit::languages::load::{Ending, Sample};
 
 use super::Case;
 use super::run::{Observed, SCRIPTS};
-use crate::report::Spread;
+use crate::report::{Spread, markdown_head, markdown_row};
 
 const HEAD: [&str; 9] = [
     "client",
@@ -194,13 +194,13 @@ fn shown_ms(ms: f64) -> String {
 /// The head of the table, in Markdown.
 #[must_use]
 pub fn head() -> String {
-    format!("| {} |\n|{}", HEAD.join(" | "), "---|".repeat(HEAD.len()))
+    markdown_head(&HEAD)
 }
 
 /// A row of it.
 #[must_use]
 pub fn line(row: &Row) -> String {
-    format!("| {} |", row.cells().join(" | "))
+    markdown_row(&row.cells())
 }
 
 #[cfg(test)]

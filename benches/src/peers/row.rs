@@ -9,6 +9,7 @@ use standin_loadgen::recorder::{Ending, Logged};
 
 use super::drive::Observed;
 use super::{Fault, Peer};
+use crate::report::{markdown_head, markdown_row};
 
 /// Latencies of the requests due so long after the fault are shown.
 const SLOW_WINDOW: Duration = Duration::from_secs(10);
@@ -113,13 +114,13 @@ fn shown_ms(ms: f64) -> String {
 /// The head of the table, in Markdown.
 #[must_use]
 pub fn head() -> String {
-    format!("| {} |\n|{}", HEAD.join(" | "), "---|".repeat(HEAD.len()))
+    markdown_head(&HEAD)
 }
 
 /// A row of it.
 #[must_use]
 pub fn line(row: &Row) -> String {
-    format!("| {} |", row.cells().join(" | "))
+    markdown_row(&row.cells())
 }
 
 #[cfg(test)]
