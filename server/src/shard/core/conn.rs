@@ -5,7 +5,7 @@ use std::sync::Arc;
 use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 
-use super::order::UnderWay;
+use super::under_way::UnderWay;
 use crate::shard::codec::{Caller, Codec, Decoder};
 use crate::shard::handshake::Greeting;
 use crate::shard::listeners::Service;

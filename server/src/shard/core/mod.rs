@@ -21,7 +21,6 @@ mod lag;
 mod later;
 mod links;
 mod of_node;
-mod order;
 mod outgoing;
 mod pause;
 mod peers;
@@ -30,6 +29,7 @@ mod redirecting;
 mod serving;
 mod slicing;
 mod staged;
+mod under_way;
 mod walking;
 
 use std::collections::VecDeque;

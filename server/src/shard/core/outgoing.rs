@@ -24,7 +24,7 @@ use tracing::warn;
 
 use super::backend::Backend;
 use super::conn::{Conn, ConnKind};
-use super::order::UnderWay;
+use super::under_way::UnderWay;
 use super::{ConnKey, Core, Effect, Io, recache};
 use crate::node::Asked;
 use crate::node::answer::VALUE_BYTES_MAX;

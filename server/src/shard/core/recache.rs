@@ -32,10 +32,13 @@ impl<B: Backend> Core<B> {
         self.tell_end_again(key);
         let id = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
         let to = ReplyTo { conn: id, tag, asked };
-        match self.recaching(to) {
-            Some(command) => self.serve_again(now, to, command),
-            None => unreachable!("the codec knows the request: it was told to wait"),
+        let Some(command) = self.recaching(to) else {
+            unreachable!("the codec knows the request: it was told to wait")
+        };
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.under_way.begun(&conn.codec, command.head.action, &command.key);
         }
+        self.serve_again(now, to, command);
     }
 
     /// The read-modify-write by which a read goes on that waits for its answer; `None` if the request

@@ -1,8 +1,9 @@
 //! The order of the requests of one connection, in protocols whose callers count on it: a read that is sent
-//! behind a write of the same key sees that write, and a read sent before it does not.
+//! behind a write of the same key sees that write, and a read sent before it does not. A flush comes after
+//! all that was sent before it, and before all that was sent behind it.
 //!
 //! Keys are known by one bit of their hash, so at times a request waits for one of another key. Writes of a
-//! key don't wait for each other here: they take turns at its owner.
+//! key don't wait for each other here: they take turns at its owner. Nor do flushes.
 
 use ahash::RandomState;
 
@@ -14,13 +15,14 @@ use crate::shard::codec::Codec;
 pub(super) struct UnderWay {
     reads: u64,
     writes: u64,
+    is_flushing: bool,
     /// A request waits until all of them are answered.
     is_awaited: bool,
 }
 
 impl UnderWay {
     pub(super) fn is_empty(&self) -> bool {
-        self.reads | self.writes == 0
+        self.reads | self.writes == 0 && !self.is_flushing
     }
 
     /// Whether a request has to wait until all are answered.
@@ -30,8 +32,11 @@ impl UnderWay {
 
     /// Asks whether a request may begin. If not, it is awaited that all others are answered.
     pub(super) fn may_begin(&mut self, action: Action, key: &[u8]) -> bool {
-        let others = if action == Action::Get { self.writes } else { self.reads };
-        self.is_awaited = others & bits(action, key) != 0;
+        self.is_awaited = match action {
+            Action::Flush => self.reads | self.writes != 0,
+            Action::Get => self.is_flushing || self.writes & bit(key) != 0,
+            _ => action.has_key() && (self.is_flushing || self.reads & bit(key) != 0),
+        };
         !self.is_awaited
     }
 
@@ -43,17 +48,17 @@ impl UnderWay {
     }
 
     fn note(&mut self, action: Action, key: &[u8]) {
-        let of = if action == Action::Get { &mut self.reads } else { &mut self.writes };
-        *of |= bits(action, key);
+        match action {
+            Action::Flush => self.is_flushing = true,
+            Action::Get => self.reads |= bit(key),
+            _ if action.has_key() => self.writes |= bit(key),
+            _ => {}
+        }
     }
 }
 
-fn bits(action: Action, key: &[u8]) -> u64 {
-    match action {
-        Action::Flush => u64::MAX,
-        _ if action.has_key() => 1 << (RandomState::with_seeds(1, 2, 3, 4).hash_one(key) >> 58),
-        _ => 0,
-    }
+fn bit(key: &[u8]) -> u64 {
+    1 << (RandomState::with_seeds(1, 2, 3, 4).hash_one(key) >> 58)
 }
 
 #[cfg(test)]
@@ -75,6 +80,21 @@ mod tests {
         assert!(
             under_way.may_begin(Action::Get, b"a") && !under_way.may_begin(Action::Delete, b"a")
         );
-        assert!(!under_way.may_begin(Action::Flush, b""));
+    }
+
+    #[test]
+    fn a_flush_comes_after_what_was_sent_before_and_before_what_was_sent_behind() {
+        for before in [Action::Get, Action::Put, Action::Modify] {
+            let mut under_way = UnderWay::default();
+            under_way.note(before, b"a");
+            assert!(!under_way.may_begin(Action::Flush, b"partition"), "{before:?}");
+        }
+        let mut under_way = UnderWay::default();
+        under_way.note(Action::Flush, b"partition");
+        assert!(!under_way.is_empty() && under_way.may_begin(Action::Flush, b"another"));
+        assert!(under_way.may_begin(Action::Ping, b""));
+        for behind in [Action::Get, Action::Put, Action::Modify] {
+            assert!(!under_way.may_begin(behind, b"a"), "{behind:?}");
+        }
     }
 }
