@@ -128,7 +128,9 @@ fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap
 /// The steps on the release build.
 fn released(workspace: &Workspace, report: &mut Report) {
     report.step("release build", &[], || {
-        let command = workspace.cargo(&["build", "--release"]);
+        // In one go, so that what both are made of is compiled once.
+        let packages = ["--package", "standin", "--package", "standin-sim"];
+        let command = workspace.cargo(&[&["build", "--release", "--bins"], &packages[..]].concat());
         simple(workspace, command, "release-build", "fix the compilation errors")
     });
     report.step("released program is stripped", &["release build"], || {
@@ -136,9 +138,8 @@ fn released(workspace: &Workspace, report: &mut Report) {
     });
     for mode in ["available", "strict"] {
         report.step(&format!("10,000 simulated seeds, {mode}"), &["release build"], || {
-            let sim = ["run", "--release", "--package", "standin-sim", "--bin", "sim", "--"];
-            let run = ["--seeds", SIMULATED, "--mode", mode];
-            let command = workspace.cargo(&[&sim[..], &run].concat());
+            let mut command = Command::new(workspace.release().join("sim"));
+            command.current_dir(workspace.root()).args(["--seeds", SIMULATED, "--mode", mode]);
             let remedy = "the command in its line \"repeat\" reproduces it";
             simple(workspace, command, &format!("simulation-{mode}"), remedy)
         });
