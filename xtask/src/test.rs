@@ -82,6 +82,10 @@ fn lints(workspace: &Workspace, report: &mut Report, fast: bool) {
     }
 }
 
+/// What no test may lack; a test without it is skipped elsewhere.
+const REQUIRED: [&str; 8] =
+    ["POSTGRES", "PYTHON", "REDIS", "URING", "CLIENTS", "MEMCACHED", "MEMCCAPABLE", "PROMETHEUS"];
+
 /// Builds and runs the tests. Returns the result of each conformance test, by name.
 fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap<String, bool> {
     let mut conformance = BTreeMap::new();
@@ -95,8 +99,7 @@ fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap
         // A failing test binary must not hide the results of the next.
         let arguments = [&["test", "--no-fail-fast"], selection].concat();
         let mut command = workspace.cargo(&arguments);
-        for what in ["POSTGRES", "PYTHON", "REDIS", "URING", "CLIENTS", "MEMCCAPABLE", "PROMETHEUS"]
-        {
+        for what in REQUIRED {
             command.env(format!("STANDIN_REQUIRE_{what}"), "1");
         }
         command.envs(prerequisites::variables_of_clients(workspace));

@@ -1,15 +1,17 @@
 //! The memcached protocol, with real processes and sockets.
 //!
 //! ```text
-//! caches.rs    all keys from every server, keyspaces with and without a database, flushes, passwords
-//! hostile.rs   callers that send half, too much, or nonsense, or do not read
-//! real.rs      a client library that others have written, and the death of a server
+//! caches.rs        all keys from every server, keyspaces with and without a database, flushes, passwords
+//! differential.rs  the same requests to memcached, and the same bytes in the replies
+//! hostile.rs       callers that send half, too much, or nonsense, or do not read
+//! real.rs          a client library that others have written, and the death of a server
 //! ```
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod caches;
+mod differential;
 mod hostile;
 mod real;
 

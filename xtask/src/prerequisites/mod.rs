@@ -68,6 +68,12 @@ const FOR_TESTS: &[Need] = &[
         packages: &["redis-server"],
     },
     Need {
+        name: "memcached",
+        what_for: "replies that are compared with those of memcached",
+        is_there: || runs("memcached", &["-V"]),
+        packages: &["memcached"],
+    },
+    Need {
         name: "memccapable",
         what_for: "libmemcached's test of a server",
         // It has no option for its version: it says how it is used.

@@ -2,6 +2,7 @@
 
 use super::numbers::{exptime, ttl};
 use super::said::Said;
+use super::tokens::trimmed;
 use super::{
     Decoder, KEY_BYTES_MAX, Kind, Retrieval, Tag, head, marks, modify, nothing, position, said,
 };
@@ -40,11 +41,12 @@ impl Retrieval {
         let from = at + spaces;
         let rest = &bytes[from..];
         match memchr::memchr2(b' ', b'\n', rest) {
-            // Without a key.
-            Some(end) if rest[end] == b'\n' => Some(Err(Said::BadFormat)),
-            Some(end) => match exptime(&rest[..end]) {
-                Some(exptime) => Some(Ok((Self { kind, exptime, has_key: false }, from + end))),
+            Some(end) => match exptime(trimmed(&rest[..end])) {
+                _ if trimmed(&rest[..=end]).is_empty() => Some(Err(Said::Error)),
                 None => Some(Err(Said::InvalidExptime)),
+                // Without a key.
+                Some(_) if rest[end] == b'\n' => Some(Err(Said::End)),
+                Some(exptime) => Some(Ok((Self { kind, exptime, has_key: false }, from + end))),
             },
             None if rest.len() > EXPTIME_BYTES_MAX => Some(Err(Said::InvalidExptime)),
             // As any line whose end has not come.
@@ -192,8 +194,10 @@ impl Decoder {
     #[cold]
     fn end_of_keys(&mut self, retrieval: Retrieval, tag: Tag, taken: usize) -> Request {
         *self = Self::Line;
-        let mark = if retrieval.has_key { marks::NO_KEY } else { marks::BAD_KEY };
-        said(tag.with(mark, true), taken)
+        match retrieval.kind {
+            Kind::Get | Kind::Gets if !retrieval.has_key => said(Tag::said(Said::Error), taken),
+            _ => said(tag.with(marks::NO_KEY, true), taken),
+        }
     }
 
     /// The line has no keys that can be read.

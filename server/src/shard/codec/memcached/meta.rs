@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::numbers::{exptime, ttl, ttl_ms, unsigned, unsigned_32, version};
 use super::said::Said;
-use super::text::{Line, tag_of};
+use super::text::{BLOCK_BYTES_MAX, Line, tag_of};
 use super::tokens::Tokens;
 use super::{Decoder, KEY_BYTES_MAX, Kind, Tag, head, marks, modify, position, said, wants};
 use crate::node::modify::{Edit, Gives, Modify, Presence, Ttl, Vivified, Vivify, When};
@@ -15,7 +15,7 @@ use crate::shard::codec::read::Places;
 use crate::shard::codec::{Read, Request, Spelling, Surroundings, What};
 
 /// The most words of a line.
-const WORDS_MAX: usize = 20;
+const WORDS_MAX: usize = 19;
 /// The longest opaque token with its flag, in bytes.
 const OPAQUE_BYTES_MAX: usize = 32;
 
@@ -40,10 +40,11 @@ struct Flags {
 impl Flags {
     fn read<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Self, Said> {
         let mut flags = Self::default();
-        let mut seen = [false; 128];
+        let mut seen = [false; 127];
         for word in words {
             let (flag, token) = (word[0], &word[1..]);
-            let seen = seen.get_mut(usize::from(flag)).ok_or(Said::InvalidFlag)?;
+            // Memcached says this also of what is no flag.
+            let seen = seen.get_mut(usize::from(flag)).ok_or(Said::DuplicateFlag)?;
             if std::mem::replace(seen, true) {
                 return Err(Said::DuplicateFlag);
             }
@@ -58,8 +59,11 @@ impl Flags {
                 b'T' => flags.ttl = Some(time()?),
                 b'R' => flags.recache = Some(time()?),
                 b'C' => flags.cas = Some(version(unsigned(token).ok_or(Said::BadToken)?)),
-                b'F' => flags.client_flags = unsigned_32(token).ok_or(Said::BadToken)?,
-                b'M' => flags.mode = Some(token.first().copied().unwrap_or(0)),
+                b'F' => flags.client_flags = unsigned_32(token).ok_or(Said::BadFormat)?,
+                b'M' => match token {
+                    [mode] => flags.mode = Some(*mode),
+                    _ => return Err(Said::BadModeLength),
+                },
                 b'J' => flags.initial = unsigned(token).ok_or(Said::BadInitial)?,
                 b'D' => flags.delta = Some(unsigned(token).ok_or(Said::BadDelta)?),
                 b'O' if word.len() > OPAQUE_BYTES_MAX => return Err(Said::OpaqueTooLong),
@@ -116,8 +120,8 @@ struct Meta {
 impl Decoder {
     /// `ms`.
     pub(super) fn meta_set(&mut self, line: Line<'_>, tokens: &Tokens<'_>) -> Option<Request> {
-        let length = tokens.get(2).and_then(unsigned_32).filter(|length| *length <= 1 << 30);
-        let Some(length) = length else {
+        let length = tokens.get(2).and_then(unsigned_32);
+        let Some(length) = length.filter(|length| *length <= BLOCK_BYTES_MAX) else {
             return Some(line.say(Said::BadFormat));
         };
         let meta = match line.meta(tokens, Kind::MetaSet, 3) {
@@ -267,9 +271,23 @@ impl Line<'_> {
 
     /// `me`.
     pub(super) fn meta_debug(&self, tokens: &Tokens<'_>) -> Request {
-        self.meta_of(tokens, Kind::MetaDebug, |_, keyspace| {
-            Ok(What::Command(head(Action::Get, keyspace, self.around)))
-        })
+        // As in memcached, no word but a `b` behind the key says anything.
+        let is_base64 = tokens.get(2) == Some(b"b");
+        let key = tokens.get(1).filter(|key| key.len() <= KEY_BYTES_MAX).ok_or(Said::BadFormat);
+        match key.and_then(|key| self.spelt(key, is_base64)) {
+            Ok((named, spelling)) => {
+                let meta = Meta {
+                    flags: Flags::default(),
+                    named,
+                    spelling,
+                    tag: Tag::new(Kind::MetaDebug),
+                };
+                let get = head(Action::Get, named.keyspace, self.around);
+                self.meta_request(&meta, tokens, What::Command(get))
+            }
+            Err(Said::BadKey) => self.say(Said::BadFormat),
+            Err(wrong) => self.say(wrong),
+        }
     }
 
     /// A command with a key and flags.
@@ -296,26 +314,37 @@ impl Line<'_> {
             return Err(Said::BadFormat);
         }
         if tokens.len() > WORDS_MAX {
-            // The first flag that is wrong is told first.
-            Flags::read(tokens.from(first))?;
-            return Err(Said::TooManyFlags);
+            let is_read = kind == Kind::MetaGet;
+            return Err(if is_read { Said::TooManyFlagsToRead } else { Said::TooManyFlags });
         }
-        let flags = Flags::read(tokens.from(first))?;
+        // Memcached says no more of the flags of these two.
+        let says_little = matches!(kind, Kind::MetaDelete | Kind::MetaArithmetic);
+        let told = |wrong| match wrong {
+            Said::UnsupportedFlag | Said::OpaqueTooLong => wrong,
+            _ if says_little => Said::BadFlags,
+            _ => wrong,
+        };
+        let flags = Flags::read(tokens.from(first)).map_err(told)?;
         let value = if flags.value { wants::VALUE } else { 0 };
         let unknown = if flags.cas.is_some() { wants::UNKNOWN } else { 0 };
         let is_only_value = flags.value && tokens.len() == first + 1 && kind == Kind::MetaGet;
         let only = if is_only_value { wants::VALUE_ONLY } else { 0 };
         let tag = Tag { number: value | unknown | only, ..Tag::new(kind) };
         let tag = tag.with(marks::QUIET, flags.quiet);
-        if !flags.base64 {
-            return Ok(Meta { named: self.named(key)?, spelling: Spelling::Plain, flags, tag });
+        let (named, spelling) = self.spelt(key, flags.base64).map_err(told)?;
+        Ok(Meta { flags, named, spelling, tag })
+    }
+
+    /// The keyspace of a key, and the way in which the key was sent.
+    fn spelt(&self, key: &[u8], is_base64: bool) -> Result<(Named, Spelling), Said> {
+        if !is_base64 {
+            return Ok((self.named(key)?, Spelling::Plain));
         }
         let mut decoded = [0; KEY_BYTES_MAX + 2];
         let length = BASE64.decode_slice(key, &mut decoded).map_err(|_| Said::BadKey)?;
         let named = self.named(&decoded[..length])?;
         let prefix = u8::try_from(named.prefix).map_err(|_| Said::BadKey)?;
-        let named = Named { prefix: 0, ..named };
-        Ok(Meta { named, spelling: Spelling::Base64 { prefix }, flags, tag })
+        Ok((Named { prefix: 0, ..named }, Spelling::Base64 { prefix }))
     }
 
     /// The request of a command. Its reply is written by all words behind the first.

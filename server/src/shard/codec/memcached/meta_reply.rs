@@ -1,7 +1,7 @@
 //! The bytes of replies to meta commands. The words of a command say what its reply contains, in
 //! their order.
 
-use super::failure::failure;
+use super::failure::{failure, line};
 use super::numbers::unique;
 use super::tokens::Tokens;
 use super::{Kind, Tag, marks, numbers, wants};
@@ -21,7 +21,8 @@ pub(super) fn write(tag: Tag, words: &[u8], head: &AnswerHead, value: &[u8], out
         (_, Status::Ok) if is_quiet => return,
         (_, Status::Ok) => "HD",
         (Kind::MetaGet, Status::NotFound) if is_quiet => return,
-        (Kind::MetaGet | Kind::MetaDebug, Status::NotFound) => "EN",
+        (Kind::MetaDebug, Status::NotFound) => return line("EN", out),
+        (Kind::MetaGet, Status::NotFound) => "EN",
         (Kind::MetaSet, Status::NotFound) if !compares(&words) => "NS",
         (_, Status::NotFound) => "NF",
         (_, Status::NotStored) => "NS",

@@ -173,7 +173,7 @@ mod marks {
     pub(super) const HAS_KEY: u8 = 0x08;
     /// It is the end of a line of keys, and no key.
     pub(super) const NO_KEY: u8 = 0x10;
-    /// It is a key of a line that is longer than keys may be, or the lack of one.
+    /// It is a key of a line that is longer than keys may be.
     pub(super) const BAD_KEY: u8 = 0x20;
     /// It is a key of a line that names no keyspace.
     pub(super) const NO_KEYSPACE: u8 = 0x40;

@@ -1,7 +1,5 @@
 //! Numbers and times as memcached writes and understands them.
 
-use std::num::IntErrorKind;
-
 use crate::node::modify::Ttl;
 pub(super) use crate::shard::codec::digits::write;
 
@@ -37,17 +35,14 @@ pub(super) fn unsigned_32(text: &[u8]) -> Option<u32> {
     u32::try_from(unsigned(text)?).ok()
 }
 
-/// Parses an expiration time. One that is too large is as large as it can be.
+/// Parses an expiration time. One that does not fit into 32 bits is as large, or as long ago, as it can be.
 pub(super) fn exptime(text: &[u8]) -> Option<i32> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    match std::str::from_utf8(text).ok()?.parse::<i32>() {
-        Ok(exptime) => Some(exptime),
-        Err(error) if *error.kind() == IntErrorKind::PosOverflow => Some(i32::MAX),
-        Err(_) => Some(-1),
-    }
+    let exptime: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    Some(i32::try_from(exptime).unwrap_or(if exptime < 0 { -1 } else { i32::MAX }))
 }
 
 /// The lifetime that an expiration time stands for at this time.
@@ -119,9 +114,17 @@ mod tests {
             (Some(u32::MAX), None)
         );
         assert_eq!((exptime(b"-3"), exptime(b"0"), exptime(b"12")), (Some(-3), Some(0), Some(12)));
-        assert_eq!(exptime(b"99999999999999999999"), Some(i32::MAX));
-        assert_eq!(exptime(b"-99999999999999999999"), Some(-1));
-        for wrong in [&b""[..], b"-", b"--1", b"1.5", b"blah"] {
+        assert_eq!(exptime(b"9999999999"), Some(i32::MAX));
+        assert_eq!(exptime(b"-9999999999"), Some(-1));
+        for wrong in [
+            &b""[..],
+            b"-",
+            b"--1",
+            b"1.5",
+            b"blah",
+            b"9223372036854775808",
+            b"-9223372036854775809",
+        ] {
             assert_eq!(exptime(wrong), None);
         }
     }

@@ -26,6 +26,10 @@ pub(super) enum Said {
     BadInitial,
     BadDelta,
     TooManyFlags,
+    TooManyFlagsToRead,
+    BadFlags,
+    BadModeLength,
+    DeleteUsage,
     UnsupportedFlag,
     NoShutdown,
     StatsDetail,
@@ -41,7 +45,7 @@ pub(super) enum Said {
 }
 
 impl Said {
-    const ALL: [Self; 29] = [
+    const ALL: [Self; 33] = [
         Self::Error,
         Self::BadFormat,
         Self::BadChunk,
@@ -59,6 +63,10 @@ impl Said {
         Self::BadInitial,
         Self::BadDelta,
         Self::TooManyFlags,
+        Self::TooManyFlagsToRead,
+        Self::BadFlags,
+        Self::BadModeLength,
+        Self::DeleteUsage,
         Self::UnsupportedFlag,
         Self::NoShutdown,
         Self::StatsDetail,
@@ -101,7 +109,13 @@ impl Said {
             Self::OpaqueTooLong => "CLIENT_ERROR opaque token too long",
             Self::BadInitial => "CLIENT_ERROR invalid numeric initial value",
             Self::BadDelta => "CLIENT_ERROR invalid numeric delta value",
-            Self::TooManyFlags => "CLIENT_ERROR options flags are too long",
+            Self::TooManyFlags => "CLIENT_ERROR options flags too long",
+            Self::TooManyFlagsToRead => "CLIENT_ERROR options flags are too long",
+            Self::BadFlags => "CLIENT_ERROR invalid or duplicate flag",
+            Self::BadModeLength => "CLIENT_ERROR incorrect length for M token",
+            Self::DeleteUsage => {
+                "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]"
+            }
             Self::UnsupportedFlag => {
                 "CLIENT_ERROR this server does not support the flags E, h and l"
             }

@@ -55,16 +55,20 @@ fn commands_have_the_replies_of_memcached() {
         ("get h   \r\nget m   \r\nmn\r\n", "VALUE h 3 2\r\nhh\r\nEND\r\nEND\r\nMN\r\n"),
         (
             "get \r\nget m\r\nget o h\r\nget h\r\n",
-            "CLIENT_ERROR bad command line format\r\nEND\r\nSERVER_ERROR out of memory or overloaded; try \
+            "ERROR\r\nEND\r\nSERVER_ERROR out of memory or overloaded; try \
              again\r\nVALUE h 3 2\r\nhh\r\nEND\r\n",
         ),
         ("get users:h\r\n", "VALUE users:h 3 2\r\nhh\r\nEND\r\n"),
         ("gat 10 h\r\n", "VALUE h 3 2\r\nhh\r\nEND\r\n"),
         ("gats -1 h i\r\n", "VALUE h 3 2 7\r\nhh\r\nVALUE i 3 2 7\r\nii\r\nEND\r\n"),
         ("gat x h\r\n", "CLIENT_ERROR invalid exptime argument\r\n"),
-        ("gat 10\r\n", "CLIENT_ERROR bad command line format\r\n"),
-        ("get\r\n", "CLIENT_ERROR bad command line format\r\n"),
-        ("get \r\n", "CLIENT_ERROR bad command line format\r\n"),
+        (
+            "gat 10\r\ngat 10 \r\ngat x\r\n",
+            "END\r\nEND\r\nCLIENT_ERROR invalid exptime argument\r\n",
+        ),
+        ("get\r\nget \r\ngat \r\ngats\n\r\n\n", &"ERROR\r\n".repeat(6)),
+        ("  get  h\r\n mn\r\n  gats -1 m\r\n", "VALUE h 3 2\r\nhh\r\nEND\r\nMN\r\nEND\r\n"),
+        ("mn\nmn x\r\n", "MN\r\nMN\r\n"),
         (
             "get h o i\r\nmn\r\n",
             "VALUE h 3 2\r\nhh\r\nSERVER_ERROR out of memory or overloaded; try again\r\nMN\r\n",
@@ -77,9 +81,14 @@ fn commands_have_the_replies_of_memcached() {
         ("set k 0 0 1 noreply\r\n1\r\nset n 5 -1 2\r\n12\r\n", "NOT_STORED\r\n"),
         (
             "set k 0 0 0\r\n\r\nset k 0 0 4\r\ninsert\r\nmn\r\n",
-            "STORED\r\nCLIENT_ERROR bad data chunk\r\nCLIENT_ERROR bad command line format\r\nMN\r\n",
+            "STORED\r\nCLIENT_ERROR bad data chunk\r\nERROR\r\nMN\r\n",
         ),
-        ("set k 0 0 1 noreply\r\nxx\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
+        ("set k 0 0 1 noreply\r\nxx\r\nmn\r\n", "ERROR\r\nMN\r\n"),
+        ("set k 0 0 x noreply\r\nset k 0 0 noreply\r\nmn\r\n", "MN\r\n"),
+        (
+            "set k 0 0\r\nset k 0 0 1 noreply x\r\nadd\r\nmn\r\n",
+            "ERROR\r\nERROR\r\nERROR\r\nMN\r\n",
+        ),
         ("set k x 0 2\r\nab\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
         ("set k 0 0 -1\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
         (
@@ -90,14 +99,18 @@ fn commands_have_the_replies_of_memcached() {
             "cas k 0 0 1 9\r\n1\r\ncas v 0 0 1 9\r\n1\r\ncas m 0 0 1 9\r\n1\r\n",
             "STORED\r\nEXISTS\r\nNOT_FOUND\r\n",
         ),
-        ("cas k 0 0 1\r\n1\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
+        ("cas k 0 0 1\r\n1\r\nmn\r\n", "ERROR\r\nERROR\r\nMN\r\n"),
         (
-            "delete k\r\ndelete m\r\ndelete k noreply\r\ndelete k 0\r\ndelete a b c\r\n",
-            "DELETED\r\nNOT_FOUND\r\nDELETED\r\nCLIENT_ERROR bad command line format\r\n",
+            "delete k\r\ndelete m\r\ndelete k noreply\r\ndelete k 0\r\ndelete k 0 noreply\r\ndelete noreply\r\ndelete m 5 noreply\r\ndelete\r\n",
+            "DELETED\r\nNOT_FOUND\r\nDELETED\r\nDELETED\r\nERROR\r\n",
         ),
         (
-            "incr h 1\r\ndecr m 1\r\nincr h x\r\nincr h\r\n",
-            "hh\r\nNOT_FOUND\r\nCLIENT_ERROR invalid numeric delta argument\r\nCLIENT_ERROR bad command line format\r\n",
+            "delete a b\r\ndelete a noreply 0\r\ndelete a 0 0 noreply\r\n",
+            "CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\nCLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\nERROR\r\n",
+        ),
+        (
+            "incr h 1\r\ndecr m 1\r\nincr h x\r\nincr h\r\nincr h x noreply\r\nincr h noreply\r\nincr h 1 2 3\r\n",
+            "hh\r\nNOT_FOUND\r\nCLIENT_ERROR invalid numeric delta argument\r\nERROR\r\nERROR\r\n",
         ),
         (
             "touch k 0\r\ntouch m 1\r\ntouch k -1\r\ntouch k x\r\n",
@@ -108,11 +121,10 @@ fn commands_have_the_replies_of_memcached() {
             "OK\r\nOK\r\nCLIENT_ERROR invalid exptime argument\r\n",
         ),
         (
-            "verbosity 1\r\nverbosity 1 noreply\r\nverbosity\r\n",
-            "OK\r\nCLIENT_ERROR bad command line format\r\n",
+            "verbosity 1\r\nverbosity 1 noreply\r\nverbosity\r\nverbosity noreply\r\nverbosity x\r\n",
+            "OK\r\nERROR\r\nCLIENT_ERROR bad command line format\r\n",
         ),
-        ("bogus x\r\n\r\n", "ERROR\r\nCLIENT_ERROR bad command line format\r\n"),
-        (" \n", "CLIENT_ERROR bad command line format\r\n"),
+        ("bogus x\r\nbogus noreply\r\n\r\n \n", &"ERROR\r\n".repeat(4)),
         ("GET / HTTP/1.0\r\nget h\r\n", ""),
         ("mn\r\nquit\r\nget h\r\n", "MN\r\n"),
         ("mg h\r\n", "HD\r\n"),
@@ -121,7 +133,14 @@ fn commands_have_the_replies_of_memcached() {
         ("mg h C7 v c\r\nmg h C8 v\r\n", "HD c7\r\nVA 2\r\nhh\r\n"),
         ("mg m Oabc k\r\n", "EN Oabc km\r\n"),
         ("mg aGVsbG8= b k v\r\n", "VA 16 kaGVsbG8= b\r\naGVsbG8=aGVsbG8=\r\n"),
-        ("mg !! b v\r\n", "CLIENT_ERROR error decoding key\r\n"),
+        (
+            "mg !! b v\r\nmd !! b\r\nme !! b\r\nmg\r\nms\r\nms k\r\nme\r\n",
+            "CLIENT_ERROR error decoding key\r\nCLIENT_ERROR invalid or duplicate flag\r\nCLIENT_ERROR bad command line format\r\nERROR\r\nERROR\r\nCLIENT_ERROR bad command line format\r\nCLIENT_ERROR bad command line format\r\n",
+        ),
+        (
+            "mg h \u{7f} v\r\nma h z q\r\nms k 1 MAA\r\n1\r\nms k 1 F-1\r\n1\r\n",
+            "CLIENT_ERROR duplicate flag\r\nCLIENT_ERROR invalid or duplicate flag\r\nCLIENT_ERROR incorrect length for M token\r\nCLIENT_ERROR bad command line format\r\n",
+        ),
         (
             "mg h v v\r\nmg h z\r\nmg h h\r\n",
             "CLIENT_ERROR duplicate flag\r\nCLIENT_ERROR invalid flag\r\nCLIENT_ERROR this server does not support the flags E, h and l\r\n",
@@ -141,7 +160,7 @@ fn commands_have_the_replies_of_memcached() {
             "ma h\r\nma h v t c\r\nma m\r\nma h q\r\nma h Mz\r\n",
             "HD\r\nVA 2 t3 c7\r\nhh\r\nNF\r\nCLIENT_ERROR invalid mode for ma M token\r\n",
         ),
-        ("me m\r\nme h\r\n", "EN\r\nME h exp=3 cas=7 size=2\r\n"),
+        ("me m O1 k\r\nme h z z\r\n", "EN\r\nME h exp=3 cas=7 size=2\r\n"),
         (
             "stats settings\r\n",
             "STAT item_size_max 1000\r\nSTAT client_flags_size 4\r\nSTAT cas_enabled yes\r\nSTAT flush_enabled yes\r\nSTAT dump_enabled no\r\nEND\r\n",

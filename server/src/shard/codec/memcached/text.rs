@@ -1,10 +1,13 @@
 //! The commands of the classic text protocol that are one line, or a line and a data block.
 
+use std::ops::RangeInclusive;
+
 use super::numbers::{exptime, ttl, ttl_ms, unsigned, unsigned_32, version};
 use super::said::Said;
-use super::tokens::{Tokens, is_noreply, trimmed};
+use super::tokens::{Tokens, trimmed};
 use super::{
-    BINARY, Decoder, KEY_BYTES_MAX, Kind, LINE_BYTES_MAX, Tag, head, marks, modify, position, said,
+    BINARY, Decoder, KEY_BYTES_MAX, Kind, LINE_BYTES_MAX, Tag, head, marks, modify, nothing,
+    position, said,
 };
 use crate::node::modify::{Edit, Gives, Modify, Presence, Ttl, When};
 use crate::node::{Action, CommandHead};
@@ -12,7 +15,7 @@ use crate::shard::codec::names::Named;
 use crate::shard::codec::{Request, Spelling, Surroundings, What};
 
 /// The largest length of a data block that is understood. Anything larger ends the connection.
-const BLOCK_BYTES_MAX: u32 = i32::MAX as u32 - 2;
+pub(super) const BLOCK_BYTES_MAX: u32 = i32::MAX as u32 - 2;
 
 /// A line, and the bytes from its beginning on.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +44,8 @@ impl Decoder {
         };
         let line = Line { bytes, end: at + 1, around };
         let tokens = Tokens::of(trimmed(&bytes[..=at]));
-        let request = match tokens.get(0).filter(|_| bytes[0] != b' ') {
-            _ if at < 3 => line.say(Said::BadFormat),
+        let request = match tokens.get(0) {
+            Some(name) if !words_of(name).contains(&tokens.len()) => line.say(Said::Error),
             Some(b"set") => return self.store(line, &tokens, Edit::Set, Presence::Any),
             Some(b"add") => return self.store(line, &tokens, Edit::Set, Presence::Absent),
             Some(b"replace") => return self.store(line, &tokens, Edit::Set, Presence::Present),
@@ -70,13 +73,17 @@ impl Decoder {
                 *self = Self::Ended;
                 last(line.end)
             }
-            Some(b"get" | b"gets" | b"gat" | b"gats") => line.say(Said::BadFormat),
+            // Its keys are read without the spaces before it.
+            Some(b"get" | b"gets" | b"gat" | b"gats") if bytes[0] == b' ' => nothing(
+                Tag::said(Said::Error),
+                tokens.place(0).map_or(at, |(from, _)| from as usize),
+            ),
             // Somebody takes this for a web server.
             _ if tokens.last().is_some_and(|word| word.starts_with(b"HTTP/")) => {
                 *self = Self::Ended;
                 last(bytes.len())
             }
-            _ => line.say_unless_quiet(Said::Error),
+            _ => line.say(Said::Error),
         };
         Some(request)
     }
@@ -89,13 +96,13 @@ impl Decoder {
         edit: Edit,
         presence: Presence,
     ) -> Option<Request> {
-        let length = tokens.get(4).and_then(unsigned_32);
-        let Some(length) = length.filter(|length| *length <= BLOCK_BYTES_MAX) else {
-            return Some(line.say(Said::BadFormat));
-        };
         let is_cas = tokens.get(0) == Some(b"cas");
         let tag = Tag::new(if is_cas { Kind::Cas } else { Kind::Store });
         let tag = tag.with(marks::QUIET, tokens.last() == Some(b"noreply"));
+        let length = tokens.get(4).and_then(unsigned_32);
+        let Some(length) = length.filter(|length| *length <= BLOCK_BYTES_MAX) else {
+            return Some(said(tag_of(Said::BadFormat, tag), line.end));
+        };
         let version = tokens.get(5).filter(|_| is_cas).and_then(unsigned).map(version);
         let named = line.named(tokens.get(1).unwrap_or_default());
         let flags = tokens.get(2).and_then(unsigned_32);
@@ -108,7 +115,12 @@ impl Decoder {
         }
         let key = tokens.place(1).unwrap_or_default();
         if length > line.around.limits.value_bytes {
-            return Some(self.too_large(line, tag, key, named, Spelling::Plain, length));
+            let is_set = presence == Presence::Any && edit == Edit::Set && !is_cas;
+            return Some(match is_set {
+                true => self.too_large(line, tag, key, named, Spelling::Plain, length),
+                // The old value is still the right one.
+                false => self.swallow(line, tag, Said::TooLarge, length),
+            });
         }
         let value = line.block(length)?;
         let Ok(value) = value else {
@@ -191,11 +203,6 @@ impl Line<'_> {
         super::said(Tag::said(said), self.end)
     }
 
-    fn say_unless_quiet(&self, said: Said) -> Request {
-        let is_quiet = is_noreply(&self.bytes[..self.end]);
-        super::said(Tag::said(said).with(marks::QUIET, is_quiet), self.end)
-    }
-
     /// The keyspace of a key.
     pub(super) fn named(&self, key: &[u8]) -> Result<Named, Said> {
         let most = KEY_BYTES_MAX.min(usize::from(self.around.limits.key_bytes));
@@ -230,15 +237,17 @@ impl Line<'_> {
 
     fn delete(&self, tokens: &Tokens<'_>) -> Request {
         // Once, a time could follow the key.
-        let is_known = |word: &[u8]| matches!(word, b"0" | b"noreply");
-        if tokens.len() > 4 || !tokens.from(2).all(is_known) {
-            return self.say(Said::BadFormat);
+        if !matches!(
+            (tokens.get(2), tokens.get(3)),
+            (None | Some(b"0" | b"noreply"), None) | (Some(b"0"), Some(b"noreply"))
+        ) {
+            return said(tag_of(Said::DeleteUsage, Self::tag(tokens, Kind::Delete)), self.end);
         }
-        self.of_key(tokens, 2, Kind::Delete, |delete| Ok(What::Command(delete(Action::Delete))))
+        self.of_key(tokens, Kind::Delete, |delete| Ok(What::Command(delete(Action::Delete))))
     }
 
     fn touch(&self, tokens: &Tokens<'_>) -> Request {
-        self.of_key(tokens, 3, Kind::Touch, |touch| {
+        self.of_key(tokens, Kind::Touch, |touch| {
             let exptime = tokens.get(2).and_then(exptime).ok_or(Said::InvalidExptime)?;
             Ok(match ttl_ms(exptime, self.around.wall_ms) {
                 Some(ttl_ms) => What::Command(CommandHead { ttl_ms, ..touch(Action::Touch) }),
@@ -252,25 +261,27 @@ impl Line<'_> {
     }
 
     fn arithmetic(&self, tokens: &Tokens<'_>, edit: fn(u64) -> Edit) -> Request {
-        self.of_key(tokens, 3, Kind::Arithmetic, |head| {
+        self.of_key(tokens, Kind::Arithmetic, |head| {
             let delta = tokens.get(2).and_then(unsigned).ok_or(Said::InvalidDelta)?;
             let edit = Modify { gives: Gives::New, ..Modify::new(edit(delta)) };
             Ok(modify(edit, head(Action::Modify)))
         })
     }
 
-    /// A command with a key and at least this many words. `what` makes it from an action.
+    /// The tag of a command with a key. A key may be named `noreply`.
+    fn tag(tokens: &Tokens<'_>, kind: Kind) -> Tag {
+        let is_quiet = tokens.len() > 2 && tokens.last() == Some(b"noreply");
+        Tag::new(kind).with(marks::QUIET, is_quiet)
+    }
+
+    /// A command with a key. `what` makes it from an action.
     fn of_key(
         &self,
         tokens: &Tokens<'_>,
-        least: usize,
         kind: Kind,
         what: impl FnOnce(&dyn Fn(Action) -> CommandHead) -> Result<What, Said>,
     ) -> Request {
-        if tokens.len() < least {
-            return self.say(Said::BadFormat);
-        }
-        let tag = Tag::new(kind).with(marks::QUIET, tokens.last() == Some(b"noreply"));
+        let tag = Self::tag(tokens, kind);
         let named = self.named(tokens.get(1).unwrap_or_default());
         let made = named.and_then(|named| {
             let of = |action| head(action, named.keyspace, self.around);
@@ -285,10 +296,10 @@ impl Line<'_> {
     }
 
     fn verbosity(&self, tokens: &Tokens<'_>) -> Request {
-        match tokens.get(1).and_then(unsigned_32) {
-            Some(_) => self.say_unless_quiet(Said::Verbosity),
-            None => self.say_unless_quiet(Said::BadFormat),
-        }
+        let level = tokens.get(1).and_then(unsigned_32);
+        let wrong = if level.is_some() { Said::Verbosity } else { Said::BadFormat };
+        let is_quiet = tokens.last() == Some(b"noreply");
+        said(Tag::said(wrong).with(marks::QUIET, is_quiet), self.end)
     }
 
     fn stats(&self, tokens: &Tokens<'_>) -> Request {
@@ -305,6 +316,21 @@ impl Line<'_> {
             Some(b"cachedump") => self.say(Said::NoDump),
             Some(_) => self.say(Said::Error),
         }
+    }
+}
+
+/// The numbers of words that a command may have. With another number it is no command: the reply is that to an
+/// unknown one, and a data block is taken for lines, because its length can't be told.
+fn words_of(name: &[u8]) -> RangeInclusive<usize> {
+    match name {
+        b"set" | b"add" | b"replace" | b"append" | b"prepend" => 5..=6,
+        b"cas" => 6..=7,
+        b"incr" | b"decr" | b"touch" => 3..=4,
+        b"delete" => 2..=4,
+        b"flush_all" => 1..=3,
+        b"verbosity" => 2..=3,
+        b"get" | b"gets" | b"gat" | b"gats" | b"mg" | b"ms" | b"md" | b"ma" => 2..=usize::MAX,
+        _ => 1..=usize::MAX,
     }
 }
 
