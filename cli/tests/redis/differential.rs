@@ -16,7 +16,7 @@ pub(crate) const REQUIRE: &str = "STANDIN_REQUIRE_REDIS";
 const COMMANDS: &str = include_str!("commands.txt");
 
 /// Starts a redis-server. Returns `None`, after a message, if there is none.
-fn redis(test: &str, scratch: &Scratch) -> Option<(Child, SocketAddr)> {
+pub(crate) fn redis(test: &str, scratch: &Scratch) -> Option<(Child, SocketAddr)> {
     if let Err(error) = Command::new("redis-server").arg("--version").output() {
         standin_testkit::skip(test, REQUIRE, &format!("redis-server: {error}"));
         return None;
@@ -259,7 +259,7 @@ fn is_near(line: &str, wanted: &[u8], got: &[u8]) -> bool {
 }
 
 /// Sends commands to a redis-server and to Standin, in both versions of the protocol.
-fn compare(test: &str, lines: Vec<String>) {
+pub(crate) fn compare(test: &str, lines: Vec<String>) {
     let scratch = Scratch::new(test);
     let Some((_child, redis)) = redis(test, &scratch) else { return };
     let cluster = start(test);

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! differential.rs  the same commands to a redis-server, and the same bytes in the replies
+//! words.rs         every command with any number of words, unknown ones, and bytes that are no command
 //! client.rs        redis-py, a client that others have written, also while a server is killed
 //! cluster.rs       the nodes of Redis Cluster, and a client that knows them
 //! pipelines.rs     the order of what a connection sends
 //! hostile.rs       callers that a server must survive
 //! walks.rs         SCAN, KEYS and DBSIZE over the whole cluster
+//! watches.rs       WATCH of rows of a database
 //! speaker.rs       a connection that sends commands and reads replies byte for byte
 //! ```
 
@@ -20,6 +22,8 @@ mod hostile;
 mod pipelines;
 mod speaker;
 mod walks;
+mod watches;
+mod words;
 
 use standin_config::{ClusterConfig, KeyspaceConfig, ServiceConfig, ServiceProtocol};
 use standin_testkit::{Scratch, free_ports};

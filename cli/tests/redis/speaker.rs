@@ -1,6 +1,6 @@
 //! A connection that sends commands as RESP has them, and reads replies byte for byte.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::net::SocketAddr;
 
 use crate::common::Caller;
@@ -27,6 +27,25 @@ impl Speaker {
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.0.get_mut().send(bytes);
+    }
+
+    /// Sends bytes to a side that may close the connection meanwhile.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) {
+        let _ = self.0.get_mut().try_send(bytes);
+    }
+
+    /// Reads until what was read ends with these bytes, or the other side closes the connection.
+    pub(crate) fn until(&mut self, end: &[u8]) -> Vec<u8> {
+        let (mut read, mut piece) = (Vec::new(), [0; 65_536]);
+        while !read.ends_with(end) {
+            match self.0.read(&mut piece) {
+                Ok(0) => break,
+                Ok(length) => read.extend_from_slice(&piece[..length]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+                Err(error) => panic!("{error} after {}", read.escape_ascii()),
+            }
+        }
+        read
     }
 
     /// Reads a whole reply.

@@ -12,13 +12,15 @@ use super::tag::{Kind, Tag};
 use crate::shard::codec::glob;
 
 /// The settings that clients ask for, as they hold here.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("appendonly", "no"),
     ("databases", "1"),
     ("maxmemory", "0"),
     ("maxmemory-policy", "allkeys-lru"),
     ("notify-keyspace-events", ""),
     ("proto-max-bulk-len", "536870912"),
+    ("replica-read-only", "no"),
+    ("requirepass", ""),
     ("save", ""),
     ("slave-read-only", "no"),
     ("timeout", "0"),
@@ -40,6 +42,12 @@ pub(super) fn write(tag: Tag, echo: &[u8], session: &mut Session, out: &mut Vec<
         }
         Kind::GetName if session.name.is_empty() => resp::null(session.version, out),
         Kind::GetName => resp::bulk(&session.name, out),
+        Kind::Time => {
+            resp::array(2, out);
+            for part in [tag.number / 1_000, tag.number % 1_000 * 1_000] {
+                resp::bulk(part.to_string().as_bytes(), out);
+            }
+        }
         Kind::ClientId => resp::number(session.number.cast_signed(), out),
         Kind::ClientInfo | Kind::ClientList => client(tag.kind, session, out),
         Kind::Commands => {
@@ -159,10 +167,9 @@ fn command_info(names: &[&[u8]], version: Version, out: &mut Vec<u8>) {
     }
     resp::array(names.len() as u64, out);
     for name in names {
-        match (named(name), version) {
-            (Some(command), _) => describe(command, version, out),
-            (None, Version::Resp2) => out.extend_from_slice(b"*-1\r\n"),
-            (None, Version::Resp3) => resp::null(version, out),
+        match named(name) {
+            Some(command) => describe(command, version, out),
+            None => resp::null(version, out),
         }
     }
 }
@@ -195,7 +202,7 @@ fn keys(words: &[&[u8]], out: &mut Vec<u8>) {
         return resp::line(Said::NoKeys.text(), out);
     }
     let count = u32::try_from(words.len()).unwrap_or(u32::MAX);
-    if !command.takes(count) && command.name != "mset" || count < command.arity.unsigned_abs() {
+    if !command.takes(count) {
         return resp::line(Said::BadWords.text(), out);
     }
     let keys: Vec<&[u8]> = if is_script {

@@ -42,6 +42,7 @@ pub(super) fn write(value: &[u8], sections: &[&[u8]], session: &Session, out: &m
         &[
             ("redis_version", REDIS_VERSION.to_owned()),
             ("redis_mode", session.mode().to_owned()),
+            ("arch_bits", usize::BITS.to_string()),
             ("process_id", std::process::id().to_string()),
             ("run_id", format!("{:040x}", stats.boot_id)),
             ("uptime_in_seconds", uptime_s.to_string()),
@@ -51,7 +52,9 @@ pub(super) fn write(value: &[u8], sections: &[&[u8]], session: &Session, out: &m
             ("standin_map_epoch", stats.map_epoch.to_string()),
         ],
     );
-    section("Clients", &[("connected_clients", of("connections"))]);
+    // No command here blocks its client.
+    let blocked = ("blocked_clients", "0".to_owned());
+    section("Clients", &[("connected_clients", of("connections")), blocked]);
     section("Memory", &[("used_memory", of("items_bytes")), ("maxmemory", "0".to_owned())]);
     section("Persistence", &[("loading", "0".to_owned())]);
     section(

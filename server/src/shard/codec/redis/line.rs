@@ -17,10 +17,11 @@ impl Decoder {
         bytes: &[u8],
         around: &Surroundings<'_>,
     ) -> Result<Option<Request>, Wrong> {
-        let Some(end) = memchr::memchr(b'\n', bytes) else {
-            let is_too_long = bytes.len() > LINE_BYTES_MAX;
-            return if is_too_long { Err(Said::InlineTooLong.into()) } else { Ok(None) };
-        };
+        let end = memchr::memchr(b'\n', bytes);
+        if end.unwrap_or(bytes.len()) > LINE_BYTES_MAX {
+            return Err(Said::InlineTooLong.into());
+        }
+        let Some(end) = end else { return Ok(None) };
         let line = &bytes[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some(request) = self.plain_line(line, end + 1, bytes, around) {

@@ -155,11 +155,7 @@ impl Decoder {
             At::Skip { words, bytes: left } => self.skip(words, left, bytes),
             At::Flush { part } => Ok(Some(self.flush(part, bytes, around))),
             At::Guard => Ok(Some(self.guard(bytes, around))),
-            At::Ending | At::Ended => {
-                self.at = At::Ended;
-                let what = What::Last;
-                Ok(Some(Request { what, ..nothing(Tag::new(Kind::Ending), bytes.len()) }))
-            }
+            At::Ending | At::Ended => Ok(Some(self.end(bytes))),
         };
         result.unwrap_or_else(|wrong| {
             self.at = At::Ending;
@@ -218,11 +214,12 @@ impl Decoder {
             Found::Unfinished => return Ok(None),
             Found::Unknown => return self.unknown(Kind::Unknown, bytes, count),
             Found::Subcommand => return self.unknown(Kind::Subcommand, bytes, count),
+            // As Redis, this ends the connection without a word.
+            Found::Http => return Ok(Some(self.end(bytes))),
         };
         let command = &table::COMMANDS[index];
         if !command.takes(count) {
-            let tag = Tag { number: index as u64, ..Tag::new(Kind::Arity) };
-            return Ok(Some(self.refuse(tag, words, 0)));
+            return Ok(Some(self.wrong_arity(index, words)));
         }
         if self.is_queuing && !command.is_immediate {
             let taken = count - words.left;
@@ -232,6 +229,7 @@ impl Decoder {
             Run::Parts(Kind::Watch) if self.is_queuing => {
                 Ok(Some(self.refuse(Tag::said(Said::WatchInside), words, 0)))
             }
+            Run::Parts(Kind::Mset) if count % 2 == 0 => Ok(Some(self.wrong_arity(index, words))),
             Run::Parts(kind) => {
                 self.is_watching |= kind == Kind::Watch;
                 let checked = match self.is_node {
@@ -313,9 +311,13 @@ impl Decoder {
             }
             Made::Discard if !queuing => said(Tag::said(Said::NoMultiDiscard), end),
             Made::Exec if !queuing => said(Tag::said(Said::NoMulti), end),
-            Made::Discard => self.leave(Kind::Discard, end),
-            Made::Exec => Request { what: What::Again, ..self.leave(Kind::Exec, end) },
-            Made::Reset => self.leave(Kind::Reset, end),
+            Made::Discard => self.leave(Tag::new(Kind::Discard), end),
+            Made::Exec => {
+                let number = call.around.limits.value_bytes.into();
+                let exec = Tag { number, ..Tag::new(Kind::Exec) };
+                Request { what: What::Again, ..self.leave(exec, end) }
+            }
+            Made::Reset => self.leave(Tag::new(Kind::Reset), end),
             Made::Quit => {
                 self.at = At::Ending;
                 said(self.marked(Tag::said(Said::Ok)), 0)
@@ -325,8 +327,8 @@ impl Decoder {
     }
 
     /// A request that ends what MULTI began.
-    fn leave(&mut self, kind: Kind, end: usize) -> Request {
-        let tag = self.marked(Tag::new(kind));
+    fn leave(&mut self, tag: Tag, end: usize) -> Request {
+        let tag = self.marked(tag);
         (self.is_queuing, self.is_watching) = (false, false);
         said(tag, end)
     }

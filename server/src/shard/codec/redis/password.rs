@@ -56,6 +56,7 @@ pub(in crate::shard) fn ask(users: &Users, input: &[u8], out: &mut Vec<u8>) -> A
             say(Said::Ok.text(), out);
             return Asked::Ended;
         }
+        (b"post" | b"host:", _) => return Asked::Ended,
         (b"reset", []) => Said::Reset.text(),
         _ => Said::NoAuth.text(),
     };
@@ -159,6 +160,8 @@ mod tests {
             (b"*1\r\n$16385\r\n", "unauthenticated bulk length"),
             (&[b'x'; 8_000], "unauthenticated bulk length"),
             (b"QUIT\r\n", "+OK"),
+            (b"POST / HTTP/1.1\r\n", ""),
+            (b"host: localhost\r\nAUTH secret\r\n", ""),
         ] {
             let (asked, said) = asked(&users, ended);
             assert!(asked == Asked::Ended && said.contains(part), "{said}");

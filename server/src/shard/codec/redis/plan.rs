@@ -23,8 +23,8 @@ pub(super) enum Plan {
     Guarded(Box<Exec>),
 }
 
-/// Plans a transaction of these commands.
-pub(super) fn plan(watched: &Watched, queue: &[u8], names: &Names) -> Plan {
+/// Plans a transaction of these commands. Values of more bytes than these are never cached.
+pub(super) fn plan(watched: &Watched, queue: &[u8], names: &Names, value_bytes: u64) -> Plan {
     if watched.is_empty() {
         return Plan::Plain;
     }
@@ -32,7 +32,9 @@ pub(super) fn plan(watched: &Watched, queue: &[u8], names: &Names) -> Plan {
         return Plan::Refused(Said::TooManyWatched);
     }
     if watched.keys.iter().any(|(_, seen)| *seen == Seen::Unknown) {
-        return Plan::Changed;
+        // A client that is told that a key has changed tries again, for ever.
+        let is_too_large = watched.unknown_bytes as u64 > value_bytes;
+        return if is_too_large { Plan::Refused(Said::WatchedTooLarge) } else { Plan::Changed };
     }
     let effect = match Effect::of(watched, queue, names) {
         Ok(effect) => effect,
@@ -250,6 +252,13 @@ mod tests {
             assert!(said.starts_with("+OK\r\n"), "{said}");
             let said = &said[said.rfind(&before).expect("what waits") + before.len()..];
             assert_eq!(said, format!("{wanted}$3\r\nend\r\n"), "{watch}: {lines:?}");
+        }
+        let too_large = format!("{}\r\n", Said::WatchedTooLarge.text());
+        for watch in ["large", "h large", "large|GET large"] {
+            let said =
+                shown(&format!("WATCH {watch}|MULTI|SET large 1|EXEC|MULTI|SET large 1|EXEC"));
+            let done = "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n";
+            assert!(said.ends_with(&format!("+QUEUED\r\n{too_large}{done}")), "{watch}: {said}");
         }
         assert_eq!(shown("WATCH o|MULTI|SET o 1|EXEC"), format!("{busy}+OK\r\n+QUEUED\r\n{gone}"));
         assert_eq!(shown("HELLO 3|WATCH v|MULTI|SET v 1|EXEC").lines().last(), Some("_"));

@@ -1,9 +1,11 @@
-//! Commands that are answered by an error before all of them has come. The rest is ignored as it comes.
+//! Commands that are answered by an error before all of them has come. The rest is ignored as it comes. And the end of a
+//! connection.
 
 use super::bulk::{self, Word, Words, Wrong};
+use super::table;
 use super::tag::{Kind, Tag};
 use super::{At, Decoder, SHOWN_BYTES, SKIP_BITS, nothing, said};
-use crate::shard::codec::{Request, position};
+use crate::shard::codec::{Request, What, position};
 
 impl Decoder {
     /// Answers a command that is unknown, by as many of its words as the reply repeats.
@@ -45,6 +47,22 @@ impl Decoder {
         let tag = Tag { number: count.into(), ..Tag::new(kind) };
         let request = self.refuse(tag, words, 0);
         Ok(Some(Request { echo: (0, position(words.at)), ..request }))
+    }
+
+    /// Ends the connection, behind the replies to what came before.
+    pub(super) fn end(&mut self, bytes: &[u8]) -> Request {
+        self.at = At::Ended;
+        Request { what: What::Last, ..nothing(Tag::new(Kind::Ending), bytes.len()) }
+    }
+
+    /// Answers a command with a wrong number of words. An EXEC ends its transaction even then.
+    pub(super) fn wrong_arity(&mut self, index: usize, words: Words<'_>) -> Request {
+        let tag = Tag { number: index as u64, ..Tag::new(Kind::Arity) };
+        let request = self.refuse(tag, words, 0);
+        if table::ends_transaction(tag) {
+            (self.is_queuing, self.is_watching) = (false, false);
+        }
+        request
     }
 
     /// Answers a command of which these words are left, and ignores them. If one has begun, its

@@ -12,6 +12,7 @@ use super::plan::{Plan, plan};
 use super::reply;
 use super::said::Said;
 use super::session::{Cluster, Session};
+use super::table;
 use super::tag::{Kind, Tag, marks};
 use super::watch::Watched;
 use crate::node::{AnswerHead, Status};
@@ -109,7 +110,7 @@ impl Replies {
     ) {
         let Memo { tag, mut echo } = memo;
         let mut tag = Tag::unpack(tag);
-        let is_noted = matches!(tag.kind, Kind::Multi | Kind::Unwatch | Kind::Reset);
+        let is_noted = matches!(tag.kind, Kind::Multi | Kind::Unwatch | Kind::Reset | Kind::Arity);
         if tag.has(marks::QUEUING) || is_noted {
             tag = self.note(tag, echo, head.status);
             if tag.kind == Kind::Said {
@@ -163,7 +164,7 @@ impl Replies {
                 self.queue.note_slot(tag.number);
                 return Tag::said(Said::Queued);
             }
-            Kind::Discard | Kind::Reset => {
+            _ if table::ends_transaction(tag) => {
                 self.queue = Queue::default();
                 self.session.watched = Watched::default();
             }
@@ -203,7 +204,7 @@ impl Replies {
         } else if queue.is_crossing {
             (Tag::said(Said::CrossSlot), Vec::new())
         } else {
-            match plan(&watched, &queue.bytes, names) {
+            match plan(&watched, &queue.bytes, names, tag.number) {
                 Plan::Plain => (head, queue.bytes),
                 Plan::Changed => (Tag::new(Kind::ExecNull), Vec::new()),
                 Plan::Refused(said) => (Tag::said(said), Vec::new()),

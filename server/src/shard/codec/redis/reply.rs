@@ -233,7 +233,7 @@ fn part(
         session.is_alone = false;
         // As in Redis, what is refused is not watched.
         if tag.wrong_part().is_none() {
-            session.watched.see(echo, head);
+            session.watched.see(echo, head, value);
         }
     }
     let mut group = std::mem::take(&mut session.group);
@@ -315,6 +315,11 @@ fn wrong(tag: Tag, session: &mut Session, out: &mut Vec<u8>) {
 fn of_command(tag: Tag, out: &mut Vec<u8>) {
     let name = table::COMMANDS[tag.number as usize].name;
     let text = match tag.kind {
+        Kind::Arity if table::ends_transaction(tag) => {
+            format!(
+                "-EXECABORT Transaction discarded because of: wrong number of arguments for '{name}' command"
+            )
+        }
         Kind::Arity => format!("-ERR wrong number of arguments for '{name}' command"),
         _ => format!("-ERR invalid expire time in '{name}' command"),
     };

@@ -57,6 +57,8 @@ said! {
     WatchInside = "-ERR WATCH inside MULTI is not allowed";
     WatchesOne = "-ERR EXEC was not carried out: with WATCH, a transaction that writes can have one \
                   watched key only, which one of its commands writes before others use it";
+    WatchedTooLarge = "-ERR EXEC was not carried out: the value of a watched key is larger than \
+                       limits.value_bytes, so it is not cached, and changes of it can't be noticed";
     TooManyWatched = "-ERR EXEC was not carried out: the connection watches too many keys";
     ExecAbort = "-EXECABORT Transaction discarded because of previous errors.";
     QueueTooLarge = "-ERR the transaction is larger than this server allows";

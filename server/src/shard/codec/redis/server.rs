@@ -3,7 +3,7 @@
 use super::bulk::number;
 use super::call::{Call, Made};
 use super::said::Said;
-use super::tag::Kind;
+use super::tag::{Kind, Tag};
 use crate::shard::codec::{Request, What};
 
 pub(super) fn ping(call: &Call<'_>) -> Made {
@@ -59,6 +59,10 @@ pub(super) fn wait(call: &Call<'_>) -> Made {
         Err(Made::Say(Said::NotInteger)) if call.number(1).is_ok() => Said::BadTimeout.into(),
         Err(made) => made,
     }
+}
+
+pub(super) fn time(call: &Call<'_>) -> Made {
+    call.tagged(Tag { number: call.around.wall_ms, ..Tag::new(Kind::Time) })
 }
 
 pub(super) fn auth(call: &Call<'_>) -> Made {

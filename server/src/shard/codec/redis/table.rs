@@ -3,7 +3,7 @@
 
 use super::bulk::{Word, Words, Wrong};
 use super::call::{Call, Made};
-use super::tag::Kind;
+use super::tag::{Kind, Tag};
 use super::{NAME_BYTES_MAX, cluster, keys, lifetimes, scripts, server, strings};
 
 /// The way in which a command is decoded.
@@ -34,12 +34,11 @@ pub(super) struct Command {
 }
 
 impl Command {
-    /// Whether it may have this number of words.
+    /// Whether it may have this number of words. A key of MSET that has no value is found later, as in Redis.
     pub(super) fn takes(&self, words: u32) -> bool {
         let words = i64::from(words);
         match i64::from(self.arity) {
             arity @ ..0 => words >= -arity,
-            arity if matches!(self.run, Run::Parts(Kind::Mset)) => words >= arity && words % 2 == 1,
             arity => words == arity,
         }
     }
@@ -144,7 +143,7 @@ commands! {
     "info" -1 SERVER NONE, Run::Whole(server::info);
     "keys" 2 READ NONE, Run::Whole(keys::keys);
     "mget" -2 READ ALL, Run::Parts(Kind::Mget);
-    "mset" 3 WRITE (1, -1, 2), Run::Parts(Kind::Mset);
+    "mset" -3 WRITE (1, -1, 2), Run::Parts(Kind::Mset);
     "msetnx" -3 WRITE (1, -1, 2), Run::Whole(strings::msetnx);
     "multi" 1 TRANSACTION NONE, Run::Whole(server::multi), true;
     "object" -2 READ NONE, Run::Container;
@@ -176,6 +175,7 @@ commands! {
     "setrange" 4 WRITE ONE, Run::Whole(strings::setrange);
     "strlen" 2 READ ONE, Run::Whole(strings::strlen);
     "substr" 4 READ ONE, Run::Whole(strings::getrange);
+    "time" 1 SERVER NONE, Run::Whole(server::time);
     "touch" -2 READ ALL, Run::Parts(Kind::Exists);
     "ttl" 2 READ ONE, Run::Whole(lifetimes::ttl);
     "type" 2 READ ONE, Run::Whole(server::type_of);
@@ -183,6 +183,12 @@ commands! {
     "unwatch" 1 TRANSACTION NONE, Run::Whole(server::unwatch);
     "wait" 3 CONNECTION NONE, Run::Whole(server::wait);
     "watch" -2 TRANSACTION ALL, Run::Parts(Kind::Watch), true;
+}
+
+/// Whether nothing of a transaction is carried out behind a request, and no key is watched any more.
+pub(super) fn ends_transaction(tag: Tag) -> bool {
+    let is_exec = || COMMANDS[tag.number as usize].name == "exec";
+    matches!(tag.kind, Kind::Discard | Kind::Reset) || tag.kind == Kind::Arity && is_exec()
 }
 
 /// The number of a name in the table.
@@ -208,8 +214,16 @@ pub(super) enum Found {
     Command(usize),
     Unknown,
     Subcommand,
+    /// A line of HTTP.
+    Http,
     /// It can't be told yet.
     Unfinished,
+}
+
+/// Whether a first word is that of a line of HTTP. A web page can make a browser send lines, in which others follow that
+/// are commands.
+pub(super) fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 /// Takes the words that name a command.
@@ -224,7 +238,7 @@ pub(super) fn find(words: &mut Words<'_>) -> Result<Found, Wrong> {
     };
     // A name with a stroke is that of a subcommand, which has its container as its first word.
     let Some(index) = named(name).filter(|_| !name.contains(&b'|')) else {
-        return Ok(Found::Unknown);
+        return Ok(if is_http(name) { Found::Http } else { Found::Unknown });
     };
     let command = &COMMANDS[index];
     if !command.has_subcommands() || words.left == 0 {
@@ -262,6 +276,6 @@ mod tests {
         let takes = |name: &str, words| COMMANDS[named(name.as_bytes()).unwrap()].takes(words);
         assert!(takes("get", 2) && !takes("get", 1) && !takes("get", 3));
         assert!(takes("set", 3) && takes("set", 9) && !takes("set", 2));
-        assert!(takes("mset", 3) && takes("mset", 5) && !takes("mset", 4) && !takes("mset", 1));
+        assert!(takes("mset", 3) && takes("mset", 4) && !takes("mset", 2));
     }
 }

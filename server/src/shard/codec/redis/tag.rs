@@ -39,7 +39,7 @@ kinds! {
     Multi,
     /// DISCARD.
     Discard,
-    /// EXEC.
+    /// EXEC; the number is that of the bytes that a value may have.
     Exec,
     /// The reply to EXEC if nothing was carried out.
     ExecNull,
@@ -123,6 +123,8 @@ kinds! {
     SetName,
     /// CLIENT GETNAME.
     GetName,
+    /// TIME; the number is the time in milliseconds.
+    Time,
     /// CLIENT ID.
     ClientId,
     /// CLIENT INFO.

@@ -49,12 +49,15 @@ fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
             (_, Gives::Nothing) => Vec::new(),
             _ => key.to_vec(),
         },
+        // What is too large is not cached, and has no version.
+        (_, Status::Ok) if key == b"large" => vec![b'l'; testing::VALUE_BYTES as usize + 1],
         (_, Status::Ok) => key.repeat(2),
         _ => Vec::new(),
     };
+    let version = if key == b"large" { 0 } else { 7 };
     let marks = if first == b'a' { ABSENT } else { 0 };
     let ttl_ms = if first == b'e' { u64::MAX } else { 2_500 };
-    (AnswerHead { version: 7, ttl_ms, marks, ..AnswerHead::status(status) }, value)
+    (AnswerHead { version, ttl_ms, marks, ..AnswerHead::status(status) }, value)
 }
 
 /// A command as RESP sends it.
@@ -90,6 +93,13 @@ fn commands_have_the_replies_of_redis() {
         ("client nothing x", "-ERR unknown subcommand 'nothing'. Try CLIENT HELP.\r\n"),
         ("client setname", "-ERR wrong number of arguments for 'client|setname' command\r\n"),
         ("client", "-ERR wrong number of arguments for 'client' command\r\n"),
+        (
+            "MULTI|MSET h 1 i|EXEC|MULTI|SET h 1|EXEC x|EXEC|WATCH v|EXEC x y|MULTI|SET v 1|EXEC",
+            "+OK\r\n+QUEUED\r\n*1\r\n-ERR wrong number of arguments for 'mset' command\r\n\
+             +OK\r\n+QUEUED\r\n-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n-ERR EXEC without MULTI\r\n\
+             +OK\r\n-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n",
+        ),
+        ("TIME", "*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n"),
         (
             "PING|PING x|PING x y|ECHO \"a\\r\\nb\"",
             "+PONG\r\n$1\r\nx\r\n-ERR wrong number of arguments for 'ping' command\r\n$4\r\na\r\nb\r\n",
@@ -250,6 +260,11 @@ fn what_is_no_command_ends_the_connection_and_what_is_announced_takes_no_memory(
         (b"*2\r\n$3\r\nGET\r\n$536870913\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
         (b"get \"x\r\nPING\r\n", "-ERR Protocol error: unbalanced quotes in request\r\n"),
         (b"*3\r\n$3\r\nDEL\r\n$1\r\nh\r\nx\r\n", "-ERR Protocol error: expected '$', got 'x'\r\n"),
+        // What a web page can have a browser send.
+        (b"POST / HTTP/1.1\r\nPING\r\n", ""),
+        (b"PING\r\nHost: localhost\r\nPING\r\n", "+PONG\r\n"),
+        (b"MULTI\r\n\"post\" x\r\nEXEC\r\n", "+OK\r\n"),
+        (b"*2\r\n$5\r\nhOST:\r\n$1\r\nh\r\n*1\r\n$4\r\nPING\r\n", ""),
     ] {
         let client = testing::replies(SERVICE, answer, bytes);
         assert_eq!(String::from_utf8_lossy(&client.out), wanted);

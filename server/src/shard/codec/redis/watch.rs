@@ -47,13 +47,15 @@ pub(super) struct Watched {
     /// The names, and what was seen.
     pub(super) keys: Vec<(Box<[u8]>, Seen)>,
     bytes: usize,
+    /// The largest length of a value that has no version.
+    pub(super) unknown_bytes: usize,
     /// There are more than are kept.
     pub(super) has_more: bool,
 }
 
 impl Watched {
     /// Notes the answer to the read of a key. A key that is watched already stays as it was seen first.
-    pub(super) fn see(&mut self, name: &[u8], head: &AnswerHead) {
+    pub(super) fn see(&mut self, name: &[u8], head: &AnswerHead, value: &[u8]) {
         if self.keys.iter().any(|(key, _)| **key == *name) {
             return;
         }
@@ -62,7 +64,11 @@ impl Watched {
             return;
         }
         self.bytes += name.len();
-        self.keys.push((name.into(), Seen::of(head)));
+        let seen = Seen::of(head);
+        if seen == Seen::Unknown && head.status == Status::Ok {
+            self.unknown_bytes = self.unknown_bytes.max(value.len());
+        }
+        self.keys.push((name.into(), seen));
     }
 
     /// Looks at the answer to a later read. If it is not about what was seen first, its reader must not
