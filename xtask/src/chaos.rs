@@ -38,17 +38,17 @@ fn become_program(
     if let Err(failed) = prerequisites(workspace) {
         println!("{}\n{}", failed.output, failed.remedy);
     }
-    build(workspace, &["-p", "standin", "-p", package])?;
+    build(workspace, &["-p", "standin", "-p", package, "--bin", "standin", "--bin", program])?;
     let mut command = Command::new(workspace.release().join(program));
     command.envs(prerequisites::variables_of_clients(workspace));
     command.arg("--program").arg(workspace.release().join("standin")).args(arguments);
     Err(format!("{command:?}: {}", command.exec()))
 }
 
-/// A release build of these packages.
-fn build(workspace: &Workspace, packages: &[&str]) -> Result<(), String> {
+/// A release build of these programs. Each takes a while, so there are no others.
+fn build(workspace: &Workspace, programs: &[&str]) -> Result<(), String> {
     let mut command = workspace.cargo(&["build", "--release"]);
-    command.args(packages);
+    command.args(programs);
     let log = workspace.logs().join("release-build.log");
     let built = process::run(&mut command, &log, BUILD_LIMIT)
         .map_err(|error| format!("cannot run cargo: {error}"))?;

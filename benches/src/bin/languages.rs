@@ -1,24 +1,22 @@
-//! Client libraries of other languages, unmodified, through the death and the return of a server, as one table.
+//! Client libraries of other languages, unmodified, through the fault and the return of a server, as one table.
 //! Run by `cargo xtask clients`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use standin_benches::languages::Case;
 use standin_benches::languages::row::{Figures, Row, head, line};
 use standin_benches::languages::run::{AFTER, INTERVAL, OUTAGE_MAX, SCRIPTS, Setting, run};
-use standin_benches::peers::Failure;
+use standin_benches::peers::{Failure, Fault};
 use standin_loadgen::interrupt::Interrupt;
 use standin_testkit::languages::{Service, names};
 
-/// Characters of a failure that are shown.
-const NOTE_CHARS: usize = 200;
-
 /// Drives client libraries of memcached and Redis against a Standin cluster of two groups with two servers each:
-/// first all that a framework's cache does, then reads and writes while a server is killed and started again.
-/// Prints one row for each library and protocol. The exit code is 1 if a check was wrong, a read stale, or a
-/// request failed before the kill, with Standin.
+/// first all that a framework's cache does, then reads and writes while a server is killed and started again, or
+/// paused. Prints one row for each library and protocol. The exit code is 1 if a check was wrong, a read stale, or a
+/// request failed before the fault, with Standin.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask clients", max_term_width = 100)]
 struct Args {
@@ -28,6 +26,15 @@ struct Args {
     /// Also the same client on Redis Cluster, and on memcached with and without nutcracker.
     #[arg(long)]
     beside: bool,
+    /// The fault of the server.
+    #[arg(long, value_enum, default_value_t = Kind::Kill)]
+    fault: Kind,
+    /// Seconds of a pause.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pause: u32,
+    /// Seconds of load after the return. Clients that leave out a server for 30 s use it again after that.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=600))]
+    after: u32,
     /// Runs of each row; the table has medians, and sums of what was asked and read.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: u32,
@@ -37,6 +44,23 @@ struct Args {
     /// The `standin` program.
     #[arg(long, value_name = "FILE", default_value = "standin")]
     program: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// SIGKILL; the server is started again.
+    Kill,
+    /// SIGSTOP, and SIGCONT after some seconds: the server is silent, with its connections open.
+    Pause,
+}
+
+impl Args {
+    fn fault(&self) -> Fault {
+        match self.fault {
+            Kind::Kill => Fault::Kill,
+            Kind::Pause => Fault::Pause { seconds: self.pause },
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -65,14 +89,20 @@ fn measure(args: &Args) -> Result<bool, Failure> {
             format!("no row contains that text; the rows are:\n{}", names.join("\n")).into()
         );
     }
+    let until_return = match args.fault {
+        Kind::Kill => format!(
+            "load until each client has its keys again (at most {} s) and {} s more; the server is started again",
+            OUTAGE_MAX.as_secs(),
+            AFTER.as_secs()
+        ),
+        Kind::Pause => "and SIGCONT".to_owned(),
+    };
     println!(
         "{SCRIPTS} processes with a client each, which ask for the next at most every {} ms: 65 % get, 5 % get of \
-         8 keys, 25 % set, 5 % delete; SIGKILL of a server, load until each client has its keys again (at most \
-         {} s) and {} s more; the server is started again, and {} s more\n",
+         8 keys, 25 % set, 5 % delete; {} of a server, {until_return}, and {} s more\n",
         INTERVAL.as_millis(),
-        OUTAGE_MAX.as_secs(),
-        AFTER.as_secs(),
-        AFTER.as_secs(),
+        args.fault(),
+        args.after,
     );
     println!("{}", head());
     let (mut rows, mut notes, mut is_clean) = (Vec::new(), Vec::new(), true);
@@ -113,16 +143,15 @@ fn runs(
     let mut all = Vec::new();
     for _ in 0..args.repeat {
         let folder = tempfile::Builder::new().prefix("standin-clients-").tempdir()?;
-        let setting = Setting { program: &args.program, folder: folder.path(), interrupt };
-        let seen = run(case, &setting)?;
-        let figures = Figures::of(&seen);
-        for what in figures.wrong_checks().iter().chain(&seen.quotes) {
-            let what: String = what.chars().take(NOTE_CHARS).collect();
-            let note = format!("{case}: {what}");
-            if !notes.contains(&note) {
-                notes.push(note);
-            }
-        }
+        let setting = Setting {
+            program: &args.program,
+            folder: folder.path(),
+            fault: args.fault(),
+            after: Duration::from_secs(args.after.into()),
+            interrupt,
+        };
+        let figures = Figures::of(&run(case, &setting)?);
+        notes.extend(figures.notes().into_iter().map(|what| format!("{case}: {what}")));
         all.push(figures);
     }
     Ok((version, all))

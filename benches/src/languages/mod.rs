@@ -1,8 +1,8 @@
-//! Client libraries of other languages through the death and the return of a server: on Standin, and on what
-//! they are used with otherwise.
+//! Client libraries of other languages through the fault and the return of a server: on Standin, and on what they are
+//! used with otherwise.
 //!
 //! ```text
-//! bin/languages ─► run.rs       checks, load, kill, return; every request logged and judged
+//! bin/languages ─► run.rs       checks, load, fault, return; every request logged and judged
 //!          │         ├─► testkit: languages/   a script for each library
 //!          │         └─► servers.rs ─► peers/  processes, and where the scripts find them
 //!          └─► row.rs           one row of the table; pure

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 use standin_testkit::languages::judge::Verdict;
-use standin_testkit::languages::load::{Ending, Sample};
+use standin_testkit::languages::load::{Ending, Quote, Sample};
 
 use super::Case;
 use super::run::{Observed, SCRIPTS};
 use crate::report::{Spread, markdown_head, markdown_row};
 
+/// Characters of an error that are shown.
+const NOTE_CHARS: usize = 200;
 const HEAD: [&str; 9] = [
     "client",
     "servers",
@@ -29,8 +31,9 @@ pub struct Figures {
     /// The checks that were wrong, and how.
     wrong_checks: Vec<String>,
     requests: usize,
-    failed_before_kill: usize,
-    failed_after_kill: usize,
+    failed_before: usize,
+    /// Before the return.
+    failed: usize,
     failed_after_return: usize,
     /// Values that had been overwritten or deleted by an acknowledged write before the read was asked.
     stale: usize,
@@ -38,12 +41,23 @@ pub struct Figures {
     late: usize,
     /// Values that nobody wrote.
     wrong: usize,
-    /// The time from the kill until every script has had a good answer to a request that it asked after the
-    /// kill, for a key of the killed server; `None`: one of them had none.
+    /// The time from the fault until every script has had a good answer to a request that it asked after the
+    /// fault, for a key of the server; `None`: one of them had none.
     first_good_ms: Option<f64>,
-    /// The time from the kill until the last request of those asked before the return had failed; `None`: none
+    /// The time from the fault until the last request of those asked before the return had failed; `None`: none
     /// failed.
     last_failure_ms: Option<f64>,
+    /// Each failure, and each read that should not have been.
+    said: Vec<Saying>,
+}
+
+/// What was said of a request.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Saying {
+    /// The time from the fault until it was asked; negative: it was asked before.
+    asked_ms: f64,
+    took_ms: f64,
+    text: String,
 }
 
 /// One row.
@@ -69,8 +83,8 @@ impl Figures {
         let read = |verdict| count(&|s| s.ending == Ending::Read(verdict));
         let before_return = seen.samples.iter().filter(|s| s.asked < seen.returned);
         let last_failure = before_return
-            .filter(|s| s.ending == Ending::Failed && s.ended >= seen.killed)
-            .map(|s| s.ended - seen.killed)
+            .filter(|s| s.ending == Ending::Failed && s.ended >= seen.began)
+            .map(|s| s.ended - seen.began)
             .max();
         let wrong = seen.checks.iter().filter_map(|check| {
             let wrong = check.wrong.as_deref()?;
@@ -80,32 +94,64 @@ impl Figures {
             checks: seen.checks.len(),
             wrong_checks: wrong.collect(),
             requests: seen.samples.len(),
-            failed_before_kill: failed(Duration::ZERO, seen.killed),
-            failed_after_kill: failed(seen.killed, seen.returned),
+            failed_before: failed(Duration::ZERO, seen.began),
+            failed: failed(seen.began, seen.returned),
             failed_after_return: failed(seen.returned, Duration::MAX),
             stale: read(Verdict::Stale),
             late: read(Verdict::Late),
             wrong: read(Verdict::Wrong),
             first_good_ms: first_good(seen).map(in_ms),
             last_failure_ms: last_failure.map(in_ms),
+            said: seen.quotes.iter().map(|quote| Saying::of(quote, seen.began)).collect(),
         }
     }
 
-    /// Whether the library did all that it should, without a failure before the kill or a wrong value.
+    /// Whether the library did all that it should, without a failure before the fault or a wrong value.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         let values = self.stale + self.late + self.wrong;
-        self.wrong_checks.is_empty() && self.failed_before_kill == 0 && values == 0
+        self.wrong_checks.is_empty() && self.failed_before == 0 && values == 0
     }
 
-    /// The checks that were wrong, and how.
+    /// Returns the checks that were wrong and how, and each different text of failures and of reads that should not
+    /// have been, with their number and their times.
     #[must_use]
-    pub fn wrong_checks(&self) -> &[String] {
-        &self.wrong_checks
+    pub fn notes(&self) -> Vec<String> {
+        let mut texts: Vec<&str> = Vec::new();
+        for Saying { text, .. } in &self.said {
+            if !texts.contains(&&**text) {
+                texts.push(text);
+            }
+        }
+        let of_text = |text: &str| {
+            let all: Vec<&Saying> = self.said.iter().filter(|said| said.text == text).collect();
+            let asked = Spread::of(all.iter().map(|said| said.asked_ms));
+            let took = Spread::of(all.iter().map(|said| said.took_ms));
+            let short: String = text.chars().take(NOTE_CHARS).collect();
+            format!(
+                "{} × {short}; asked {:.0} to {:.0} ms after the fault, took {:.0} to {:.0} ms",
+                all.len(),
+                asked.min,
+                asked.max,
+                took.min,
+                took.max
+            )
+        };
+        self.wrong_checks.iter().cloned().chain(texts.into_iter().map(of_text)).collect()
     }
 }
 
-/// The time until the slowest script has had its first good answer for a key of the killed server.
+impl Saying {
+    fn of(quote: &Quote, began: Duration) -> Self {
+        Self {
+            asked_ms: in_ms(quote.asked) - in_ms(began),
+            took_ms: in_ms(quote.ended - quote.asked),
+            text: quote.text.clone(),
+        }
+    }
+}
+
+/// The time until the slowest script has had its first good answer for a key of the server with the fault.
 fn first_good(seen: &Observed) -> Option<Duration> {
     let of_script = |worker: usize| {
         let is_good = |sample: &&Sample| {
@@ -114,11 +160,11 @@ fn first_good(seen: &Observed) -> Option<Duration> {
                 Ending::Failed | Ending::Read(Verdict::Stale | Verdict::Late | Verdict::Wrong)
             );
             sample.worker == worker
-                && sample.asked >= seen.killed
+                && sample.asked >= seen.began
                 && seen.struck.contains(&sample.key)
                 && !is_wrong
         };
-        seen.samples.iter().filter(is_good).map(|sample| sample.ended - seen.killed).min()
+        seen.samples.iter().filter(is_good).map(|sample| sample.ended - seen.began).min()
     };
     let all: Option<Vec<Duration>> = (0..SCRIPTS).map(of_script).collect();
     all?.into_iter().max()
@@ -168,7 +214,7 @@ impl Row {
             self.servers.clone(),
             checks,
             sum(|run| run.requests).to_string(),
-            spread(|run| (run.failed_before_kill + run.failed_after_kill) as f64, number),
+            spread(|run| (run.failed_before + run.failed) as f64, number),
             spread(|run| run.failed_after_return as f64, number),
             stale,
             spread(|run| run.first_good_ms.unwrap_or(f64::INFINITY), shown_ms),
@@ -212,7 +258,7 @@ mod tests {
         Sample { worker, key, asked, ended: asked + Duration::from_millis(took_ms), ending }
     }
 
-    /// The load of scripts that have had a good answer for key 1 at 1,030 ms, of the kill at 1,000 ms and the
+    /// The load of scripts that have had a good answer for key 1 at 1,030 ms, with the fault at 1,000 ms and the
     /// return at 5,000 ms, and these requests.
     fn seen(more: Vec<Sample>) -> Observed {
         let good = (1..SCRIPTS).map(|worker| sample(worker, 1, 1_020, 10, Ending::Written));
@@ -220,17 +266,18 @@ mod tests {
             checks: Vec::new(),
             samples: good.chain(more).collect(),
             struck: [1].into(),
-            killed: Duration::from_millis(1_000),
+            began: Duration::from_millis(1_000),
             returned: Duration::from_millis(5_000),
             quotes: Vec::new(),
         }
     }
 
     #[test]
-    fn the_first_good_answer_is_that_of_the_slowest_script_for_a_key_of_the_killed_server() {
+    fn the_first_good_answer_is_that_of_the_slowest_script_for_a_key_of_the_server_with_the_fault()
+    {
         let right = Ending::Read(Verdict::Right);
         let figures = Figures::of(&seen(vec![
-            // Asked before the kill, for another key, stale, failed.
+            // Asked before the fault, for another key, stale, failed.
             sample(0, 1, 990, 20, right.clone()),
             sample(0, 2, 1_040, 1, right.clone()),
             sample(0, 1, 1_050, 1, Ending::Read(Verdict::Stale)),
@@ -239,7 +286,7 @@ mod tests {
             sample(0, 1, 1_300, 1, right),
         ]));
         assert_eq!(figures.first_good_ms, Some(250.0));
-        assert_eq!((figures.failed_after_kill, figures.last_failure_ms), (1, Some(160.0)));
+        assert_eq!((figures.failed, figures.last_failure_ms), (1, Some(160.0)));
         assert_eq!((figures.stale, figures.is_clean()), (1, false));
     }
 
@@ -265,11 +312,32 @@ mod tests {
             sample(0, 1, 1_010, 10, Ending::Written),
             sample(0, 2, 6_000, 10, Ending::Failed),
         ]));
-        let failed =
-            (figures.failed_before_kill, figures.failed_after_kill, figures.failed_after_return);
+        let failed = (figures.failed_before, figures.failed, figures.failed_after_return);
         assert_eq!(failed, (1, 1, 1));
         assert_eq!((figures.first_good_ms, figures.last_failure_ms), (Some(30.0), Some(30.0)));
-        assert!(!figures.is_clean(), "a failure before the kill");
+        assert!(!figures.is_clean(), "a failure before the fault");
+    }
+
+    #[test]
+    fn what_failed_is_told_once_for_each_text_with_its_times() {
+        let quote = |asked_ms: u64, took_ms: u64, text: &str| {
+            let asked = Duration::from_millis(asked_ms);
+            let ended = asked + Duration::from_millis(took_ms);
+            Quote { worker: 0, asked, ended, text: text.to_owned() }
+        };
+        let quotes = vec![
+            quote(990, 20, "refused"),
+            quote(1_500, 100, "timed out"),
+            quote(3_000, 7, "refused"),
+        ];
+        let figures = Figures::of(&Observed { quotes, ..seen(Vec::new()) });
+        assert_eq!(
+            figures.notes(),
+            [
+                "2 × refused; asked -10 to 2000 ms after the fault, took 7 to 20 ms",
+                "1 × timed out; asked 500 to 500 ms after the fault, took 100 to 100 ms",
+            ]
+        );
     }
 
     #[test]

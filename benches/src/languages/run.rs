@@ -1,26 +1,27 @@
-//! One run: a library's checks, and then its load through the kill and the return of a server.
+//! One run: a library's checks, and then its load through the fault and the return of a server.
 #![expect(clippy::disallowed_methods, reason = "a shell: it looks again after a pause")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use standin_chaos::signals::Signals as _;
 use standin_loadgen::interrupt::Interrupt;
 use standin_testkit::languages::Script;
-use standin_testkit::languages::load::{Load, Sample};
+use standin_testkit::languages::load::{Load, Quote, Sample};
 use standin_testkit::languages::script::Check;
 
 use super::Case;
 use super::servers::Running;
-use crate::peers::Failure;
+use crate::peers::{Failure, Fault};
 
 /// Scripts of load, each a process with a client of its own.
 pub const SCRIPTS: usize = 4;
 /// The shortest time from one request of a script to its next.
 pub const INTERVAL: Duration = Duration::from_millis(8);
-/// The longest load after the kill, if the clients do not go on before.
+/// The longest load after a kill, if the clients do not go on before.
 pub const OUTAGE_MAX: Duration = Duration::from_secs(40);
-/// Load after the clients go on, and load after the return.
+/// Load after the clients go on without the server.
 pub const AFTER: Duration = Duration::from_secs(5);
 const BEGIN_WITHIN: Duration = Duration::from_secs(30);
 /// Good answers with which a script has begun; each has asked for all kinds of requests by then.
@@ -36,6 +37,10 @@ pub struct Setting<'a> {
     pub program: &'a Path,
     /// For logs and configurations.
     pub folder: &'a Path,
+    /// The fault of a server.
+    pub fault: Fault,
+    /// Load after the return.
+    pub after: Duration,
     /// Ends it.
     pub interrupt: &'a Interrupt,
 }
@@ -49,12 +54,12 @@ pub struct Observed {
     pub samples: Vec<Sample>,
     /// Keys of the victim.
     pub struck: BTreeSet<usize>,
-    /// The time of the kill, since the beginning of the load.
-    pub killed: Duration,
-    /// The time at which the server was started again.
+    /// The time of the fault, since the beginning of the load.
+    pub began: Duration,
+    /// The time at which the server was started again, or resumed.
     pub returned: Duration,
-    /// Different failures, and reads that should not have been.
-    pub quotes: Vec<String>,
+    /// What was said of failures, and of reads that should not have been.
+    pub quotes: Vec<Quote>,
 }
 
 /// Runs a case.
@@ -62,7 +67,7 @@ pub struct Observed {
 /// # Errors
 /// Something does not start or hangs, or the user has interrupted it.
 pub fn run(case: &Case, setting: &Setting<'_>) -> Result<Observed, Failure> {
-    let &Setting { program, folder, interrupt } = setting;
+    let &Setting { program, folder, fault, after, interrupt } = setting;
     let mut running = Running::start(case.system, case.service, program, folder)?;
     let script = || Script::start(case.library, &running.place, folder);
     // They are about Standin. In some, one server has what another was given.
@@ -72,7 +77,7 @@ pub fn run(case: &Case, setting: &Setting<'_>) -> Result<Observed, Failure> {
     let has_begun = wait(BEGIN_WITHIN, interrupt, || load.goes_on(Duration::ZERO, BEGUN, |_| true));
     if !has_begun && !interrupt.is_set() {
         let quotes = load.finish()?.1;
-        return Err(format!("the clients do not begin: {quotes:?}").into());
+        return Err(format!("the clients do not begin: {:?}", quotes.first()).into());
     }
     let prefix = case.library.key_prefix;
     let keys: Vec<Vec<u8>> =
@@ -81,21 +86,30 @@ pub fn run(case: &Case, setting: &Setting<'_>) -> Result<Observed, Failure> {
     let struck: BTreeSet<usize> = held.into_iter().map(|key| key as usize).collect();
     if struck.is_empty() {
         return Err(
-            "the server to kill has none of the keys, so that its death says nothing".into()
+            "the server with the fault has none of the keys, so that this says nothing".into()
         );
     }
-    let killed = load.now();
-    running.servers().victim().kill();
-    wait(OUTAGE_MAX, interrupt, || load.goes_on(killed, GOES_ON, |key| struck.contains(&key)));
-    wait(AFTER, interrupt, || false);
+    let began = load.now();
+    match fault {
+        Fault::Kill => {
+            running.servers().victim().kill();
+            let goes_on = || load.goes_on(began, GOES_ON, |key| struck.contains(&key));
+            wait(OUTAGE_MAX, interrupt, goes_on);
+            wait(AFTER, interrupt, || false);
+        }
+        Fault::Pause { seconds } => {
+            running.servers().victim().pause();
+            wait(Duration::from_secs(seconds.into()), interrupt, || false);
+        }
+    }
     let returned = load.now();
-    running.return_victim()?;
-    wait(AFTER, interrupt, || false);
+    running.return_victim(fault)?;
+    wait(after, interrupt, || false);
     if interrupt.is_set() {
         return Err("interrupted; all processes that were started have ended".into());
     }
     let (samples, quotes) = load.finish()?;
-    Ok(Observed { checks, samples, struck, killed, returned, quotes })
+    Ok(Observed { checks, samples, struck, began, returned, quotes })
 }
 
 /// Waits until a condition holds, the time has passed, or the user interrupts. Returns whether it holds.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use standin_chaos::signals::Signals as _;
 use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig, ServiceConfig, ServiceProtocol};
 use standin_loadgen::faults::Process;
 use standin_protocol::slots::KeyHash;
@@ -15,7 +16,7 @@ use standin_testkit::{free_ports, free_ports_in_a_row};
 use super::System;
 use crate::peers::database::KEYSPACE;
 use crate::peers::standin::StandinCluster;
-use crate::peers::{Failure, Servers, memcached, redis};
+use crate::peers::{Failure, Fault, Servers, memcached, redis};
 
 /// The name of the keyspace.
 const NAME: &str = "cache";
@@ -98,12 +99,17 @@ impl Running {
         }
     }
 
-    /// Starts the victim again. Returns when it takes part, if that is for Standin to say.
+    /// Ends the fault: starts the victim again, or resumes it. Returns when it takes part, if that is for Standin to
+    /// say.
     ///
     /// # Errors
     /// It does not start, or does not take part within some seconds.
-    pub fn return_victim(&mut self) -> Result<(), Failure> {
-        self.servers().victim().restart()?;
+    pub fn return_victim(&mut self, fault: Fault) -> Result<(), Failure> {
+        let victim = self.servers().victim();
+        match fault {
+            Fault::Kill => victim.restart()?,
+            Fault::Pause { .. } => victim.resume(),
+        }
         match &self.servers {
             Kind::Standin { cluster, .. } => cluster.wait_until_online(),
             Kind::Redis(_) | Kind::Memcached(_) => Ok(()),

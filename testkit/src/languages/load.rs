@@ -20,8 +20,8 @@ use super::script::{Answer, Script};
 pub const KEYS_EACH: usize = 40;
 /// Keys of a read of many.
 const MANY: usize = 8;
-/// Different failures that are quoted.
-const QUOTES_MAX: usize = 8;
+/// Quotes that are kept.
+const QUOTES_MAX: usize = 1_000;
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -49,6 +49,19 @@ pub enum Ending {
     Failed,
 }
 
+/// What was said of a request that failed, or a read that should not have been.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quote {
+    /// The thread.
+    pub worker: usize,
+    /// Times since the beginning of the load.
+    pub asked: Duration,
+    /// The time at which the answer was here.
+    pub ended: Duration,
+    /// The library's error, or the command and its answer.
+    pub text: String,
+}
+
 /// Threads at work.
 #[derive(Debug)]
 pub struct Load {
@@ -69,7 +82,7 @@ struct Shared {
 struct State {
     judge: Judge,
     samples: Vec<Sample>,
-    quotes: Vec<String>,
+    quotes: Vec<Quote>,
 }
 
 impl Load {
@@ -125,11 +138,12 @@ impl Load {
         good.iter().all(|count| *count >= answers)
     }
 
-    /// Ends the load. Returns all requests, and different failures.
+    /// Ends the load. Returns all requests, and what was said of those that should not have ended as they did (of
+    /// the first 1,000).
     ///
     /// # Errors
     /// A script has ended, or hangs.
-    pub fn finish(mut self) -> io::Result<(Vec<Sample>, Vec<String>)> {
+    pub fn finish(mut self) -> io::Result<(Vec<Sample>, Vec<Quote>)> {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             thread.join().map_err(|_| io::Error::other("a thread of the load has panicked"))??;
@@ -237,17 +251,17 @@ impl Shared {
 
 impl State {
     fn note(&mut self, sample: Sample, command: &str, answer: Answer) {
-        let quote = match (&sample.ending, answer) {
+        let text = match (&sample.ending, answer) {
             (Ending::Failed, Answer::Failed(error)) => Some(error),
+            (Ending::Failed, answer) => Some(format!("{command}: {answer:?}")),
             (Ending::Read(Verdict::Late | Verdict::Stale | Verdict::Wrong), answer) => {
-                Some(format!("{command} at {:?}: {answer:?}", sample.ended))
+                Some(format!("{command}: {answer:?}"))
             }
             _ => None,
         };
-        if let Some(quote) = quote.filter(|quote| !self.quotes.contains(quote))
-            && self.quotes.len() < QUOTES_MAX
-        {
-            self.quotes.push(quote);
+        if let Some(text) = text.filter(|_| self.quotes.len() < QUOTES_MAX) {
+            let Sample { worker, asked, ended, .. } = sample;
+            self.quotes.push(Quote { worker, asked, ended, text });
         }
         self.samples.push(sample);
     }

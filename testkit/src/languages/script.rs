@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -142,25 +142,39 @@ impl Script {
     }
 
     fn line(&mut self) -> io::Result<Line> {
-        let line = self.lines.recv_timeout(ANSWERS_WITHIN).map_err(|_| {
-            io::Error::other("the script has ended, or has said nothing for a minute; see its log")
-        })?;
+        let line = match self.lines.recv_timeout(ANSWERS_WITHIN) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(io::Error::other("the script has said nothing for a minute"));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let how = self.end().map_or("hangs".to_owned(), |status| status.to_string());
+                return Err(io::Error::other(format!("the script says no more: {how}")));
+            }
+        };
         serde_json::from_str(&line).map_err(|error| io::Error::other(format!("{line}: {error}")))
+    }
+
+    /// Ends its input, and returns how it has ended; `None`: it has not.
+    fn end(&mut self) -> Option<ExitStatus> {
+        self.input = None;
+        let deadline = Instant::now() + ENDS_WITHIN;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.process.try_wait() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
     }
 }
 
 impl Drop for Script {
     fn drop(&mut self) {
-        self.input = None;
-        let deadline = Instant::now() + ENDS_WITHIN;
-        while Instant::now() < deadline {
-            if matches!(self.process.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        if self.end().is_none() {
+            // It hangs in a request. An error: it has ended just now.
+            let _ = self.process.kill();
+            let _ = self.process.wait();
         }
-        // It hangs in a request. An error: it has ended just now.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
