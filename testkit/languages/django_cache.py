@@ -29,9 +29,13 @@ def redis(name):
 
 
 class Cache:
+    memcached = MEMCACHED
+
     def __init__(self, service, addresses, name):
-        self.is_redis = service == "redis"
-        default = redis(name) if self.is_redis else {**MEMCACHED, "LOCATION": addresses}
+        default = redis(name) if service == "redis" else {**self.memcached, "LOCATION": addresses}
+        # A single address, which is a proxy's, must not be left out: there is no other.
+        if service == "memcached" and len(addresses) == 1:
+            default["OPTIONS"] = {**default["OPTIONS"], "dead_timeout": 0}
         settings.configure(CACHES={"default": default}, USE_TZ=True)
         django.setup()
         self.cache = caches["default"]
@@ -116,4 +120,5 @@ class Cache:
         equal("get after a clear", lambda: cache.get(name + "object"), None)
 
 
-talk.run("Django", django.__version__, Cache)
+if __name__ == "__main__":
+    talk.run("Django", django.__version__, Cache)

@@ -20,7 +20,8 @@ class Cache:
         self.addresses = [parsed(address) for address in addresses]
         spread = HashClient(
             self.addresses, timeout=1, connect_timeout=1, no_delay=True, default_noreply=False,
-            retry_attempts=0, dead_timeout=30,
+            # A single address, which is a proxy's, must not be left out: there is no other.
+            retry_attempts=0, dead_timeout=30 if len(addresses) > 1 else 0,
         )
         self.client = RetryingClient(spread, attempts=4, retry_delay=0.02, do_not_retry_for=[MemcacheClientError])
 

@@ -36,6 +36,8 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/languages");
 pub const PYTHON: &str = "STANDIN_PYTHON";
 /// The variable that names the folder with the libraries of Node.
 pub const NODE_MODULES: &str = "STANDIN_NODE_MODULES";
+/// The variable that names the folder with the compiled scripts in Go.
+pub const GO_PROGRAMS: &str = "STANDIN_GO_PROGRAMS";
 /// Debian's place of the library.
 const SPYMEMCACHED: &str = "/usr/share/java/spymemcached.jar";
 
@@ -52,6 +54,8 @@ pub enum Language {
     Ruby,
     /// `java`, which compiles the script as it starts.
     Java,
+    /// The program in [`GO_PROGRAMS`] that has the script's name without its ending.
+    Go,
 }
 
 /// The protocol that a script is told to speak.
@@ -109,6 +113,14 @@ pub const LIBRARIES: &[Library] = &[
         services: &[Service::Memcached, Service::Redis],
         key_prefix: ":1:",
         needs: "Django, pymemcache and redis (PyPI)",
+    },
+    Library {
+        name: "Django, repeating",
+        script: "django_retrying.py",
+        language: Language::Python,
+        services: &[Service::Memcached],
+        key_prefix: ":1:",
+        needs: "Django and pymemcache (PyPI)",
     },
     Library {
         name: "redis-py",
@@ -174,6 +186,22 @@ pub const LIBRARIES: &[Library] = &[
         key_prefix: "",
         needs: "Java 17 and libspymemcached-java (Debian)",
     },
+    Library {
+        name: "gomemcache",
+        script: "gomemcache_client.go",
+        language: Language::Go,
+        services: &[Service::Memcached],
+        key_prefix: "",
+        needs: "golang-go and golang-github-bradfitz-gomemcache-dev (Debian)",
+    },
+    Library {
+        name: "go-redis",
+        script: "go_redis_client.go",
+        language: Language::Go,
+        services: REDIS,
+        key_prefix: "",
+        needs: "golang-go and golang-gopkg-redis.v5-dev (Debian)",
+    },
 ];
 
 impl Service {
@@ -231,6 +259,14 @@ impl Library {
                 // Four of them run at a time.
                 command.args(["-XX:+UseSerialGC", "-Xmx128m", "-cp", SPYMEMCACHED]);
                 command
+            }
+            Language::Go => {
+                let folder = variable(GO_PROGRAMS).unwrap_or_default();
+                let mut command =
+                    Command::new(folder.join(Path::new(self.script).with_extension("")));
+                // Its own resolver does not know the names of names.rs.
+                command.env("GODEBUG", "netdns=cgo");
+                return command;
             }
         };
         command.arg(script);

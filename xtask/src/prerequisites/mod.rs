@@ -6,9 +6,11 @@
 //! python.rs   client libraries of other protocols, for Python
 //! node.rs     client libraries for Node.js
 //! ruby.rs     a client library for Ruby
+//! go.rs       programs with client libraries for Go
 //! ```
 
 mod apt;
+mod go;
 mod node;
 mod python;
 mod ruby;
@@ -16,9 +18,10 @@ mod ruby;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::slice::from_ref;
 
 use standin_testkit::Postgres;
-use standin_testkit::languages::{NODE_MODULES, PYTHON, names};
+use standin_testkit::languages::{GO_PROGRAMS, NODE_MODULES, PYTHON, names};
 
 use crate::report::{Failed, Outcome, Passed};
 use crate::workspace::Workspace;
@@ -214,6 +217,12 @@ const FOR_CLIENTS: &[Need] = &[
         packages: &["default-jdk-headless"],
     },
     Need {
+        name: "go with gomemcache and go-redis",
+        what_for: "client libraries for Go",
+        is_there: go::is_there,
+        packages: go::PACKAGES,
+    },
+    Need {
         name: "nss_wrapper",
         what_for: "a host name with the addresses of several servers",
         is_there: names::is_available,
@@ -262,11 +271,12 @@ pub(crate) fn has_node() -> bool {
 }
 
 /// Returns the variables by which a program finds the client libraries that are installed for it.
-pub(crate) fn variables_of_clients(workspace: &Workspace) -> [(&'static str, OsString); 3] {
+pub(crate) fn variables_of_clients(workspace: &Workspace) -> [(&'static str, OsString); 4] {
     [
         (PYTHON, python::interpreter(workspace).into()),
         (NODE_MODULES, node::modules(workspace).into()),
         (ruby::VARIABLE, ruby::gems(workspace).into()),
+        (GO_PROGRAMS, go::programs(workspace).into()),
     ]
 }
 
@@ -288,16 +298,20 @@ pub(crate) fn for_peers(workspace: &Workspace) -> Outcome {
 /// Checks for the programs and client libraries that `cargo xtask clients` needs. What can't be installed does not
 /// keep the rest from being installed.
 pub(crate) fn for_clients(workspace: &Workspace) -> Outcome {
-    let passed = ensure(workspace, FOR_CLIENTS, Vec::new());
-    let libraries: [(fn() -> bool, Ensure); 3] = [
+    let each = || FOR_CLIENTS.iter().map(|need| ensure(workspace, from_ref(need), Vec::new()));
+    let mut failed: Vec<Failed> = match ensure(workspace, FOR_CLIENTS, Vec::new()) {
+        // One package that there is none of keeps apt-get from installing any.
+        Err(_) if can_install() => each().filter_map(Result::err).collect(),
+        other => other.err().into_iter().collect(),
+    };
+    let libraries: [(fn() -> bool, Ensure); 4] = [
         (|| runs("python3", &["--version"]), python::ensure),
         (has_node, node::ensure),
         (ruby::is_there, ruby::ensure),
+        (go::is_there, go::ensure),
     ];
     let ensured = libraries.into_iter().filter(|(is_there, _)| is_there());
-    let results = ensured.map(|(_, ensure)| ensure(workspace).map(|_| Passed::default()));
-    let mut failed: Vec<Failed> =
-        [passed].into_iter().chain(results).filter_map(Result::err).collect();
+    failed.extend(ensured.filter_map(|(_, ensure)| ensure(workspace).err()));
     if !has_node() {
         failed
             .push(Failed::new("missing: node and npm, for client libraries", "install Node.js 20"));
@@ -313,7 +327,7 @@ fn ensure(workspace: &Workspace, needs: &[Need], mut installed: Vec<String>) -> 
     let missing: Vec<&Need> = needs.iter().filter(|need| !(need.is_there)()).collect();
     if !missing.is_empty() {
         let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
-        if !(is_root() && Path::new("/usr/bin/apt-get").is_file()) {
+        if !can_install() {
             return Err(Failed::new(list(&missing), remedy(&packages)));
         }
         apt::install(&packages, &workspace.logs())?;
@@ -373,6 +387,10 @@ fn remedy(packages: &[&str]) -> String {
          Debian this step installs them itself)",
         packages.join(" ")
     )
+}
+
+fn can_install() -> bool {
+    is_root() && Path::new("/usr/bin/apt-get").is_file()
 }
 
 pub(crate) fn is_root() -> bool {
