@@ -12,6 +12,8 @@ use crate::report::{Spread, markdown_head, markdown_row};
 
 /// Characters of an error that are shown.
 const NOTE_CHARS: usize = 200;
+/// Different texts of a run that are shown; the JSON has all.
+const TEXTS_MAX: usize = 8;
 const HEAD: [&str; 9] = [
     "client",
     "servers",
@@ -119,7 +121,7 @@ impl Figures {
     pub fn notes(&self) -> Vec<String> {
         let mut texts: Vec<&str> = Vec::new();
         for Saying { text, .. } in &self.said {
-            if !texts.contains(&&**text) {
+            if texts.len() < TEXTS_MAX && !texts.contains(&&**text) {
                 texts.push(text);
             }
         }
