@@ -117,6 +117,36 @@ fn a_node_answers_for_its_slots_and_refers_to_others() {
 }
 
 #[test]
+fn a_client_that_never_follows_a_redirection_is_answered_through_the_server_that_it_asks() {
+    let cluster = start("cluster_not_followed");
+    let of = |server: u16, shard: u16| {
+        let mut names = (0..).map(|number: u32| format!("key{number}").into_bytes());
+        names.find(|name| owner(&cluster, name) == node(&cluster, server, shard)).expect("many")
+    };
+    let mut stubborn = Speaker::connect(node(&cluster, 0, 0));
+    for (server, shard) in [(1, 0), (0, 1)] {
+        let name = of(server, shard);
+        let moved = format!("-MOVED {} {}\r\n", slot(&name), node(&cluster, server, shard));
+        assert_eq!(text(&stubborn.ask(&[b"SET", &name, b"1"])), moved);
+        wait_until(WITHIN, "the command to be carried out", || {
+            match text(&stubborn.ask(&[b"SET", &name, b"2"])) {
+                reply if reply == moved => false,
+                reply => reply == "+OK\r\n",
+            }
+        });
+        // It is the value that all clients see, and the other shards of the server are forwarded to, too.
+        let mut follower = Speaker::connect(node(&cluster, server, shard));
+        assert_eq!(follower.ask(&[b"GET", &name]), b"$1\r\n2\r\n");
+        assert_eq!(stubborn.ask(&[b"MGET", &name]), b"*1\r\n$1\r\n2\r\n");
+    }
+    assert_eq!(stubborn.ask(&[b"INCR", &of(1, 1)]), b":1\r\n");
+    // Other servers, and other connections, are as before.
+    let mut other = Speaker::connect(node(&cluster, 0, 0));
+    assert!(stubborn.ask(&[b"GET", &of(2, 0)]).starts_with(b"-MOVED"));
+    assert!(other.ask(&[b"GET", &of(1, 0)]).starts_with(b"-MOVED"));
+}
+
+#[test]
 fn keys_of_several_slots_are_refused_before_any_of_them_is_changed() {
     let cluster = start("cluster_crossing");
     let mut speaker = Speaker::connect(owner(&cluster, b"{a}1"));

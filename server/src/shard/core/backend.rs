@@ -194,9 +194,9 @@ pub trait Backend: Sized {
         None
     }
 
-    /// Whether [`Self::redirect`] names another shard.
-    fn is_elsewhere(&self, _place: Self::Aimed) -> bool {
-        false
+    /// Returns the server that [`Self::redirect`] names.
+    fn elsewhere(&self, _place: Self::Aimed) -> Option<u16> {
+        None
     }
 
     /// Has the routes to all partitions delivered ([`crate::node::routes::Routes`]).

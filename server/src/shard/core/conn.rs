@@ -5,10 +5,10 @@ use std::sync::Arc;
 use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 
+use super::redirecting::Redirections;
 use super::under_way::UnderWay;
 use crate::shard::codec::{Caller, Codec, Decoder};
 use crate::shard::handshake::Greeting;
-use crate::shard::listeners::Service;
 use crate::shard::nodes::Nodes;
 
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub(super) struct Conn {
     pub(super) codec: Codec,
     /// The reading half of it.
     pub(super) decoder: Decoder,
-    /// Its client is referred to other nodes for their keys.
-    pub(super) is_redirected: bool,
+    /// Those of its client to other nodes for their keys.
+    pub(super) redirections: Redirections,
     pub(super) input: Vec<u8>,
     /// The number of bytes of `input` that are staged; drained after serving.
     pub(super) staged_to: usize,
@@ -79,7 +79,7 @@ impl Conn {
             kind,
             codec: Codec::default(),
             decoder: Decoder::default(),
-            is_redirected: false,
+            redirections: Redirections::default(),
             input: Vec::new(),
             staged_to: 0,
             unserved: None,
@@ -145,7 +145,7 @@ impl Conn {
             let service = greeting.service();
             self.codec = Codec::of(service, number, nodes);
             self.decoder = Decoder::of(service);
-            self.is_redirected = service == Service::Node;
+            self.redirections = Redirections::of(service);
         }
     }
 

@@ -224,8 +224,8 @@ impl Backend for Node {
         Self::redirect(self, now, keyspace, key, place)
     }
 
-    fn is_elsewhere(&self, place: Aimed) -> bool {
-        self.elsewhere(place).is_some()
+    fn elsewhere(&self, place: Aimed) -> Option<u16> {
+        Self::elsewhere(self, place).map(|(server, _)| server)
     }
 
     fn routes(core: &mut Core, now: Now, to: ReplyTo) {

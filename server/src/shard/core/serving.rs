@@ -6,7 +6,6 @@ use slotmap::Key as _;
 
 use super::backend::Backend;
 use super::outgoing::Outbound;
-use super::redirecting::elsewhere;
 use super::staged::{Origin, Short, Staged, Staging};
 use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty, recache};
 use crate::node::{
@@ -319,7 +318,7 @@ impl<B: Backend> Core<B> {
             }
             What::Held(head) => {
                 self.node.counters().requests += 1;
-                let found = elsewhere(conn, &mut self.node, now, head, name, place);
+                let found = conn.redirections.answer(&mut self.node, now, head, [name, &[]], place);
                 let (status, value) = found.unwrap_or((Status::Ok, Vec::new()));
                 let answer = AnswerHead::status(status);
                 conn.codec.answer_now(memo, &answer, &value, &mut conn.output);
@@ -354,7 +353,9 @@ impl<B: Backend> Core<B> {
             conn.codec.wait(memo);
             return self.refuse_overloaded(now, key, tag, asked);
         }
-        if let Some((status, value)) = elsewhere(conn, &mut self.node, now, &head, name, place) {
+        let sent = [name, &bytes[request.value()]];
+        let found = conn.redirections.answer(&mut self.node, now, &head, sent, place);
+        if let Some((status, value)) = found {
             self.node.counters().requests += 1;
             let head = AnswerHead::status(status);
             conn.codec.answer_now(memo, &head, &value, &mut conn.output);
