@@ -2,7 +2,7 @@
 //! those that the database's files, links to peers, and the master's probes need. Pure except for
 //! raising the limit.
 
-use standin_config::{ClusterConfig, METRICS_DESCRIPTORS, OriginKind};
+use standin_config::{ClusterConfig, HTTP_DESCRIPTORS, OriginKind};
 
 use crate::shard::admission::{CLOSING, Places, peers_shards};
 
@@ -65,7 +65,7 @@ pub(crate) fn divide(
     let services = cluster.servers[usize::from(server)].services.len() + nodes.count();
     let services = services as u64 * PER_SERVICE;
     let metrics = cluster.servers[usize::from(server)].metrics.as_ref();
-    let metrics = metrics.map_or(0, |_| METRICS_DESCRIPTORS);
+    let metrics = metrics.map_or(0, |_| HTTP_DESCRIPTORS);
     let own = BASE + shards * PER_SHARD + services + metrics;
     let reserved = own + origin + links_out + callers + u64::from(CLOSING);
     let rest = limit.saturating_sub(reserved);

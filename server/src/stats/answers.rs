@@ -298,6 +298,16 @@ pub(crate) fn samples(layout: &Layout, sums: &[u64]) -> Vec<Sample> {
     all
 }
 
+/// The times of clients' requests by kind, over all operations, from the sums of their [`Answers::cells`].
+pub(crate) fn by_kind(layout: &Layout, sums: &[u64]) -> [(&'static str, Histogram); KINDS.len()] {
+    let durations = &sums[layout.cells() - CLASSES * CELLS..];
+    let mut kinds = KINDS.map(|kind| (kind, Histogram::default()));
+    for (class, cells) in durations.chunks(CELLS).enumerate() {
+        kinds[class % KINDS.len()].1.add_cells(cells.iter().copied());
+    }
+    kinds
+}
+
 /// The sample of a histogram.
 pub(crate) fn of_histogram<const N: usize>(
     figure: Figure,

@@ -1,6 +1,7 @@
 //! The counters of all shards, which are summed on request.
 
 pub(crate) mod answers;
+mod durations;
 mod figures;
 mod recent;
 mod scrape;
@@ -248,6 +249,7 @@ impl StatsHub {
                 .chain(self.recent().list())
                 .chain(self.figures(now, health).list())
                 .chain(Self::labelled(now, health, reason))
+                .chain(self.durations())
                 .collect(),
         }
     }

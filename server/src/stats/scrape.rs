@@ -8,7 +8,7 @@ use standin_protocol::counters::{Figure, FigureKind, Sample, samples};
 use standin_protocol::time::Micros;
 
 use super::StatsHub;
-use super::answers;
+use super::answers::{self, Layout};
 use super::figures::{QueueFigures, ServerFigures, ShardFigures};
 use crate::control::agent::AgentCounters;
 use crate::histogram::Histogram;
@@ -65,16 +65,34 @@ const ORIGIN_DURATION: Figure = Figure {
 };
 
 impl StatsHub {
-    fn origin_samples(&self) -> Vec<Sample> {
-        let kinds = ["read", "write"].into_iter().enumerate();
-        let sample = |(index, calls): (usize, &'static str)| {
+    /// The sums of the cells of all shards' answers.
+    pub(super) fn answers(&self, layout: &Layout) -> Vec<u64> {
+        let mut sums = vec![0_u64; layout.cells()];
+        for block in &self.shards {
+            for (sum, cell) in sums.iter_mut().zip(&block.answers) {
+                *sum = sum.saturating_add(cell.load(Ordering::Relaxed));
+            }
+        }
+        sums
+    }
+
+    /// The times of the calls to the origin.
+    pub(super) fn calls(&self) -> [(&'static str, Histogram); 2] {
+        let of = |index: usize| {
             let mut all = Histogram::default();
             for block in &self.shards {
                 all.add_cells(block.origin[index].iter().map(|cell| cell.load(Ordering::Relaxed)));
             }
-            answers::of_histogram(ORIGIN_DURATION, &all, [calls])
+            all
         };
-        kinds.map(sample).collect()
+        [("read", of(0)), ("write", of(1))]
+    }
+
+    fn origin_samples(&self) -> Vec<Sample> {
+        let sample = |(calls, times): &(&'static str, Histogram)| {
+            answers::of_histogram(ORIGIN_DURATION, times, [*calls])
+        };
+        self.calls().iter().map(sample).collect()
     }
 
     /// The figures of [`Self::shard_samples`].
@@ -94,13 +112,7 @@ impl StatsHub {
         let sums = Counters::FIGURES.iter().enumerate().map(sum);
         let mut all: Vec<Sample> = samples(Counters::FIGURES, sums, &[]).collect();
         if let Some(layout) = &self.layout {
-            let mut sums = vec![0_u64; layout.cells()];
-            for block in &self.shards {
-                for (sum, cell) in sums.iter_mut().zip(&block.answers) {
-                    *sum = sum.saturating_add(cell.load(Ordering::Relaxed));
-                }
-            }
-            all.extend(answers::samples(layout, &sums));
+            all.extend(answers::samples(layout, &self.answers(layout)));
         }
         for (number, (counters, block)) in shards.iter().zip(&self.shards).enumerate() {
             let figures = ShardFigures {
@@ -124,7 +136,7 @@ mod tests {
     use super::*;
     use crate::control::agent::Since;
     use crate::origin::Health;
-    use crate::stats::answers::{Answers, Layout};
+    use crate::stats::answers::Answers;
 
     fn number(samples: &[Sample], name: &str, labels: &[&str]) -> u64 {
         let found = samples.iter().find(|s| s.figure.name == name && s.labels == labels);
