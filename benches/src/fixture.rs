@@ -45,6 +45,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             state_file: directory.join("master.state"),
             offline_servers_max: None,
             metrics: None,
+            dashboard: None,
         },
         servers: vec![ServerConfig {
             name: NAME.to_owned(),

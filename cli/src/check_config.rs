@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use standin_config::{CheckedProxy, ClusterConfig, ProxyConfig};
+use standin_config::{CheckedProxy, ClusterConfig, DASHBOARD, METRICS, ProxyConfig};
 use standin_master::Master;
 use standin_server::check;
 use standin_server::shard::users::AllUsers;
 
-use crate::{ConfigArg, Ended, diagnostics, metrics, out, private};
+use crate::{ConfigArg, Ended, diagnostics, out, port, private};
 
 /// `standin check-config`.
 #[derive(Debug, Args)]
@@ -123,11 +123,11 @@ fn check_proxy(path: &Path) -> Ended {
         return Ok(ExitCode::FAILURE);
     }
     let metrics = config.metrics.as_ref();
-    if let Some(error) = metrics::refusals(metrics).first() {
+    if let Some(error) = port::refusals(METRICS, metrics).first() {
         diagnostics::remark(&format!("{name}: {error}"));
         return Ok(ExitCode::FAILURE);
     }
-    if let Some(doubt) = metrics::doubts(metrics) {
+    if let Some(doubt) = port::doubts(metrics) {
         diagnostics::remark(&format!("warning: {name}: {doubt}"));
     }
     let services = config.services.iter();
@@ -155,12 +155,12 @@ fn check_server(cluster: &ClusterConfig, server: u16, only: Option<u16>, found: 
     let of_machine = check::of_machine(cluster, server).into_iter();
     let of_addresses = check::of_services(cluster, server).into_iter();
     let of_addresses = of_addresses.chain(check::of_address(own.address));
-    let of_metrics = metrics::refusals(own.metrics.as_ref());
+    let of_metrics = port::refusals(METRICS, own.metrics.as_ref());
     let errors = of_machine.chain(of_addresses).map(|error| error.to_string());
     for error in errors.chain(of_metrics) {
         found.here(is_for_here, format!("server {:?} could not start here: {error}", own.name));
     }
-    let of_metrics = metrics::doubts(own.metrics.as_ref());
+    let of_metrics = port::doubts(own.metrics.as_ref());
     for doubt in check::doubts(cluster, server).into_iter().chain(of_metrics) {
         found.here(false, format!("server {:?}: {doubt}", own.name));
     }
@@ -171,12 +171,12 @@ fn check_master(cluster: &ClusterConfig, is_for_here: bool, found: &mut Findings
         return;
     }
     let errors = Master::check(cluster).into_iter().chain(Master::check_address(cluster));
-    let metrics = cluster.master.metrics.as_ref();
-    let errors = errors.map(|error| error.to_string()).chain(metrics::refusals(metrics));
-    if let Some(doubt) = metrics::doubts(metrics) {
+    let ports = [(METRICS, &cluster.master.metrics), (DASHBOARD, &cluster.master.dashboard)];
+    for doubt in ports.iter().filter_map(|(_, config)| port::doubts(config.as_ref())) {
         found.here(false, format!("the master: {doubt}"));
     }
-    for error in errors {
+    let of_ports = ports.iter().flat_map(|(keys, config)| port::refusals(*keys, config.as_ref()));
+    for error in errors.map(|error| error.to_string()).chain(of_ports) {
         found.here(is_for_here, format!("the master could not start here: {error}"));
     }
 }

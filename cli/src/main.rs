@@ -5,7 +5,9 @@
 //! proxy               run until a signal stops them       roles.rs, signals.rs, diagnostics/
 //! get, put, …         one operation with the client       data.rs
 //! invalidate, flush   drop keys from all caches           drop.rs
-//! metrics.rs          the port of a role's metrics
+//! metrics/, port.rs   the figures of a role, and the port on which it answers over HTTP
+//! watch/              looks at a whole cluster, once a second
+//! dashboard/          the page that shows them
 //! status              map, counters, what is wrong        status/
 //! check-config        check a cluster file                check_config.rs
 //! demo, load          call the load generator's library
@@ -13,6 +15,7 @@
 //! ```
 
 mod check_config;
+mod dashboard;
 mod data;
 mod descriptors;
 mod diagnostics;
@@ -20,10 +23,12 @@ mod drop;
 mod events;
 mod metrics;
 mod out;
+mod port;
 mod private;
 mod roles;
 mod signals;
 mod status;
+mod watch;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

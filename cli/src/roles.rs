@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use standin_config::{CheckedProxy, ClusterConfig, IoKind, Mistake, ProxyConfig};
+use standin_config::{
+    CheckedProxy, ClusterConfig, DASHBOARD, IoKind, METRICS, Mistake, ProxyConfig,
+};
 use standin_master::{Master, MasterOptions};
 use standin_proxy::Proxy;
 use standin_server::Server;
@@ -16,9 +18,10 @@ use tracing::{error, info, warn};
 
 use crate::diagnostics::{Diagnostics, LogArgs};
 use crate::events::EventFile;
-use crate::metrics::{self, Port};
+use crate::metrics;
+use crate::port::Port;
 use crate::signals::{self, Asked, RoleSignals, THREAD_DIED};
-use crate::{ConfigArg, Ended};
+use crate::{ConfigArg, Ended, dashboard, watch};
 
 /// `standin server`.
 #[derive(Debug, Args)]
@@ -81,10 +84,11 @@ fn run_server(
     let drain_timeout = cluster.timings.drain_timeout;
     let lost = Arc::clone(&diagnostics.lost);
     let own = cluster.servers.iter().find(|server| server.name == args.name);
-    let port = Port::bind(own.and_then(|own| own.metrics.as_ref()))?;
+    let port = Port::bind(METRICS, own.and_then(|own| own.metrics.as_ref()))?;
     let server = Server::start_counting(cluster, &args.name, lost)?;
     let scrape = server.scrape();
-    let _metrics = port.serve(metrics::SERVER, "server", move |now| scrape.samples(now))?;
+    let samples = move |now| scrape.samples(now);
+    let _metrics = metrics::serve(port, metrics::SERVER, "server", samples)?;
     diagnostics.announce(&format!(
         "standin server {} on {} is ready",
         args.name,
@@ -170,10 +174,11 @@ pub(crate) fn proxy(args: &ProxyArgs) -> Ended {
 }
 
 fn run_proxy(config: &ProxyConfig, diagnostics: &Diagnostics, signals: &mut RoleSignals) -> Ended {
-    let port = Port::bind(config.metrics.as_ref())?;
+    let port = Port::bind(METRICS, config.metrics.as_ref())?;
     let proxy = Proxy::start(config, Arc::clone(&diagnostics.lost))?;
     let scrape = proxy.scrape();
-    let _metrics = port.serve(metrics::PROXY, "proxy", move |now| scrape.samples(now))?;
+    let samples = move |now| scrape.samples(now);
+    let _metrics = metrics::serve(port, metrics::PROXY, "proxy", samples)?;
     let places: Vec<String> = proxy.places().iter().map(ToString::to_string).collect();
     diagnostics.announce(&format!("standin proxy on {} is ready", places.join(" and ")))?;
     run_until_stopped(proxy, config.timings.drain_timeout, diagnostics, signals)
@@ -189,7 +194,10 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     let events = args.events.as_deref().map(|path| EventFile::open(path, &diagnostics));
     let events = events.transpose()?.map(Arc::new);
     let topology = Arc::new(cluster.topology()?);
-    let port = Port::bind(cluster.master.metrics.as_ref())?;
+    let of_metrics = Port::bind(METRICS, cluster.master.metrics.as_ref())?;
+    let of_dashboard = Port::bind(DASHBOARD, cluster.master.dashboard.as_ref())?;
+    let (watched, of_master) = watch::events();
+    let file = cluster.clone();
     let options = MasterOptions {
         cluster,
         topology: Arc::clone(&topology),
@@ -198,7 +206,9 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     };
     let master = Master::bind(options)?;
     let scrape = master.scrape();
-    let _metrics = port.serve(metrics::MASTER, "master", move |now| scrape.samples(now))?;
+    let samples = move |now| scrape.samples(now);
+    let _metrics = metrics::serve(of_metrics, metrics::MASTER, "master", samples)?;
+    let _dashboard = dashboard::serve(of_dashboard, &file, &topology, of_master)?;
     diagnostics.announce(&format!("standin master on {} is ready", master.address()))?;
     let stopper = master.stopper();
     let of_signals = (diagnostics.clone(), events.clone());
@@ -222,6 +232,7 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     let run = move || {
         master.run(move |event| {
             standin_protocol::fault::point();
+            watched.note(event);
             if let Some(file) = &events
                 && (all_events || event.is_change())
             {

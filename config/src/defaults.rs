@@ -57,6 +57,7 @@ impl ClusterConfig {
                 state_file: PathBuf::from(MASTER_STATE_FILE),
                 offline_servers_max: None,
                 metrics: None,
+                dashboard: None,
             },
             servers: Vec::new(),
             groups: Vec::new(),

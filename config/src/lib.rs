@@ -12,7 +12,7 @@
 //! database's driver wants; the same code checks them here.
 
 mod defaults;
-mod metrics;
+mod http;
 mod mistake;
 mod model;
 mod nodes;
@@ -26,7 +26,7 @@ mod topology;
 mod units;
 mod write;
 
-pub use metrics::{METRICS_DESCRIPTORS, METRICS_KEY, METRICS_PASSWORDS_KEY, MetricsConfig};
+pub use http::{DASHBOARD, HTTP_DESCRIPTORS, HttpConfig, HttpKeys, METRICS};
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use model::*;
 pub use proxy::{ListenAt, ProxyConfig, ProxyService};

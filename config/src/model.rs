@@ -9,7 +9,7 @@ use std::time::Duration;
 use standin_protocol::key::{KeyForm, KeyForms};
 use standin_protocol::slots::KeyHash;
 
-use crate::metrics::MetricsConfig;
+use crate::http::HttpConfig;
 use crate::services::{Naming, ServiceConfig};
 
 /// A whole cluster: one file describes every role, so that all parties agree.
@@ -67,7 +67,9 @@ pub struct MasterConfig {
     /// suspects itself and marks no other server offline. `None` means half of all, rounded up.
     pub offline_servers_max: Option<u32>,
     /// The port on which the master publishes its metrics; `None` if it does not.
-    pub metrics: Option<MetricsConfig>,
+    pub metrics: Option<HttpConfig>,
+    /// The port on which the master serves the dashboard; `None` if it does not.
+    pub dashboard: Option<HttpConfig>,
 }
 
 /// `[[group.server]]`.
@@ -97,7 +99,7 @@ pub struct ServerConfig {
     /// have the ports behind it. `None`: the port behind that of Redis' protocol.
     pub redis_node_port: Option<u16>,
     /// The port on which the server publishes its metrics; `None` if it does not.
-    pub metrics: Option<MetricsConfig>,
+    pub metrics: Option<HttpConfig>,
 }
 
 /// Which event loop a shard runs on.

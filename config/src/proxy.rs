@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::metrics::MetricsConfig;
+use crate::http::HttpConfig;
 use crate::model::{IoKind, KeyspaceConfig, Limits, Security, Timings};
 use crate::services::{Naming, ServiceProtocol};
 
@@ -24,7 +24,7 @@ pub struct ProxyConfig {
     /// Which event loop they run on.
     pub io: IoKind,
     /// The port on which the proxy publishes its metrics; `None` if it does not.
-    pub metrics: Option<MetricsConfig>,
+    pub metrics: Option<HttpConfig>,
     /// The keyspaces, sorted by id, of which only ids and names are known.
     pub keyspaces: Vec<KeyspaceConfig>,
     /// The way in which a key names its keyspace.

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::metrics::{METRICS_KEY, METRICS_PASSWORDS_KEY, MetricsConfig};
+use crate::http::{DASHBOARD, HttpConfig, HttpKeys, METRICS};
 use crate::mistake::ConfigErrors;
 use crate::model::{
     ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Mode, OriginKind, ServerConfig,
@@ -75,7 +75,8 @@ impl ClusterConfig {
         if let Some(most) = self.master.offline_servers_max {
             out.plain("offline_servers_max", most);
         }
-        out.metrics(self.master.metrics.as_ref());
+        out.http(METRICS, self.master.metrics.as_ref());
+        out.http(DASHBOARD, self.master.dashboard.as_ref());
 
         for (index, name) in self.groups.iter().enumerate() {
             out.section("[[group]]");
@@ -128,9 +129,11 @@ impl ClusterConfig {
         for path in services.filter_map(|service| service.passwords.as_mut()) {
             *path = folder.join(&*path);
         }
-        let metrics = wanted.servers.iter_mut().filter_map(|server| server.metrics.as_mut());
-        for metrics in metrics.chain(wanted.master.metrics.as_mut()) {
-            metrics.passwords = metrics.passwords.as_ref().map(|path| folder.join(path));
+        let master = &mut wanted.master;
+        let of_master = [master.metrics.as_mut(), master.dashboard.as_mut()].into_iter().flatten();
+        let of_servers = wanted.servers.iter_mut().filter_map(|server| server.metrics.as_mut());
+        for port in of_servers.chain(of_master) {
+            port.passwords = port.passwords.as_ref().map(|path| folder.join(path));
         }
         let parts = [
             ("the servers", wanted.servers == read.servers && wanted.groups == read.groups),
@@ -288,15 +291,15 @@ impl Toml {
         if let Some(port) = server.redis_node_port {
             self.plain("redis_node_port", port);
         }
-        self.metrics(server.metrics.as_ref());
+        self.http(METRICS, server.metrics.as_ref());
     }
 
-    fn metrics(&mut self, metrics: Option<&MetricsConfig>) {
+    fn http(&mut self, keys: HttpKeys, port: Option<&HttpConfig>) {
         // There is no port by default.
-        let Some(metrics) = metrics else { return };
-        self.text(METRICS_KEY, &metrics.address.to_string());
-        let passwords = metrics.passwords.as_ref().map(|path| path.to_string_lossy());
-        self.optional_text(METRICS_PASSWORDS_KEY, passwords.as_deref());
+        let Some(port) = port else { return };
+        self.text(keys.address, &port.address.to_string());
+        let passwords = port.passwords.as_ref().map(|path| path.to_string_lossy());
+        self.optional_text(keys.passwords, passwords.as_deref());
     }
 
     fn keyspace(&mut self, keyspace: &KeyspaceConfig, all: &[KeyspaceConfig]) {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use standin_config::{
-    ClusterConfig, KeyspaceConfig, MetricsConfig, OriginConfig, OriginKind, ServiceConfig,
+    ClusterConfig, HttpConfig, KeyspaceConfig, OriginConfig, OriginKind, ServiceConfig,
     ServiceProtocol,
 };
 
@@ -61,9 +61,14 @@ fn services() -> Vec<ServiceConfig> {
     ServiceProtocol::ALL.map(service).into()
 }
 
-fn metrics(port: u16) -> Option<MetricsConfig> {
+fn metrics(port: u16) -> Option<HttpConfig> {
     let passwords = Some(PathBuf::from("/etc/standin/metrics.passwords"));
-    Some(MetricsConfig { address: ([127, 0, 0, 1], port).into(), passwords })
+    Some(HttpConfig { address: ([127, 0, 0, 1], port).into(), passwords })
+}
+
+fn dashboard() -> Option<HttpConfig> {
+    let passwords = Some(PathBuf::from("/etc/standin/dashboard.passwords"));
+    Some(HttpConfig { address: ([127, 0, 0, 1], 7190).into(), passwords })
 }
 
 #[test]
@@ -90,6 +95,7 @@ fn the_documented_defaults_are_the_defaults() {
     wanted.naming.default_keyspace = Some(1);
     wanted.servers[0].services = services();
     (wanted.master.metrics, wanted.servers[0].metrics) = (metrics(9_100), metrics(9_101));
+    wanted.master.dashboard = dashboard();
     // An example: there is no limit by default.
     wanted.origin.as_mut().expect("it has a database").reads_per_second = Some(20_000);
     assert_eq!(parse(&text), wanted);
@@ -105,6 +111,7 @@ fn every_key_is_in_the_manual() {
     full.servers[0].cores = vec![0];
     full.servers[0].services = services();
     (full.master.metrics, full.servers[0].metrics) = (metrics(9_100), metrics(9_101));
+    full.master.dashboard = dashboard();
     full.naming.default_keyspace = Some(1);
     let mut postgres = full.clone();
     postgres.origin = Some(OriginConfig::postgres("postgres://127.0.0.1/app"));

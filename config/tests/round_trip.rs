@@ -45,9 +45,9 @@ fn server(index: usize, group: u16) -> impl Strategy<Value = ServerConfig> {
     })
 }
 
-/// A port of metrics, possibly with passwords.
-fn metrics(port: u16, has_passwords: bool) -> MetricsConfig {
-    MetricsConfig {
+/// A port for metrics or the dashboard, possibly with passwords.
+fn metrics(port: u16, has_passwords: bool) -> HttpConfig {
+    HttpConfig {
         address: ([127, 0, 0, 1], port).into(),
         passwords: has_passwords.then(|| PathBuf::from("passwords \"of\" Prometheus")),
     }
@@ -254,6 +254,7 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
                     state_file: PathBuf::from(state_file),
                     offline_servers_max,
                     metrics: (partitions % 2 == 0).then(|| metrics(9_000, partitions % 4 == 0)),
+                    dashboard: (partitions % 3 == 0).then(|| metrics(9_001, partitions % 6 == 0)),
                 },
                 servers,
                 groups,

@@ -1,18 +1,22 @@
-//! The metrics of a process, for Prometheus: the figures that a role gives and those of the process
-//! itself, published over HTTP on a thread of their own.
+//! What a process answers over HTTP, on a thread of its own: its metrics, for Prometheus, and what else is
+//! given to it as a site.
 //!
 //! ```text
-//! the role's figures ─┐
-//! process.rs ─────────┴► exposition.rs ─► endpoint.rs ◄─ GET /metrics
-//!                        text or          connections, users,
-//!                        OpenMetrics      which format is wanted (negotiation.rs)
+//! the role's figures ─┐                      prometheus.rs: the site of
+//! process.rs ─────────┴► exposition.rs ─────► the metrics (negotiation.rs) ─┐
+//!                        text or OpenMetrics                                ├► http.rs ◄─ GET
+//!                                                           another site ───┘  connections, users,
+//!                                                                              who may ask (guard.rs)
 //! ```
 //! Not here: which figures a role has. Each role has a list, and gives the values when it is asked.
 
-mod endpoint;
 mod exposition;
+mod guard;
+mod http;
 mod negotiation;
 pub mod process;
+mod prometheus;
 
-pub use endpoint::{Admit, BindError, DESCRIPTORS, Endpoint, Listener, Source};
 pub use exposition::{Format, Group, encode, published_name};
+pub use http::{Admit, Answer, Asked, BindError, DESCRIPTORS, Endpoint, Listener, Site, Status};
+pub use prometheus::{Source, metrics};

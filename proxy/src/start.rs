@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use standin_client::engine::Engine;
 use standin_client::{Bootstrap, ClientConfig};
-use standin_config::{ClusterConfig, ListenAt, METRICS_DESCRIPTORS, ProxyConfig, ServiceConfig};
+use standin_config::{ClusterConfig, HTTP_DESCRIPTORS, ListenAt, ProxyConfig, ServiceConfig};
 use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 use standin_server::shard::admission::{Admission, Places};
@@ -280,7 +280,7 @@ fn spawn(
 
 /// Divides the limit of descriptors into places for clients.
 fn places(config: &ProxyConfig, limit: u64) -> Result<Places, StartError> {
-    let metrics = config.metrics.as_ref().map_or(0, |_| METRICS_DESCRIPTORS);
+    let metrics = config.metrics.as_ref().map_or(0, |_| HTTP_DESCRIPTORS);
     let reserved = BASE + PER_THREAD * u64::from(config.threads) + metrics;
     let needed = reserved + u64::from(2 * CLIENTS_MIN);
     if limit < needed {

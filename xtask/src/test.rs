@@ -106,6 +106,9 @@ fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap
         if prerequisites::has_node() {
             command.env("STANDIN_REQUIRE_NODE", "1");
         }
+        if prerequisites::has_browser() {
+            command.env("STANDIN_REQUIRE_BROWSER", "1");
+        }
         // Only root can create network namespaces and mount file systems.
         if prerequisites::is_root() {
             command.env("STANDIN_REQUIRE_NAMESPACES", "1").env("STANDIN_REQUIRE_MOUNT", "1");

@@ -6,28 +6,28 @@ use standin_protocol::body::StatsReply;
 
 /// An outage of the database, as one server sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outage {
+pub(crate) struct Outage {
     /// The length of the outage so far.
-    pub(super) lasts_ms: u64,
+    pub(crate) lasts_ms: u64,
     /// The error of the database or of the connection to it; empty if unknown.
-    pub(super) reason: String,
+    pub(crate) reason: String,
 }
 
 impl Outage {
     /// Reads the outage, if there is one, from a server's counters.
-    pub(super) fn of(stats: &StatsReply) -> Option<Self> {
+    pub(crate) fn of(stats: &StatsReply) -> Option<Self> {
         let (reason, lasts_ms) = labelled(stats, "origin_down_ms", "reason")?;
         Some(Self { lasts_ms, reason: reason.trim().to_owned() })
     }
 
     /// The time at which it began, such as `2026-05-04T03:02:01Z`.
-    pub(super) fn since(&self, now: SystemTime) -> String {
+    pub(crate) fn since(&self, now: SystemTime) -> String {
         let since = now.checked_sub(Duration::from_millis(self.lasts_ms));
         humantime::format_rfc3339_seconds(since.unwrap_or(now)).to_string()
     }
 
     /// Returns how long it has lasted, such as `2m 3s`.
-    pub(super) fn lasts(&self) -> String {
+    pub(crate) fn lasts(&self) -> String {
         humantime::format_duration(Duration::from_secs(self.lasts_ms / 1_000)).to_string()
     }
 }
@@ -91,7 +91,7 @@ pub(super) fn figure(stats: &StatsReply, name: &str) -> Option<u64> {
 }
 
 /// The version that a server runs.
-pub(super) fn version(stats: &StatsReply) -> Option<&str> {
+pub(crate) fn version(stats: &StatsReply) -> Option<&str> {
     labelled(stats, "build_info", "version").map(|(version, _)| version)
 }
 

@@ -26,7 +26,9 @@ use standin_client::{Bootstrap, ClientConfig, ClientError, Target, differences};
 use standin_config::ClusterConfig;
 use standin_protocol::map::Topology;
 
-use self::report::{Heard, Report, Severity};
+pub(crate) use self::figures::{Outage, version};
+use self::report::Severity;
+pub(crate) use self::report::{Finding, Heard, Report};
 use crate::{ConfigArg, Ended, diagnostics, out};
 
 /// The time for which parties without room for another connection are asked again.

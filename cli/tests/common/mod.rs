@@ -2,6 +2,7 @@
 //! and record what they receive, and load that checks every answer.
 //!
 //! ```text
+//! browser.rs      a real browser without a screen
 //! caller.rs       a connection that speaks a text protocol
 //! cluster.rs      a cluster file, its processes, their signals, the database behind them
 //! wire.rs         one connection that speaks the protocol frame by frame
@@ -24,6 +25,7 @@
     reason = "each test binary uses a part"
 )]
 
+pub mod browser;
 pub mod caller;
 pub mod cluster;
 pub mod events;

@@ -5,7 +5,7 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
-use standin_config::{ClusterConfig, IoKind, MetricsConfig, OriginConfig};
+use standin_config::{ClusterConfig, HttpConfig, IoKind, OriginConfig};
 
 use crate::common::cluster::PROGRAM;
 use crate::common::{Cluster, PAIR};
@@ -145,10 +145,10 @@ fn a_port_of_metrics_that_can_not_work_is_refused_by_the_check_and_by_the_start(
     let cluster = Cluster::with("check-metrics", PAIR, |config| {
         let passwords = Some("missing.passwords".into());
         let address = ([127, 0, 0, 1], standin_testkit::free_ports(1)[0]).into();
-        config.servers[0].metrics = Some(MetricsConfig { address, passwords });
+        config.servers[0].metrics = Some(HttpConfig { address, passwords });
         // An address of TEST-NET-1, which no machine has.
         let (address, passwords) = (([192, 0, 2, 1], 9_100).into(), Some("other".into()));
-        config.master.metrics = Some(MetricsConfig { address, passwords });
+        config.master.metrics = Some(HttpConfig { address, passwords });
     });
     std::fs::write(cluster.directory().join("other"), "ann:secret\n").expect("written");
     for (check, start, wanted) in [

@@ -2,6 +2,7 @@
 //! not cause others.
 //!
 //! ```text
+//! dashboard.rs    the dashboard in a browser, through a kill and a return
 //! database.rs     what the log says about the database
 //! diagnostics.rs  nobody reads the log, or the disk is full
 //! levels.rs       the levels of log lines
@@ -16,6 +17,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod dashboard;
 mod database;
 mod diagnostics;
 mod levels;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use standin_client::blocking::Client;
-use standin_config::{ClusterConfig, MetricsConfig};
+use standin_config::{ClusterConfig, HttpConfig};
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::wait::poll_for;
 use standin_testkit::{Child, Scratch, free_ports, skip};
@@ -23,7 +23,7 @@ const MONITORING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/monitorin
 /// Gives the master and each server a port for metrics.
 fn with_metrics(config: &mut ClusterConfig) {
     let ports = free_ports(config.servers.len() + 1).into_iter();
-    let port = |port| MetricsConfig { address: ([127, 0, 0, 1], port).into(), passwords: None };
+    let port = |port| HttpConfig { address: ([127, 0, 0, 1], port).into(), passwords: None };
     let mut ports = ports.map(port);
     config.master.metrics = ports.next();
     config.servers.iter_mut().for_each(|server| server.metrics = ports.next());

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::address::read_address;
-use super::metrics::Metrics;
+use super::http::Http;
 use crate::defaults;
+use crate::http::{DASHBOARD, METRICS};
 use crate::mistake::Report;
 use crate::model::{MasterConfig, Mode};
 use crate::section::{At, Found, Section};
@@ -52,7 +53,8 @@ pub(super) struct Master {
     pub(super) is_address_default: bool,
     state_file: Option<PathBuf>,
     pub(super) offline_servers_max: Option<Option<At<u32>>>,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: Http,
+    pub(super) dashboard: Http,
 }
 
 impl Master {
@@ -62,6 +64,7 @@ impl Master {
             state_file: self.state_file?,
             offline_servers_max: self.offline_servers_max?.map(|most| most.value),
             metrics: self.metrics.complete()?,
+            dashboard: self.dashboard.complete()?,
         })
     }
 }
@@ -130,7 +133,8 @@ pub(super) fn read_master(
         offline_servers_max: section
             .whole_or_absent("offline_servers_max", 1..=65_535, "1", report)
             .optional(),
-        metrics: Metrics::read(&mut section, base_dir, report),
+        metrics: Http::read(METRICS, &mut section, base_dir, report),
+        dashboard: Http::read(DASHBOARD, &mut section, base_dir, report),
     };
     section.finish(report);
     master

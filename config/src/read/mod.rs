@@ -7,8 +7,8 @@
 mod address;
 mod bonds;
 mod cluster;
+mod http;
 mod keyspace;
-mod metrics;
 mod network;
 mod nodes;
 mod origin;

@@ -6,10 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use standin_protocol::slots::KeyHash;
 
 use super::cluster::Master;
-use super::metrics::Metrics;
+use super::http::Http;
 use super::nodes;
 use super::servers::Server;
-use crate::metrics::{METRICS_KEY, METRICS_PASSWORDS_KEY};
 use crate::mistake::Report;
 use crate::section::At;
 use crate::services::ServiceProtocol;
@@ -28,11 +27,11 @@ pub(super) fn check(
     let mut endpoints: Vec<Endpoint> = servers.iter().filter_map(Endpoint::of_server).collect();
     endpoints.extend(master.and_then(Endpoint::of_master));
     endpoints.extend(servers.iter().flat_map(Endpoint::of_services));
-    endpoints.extend(
-        master.and_then(|master| Endpoint::of_metrics("master", "the master", &master.metrics)),
-    );
+    for port in master.iter().flat_map(|master| [&master.metrics, &master.dashboard]) {
+        endpoints.extend(Endpoint::of_http("master", "the master", port));
+    }
     let of_server =
-        |server: &Server| Endpoint::of_metrics("group.server", &server.shown(), &server.metrics);
+        |server: &Server| Endpoint::of_http("group.server", &server.shown(), &server.metrics);
     endpoints.extend(servers.iter().filter_map(of_server));
     if let Some(hash) = hash {
         for server in servers {
@@ -126,13 +125,14 @@ impl Endpoint {
         })
     }
 
-    fn of_metrics(section: &str, owner: &str, metrics: &Metrics) -> Option<Self> {
+    fn of_http(section: &str, owner: &str, port: &Http) -> Option<Self> {
+        let keys = port.keys;
         Some(Self {
-            key: format!("{section}.{METRICS_KEY}"),
-            owner: format!("{owner} for metrics"),
-            address: metrics.address??,
+            key: format!("{section}.{}", keys.address),
+            owner: format!("{owner} for {}", keys.what_for),
+            address: port.address??,
             is_default: false,
-            service: Some((METRICS_PASSWORDS_KEY, metrics.is_open())),
+            service: Some((keys.passwords, port.is_open())),
         })
     }
 

@@ -7,13 +7,13 @@ use std::path::Path;
 
 use super::address::read_address;
 use super::cluster::{NamingKeys, check_name};
+use super::http::Http;
 use super::keyspace::read_id;
-use super::metrics::Metrics;
 use super::secret::{self, Secret};
 use super::servers::{CORE_MAX, IO_KINDS, SHARDS_MAX, unique};
 use super::{services, tuning};
 use crate::defaults;
-use crate::metrics::{METRICS_KEY, METRICS_PASSWORDS_KEY};
+use crate::http::METRICS;
 use crate::mistake::Report;
 use crate::model::{IoKind, KeyspaceConfig};
 use crate::proxy::{ListenAt, ProxyConfig, ProxyService};
@@ -35,7 +35,7 @@ struct Proxy<'d> {
     threads: Option<u16>,
     cores: Option<Vec<usize>>,
     io: Option<IoKind>,
-    metrics: Metrics,
+    metrics: Http,
     naming: NamingKeys<'d>,
 }
 
@@ -108,7 +108,7 @@ fn read_proxy<'d>(mut section: Section<'d>, base_dir: &Path, report: &mut Report
         report.mistake(cores.at, "proxy.cores", wrong);
     }
     let io = section.choice("io", &IO_KINDS, report).or(defaults::IO, section.at());
-    let metrics = Metrics::read(&mut section, base_dir, report);
+    let metrics = Http::read(METRICS, &mut section, base_dir, report);
     check_metrics(&metrics, services.as_deref(), report);
     let naming = NamingKeys::read(&mut section, report);
     section.finish(report);
@@ -125,15 +125,15 @@ fn read_proxy<'d>(mut section: Section<'d>, base_dir: &Path, report: &mut Report
 }
 
 /// The port of metrics is no other, and has passwords if others reach it.
-fn check_metrics(metrics: &Metrics, services: Option<&[ProxyService]>, report: &mut Report<'_>) {
+fn check_metrics(metrics: &Http, services: Option<&[ProxyService]>, report: &mut Report<'_>) {
     // A wrong one was reported.
     let Some(Some(At { value: address, at })) = metrics.address else { return };
-    let key = format!("{SECTION}.{METRICS_KEY}");
+    let key = format!("{SECTION}.{}", metrics.keys.address);
     if !address.ip().to_canonical().is_loopback() && metrics.is_open() {
         let wrong = format!(
             "{address} is not a loopback address, and everybody who reaches it could use it; write \
-             `{METRICS_PASSWORDS_KEY} = \"FILE\"`, a file of lines `user:password`, or a loopback \
-             address"
+             `{} = \"FILE\"`, a file of lines `user:password`, or a loopback address",
+            metrics.keys.passwords
         );
         report.mistake(at, &key, wrong);
     }

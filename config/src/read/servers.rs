@@ -9,11 +9,11 @@ use standin_protocol::placement::WEIGHT_MAX;
 
 use super::address::read_address;
 use super::cluster::{Cluster, Master, check_name};
-use super::metrics::Metrics;
+use super::http::Http;
 use super::services::{self, Service};
 use super::tuning::LimitsRead;
 use crate::defaults;
-use crate::metrics::{METRICS_KEY, METRICS_PASSWORDS_KEY};
+use crate::http::METRICS;
 use crate::mistake::Report;
 use crate::model::{IoKind, ServerConfig};
 use crate::section::{At, Found, Section};
@@ -58,7 +58,7 @@ pub(super) struct Server {
     cores: Option<At<Vec<usize>>>,
     pub(super) services: Vec<Service>,
     pub(super) redis_node_port: Option<Option<At<u16>>>,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: Http,
 }
 
 impl Server {
@@ -99,7 +99,7 @@ pub(super) fn read_defaults(mut section: Section<'_>, report: &mut Report<'_>) -
     let sizes = read_sizes(&mut section, built_in, report);
     let of_services = ServiceProtocol::ALL.into_iter().flat_map(|p| [p.key(), p.passwords_key()]);
     let of_one =
-        ["name", "address", "cores", "redis_node_port", METRICS_KEY, METRICS_PASSWORDS_KEY];
+        ["name", "address", "cores", "redis_node_port", METRICS.address, METRICS.passwords];
     for key in of_one.into_iter().chain(of_services) {
         section.misplaced(
             key,
@@ -220,7 +220,7 @@ fn read_server(
     }
     let services = services::read(&mut section, base_dir, report);
     let redis_node_port = section.whole_or_absent("redis_node_port", 1..=65_535, "7000", report);
-    let metrics = Metrics::read(&mut section, base_dir, report);
+    let metrics = Http::read(METRICS, &mut section, base_dir, report);
     let server = Server {
         at: section.at(),
         name: name.map(|name| name.value.to_owned()),

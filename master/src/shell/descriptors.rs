@@ -1,7 +1,7 @@
 //! The master's file descriptors (`ulimit -n`). They are divided before it starts, so that callers
 //! can't take those that it needs for the servers.
 
-use standin_config::METRICS_DESCRIPTORS;
+use standin_config::{ClusterConfig, HTTP_DESCRIPTORS};
 
 use crate::shell::connections::{CLOSING, CONNECTIONS_MAX};
 use crate::shell::probe::PROBES_MAX;
@@ -34,10 +34,18 @@ pub(crate) struct Bounds {
     pub(crate) connections: usize,
 }
 
-/// Divides the limit between probes and callers, beside the port of metrics if there is one.
-pub(crate) fn divide(limit: u64, has_metrics: bool) -> Result<Bounds, TooFewDescriptors> {
-    let metrics = if has_metrics { METRICS_DESCRIPTORS } else { 0 };
-    let reserved = BASE + CLOSING as u64 + metrics;
+/// Returns the number of descriptors for the ports that answer over HTTP. Beside its own, the dashboard
+/// has a connection to the master and to each server, a loop, and one connection that is about to close.
+pub(crate) fn for_http(cluster: &ClusterConfig) -> u64 {
+    let metrics = cluster.master.metrics.as_ref().map_or(0, |_| HTTP_DESCRIPTORS);
+    let looks = cluster.servers.len() as u64 + 4;
+    let dashboard = cluster.master.dashboard.as_ref().map_or(0, |_| HTTP_DESCRIPTORS + looks);
+    metrics + dashboard
+}
+
+/// Divides the limit between probes and callers, beside what the ports for HTTP need.
+pub(crate) fn divide(limit: u64, for_http: u64) -> Result<Bounds, TooFewDescriptors> {
+    let reserved = BASE + CLOSING as u64 + for_http;
     let rest = limit.saturating_sub(reserved);
     if rest < 2 * LEAST {
         return Err(TooFewDescriptors { limit, needed: reserved + 2 * LEAST });
@@ -58,16 +66,16 @@ mod tests {
 
     #[test]
     fn probes_have_descriptors_of_their_own_whatever_the_limit() {
-        assert_eq!(divide(55, false), Err(TooFewDescriptors { limit: 55, needed: 56 }));
+        assert_eq!(divide(55, 0), Err(TooFewDescriptors { limit: 55, needed: 56 }));
         for limit in 56..5_000 {
-            let Bounds { probes, connections } = divide(limit, false).unwrap();
+            let Bounds { probes, connections } = divide(limit, 0).unwrap();
             assert!(probes >= 8 && connections >= 8);
             assert!((probes + connections + CLOSING) as u64 + BASE <= limit, "{limit}");
         }
         assert_eq!(
-            divide(u64::MAX, false),
+            divide(u64::MAX, 0),
             Ok(Bounds { probes: PROBES_MAX, connections: CONNECTIONS_MAX })
         );
-        assert_eq!(divide(71, true), Err(TooFewDescriptors { limit: 71, needed: 72 }));
+        assert_eq!(divide(71, 16), Err(TooFewDescriptors { limit: 71, needed: 72 }));
     }
 }

@@ -266,7 +266,7 @@ impl Drop for MasterHandle {
 }
 
 fn bounds(cluster: &ClusterConfig) -> Result<Bounds, TooFewDescriptors> {
-    descriptors::divide(descriptors::limit(), cluster.master.metrics.is_some())
+    descriptors::divide(descriptors::limit(), descriptors::for_http(cluster))
 }
 
 type UringRuntime = monoio::Runtime<monoio::time::TimeDriver<monoio::IoUringDriver>>;

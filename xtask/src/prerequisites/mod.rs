@@ -96,6 +96,12 @@ const FOR_TESTS: &[Need] = &[
         packages: &["prometheus"],
     },
     Need {
+        name: "a browser without a screen",
+        what_for: "the dashboard",
+        is_there: || has_browser() || !is_debian(),
+        packages: &[BROWSER],
+    },
+    Need {
         name: "ip",
         what_for: "network namespaces, which only root can have",
         is_there: || !is_root() || runs("ip", &["-V"]),
@@ -263,6 +269,21 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Outcome {
     let (before, libraries) = (passed.note, libraries.join(", "));
     let note = if before.is_empty() { "installed".to_owned() } else { before + "," };
     Ok(Passed::with_note(format!("{note} {libraries}")))
+}
+
+/// Debian's browser without a screen. Ubuntu has none that apt-get installs.
+const BROWSER: &str = "chromium-headless-shell";
+
+fn is_debian() -> bool {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    release.lines().any(|line| line == "ID=debian")
+}
+
+/// Returns whether there is a browser for the dashboard.
+pub(crate) fn has_browser() -> bool {
+    [BROWSER, "chromium", "chromium-browser", "google-chrome"]
+        .iter()
+        .any(|program| runs(program, &["--version"]))
 }
 
 /// Returns whether libraries for Node.js can be installed.

@@ -1,6 +1,6 @@
-//! The port: a thread that answers `GET /metrics`. It works for one caller at a time, and what callers
-//! can make it keep is bounded: their number, the bytes of a request's head, and the time for all of a
-//! connection. There is one request for each connection, and its body is not read.
+//! The port: a thread that answers GET with what a site gives. It works for one caller at a time, and what
+//! callers can make it keep is bounded: their number, the bytes of a request's head, and the time for all of
+//! a connection. There is one request for each connection, and its body is not read.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,7 +16,10 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN,
+    WWW_AUTHENTICATE,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -27,8 +30,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle as Task;
 use tracing::{error, warn};
 
-use crate::exposition::{Group, encode};
-use crate::negotiation::preferred;
+use crate::guard;
 
 /// The largest number of connections. One more closes the oldest.
 const CONNECTIONS_MAX: usize = 8;
@@ -46,22 +48,69 @@ const HEADERS_MAX: usize = 64;
 /// The pause after a failure to accept, which most likely means that no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-const PATH: &str = "/metrics";
+/// What a caller wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'r> {
+    /// The path, which begins with `/`.
+    pub path: &'r str,
+    /// The header `Accept`.
+    pub accept: Option<&'r str>,
+}
 
-/// Gives the figures of a role. It is called on the thread of the endpoint, for each scrape.
-pub type Source = Box<dyn Fn() -> Vec<Group> + Send + Sync>;
+/// The end of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// There it is.
+    Ok,
+    /// There is nothing at this path.
+    NotFound,
+    /// There is nothing yet.
+    NotYet,
+}
 
-/// Says whether this user with this password may read the metrics.
+/// An answer to a caller.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    status: Status,
+    content_type: &'static str,
+    body: Bytes,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Answer {
+    /// Creates an answer with this body.
+    #[must_use]
+    pub fn new(status: Status, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { status, content_type, body: body.into(), headers: Vec::new() }
+    }
+
+    /// Returns it with another header.
+    ///
+    /// # Panics
+    /// If the name or the value can't be one, which is a bug: neither comes from outside.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        let value = HeaderValue::from_str(value).expect("a value of this program's own");
+        self.headers.push((HeaderName::from_static(name), value));
+        self
+    }
+}
+
+/// Gives the answers of a port. It is called on the port's thread.
+pub type Site = Box<dyn Fn(&Asked<'_>) -> Answer + Send + Sync>;
+
+/// Says whether this user with this password may ask.
 pub type Admit = Box<dyn Fn(&[u8], &[u8]) -> bool + Send + Sync>;
 
 /// The address can't be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "can't listen on {address} for metrics: {source}; `metrics` must be an address of this machine, \
+    "can't listen on {address} for `{key}`: {source}; `{key}` must be an address of this machine, \
      with a port that is free and that this user may use"
 )]
 pub struct BindError {
     address: SocketAddr,
+    key: &'static str,
     source: io::Error,
 }
 
@@ -78,52 +127,60 @@ impl BindError {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    name: &'static str,
+    is_guarded: bool,
 }
 
 impl Listener {
-    /// Listens on this address.
+    /// Listens on this address. The key of the file that names it is also the name of its thread.
     ///
     /// # Errors
     /// [`BindError`].
-    pub fn bind(address: SocketAddr) -> Result<Self, BindError> {
-        let failed = |source| BindError { address, source };
+    pub fn bind(address: SocketAddr, key: &'static str) -> Result<Self, BindError> {
+        let failed = |source| BindError { address, key, source };
         let socket = patiently(|| TcpListener::bind(address)).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address })
+        Ok(Self { socket, address, name: key, is_guarded: false })
     }
 
     /// Returns why this process can't listen on an address, whether or not another one does.
     #[must_use]
-    pub fn check(address: SocketAddr) -> Option<BindError> {
-        TcpListener::bind(address).err().map(|source| BindError { address, source })
+    pub fn check(address: SocketAddr, key: &'static str) -> Option<BindError> {
+        TcpListener::bind(address).err().map(|source| BindError { address, key, source })
     }
 
-    /// Starts the thread that answers with the figures of `source`. With `admit`, callers must name
+    /// Returns it for a site that browsers show: requests of other sites' pages are refused.
+    #[must_use]
+    pub fn for_browsers(self) -> Self {
+        Self { is_guarded: true, ..self }
+    }
+
+    /// Starts the thread that answers with what the site gives. With `admit`, callers must name
     /// themselves.
     ///
     /// # Errors
     /// The system refuses the thread or its descriptors.
-    pub fn serve(self, source: Source, admit: Option<Admit>) -> io::Result<Endpoint> {
+    pub fn serve(self, site: Site, admit: Option<Admit>) -> io::Result<Endpoint> {
         self.socket.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (socket, address) = (self.socket, self.address);
+        let Self { socket, address, name, is_guarded } = self;
         let ends = Arc::new(Notify::new());
         let until = Arc::clone(&ends);
-        let asked = Arc::new(Asked { source, admit });
+        let port = Arc::new(Port { name, site, admit, is_guarded });
         let body = move || {
             runtime.block_on(async {
                 tokio::select! {
-                    ended = accept(socket, asked) => {
+                    ended = accept(socket, port) => {
                         if let Err(error) = ended {
-                            error!(%error, "the port of the metrics can't be used any more");
+                            error!(%error, "the port of `{name}` can't be used any more");
                         }
                     }
                     () = until.notified() => {}
                 }
             });
         };
-        let thread = std::thread::Builder::new().name("metrics".to_owned()).spawn(body)?;
-        Ok(Endpoint { address, ends, thread: Some(thread) })
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
+        Ok(Endpoint { address, name, ends, thread: Some(thread) })
     }
 }
 
@@ -131,6 +188,7 @@ impl Listener {
 #[derive(Debug)]
 pub struct Endpoint {
     address: SocketAddr,
+    name: &'static str,
     ends: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
 }
@@ -149,18 +207,20 @@ impl Drop for Endpoint {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            error!("the thread of the metrics panicked");
+            error!("the thread `{}` panicked", self.name);
         }
     }
 }
 
 /// What the answers are made of.
-struct Asked {
-    source: Source,
+struct Port {
+    name: &'static str,
+    site: Site,
     admit: Option<Admit>,
+    is_guarded: bool,
 }
 
-async fn accept(socket: TcpListener, asked: Arc<Asked>) -> io::Result<()> {
+async fn accept(socket: TcpListener, port: Arc<Port>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(socket)?;
     let mut connections: VecDeque<Task<()>> = VecDeque::new();
     let mut is_failing = false;
@@ -174,11 +234,12 @@ async fn accept(socket: TcpListener, asked: Arc<Asked>) -> io::Result<()> {
                 {
                     oldest.abort();
                 }
-                connections.push_back(tokio::spawn(connection(stream, Arc::clone(&asked))));
+                connections.push_back(tokio::spawn(connection(stream, Arc::clone(&port))));
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_failing, true) {
-                    warn!(%error, "a caller of the metrics can't be accepted; trying again");
+                    let name = port.name;
+                    warn!(%error, "a caller of `{name}` can't be accepted; trying again");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -186,9 +247,9 @@ async fn accept(socket: TcpListener, asked: Arc<Asked>) -> io::Result<()> {
     }
 }
 
-async fn connection(stream: TcpStream, asked: Arc<Asked>) {
+async fn connection(stream: TcpStream, port: Arc<Port>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = asked.answer(&request);
+        let response = port.answer(&request);
         async move { Ok::<_, Infallible>(response) }
     });
     let served = http1::Builder::new()
@@ -202,19 +263,19 @@ async fn connection(stream: TcpStream, asked: Arc<Asked>) {
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
 }
 
-impl Asked {
+impl Port {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
+        let has_passwords = self.admit.is_some();
+        if self.is_guarded && !guard::is_welcome(header(HOST), header(ORIGIN), has_passwords) {
+            let text = "this port is for pages of its own; use its IP address, or localhost\n";
+            return said(StatusCode::FORBIDDEN, text);
+        }
         if !self.admits(header(AUTHORIZATION)) {
             let mut refusal = said(StatusCode::UNAUTHORIZED, "give a user and a password\n");
             let challenge = HeaderValue::from_static("Basic realm=\"standin\"");
             refusal.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             return refusal;
-        }
-        match request.uri().path() {
-            PATH => {}
-            "/" => return said(StatusCode::OK, "The metrics are at /metrics.\n"),
-            _ => return said(StatusCode::NOT_FOUND, "The metrics are at /metrics.\n"),
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             let mut refusal = said(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -222,18 +283,17 @@ impl Asked {
             return refusal;
         }
         let accept = header(ACCEPT).and_then(|accept| std::str::from_utf8(accept).ok());
-        let format = preferred(accept);
-        let Ok(text) = catch_unwind(AssertUnwindSafe(|| encode((self.source)(), format))) else {
-            error!("collecting the metrics panicked");
-            return said(StatusCode::INTERNAL_SERVER_ERROR, "a bug; see the log\n");
-        };
-        let mut response = Response::new(Full::from(text));
-        let kind = HeaderValue::from_static(format.content_type());
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        response
+        let asked = Asked { path: request.uri().path(), accept };
+        match catch_unwind(AssertUnwindSafe(|| (self.site)(&asked))) {
+            Ok(answer) => answer.into(),
+            Err(_) => {
+                error!("answering a caller of `{}` panicked", self.name);
+                said(StatusCode::INTERNAL_SERVER_ERROR, "a bug; see the log\n")
+            }
+        }
     }
 
-    /// Whether a caller with this `Authorization` may read the metrics.
+    /// Whether a caller with this `Authorization` may ask.
     fn admits(&self, authorization: Option<&[u8]>) -> bool {
         let Some(admit) = &self.admit else { return true };
         let credentials = || {
@@ -244,6 +304,21 @@ impl Asked {
             scheme.eq_ignore_ascii_case(b"Basic ").then_some((user, password))
         };
         credentials().is_some_and(|(user, password)| admit(&user, &password))
+    }
+}
+
+impl From<Answer> for Response<Full<Bytes>> {
+    fn from(answer: Answer) -> Self {
+        let mut response = Self::new(Full::from(answer.body));
+        *response.status_mut() = match answer.status {
+            Status::Ok => StatusCode::OK,
+            Status::NotFound => StatusCode::NOT_FOUND,
+            Status::NotYet => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+        headers.extend(answer.headers);
+        response
     }
 }
 

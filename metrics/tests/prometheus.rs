@@ -1,10 +1,10 @@
-//! The port as callers see it, well-meaning and hostile ones.
+//! The ports as callers see them, well-meaning and hostile ones.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use standin_metrics::{Admit, Endpoint, Group, Listener};
+use standin_metrics::{Admit, Answer, Endpoint, Group, Listener, Status, metrics};
 use standin_protocol::counters::{Figure, FigureKind, Sample};
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -12,9 +12,10 @@ const REQUESTS: Figure =
     Figure { name: "requests", kind: FigureKind::Counter, labels: &[], help: "Requests." };
 
 fn serve(admit: Option<Admit>) -> Endpoint {
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("loopback has ports");
+    let listener =
+        Listener::bind(([127, 0, 0, 1], 0).into(), "metrics").expect("loopback has ports");
     let figures = || vec![Group { prefix: "standin", samples: vec![Sample::new(REQUESTS, 3)] }];
-    listener.serve(Box::new(figures), admit).expect("a thread")
+    listener.serve(metrics(Box::new(figures)), admit).expect("a thread")
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -130,8 +131,9 @@ fn with_passwords_only_users_get_the_metrics() {
 
 #[test]
 fn a_panic_while_figures_are_collected_costs_one_scrape() {
-    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("loopback has ports");
-    let endpoint = listener.serve(Box::new(|| panic!("a bug")), None).expect("a thread");
+    let listener =
+        Listener::bind(([127, 0, 0, 1], 0).into(), "metrics").expect("loopback has ports");
+    let endpoint = listener.serve(metrics(Box::new(|| panic!("a bug"))), None).expect("a thread");
     for _ in 0..2 {
         let reply = get(endpoint.address(), "/metrics", "");
         assert!(reply.starts_with("HTTP/1.1 500"), "{reply}");
@@ -141,12 +143,37 @@ fn a_panic_while_figures_are_collected_costs_one_scrape() {
 #[test]
 fn an_address_that_is_taken_or_of_another_machine_is_refused_with_a_remedy() {
     let endpoint = serve(None);
-    let taken = Listener::check(endpoint.address()).expect("it is taken");
+    let taken = Listener::check(endpoint.address(), "metrics").expect("it is taken");
     assert!(taken.is_taken(), "{taken}");
     // An address of TEST-NET-1, which no machine has.
-    let foreign = Listener::bind(([192, 0, 2, 1], 9_100).into()).expect_err("of no machine");
+    let foreign =
+        Listener::bind(([192, 0, 2, 1], 9_100).into(), "metrics").expect_err("of no machine");
     assert!(!foreign.is_taken() && foreign.to_string().contains("`metrics` must be"), "{foreign}");
     let address = endpoint.address();
     drop(endpoint);
     assert!(TcpStream::connect(address).is_err(), "a port that has ended refuses");
+}
+
+#[test]
+fn a_site_for_browsers_answers_no_page_of_another_site() {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "dashboard").expect("a port");
+    let site = |_: &standin_metrics::Asked<'_>| {
+        Answer::new(Status::Ok, "text/html", "figures").with("x-frame-options", "DENY")
+    };
+    let endpoint = listener.for_browsers().serve(Box::new(site), None).expect("a thread");
+    let address = endpoint.address();
+    for (headers, wanted) in [
+        (format!("Host: {address}\r\n"), "200"),
+        ("Host: localhost:1\r\nOrigin: http://localhost:1\r\n".to_owned(), "200"),
+        (format!("Host: {address}\r\nOrigin: http://example.org\r\n"), "403"),
+        ("Host: example.org\r\n".to_owned(), "403"),
+        (String::new(), "403"),
+    ] {
+        let reply = exchange(address, format!("GET / HTTP/1.1\r\n{headers}\r\n").as_bytes());
+        assert!(reply.starts_with(&format!("HTTP/1.1 {wanted}")), "{headers}: {reply}");
+        assert_eq!(reply.contains("figures"), wanted == "200", "{headers}: {reply}");
+        assert_eq!(reply.contains("x-frame-options: DENY"), wanted == "200", "{reply}");
+    }
+    let post = format!("POST / HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n");
+    assert!(exchange(address, post.as_bytes()).starts_with("HTTP/1.1 405"));
 }
