@@ -8,13 +8,15 @@ use std::path::Path;
 
 use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind};
 
-use crate::descriptors;
+use crate::budget::output_bytes;
+use crate::descriptors::{self, TooFewDescriptors};
 use crate::error::ServerError;
 use crate::node::NodeConfig;
+pub use crate::origin::DatabaseHost;
 use crate::origin::Origin;
 use crate::shard::admission::Places;
-use crate::shard::uring_missing;
 use crate::shard::users::{self, AllUsers};
+use crate::shard::{self, LoopError, uring_missing};
 use crate::store::can_map;
 
 /// The first bytes of an SQLite database.
@@ -176,6 +178,50 @@ fn doubt_of_sqlite(path: &Path) -> Option<String> {
         "{} {wrong}; the database is unavailable until an SQLite file, or none, is there",
         path.display()
     ))
+}
+
+/// Whether a shard can run on io_uring here: sets up a ring as a shard does, and closes it.
+///
+/// # Errors
+/// Why it can't.
+pub fn uring() -> Result<(), LoopError> {
+    uring_missing().map_or(Ok(()), Err)
+}
+
+/// Returns the kernel's operations that a shard uses on io_uring, by their names in
+/// `linux/io_uring.h`, each with whether this kernel has it; `None` if it does not say.
+#[must_use]
+pub fn uring_operations() -> Vec<(&'static str, Option<bool>)> {
+    shard::uring_operations()
+}
+
+/// Returns the numbers of descriptors that a server needs to start, and to take all clients that the
+/// cluster file allows.
+///
+/// # Panics
+/// If the cluster has no such server.
+#[must_use]
+pub fn descriptors(cluster: &ClusterConfig, server: u16) -> TooFewDescriptors {
+    descriptors::divide(cluster, server, 0).expect_err("no server starts without a descriptor")
+}
+
+/// Returns the bytes of memory that a server may use for its caches and for replies that are not read
+/// yet. Its index and its connections come on top.
+///
+/// # Panics
+/// If the cluster has no such server.
+#[must_use]
+pub fn memory_bytes(cluster: &ClusterConfig, server: u16) -> u64 {
+    let own = &cluster.servers[usize::from(server)];
+    let replies = output_bytes(cluster, server) as u64 * u64::from(own.shards);
+    own.memory_bytes.saturating_add(replies)
+}
+
+/// Returns the places that a connection string of PostgreSQL names, in its order; none for SQLite, or
+/// if the string can't be parsed.
+#[must_use]
+pub fn database_hosts(origin: &OriginConfig) -> Vec<DatabaseHost> {
+    Origin::hosts(origin)
 }
 
 /// Whether the database's connection string contains a password, as far as it can be parsed.

@@ -44,6 +44,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -237,6 +239,17 @@ pub trait Completions: Send + Sync {
     fn deliver(&self, shard: u16, done: Done);
 }
 
+/// A place where PostgreSQL is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseHost {
+    /// A host name, which may be an address, and a port.
+    Name(String, u16),
+    /// An address that needs no resolving.
+    Address(SocketAddr),
+    /// A Unix socket.
+    Socket(PathBuf),
+}
+
 /// The reason why an origin cannot be started. An unreachable database is not one.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginStartError {
@@ -369,6 +382,14 @@ impl Origin {
         match &config.kind {
             OriginKind::Sqlite { .. } => false,
             OriginKind::Postgres { url, .. } => postgres::has_password(url),
+        }
+    }
+
+    /// The places where the database is looked for, as far as its connection string can be parsed.
+    pub(crate) fn hosts(config: &OriginConfig) -> Vec<DatabaseHost> {
+        match &config.kind {
+            OriginKind::Sqlite { .. } => Vec::new(),
+            OriginKind::Postgres { url, .. } => postgres::hosts(url),
         }
     }
 

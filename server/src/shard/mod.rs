@@ -82,6 +82,12 @@ pub(crate) fn uring_missing() -> Option<LoopError> {
     ring::Ring::new().err()
 }
 
+/// Returns the kernel's operations that a shard uses on io_uring, each with whether this kernel has it;
+/// `None` if it does not say.
+pub(crate) fn uring_operations() -> Vec<(&'static str, Option<bool>)> {
+    ring::supported()
+}
+
 /// Runs a shard on the calling thread until it is told to stop. Only shard 0 is given the
 /// listeners: it accepts, and hands each connection to the shard that its hello asks for, or whose
 /// turn it is.

@@ -2,10 +2,12 @@
 //! reported before the first.
 
 use tokio_postgres::Config;
-use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation};
+use tokio_postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation};
 
-use crate::origin::OriginStartError;
+use crate::origin::{DatabaseHost, OriginStartError};
 
+/// The port of PostgreSQL.
+const PORT: u16 = 5_432;
 const EXAMPLE: &str = "write postgres://user@host:port/database";
 const NO_TLS: &str =
     "there is no TLS to the origin yet; use a private network or a local proxy, and";
@@ -65,6 +67,25 @@ pub(in crate::origin) fn has_password(url: &str) -> bool {
     url.parse::<Config>().is_ok_and(|config| config.get_password().is_some())
 }
 
+/// The places that it names, in its order, as far as it can be parsed.
+pub(in crate::origin) fn hosts(url: &str) -> Vec<DatabaseHost> {
+    let Ok(config) = read(url) else { return Vec::new() };
+    let (hosts, addresses, ports) =
+        (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let of = |at: usize| {
+        let port = ports.get(at).or(ports.first()).copied().unwrap_or(PORT);
+        match (addresses.get(at), hosts.get(at)) {
+            (Some(address), _) => Some(DatabaseHost::Address((*address, port).into())),
+            (None, Some(Host::Tcp(name))) => Some(DatabaseHost::Name(name.clone(), port)),
+            (None, Some(Host::Unix(folder))) => {
+                Some(DatabaseHost::Socket(folder.join(format!(".s.PGSQL.{port}"))))
+            }
+            (None, None) => None,
+        }
+    };
+    (0..hosts.len().max(addresses.len())).filter_map(of).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +107,27 @@ mod tests {
         }
         for url in ["postgres://u@h", "host=a,b port=1", "postgresql://u@h/d?sslmode=disable"] {
             assert!(check(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_places_of_the_server_are_those_of_the_string() {
+        let name = |name: &str, port| DatabaseHost::Name(name.to_owned(), port);
+        for (url, wanted) in [
+            ("postgres://u:p@h/d", vec![name("h", 5_432)]),
+            ("postgres://u@h,h2:5433/d", vec![name("h", 5_432), name("h2", 5_433)]),
+            ("host=a,b port=7", vec![name("a", 7), name("b", 7)]),
+            (
+                "host=a hostaddr=127.0.0.9 port=1",
+                vec![DatabaseHost::Address(([127, 0, 0, 9], 1).into())],
+            ),
+            (
+                "host=/run/postgresql user=u",
+                vec![DatabaseHost::Socket("/run/postgresql/.s.PGSQL.5432".into())],
+            ),
+            ("nonsense", vec![]),
+        ] {
+            assert_eq!(hosts(url), wanted, "{url}");
         }
     }
 }

@@ -6,7 +6,7 @@ mod operations;
 use std::collections::VecDeque;
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, squeue};
+use io_uring::{IoUring, Probe, cqueue, squeue};
 use slotmap::SecondaryMap;
 use standin_protocol::time::Micros;
 use tracing::warn;
@@ -25,6 +25,15 @@ use crate::node::Now;
 
 const SUBMISSIONS: u32 = 1_024;
 const COMPLETIONS: u32 = 8_192;
+
+/// Returns the kernel's operations that the loop uses, each with whether this kernel has it; `None` if
+/// it does not say.
+pub(super) fn supported() -> Vec<(&'static str, Option<bool>)> {
+    let mut probe = Probe::new();
+    let probed = IoUring::new(1).and_then(|ring| ring.submitter().register_probe(&mut probe));
+    let is_there = |code| probed.is_ok().then(|| probe.is_supported(code));
+    operations::USED.iter().map(|(name, code)| (*name, is_there(*code))).collect()
+}
 
 /// An io_uring instance set up as the loop needs it, with its buffers.
 pub(super) struct Ring {

@@ -19,6 +19,16 @@ use super::super::sockets;
 use super::Loop;
 use crate::node::Now;
 
+/// The kernel's operations that the loop submits, by their names in `linux/io_uring.h`.
+pub(super) const USED: &[(&str, u8)] = &[
+    ("SEND", opcode::Send::CODE),
+    ("RECV", opcode::Recv::CODE),
+    ("CONNECT", opcode::Connect::CODE),
+    ("READ", opcode::Read::CODE),
+    ("POLL_ADD", opcode::PollAdd::CODE),
+    ("ASYNC_CANCEL", opcode::AsyncCancel::CODE),
+];
+
 /// The operation that a completion ends: the upper half of its user data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -248,5 +258,31 @@ impl<B: Backend> Loop<B> {
         if pushed.is_err() {
             self.backlog.push_back(entry);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::USED;
+
+    /// `POLL_ADD` → `PollAdd`, the name of the operation in the library.
+    fn camel(name: &str) -> String {
+        let word = |word: &str| word[..1].to_owned() + &word[1..].to_lowercase();
+        name.split('_').map(word).collect()
+    }
+
+    #[test]
+    fn the_operations_that_are_looked_for_are_those_that_are_submitted() {
+        let submitted =
+            include_str!("operations.rs").split("opcode::").skip(1).filter_map(|rest| {
+                let (name, rest) = rest.split_once("::")?;
+                // Variants of the same operation.
+                let name = name.strip_suffix("Multi").or(name.strip_suffix('2')).unwrap_or(name);
+                rest.starts_with("new(").then(|| name.to_owned())
+            });
+        let used: BTreeSet<String> = USED.iter().map(|(name, _)| camel(name)).collect();
+        assert_eq!(submitted.collect::<BTreeSet<_>>(), used);
     }
 }
