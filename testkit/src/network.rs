@@ -1,5 +1,5 @@
-//! A private network for a test: a namespace with only a loopback interface, whose packets are
-//! small and whose fragments are lost.
+//! A private network for a test: a namespace with only a loopback interface. If the test asks for it,
+//! its packets are small and its fragments are lost.
 //!
 //! A namespace belongs to a thread and to what that thread starts, and processes under test are
 //! started by a thread that all tests share. So the test runs again in a process of its own,
@@ -20,11 +20,25 @@ const INSIDE: &str = "STANDIN_INSIDE_NAMESPACE";
 /// skipped.
 ///
 /// # Panics
-/// If the test has failed there, or can't run there although [`REQUIRE`] is 1.
+/// As [`of_its_own`].
 #[must_use]
 pub fn without_fragments(test: &str, mtu: u32) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
+    let is_inside = of_its_own(test);
+    if is_inside {
         prepare(mtu).unwrap_or_else(|error| panic!("the namespace of {test}: {error}"));
+    }
+    is_inside
+}
+
+/// Runs the calling test, given by its full name, again in a network of its own: its settings
+/// (`net.*`) are those of a new namespace, and nobody else's. Returns true in that process; returns
+/// false if the test has passed there, or was skipped.
+///
+/// # Panics
+/// If the test has failed there, or can't run there although [`REQUIRE`] is 1.
+#[must_use]
+pub fn of_its_own(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
         return true;
     }
     // SAFETY: geteuid has no preconditions.
