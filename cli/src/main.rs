@@ -10,6 +10,7 @@
 //! dashboard/          the page that shows them
 //! status              map, counters, what is wrong        status/
 //! check-config        check a cluster file                check_config.rs
+//! doctor              check a host, and tune it           doctor.rs
 //! demo, load          call the load generator's library
 //! out.rs              standard output of all commands except the roles
 //! ```
@@ -19,6 +20,7 @@ mod dashboard;
 mod data;
 mod descriptors;
 mod diagnostics;
+mod doctor;
 mod drop;
 mod events;
 mod metrics;
@@ -83,6 +85,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Check a cluster file, and report all mistakes at once, each with its line.
     CheckConfig(check_config::CheckConfigArgs),
+    /// Look at this host: what a server needs from it, what slows it down, and what to do about it.
+    Doctor(doctor::DoctorArgs),
 }
 
 /// The option that names the cluster file.
@@ -146,6 +150,7 @@ fn main() -> ExitCode {
         Command::Flush(args) => drop::flush(&args),
         Command::Status(args) => status::status(&args),
         Command::CheckConfig(args) => check_config::check_config(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
     };
     let ended = ended.unwrap_or_else(|error| {
         if let Some(OutError::ReaderGone) = error.downcast_ref() {

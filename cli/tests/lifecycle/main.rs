@@ -8,6 +8,7 @@
 //! checks.rs        check-config, and what a start refuses
 //! cold_starts.rs   all servers start with empty caches at once
 //! command_line.rs  what the commands print, and their exit codes
+//! doctor.rs        what standin doctor says of hosts, changes and puts back
 //! drops.rs         invalidate and flush, while processes come and go
 //! bound.rs         two keyspaces over the same rows
 //! stored.rs        the cache serves what the row contains
@@ -25,6 +26,7 @@ mod checks;
 mod cold_starts;
 mod command_line;
 mod counters;
+mod doctor;
 mod drops;
 mod loops;
 mod networks;
