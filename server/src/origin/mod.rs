@@ -44,8 +44,6 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -59,6 +57,7 @@ pub use health::Health;
 use health::HealthCell;
 use overdue::Overdue;
 use pause::Heartbeat;
+pub use postgres::DatabaseHost;
 use queue::{Job, NotTaken, Queues};
 use statements::Statements;
 use threads::Threads;
@@ -237,17 +236,6 @@ pub trait Completions: Send + Sync {
     /// Takes an answer. Called from driver threads, and also by [`Origin::submit`] on
     /// the submitting thread; it must neither block nor call the origin.
     fn deliver(&self, shard: u16, done: Done);
-}
-
-/// A place where PostgreSQL is looked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DatabaseHost {
-    /// A host name, which may be an address, and a port.
-    Name(String, u16),
-    /// An address that needs no resolving.
-    Address(SocketAddr),
-    /// A Unix socket.
-    Socket(PathBuf),
 }
 
 /// The reason why an origin cannot be started. An unreachable database is not one.

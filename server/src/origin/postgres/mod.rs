@@ -76,6 +76,7 @@ use connection::Limits;
 use pace::Pipelining;
 use pool::{Pool, Traffic};
 use tasks::Tasks;
+pub use url::DatabaseHost;
 pub(super) use url::{check, has_password, hosts};
 
 /// The bounds of the time without an answer after which the server is down. Within them it is

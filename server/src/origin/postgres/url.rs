@@ -1,16 +1,30 @@
 //! The connection string. Errors that the driver would report at each attempt to connect are
 //! reported before the first.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation};
 
-use crate::origin::{DatabaseHost, OriginStartError};
+use crate::origin::OriginStartError;
 
 /// The port of PostgreSQL.
 const PORT: u16 = 5_432;
 const EXAMPLE: &str = "write postgres://user@host:port/database";
 const NO_TLS: &str =
     "there is no TLS to the origin yet; use a private network or a local proxy, and";
+
+/// A place where PostgreSQL is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseHost {
+    /// A host name, which may be an address, and a port.
+    Name(String, u16),
+    /// An address that needs no resolving.
+    Address(SocketAddr),
+    /// A Unix socket.
+    Socket(PathBuf),
+}
 
 /// Parses it.
 ///
