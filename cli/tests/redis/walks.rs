@@ -169,7 +169,8 @@ fn nothing_is_silently_missing_while_a_server_dies_is_stopped_or_returns() {
     assert_eq!(size(&mut speaker), Err(NOT_ALL.to_owned()));
 }
 
-/// Servers that walk each other at the same time, from many connections, all come to an end.
+/// Servers that walk each other at the same time, from many connections, all come to an end. There are few enough of
+/// them for a busy machine: a part of a walk that takes longer than the time for an attempt is an error.
 #[test]
 fn servers_that_walk_each_other_do_not_wait_for_each_other() {
     let cluster = open("redis_walks_crossing");
@@ -177,11 +178,11 @@ fn servers_that_walk_each_other_do_not_wait_for_each_other() {
     set(&mut Speaker::connect(cluster.service("a1")), &names);
     let round = b"KEYS *\r\nDBSIZE\r\nSCAN 0 COUNT 1000\r\nRANDOMKEY\r\n";
     std::thread::scope(|scope| {
-        for place in places(&cluster).repeat(4) {
+        for place in places(&cluster).repeat(2) {
             scope.spawn(move || {
                 let mut speaker = Speaker::connect(place);
-                speaker.send(&round.repeat(50));
-                for _ in 0..50 {
+                speaker.send(&round.repeat(20));
+                for _ in 0..20 {
                     assert!(speaker.reply().starts_with(b"*500\r\n"));
                     assert_eq!(speaker.reply(), b":500\r\n");
                     assert!(speaker.reply().starts_with(b"*2\r\n"));

@@ -203,7 +203,7 @@ fn commands_have_the_replies_of_redis() {
         ),
         (
             "COMMAND INFO get nothing",
-            "*2\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*0\r\n*0\r\n*0\r\n*0\r\n*-1\r\n",
+            "*2\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*0\r\n*0\r\n*0\r\n*0\r\n$-1\r\n",
         ),
         (
             "MULTI|SET h 1|MGET h m|EXEC|PING",
