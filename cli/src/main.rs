@@ -8,6 +8,7 @@
 //! metrics/, port.rs   the figures of a role, and the port on which it answers over HTTP
 //! watch/              looks at a whole cluster, once a second
 //! dashboard/          the page that shows them
+//! top                 the same in a terminal               top/
 //! status              map, counters, what is wrong        status/
 //! check-config        check a cluster file                check_config.rs
 //! doctor              check a host, and tune it           doctor.rs
@@ -30,6 +31,7 @@ mod private;
 mod roles;
 mod signals;
 mod status;
+mod top;
 mod watch;
 
 use std::error::Error;
@@ -83,6 +85,8 @@ enum Command {
     Flush(drop::FlushArgs),
     /// Show the map of a running cluster, its servers' counters, and what is wrong.
     Status(status::StatusArgs),
+    /// Watch a running cluster in a terminal: servers, rates, latencies, what is wrong, and what happens.
+    Top(top::TopArgs),
     /// Check a cluster file, and report all mistakes at once, each with its line.
     CheckConfig(check_config::CheckConfigArgs),
     /// Look at this host: what a server needs from it, what slows it down, and what to do about it.
@@ -149,6 +153,7 @@ fn main() -> ExitCode {
         Command::Invalidate(args) => drop::invalidate(&args),
         Command::Flush(args) => drop::flush(&args),
         Command::Status(args) => status::status(&args),
+        Command::Top(args) => top::top(&args),
         Command::CheckConfig(args) => check_config::check_config(&args),
         Command::Doctor(args) => doctor::doctor(&args),
     };

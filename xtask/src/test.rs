@@ -83,8 +83,17 @@ fn lints(workspace: &Workspace, report: &mut Report, fast: bool) {
 }
 
 /// What no test may lack; a test without it is skipped elsewhere.
-const REQUIRED: [&str; 8] =
-    ["POSTGRES", "PYTHON", "REDIS", "URING", "CLIENTS", "MEMCACHED", "MEMCCAPABLE", "PROMETHEUS"];
+const REQUIRED: [&str; 9] = [
+    "POSTGRES",
+    "PYTHON",
+    "REDIS",
+    "URING",
+    "CLIENTS",
+    "MEMCACHED",
+    "MEMCCAPABLE",
+    "PROMETHEUS",
+    "TMUX",
+];
 
 /// Builds and runs the tests. Returns the result of each conformance test, by name.
 fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap<String, bool> {

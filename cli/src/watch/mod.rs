@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! master ◄── map ───┐                                   ┌─► dashboard/ (as JSON)
-//! servers ◄─ STATS ─┴─ thread `watch` ─► view.rs ─► Shown┘
+//! servers ◄─ STATS ─┴─ thread `watch` ─► view.rs ─► Shown┴─► top/
 //! master's events ─────────┘ (queue)     sample.rs, standing.rs, timeline.rs
 //! ```
 #![expect(clippy::disallowed_methods, reason = "a shell: the time of a look")]
@@ -13,7 +13,7 @@ mod sample;
 mod shown;
 mod standing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timeline;
 mod view;
 
@@ -36,7 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::error;
 
-pub(crate) use self::shown::Shown;
+pub(crate) use self::shown::{Found, Latency, Server, Shown};
 use self::view::{Look, STEP, View};
 use crate::status::Heard;
 

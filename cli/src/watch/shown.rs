@@ -1,4 +1,4 @@
-//! A look at a cluster as it is shown: what the dashboard's page reads as JSON.
+//! A look at a cluster as it is shown: what the dashboard's page reads as JSON, and `standin top` draws.
 //! docs/DASHBOARD.md describes each field. Times are in the unit at the end of their names; what is not known
 //! is `null`.
 

@@ -84,6 +84,14 @@ fn kinds(shown: &Shown) -> Vec<(&str, &str)> {
     shown.events.iter().map(|e| (e.kind, e.server.as_deref().unwrap_or_default())).collect()
 }
 
+/// A look at which a1 has just been marked offline, for tests of what shows looks.
+pub(crate) fn one_offline() -> Shown {
+    let mut world = World::new(false);
+    world.look([stats(1, &[]), stats(1, &[])]);
+    world.become_of([Offline, Online]);
+    world.look([silent(), stats(1, &[])])
+}
+
 #[test]
 fn rates_are_those_of_ten_seconds_and_of_one_incarnation() {
     let mut world = World::new(false);

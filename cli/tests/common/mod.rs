@@ -14,6 +14,7 @@
 //! load.rs         clients in threads, which check every answer
 //! memcached.rs    requests of memcached's protocol
 //! metrics.rs      a scraper of metrics
+//! screen.rs       a terminal without a screen
 //! scripts.rs      scripts in Python that drive other client libraries; checker.py is their load, and
 //!                 redis_checks.py has checks that several of them make
 //! ```
@@ -36,6 +37,7 @@ pub mod kernel;
 pub mod load;
 pub mod memcached;
 pub mod metrics;
+pub mod screen;
 pub mod scripts;
 pub mod wire;
 

@@ -12,6 +12,7 @@
 //! threads.rs      each thread is killed in turn
 //! signals.rs      stopping takes a limited time, files are reopened
 //! status.rs       the reports of `standin status` about servers in trouble
+//! top.rs          `standin top` in a terminal, through a kill and a return
 //! ```
 
 #[path = "../common/mod.rs"]
@@ -27,6 +28,7 @@ mod pipes;
 mod signals;
 mod status;
 mod threads;
+mod top;
 
 use standin_protocol::frame::{Opcode, Status};
 use standin_testkit::wait_until;

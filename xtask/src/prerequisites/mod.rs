@@ -102,6 +102,12 @@ const FOR_TESTS: &[Need] = &[
         packages: &[BROWSER],
     },
     Need {
+        name: "tmux",
+        what_for: "`standin top` in a terminal",
+        is_there: || runs("tmux", &["-V"]),
+        packages: &["tmux"],
+    },
+    Need {
         name: "ip",
         what_for: "network namespaces, which only root can have",
         is_there: || !is_root() || runs("ip", &["-V"]),
