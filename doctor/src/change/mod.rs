@@ -224,16 +224,21 @@ fn revert_by(root: &Root, path: &Path, write: Write<'_>) -> Result<Vec<Step>, Ch
 }
 
 fn restore(root: &Root, entry: &Entry, write: Write<'_>) -> Done {
-    let Entry { path, before, after } = entry;
+    let Entry { path, before, written } = entry;
+    let is_ours = |found: &str| written.iter().any(|value| is_same(path, found, value));
     match current(root, path) {
         Err(why) => Done::Failed { why },
         // It was never written, or was put back already.
         Ok(found) if is_same(path, &found, before) => Done::AsWanted { value: found },
-        Ok(found) if is_same(path, &found, after) => match set(root, path, before, write) {
+        Ok(found) if is_ours(&found) => match set(root, path, before, write) {
             Ok(()) => Done::Restored { before: found, after: before.clone() },
             Err(why) => Done::Failed { why },
         },
-        Ok(found) => Done::ChangedSince { found, written: after.clone(), before: before.clone() },
+        Ok(found) => Done::ChangedSince {
+            found,
+            written: written.last().cloned().unwrap_or_default(),
+            before: before.clone(),
+        },
     }
 }
 

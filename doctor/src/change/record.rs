@@ -33,7 +33,8 @@ pub(super) struct Record {
 pub(super) struct Entry {
     pub(super) path: String,
     pub(super) before: String,
-    pub(super) after: String,
+    /// The values that were written or about to be, the latest last. After a crash it may have any of them.
+    pub(super) written: Vec<String>,
 }
 
 impl Record {
@@ -52,13 +53,16 @@ impl Record {
     }
 
     /// Adds a setting that is going to be written. The first old value stays.
-    pub(super) fn plan(&mut self, path: &str, before: &str, after: &str) {
+    pub(super) fn plan(&mut self, path: &str, before: &str, value: &str) {
         match self.entries.iter_mut().find(|entry| entry.path == path) {
-            Some(entry) => after.clone_into(&mut entry.after),
+            Some(entry) => {
+                entry.written.retain(|earlier| earlier != value);
+                entry.written.push(value.to_owned());
+            }
             None => self.entries.push(Entry {
                 path: path.to_owned(),
                 before: before.to_owned(),
-                after: after.to_owned(),
+                written: vec![value.to_owned()],
             }),
         }
     }

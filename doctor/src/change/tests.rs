@@ -144,6 +144,26 @@ fn a_crash_at_any_write_leaves_a_record_that_works() {
     }
 }
 
+/// The same if other values were written before, because the cluster file was another one.
+#[test]
+fn a_crash_at_any_write_of_other_values_leaves_a_record_that_works() {
+    let other = |change: Change| match change.path.as_str() {
+        SOMAXCONN => Change { value: "8192".into(), ..change },
+        HUGE => Change { value: "always".into(), ..change },
+        _ => Change { value: "3".into(), ..change },
+    };
+    let others: Vec<Change> = changes().into_iter().map(other).collect();
+    for crash_at in 0..3 {
+        let tree = Tree::new();
+        tree.apply().unwrap();
+        crash(crash_at, |write| apply_by(&tree.root, &others, &tree.record(), write).map(drop));
+        let steps = tree.revert().unwrap();
+        assert!(steps.iter().all(|step| step.done.is_done()), "{steps:?}");
+        assert_eq!(tree.values(), BEFORE, "{crash_at}");
+        assert!(!tree.record().exists());
+    }
+}
+
 /// Ends a change in the middle: its n-th write is never made, and nothing after it happens.
 fn crash(at: usize, change: impl FnOnce(Write<'_>) -> Result<(), ChangeError>) {
     let mut writes = 0;
