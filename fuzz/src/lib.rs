@@ -3,9 +3,9 @@
 //! test` on a stable toolchain, with the inputs in `seeds/` and variations of them.
 //!
 //! ```text
-//! cargo test --manifest-path fuzz/Cargo.toml
+//! cargo test --workspace --test seeds
 //! cargo +nightly fuzz run map fuzz/corpus/map fuzz/seeds/map -- -max_total_time=60
-//! cargo run --manifest-path fuzz/Cargo.toml --bin map -- fuzz/artifacts/map/crash-…
+//! cargo run --package standin-fuzz --bin map -- fuzz/artifacts/map/crash-…
 //! ```
 
 mod services;

@@ -57,13 +57,15 @@ fn try_one(target: fn(&[u8]), input: &[u8], what: &str) {
 
 fn run(name: &str, target: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("the folder of the seeds")
+        .map(|entry| entry.expect("a seed").path())
+        .collect();
     files.sort();
     assert!(!files.is_empty(), "no seeds for {name}");
     let mut random = Random(0x5EED);
     for file in files {
-        let seed = std::fs::read(&file).unwrap();
+        let seed = std::fs::read(&file).expect("a seed is read");
         let shown = file.display().to_string();
         try_one(target, &seed, &shown);
         for _ in 0..MUTATIONS_PER_SEED {

@@ -1,5 +1,6 @@
 //! Tests that switch off the rules of the master one by one. The scenarios and the checks of the
-//! world must notice. Run them with `cargo test -p standin-master --features mutants`.
+//! world must notice. Run them with `cargo test --workspace --features
+//! standin-sim/mutants,standin-master/mutants --test mutants`.
 
 mod world;
 

@@ -11,6 +11,7 @@
 //! many.rs   runs many seeds in parallel
 //! counted.rs  counts how often things have happened
 //! cli.rs    `cargo sim`
+//! without_rules.rs  what goes wrong without single rules (with the feature `mutants`)
 //! full_size.rs  the largest cluster, control plane only (a test)
 //! ```
 
@@ -29,4 +30,6 @@ mod scenarios;
 mod shrink;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "mutants")]
+pub mod without_rules;
 mod world;

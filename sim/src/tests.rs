@@ -1,12 +1,8 @@
-//! Tests besides the schedules: runs are repeatable, and a few hundred seeds pass. Tests that
-//! switch off a rule need the feature `mutants`.
-
-#[cfg(feature = "mutants")]
-use standin_protocol::mutant::Mutant;
+//! Tests besides the schedules: runs are repeatable, and a few hundred seeds pass.
 
 use crate::cli::AVAILABLE_ONLY;
 use crate::many::{Options, guarded, plan_of, run_many};
-use crate::plan::{DISTURBED, Mode, Rule};
+use crate::plan::{DISTURBED, Mode};
 
 const MODES: [Mode; 2] = [Mode::Available, Mode::Strict];
 /// The number of seeds in each mode.
@@ -50,8 +46,8 @@ const RARE: &[&str] = &[
     "sim stale_within_bound",
 ];
 
-fn options(mode: Mode, missing: Option<Rule>) -> Options {
-    Options { mode, length: DISTURBED, steps: None, missing }
+fn options(mode: Mode) -> Options {
+    Options { mode, length: DISTURBED, steps: None, missing: None }
 }
 
 #[test]
@@ -59,7 +55,7 @@ fn the_same_seed_gives_the_same_run() {
     let mut hashes = std::collections::BTreeSet::new();
     for mode in MODES {
         for seed in 1..=12 {
-            let plan = plan_of(seed, &options(mode, None));
+            let plan = plan_of(seed, &options(mode));
             let (first, second) = (guarded(&plan, false), guarded(&plan, true));
             let name = |o: &crate::world::Outcome| (o.hash, o.time, o.events, o.counted.clone());
             assert_eq!(name(&first), name(&second), "seed {seed}, mode {mode}");
@@ -73,7 +69,7 @@ fn the_same_seed_gives_the_same_run() {
 #[test]
 fn a_plan_can_be_as_long_as_wanted() {
     for steps in [0, 40, 1_500] {
-        let plan = plan_of(7, &Options { steps: Some(steps), ..options(Mode::Strict, None) });
+        let plan = plan_of(7, &Options { steps: Some(steps), ..options(Mode::Strict) });
         assert_eq!(plan.entries.len(), steps);
         assert!(guarded(&plan, false).violation.is_none());
     }
@@ -89,24 +85,8 @@ fn seeds_of_mode_strict_go_well() {
     go_well(Mode::Strict);
 }
 
-#[cfg(feature = "mutants")]
-#[test]
-fn random_runs_miss_rules_too() {
-    let rules = [
-        Rule::Code(Mutant::NoLease),
-        Rule::Code(Mutant::NoWaiting),
-        Rule::Code(Mutant::NoFillToken),
-        Rule::Code(Mutant::WritesRace),
-        Rule::BootClock,
-    ];
-    for rule in rules {
-        let sum = run_many(0..400, 1, &options(Mode::Strict, Some(rule)), false);
-        assert!(sum.failures > 0, "{} seeds go well without {rule:?}", sum.seeds);
-    }
-}
-
 fn go_well(mode: Mode) {
-    let sum = run_many(0..SEEDS, 1, &options(mode, None), false);
+    let sum = run_many(0..SEEDS, 1, &options(mode), false);
     if let Some((seed, violation)) = sum.failed.first_key_value() {
         panic!("cargo sim --seed {seed} --mode {mode}: {violation}");
     }

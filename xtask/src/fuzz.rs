@@ -7,7 +7,7 @@ use crate::workspace::Workspace;
 
 /// Runs all of them, or the one named. Returns whether none failed.
 pub(crate) fn run(workspace: &Workspace, only: Option<&str>, seconds: u32) -> Result<bool, String> {
-    let metadata = workspace.metadata(&["--no-deps", "--manifest-path", "fuzz/Cargo.toml"])?;
+    let metadata = workspace.metadata(&["--no-deps"])?;
     let mut targets = workspace.binaries(&metadata, "standin-fuzz");
     if let Some(only) = only {
         if !targets.iter().any(|target| target == only) {

@@ -20,11 +20,11 @@ use crate::{architecture, prerequisites};
 /// near them.
 const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 const TESTS_LIMIT: Duration = Duration::from_secs(1_200);
-/// A workspace of its own, so that nothing of it is built with the rest.
-const FUZZ: &str = "fuzz/Cargo.toml";
 /// Simulated in each mode: as many as the simulator needs before it asks that every one of its
 /// coverage counters has risen.
 const SIMULATED: &str = "1..10001";
+/// Compiles in that rules can be left out.
+const MUTANTS: &str = "standin-sim/mutants,standin-master/mutants";
 /// Length of a demo run.
 const DEMO_SECONDS: u32 = 12;
 
@@ -58,11 +58,6 @@ fn without_building(workspace: &Workspace, report: &mut Report) {
     report.step("formatting", &[], || {
         let command = workspace.cargo(&["fmt", "--all", "--check", "--", "-l"]);
         simple(workspace, command, "formatting", "cargo fmt --all")
-    });
-    report.step("formatting of fuzz", &[], || {
-        // Without --all, which would go through to the crates that it uses.
-        let command = workspace.cargo(&["fmt", "--manifest-path", FUZZ, "--check", "--", "-l"]);
-        simple(workspace, command, "formatting-fuzz", "cargo fmt --manifest-path fuzz/Cargo.toml")
     });
     report.step("architecture", &[], || architecture::check(workspace));
     report.step("tidiness", &[], || tidy::check(workspace.root()));
@@ -127,16 +122,12 @@ fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap
         outcome
     });
     report.step("tests without single rules", &["build of the tests"], || {
-        let mut command = workspace.cargo(&["test", "--no-fail-fast"]);
-        command.args(["--package", "standin-sim", "--package", "standin-master"]);
-        command.args(["--features", "standin-sim/mutants,standin-master/mutants"]);
+        // Of the whole workspace, since others' crates are built once for each selection of ours.
+        let mut command = workspace.cargo(&["test", "--no-fail-fast", "--workspace"]);
+        command.args(["--features", MUTANTS, "--test", "mutants"]);
         tests(workspace, command, "mutants").0
     });
     report.step("the program refuses mutants", &[], || refuses_mutants(workspace));
-    report.step("fuzz targets on their seeds", &[], || {
-        let command = workspace.cargo(&["test", "--manifest-path", FUZZ]);
-        tests(workspace, command, "fuzz-seeds").0
-    });
     conformance
 }
 
@@ -202,8 +193,9 @@ fn stripped(program: &Path) -> Outcome {
 /// The program does not compile with the feature `mutants`, whatever turns it on.
 fn refuses_mutants(workspace: &Workspace) -> Outcome {
     let remedy = "cli/src/main.rs asserts that the feature `mutants` is off";
-    let mut command =
-        workspace.cargo(&["check", "--workspace", "--features", "standin-sim/mutants"]);
+    // With a test, since others' crates are then those that clippy has checked.
+    let mut command = workspace.cargo(&["check", "--workspace", "--features", MUTANTS]);
+    command.args(["--bin", "standin", "--test", "mutants"]);
     let log = workspace.logs().join("refuses-mutants.log");
     let finished = process::run_step(&mut command, &log, BUILD_LIMIT)?;
     if finished.success {

@@ -26,12 +26,12 @@ pub(super) const WRITTEN: Scenario = Scenario {
 pub(super) const FILL_AFTER_WRITE: Scenario = Scenario {
     name: "s25_fill_after_write",
     plan: || {
-        let slow = What::OriginSlow { server: None, by: 40 * MS, lasts: 5 * S };
-        let mut script = shared_rows().at(0).fault(slow);
+        let mut script = shared_rows();
         for round in 0..30 {
-            // The write is executed after the other keyspace's fetch has read the row.
-            script = script.at(100 * MS + round * 150 * MS).get(1, 0);
-            script = script.then((1 + round) * MS).put(0, 0).then(110 * MS - round * MS).get(1, 0);
+            // Only the fetch is slow. The write in the other keyspace ends before it.
+            let slow = What::OriginSlow { server: None, by: 90 * MS, lasts: 2 * MS };
+            script = script.at(100 * MS + round * 150 * MS).fault(slow).get(1, 0);
+            script = script.then(3 * MS).put(0, 0).then(110 * MS).get(1, 0);
         }
         script.plan()
     },

@@ -46,6 +46,11 @@ pub(crate) struct Scenario {
     pub(crate) fails_without: &'static [(Rule, &'static str)],
 }
 
+/// The number of sets of latencies under which tests run each schedule. Without a rule it must fail under at
+/// least one of them.
+#[cfg(any(test, feature = "mutants"))]
+pub(crate) const LATENCIES: u64 = 6;
+
 /// All schedules.
 pub(crate) const ALL: &[Scenario] = &[
     data::RETURNED_HOME,

@@ -1,33 +1,16 @@
-//! Each schedule passes under a few sets of latencies, and fails without its rule under at least one
-//! (`cargo test -p standin-sim --features mutants`).
+//! Each schedule passes under a few sets of latencies. That it fails without its rules is for
+//! `tests/mutants.rs`.
 
 use standin_protocol::mutant::Mutant;
 
-use super::{ALL, named};
+use super::{ALL, LATENCIES, named};
 use crate::plan::Rule;
-
-/// Sets of latencies.
-const SEEDS: u64 = 6;
 
 fn goes_well(name: &str) {
     let scenario = named(name).expect("a schedule of that name");
-    for seed in 1..=SEEDS {
+    for seed in 1..=LATENCIES {
         if let (outcome, Err(text)) = scenario.run(seed, None) {
             panic!("{name} with latencies {seed}: {text}\n{}", outcome.lines.join("\n"));
-        }
-    }
-}
-
-#[cfg(feature = "mutants")]
-fn needs_its_rules(name: &str) {
-    let scenario = named(name).expect("a schedule of that name");
-    for (rule, reason) in scenario.fails_without {
-        let texts = (1..=SEEDS).filter_map(|seed| scenario.run(seed, Some(*rule)).1.err());
-        let texts: Vec<String> = texts.collect();
-        assert!(!texts.is_empty(), "{name} goes well without {rule:?}");
-        // Any other failure is unexpected.
-        for text in texts {
-            assert!(text.contains(reason), "{name} without {rule:?}: {text}, not: {reason}");
         }
     }
 }
@@ -44,20 +27,22 @@ fn every_mutant_has_a_schedule() {
 }
 
 macro_rules! scenarios {
-    ($($name:ident)*) => {$(
-        mod $name {
+    ($($name:ident)*) => {
+        #[test]
+        fn every_schedule_is_tested() {
+            let tested = [$(stringify!($name)),*];
+            for scenario in ALL {
+                assert!(tested.contains(&scenario.name), "{} has no test", scenario.name);
+            }
+        }
+
+        $(mod $name {
             #[test]
             fn goes_well() {
                 super::goes_well(stringify!($name));
             }
-
-            #[cfg(feature = "mutants")]
-            #[test]
-            fn needs_its_rules() {
-                super::needs_its_rules(stringify!($name));
-            }
-        }
-    )*};
+        })*
+    };
 }
 
 scenarios! {
@@ -106,6 +91,9 @@ scenarios! {
     s23_not_stored
     s24_flushed_home
     s24_fill_after_flush
+    s25_written
+    s25_fill_after_write
+    s25_returned_home
     s30_cache_returned_home
     s31_cache_kept_while_waiting
     s32_modified_by_two_servers
