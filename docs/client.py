@@ -38,7 +38,7 @@ ANY_SHARD = 0xFFFF
 MASK = (1 << 64) - 1
 
 OPCODES = ["HELLO", "GET", "PUT", "DELETE", "CAS", "TOUCH", "INVALIDATE", "PING", "MAP", "STATS",
-           "SETTLE", "HANDBACK", "FLUSH", "MODIFY", "WALK"]
+           "SETTLE", "HANDBACK", "FLUSH", "MODIFY", "WALK", "HOT"]
 STATUSES = [
     "OK", "NOT_FOUND", "VERSION_MISMATCH", "NOT_OWNER", "OVERLOADED", "ORIGIN_UNAVAILABLE",
     "ORIGIN_REJECTED", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNKNOWN_KEYSPACE",
@@ -606,6 +606,17 @@ def stats_reply(data):
                 for p in archive.list(at + 32, 16)]
     return {"server": archive.string(at), "boot_id": boot_id, "uptime_ms": uptime_ms,
             "map_epoch": map_epoch, "counters": counters}
+
+
+def hot_reply(data):
+    archive = Archive(data)
+    at = archive.root(16)
+    keys = []
+    for p in archive.list(at + 8, 40):
+        numbers = archive.unpack("<QQQHHB", p + 8)
+        names = "hash requests_per_s doubtful_per_s key_bytes shard keyspace"
+        keys.append({"key": archive.bytes(p), **dict(zip(names.split(), numbers))})
+    return {"requests_per_s": archive.unpack("<Q", at)[0], "keys": keys}
 
 
 # --- Datagrams (section 12) -----------------------------------------------------------
@@ -1217,6 +1228,16 @@ def vectors_stats_reply(items):
     return len(items)
 
 
+def vectors_hot_reply(items):
+    for v in items:
+        keys = [{**k, "key": bytes.fromhex(k["key"]), "hash": number(k["hash"]),
+                 "requests_per_s": number(k["requests_per_s"]),
+                 "doubtful_per_s": number(k["doubtful_per_s"])} for k in v["keys"]]
+        wanted = {"requests_per_s": number(v["requests_per_s"]), "keys": keys}
+        check(hot_reply(bytes.fromhex(v["hex"])) == wanted, "hot reply")
+    return len(items)
+
+
 def vectors_map(items):
     for v in items:
         m = Map(bytes.fromhex(v["hex"]))
@@ -1281,7 +1302,8 @@ SECTIONS = {
     "request": vectors_request, "response": vectors_response, "item_head": vectors_item_head,
     "modify_head": vectors_modify_head, "walk": vectors_walk, "walked": vectors_walked,
     "hello": vectors_hello,
-    "ping_reply": vectors_ping_reply, "stats_reply": vectors_stats_reply, "map": vectors_map,
+    "ping_reply": vectors_ping_reply, "stats_reply": vectors_stats_reply,
+    "hot_reply": vectors_hot_reply, "map": vectors_map,
     "datagram": vectors_datagram, "replay_window": vectors_replay_window,
 }
 

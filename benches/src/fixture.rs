@@ -88,6 +88,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
                 ttl: Some(24 * HOUR),
                 negative_ttl: Duration::ZERO,
                 ttl_jitter_percent: 0,
+                log_slower_than: Some(Duration::from_secs(1)),
             },
             KeyspaceConfig::cache(CACHE, "cache"),
         ],

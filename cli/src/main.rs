@@ -8,6 +8,7 @@
 //! metrics/, port.rs   the figures of a role, and the port on which it answers over HTTP
 //! watch/              looks at a whole cluster, once a second
 //! dashboard/          the page that shows them
+//! hot                 the keys that are asked for most    hot/
 //! top                 the same in a terminal               top/
 //! status              map, counters, what is wrong        status/
 //! check-config        check a cluster file                check_config.rs
@@ -24,6 +25,7 @@ mod diagnostics;
 mod doctor;
 mod drop;
 mod events;
+mod hot;
 mod metrics;
 mod out;
 mod port;
@@ -85,6 +87,8 @@ enum Command {
     Flush(drop::FlushArgs),
     /// Show the map of a running cluster, its servers' counters, and what is wrong.
     Status(status::StatusArgs),
+    /// Show the keys that a running cluster is asked for most.
+    Hot(hot::HotArgs),
     /// Watch a running cluster in a terminal: servers, rates, latencies, what is wrong, and what happens.
     Top(top::TopArgs),
     /// Check a cluster file, and report all mistakes at once, each with its line.
@@ -153,6 +157,7 @@ fn main() -> ExitCode {
         Command::Invalidate(args) => drop::invalidate(&args),
         Command::Flush(args) => drop::flush(&args),
         Command::Status(args) => status::status(&args),
+        Command::Hot(args) => hot::hot(&args),
         Command::Top(args) => top::top(&args),
         Command::CheckConfig(args) => check_config::check_config(&args),
         Command::Doctor(args) => doctor::doctor(&args),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::control::DATAGRAM_BYTES_MAX;
+use standin_protocol::hot::HotReply;
 use standin_protocol::map::{ClusterMap, Topology};
 use standin_protocol::modify::Modify;
 use standin_protocol::time::Micros;
@@ -255,6 +256,14 @@ impl Client {
     /// [`ClientError`].
     pub fn stats(&mut self, target: Target) -> Result<StatsReply, ClientError> {
         facade::stats(self.ask(target, Question::Stats))
+    }
+
+    /// Reads the keys that a server is asked for most.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn hot(&mut self, target: Target) -> Result<HotReply, ClientError> {
+        facade::hot(self.ask(target, Question::Hot))
     }
 
     /// Reads the map that a party has. [`Self::map_in_force`] returns the map of this client.

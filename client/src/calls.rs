@@ -236,6 +236,17 @@ macro_rules! async_calls {
                 $crate::facade::stats(self.ask(target, $crate::Question::Stats).await)
             }
 
+            /// Returns the keys that a server is asked for most.
+            ///
+            /// # Errors
+            /// [`ClientError`].
+            pub async fn hot(
+                &self,
+                target: $crate::Target,
+            ) -> Result<standin_protocol::hot::HotReply, $crate::ClientError> {
+                $crate::facade::hot(self.ask(target, $crate::Question::Hot).await)
+            }
+
             /// Returns the map that a party has. [`Self::map_in_force`] returns the map of this client.
             ///
             /// # Errors

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use standin_protocol::body::{PingReply, StatsReply};
+use standin_protocol::hot::HotReply;
 use standin_protocol::map::{ClusterMap, Topology};
 
 use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Value};
@@ -152,6 +153,13 @@ pub(crate) fn ping(ended: Ended) -> Result<PingReply, ClientError> {
 pub(crate) fn stats(ended: Ended) -> Result<StatsReply, ClientError> {
     match ended?.outcome {
         Outcome::Stats(reply) => Ok(reply),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(crate) fn hot(ended: Ended) -> Result<HotReply, ClientError> {
+    match ended?.outcome {
+        Outcome::Hot(reply) => Ok(reply),
         other => Err(unexpected(&other)),
     }
 }

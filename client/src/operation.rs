@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::frame::{Opcode, ResponseHeader, Status, response_flags};
+use standin_protocol::hot::HotReply;
 use standin_protocol::key::KeyForms;
 use standin_protocol::map::ClusterMap;
 use standin_protocol::modify::Modify;
@@ -133,6 +134,8 @@ pub enum Question {
     },
     /// A question for the counters.
     Stats,
+    /// A question for the keys that a server is asked for most.
+    Hot,
     /// A question for the cluster map.
     Map,
     /// A question for some of the keys that a shard has cached, without a pattern.
@@ -196,6 +199,8 @@ pub enum Outcome {
     Ping(PingReply),
     /// The counters of the party that was asked.
     Stats(StatsReply),
+    /// The keys that the server is asked for most.
+    Hot(HotReply),
     /// The map of the party that was asked.
     Map(Arc<ClusterMap>),
     /// Some of the keys that the shard has cached, as the value of the reply has them
@@ -422,7 +427,7 @@ impl Question {
     /// Returns the value of the request.
     pub(crate) fn value(self) -> ([u8; WALK_HEAD_BYTES], usize) {
         match self {
-            Self::Ping { .. } | Self::Stats | Self::Map => ([0; WALK_HEAD_BYTES], 0),
+            Self::Ping { .. } | Self::Stats | Self::Hot | Self::Map => ([0; WALK_HEAD_BYTES], 0),
             Self::Walk { walk, .. } => (walk.to_bytes(), WALK_HEAD_BYTES),
         }
     }
@@ -431,6 +436,7 @@ impl Question {
         match self {
             Self::Ping { .. } => Opcode::Ping,
             Self::Stats => Opcode::Stats,
+            Self::Hot => Opcode::Hot,
             Self::Map => Opcode::Map,
             Self::Walk { .. } => Opcode::Walk,
         }

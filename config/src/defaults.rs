@@ -37,6 +37,8 @@ pub(crate) const VALUE_TYPE: ColumnType = ColumnType::Bytes;
 pub(crate) const TTL: Duration = Duration::from_secs(3_600);
 pub(crate) const NEGATIVE_TTL: Duration = Duration::from_secs(1);
 pub(crate) const TTL_JITTER_PERCENT: u8 = 10;
+/// Long for any database, and short of `operation_timeout`, at which a client gives up.
+pub(crate) const LOG_SLOWER_THAN: Duration = Duration::from_secs(1);
 
 impl ClusterConfig {
     /// A cluster with defaults and without servers or keyspaces: add at least one group
@@ -157,6 +159,7 @@ impl KeyspaceConfig {
             ttl: Some(TTL),
             negative_ttl: NEGATIVE_TTL,
             ttl_jitter_percent: TTL_JITTER_PERCENT,
+            log_slower_than: Some(LOG_SLOWER_THAN),
         }
     }
 

@@ -217,6 +217,8 @@ pub struct KeyspaceConfig {
     pub negative_ttl: Duration,
     /// Each lifetime is shortened by a random part of up to this many percent.
     pub ttl_jitter_percent: u8,
+    /// The time from which a request has a line in the log of its server; `None`: none has one.
+    pub log_slower_than: Option<Duration>,
 }
 
 /// The source of the cached value after a `put`. The database may store a different value from the

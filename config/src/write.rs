@@ -330,6 +330,7 @@ impl Toml {
             self.duration("ttl", ttl);
         }
         self.plain("ttl_jitter_percent", keyspace.ttl_jitter_percent);
+        self.duration("log_slower_than", keyspace.log_slower_than.unwrap_or_default());
     }
 }
 

@@ -105,6 +105,7 @@ fn keyspaces() -> impl Strategy<Value = Vec<KeyspaceConfig>> {
         option::of(statement("SELECT :key")),
         (key_type, value_type, prop::sample::select(AfterPut::ALL.map(|(_, how)| how).to_vec())),
         (duration(), prop_oneof![Just(Duration::ZERO), duration()], 0u8..=90),
+        option::of(duration()),
     )
         .prop_map(
             |(
@@ -113,6 +114,7 @@ fn keyspaces() -> impl Strategy<Value = Vec<KeyspaceConfig>> {
                 delete,
                 (key_type, value_type, after_put),
                 (ttl, negative_ttl, ttl_jitter_percent),
+                log_slower_than,
             )| {
                 let rest = KeyspaceConfig::new(0, "", &get);
                 KeyspaceConfig {
@@ -129,6 +131,7 @@ fn keyspaces() -> impl Strategy<Value = Vec<KeyspaceConfig>> {
                     ttl: Some(ttl),
                     negative_ttl,
                     ttl_jitter_percent,
+                    log_slower_than,
                     ..rest
                 }
             },

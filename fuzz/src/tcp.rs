@@ -7,6 +7,7 @@ use standin_protocol::frame::{
 };
 use standin_protocol::handback::{Handback, Keys};
 use standin_protocol::hello::{HELLO_BYTES, HelloBody, HelloError, HelloReply};
+use standin_protocol::hot::HotReply;
 use standin_protocol::walk::{WalkHead, WalkedHead, append_key};
 
 /// A stream of requests: a frame is exactly its bytes, a part of a frame is waited for,
@@ -152,6 +153,11 @@ fn body(opcode: u8, value: &[u8]) {
         Some(Opcode::Stats) => {
             if let Ok(stats) = StatsReply::from_bytes(value) {
                 assert_eq!(StatsReply::from_bytes(&stats.to_bytes()), Ok(stats));
+            }
+        }
+        Some(Opcode::Hot) => {
+            if let Ok(hot) = HotReply::from_bytes(value) {
+                assert_eq!(HotReply::from_bytes(&hot.to_bytes()), Ok(hot));
             }
         }
         Some(Opcode::Walk) => {

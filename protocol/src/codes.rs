@@ -82,6 +82,8 @@ wire_enum! {
         Modify = 13, "MODIFY";
         /// Some of the keys that the shard has cached. Value: a [`crate::walk::WalkHead`], then a pattern.
         Walk = 14, "WALK";
+        /// The keys that the server is asked for most. Value of the reply: a [`crate::hot::HotReply`].
+        Hot = 15, "HOT";
     }
 }
 

@@ -10,6 +10,22 @@ use std::fmt;
 
 use crate::codes::wire_enum;
 
+/// The largest number of bytes of a key that [`shown`] shows.
+pub const SHOWN_BYTES: usize = 64;
+
+/// Returns a key as it is shown to people, in one line: what is not printable ASCII is escaped, and only the
+/// first [`SHOWN_BYTES`] bytes are shown, with the number of all bytes behind them. `key` is the key or its
+/// beginning, and `bytes` the length of the key.
+#[must_use]
+pub fn shown(key: &[u8], bytes: usize) -> String {
+    let start = &key[..key.len().min(SHOWN_BYTES)];
+    let mut text = start.escape_ascii().to_string();
+    if start.len() < bytes {
+        text.push_str(&format!("… ({bytes} bytes)"));
+    }
+    text
+}
+
 wire_enum! {
     /// The form of a keyspace's keys.
     KeyForm {

@@ -17,6 +17,7 @@
 //! hello.rs       TCP: first exchange on a connection, authentication
 //! handshake.rs   TCP: the first exchange, as the caller and the listener see it
 //! body.rs        TCP: values of PING and STATS
+//! hot.rs         TCP: value of HOT
 //! counters.rs    the figures of a party: names, kinds, help texts
 //! item.rs        TCP: flags and exact lifetime of a value
 //! modify/        TCP: read-modify-writes, and their bytes
@@ -43,6 +44,7 @@ pub mod handback;
 pub mod handshake;
 pub mod hash;
 pub mod hello;
+pub mod hot;
 pub mod item;
 pub mod key;
 pub mod lease;

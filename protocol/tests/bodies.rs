@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use standin_protocol::auth::{ClusterKey, Purpose};
 use standin_protocol::body::{BodyError, Counter, PingReply, StatsReply};
 use standin_protocol::hello::{ANY_SHARD, HelloBody, HelloError, HelloReply, Role, cluster_id};
+use standin_protocol::hot::{HotKey, HotReply, KEY_BYTES_MAX};
 use support::hex;
 
 const NONCE: [u8; 16] = *b"sixteen byte on!";
@@ -157,7 +158,38 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn hot_key()(
+        key in prop::collection::vec(any::<u8>(), 0..=KEY_BYTES_MAX), hash: u64,
+        requests_per_s: u64, doubtful_per_s: u64, key_bytes: u16, shard: u16, keyspace: u8,
+    ) -> HotKey {
+        let reserved = [0; 3];
+        HotKey { key, hash, requests_per_s, doubtful_per_s, key_bytes, shard, keyspace, reserved }
+    }
+}
+
+prop_compose! {
+    fn hot()(
+        requests_per_s: u64, keys in prop::collection::vec(hot_key(), 0..6),
+    ) -> HotReply {
+        HotReply { requests_per_s, keys }
+    }
+}
+
 proptest! {
+    #[test]
+    fn hot_keys_come_back_and_mutated_ones_never_panic(
+        hot in hot(), at in any::<prop::sample::Index>(), byte: u8,
+    ) {
+        let mut bytes = hot.to_bytes();
+        prop_assert_eq!(HotReply::from_bytes(&bytes), Ok(hot));
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(read) = HotReply::from_bytes(&bytes) {
+            prop_assert_eq!(HotReply::from_bytes(&read.to_bytes()), Ok(read));
+        }
+    }
+
     #[test]
     fn hellos_come_back(client_id: u64, shard: u16, role in 0u8..4, with_secret: bool) {
         let own = cluster_id("example");

@@ -466,7 +466,7 @@ impl Backend for Upstream {
             Effect::Stats { to } => {
                 let epoch = core.node.engine.map().map_or(0, |map| map.epoch.to_u64());
                 let reply = hub.reply(epoch, now.mono, Health::Up, None);
-                core.stats(now, to, reply.to_bytes());
+                core.told(now, to, reply.to_bytes());
             }
             other => unreachable!("a proxy has no other threads for {other:?}"),
         }

@@ -30,6 +30,7 @@ use crate::shard::listeners::{Listener, Service};
 use crate::shard::mailbox::{Mailboxes, Message};
 use crate::shard::users::AllUsers;
 use crate::shard::{self, LoopError, Outside, ServerThreads, ShardContext};
+use crate::slow_log::SlowLog;
 use crate::stats::{Scrape, StatsHub};
 
 /// A running server.
@@ -126,7 +127,11 @@ impl Server {
         let outside = Outside {
             mailboxes: mailboxes.clone(),
             hub: Arc::clone(&hub),
-            threads: ServerThreads { origin: origin.clone(), control: control.clone() },
+            threads: ServerThreads {
+                origin: origin.clone(),
+                control: control.clone(),
+                slow_log: Arc::new(SlowLog::new(&cluster)),
+            },
         };
         let agent = AgentConfig::new(&cluster, server, boot_id, random()?);
         let options = ControlOptions {

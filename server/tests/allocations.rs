@@ -159,7 +159,8 @@ impl Shard {
         self.turn();
         for call in std::mem::take(&mut self.calls) {
             let outcome = Outcome::Value(Some(Bytes::from(vec![1; 100]).into()));
-            self.core.mail(self.now, Message::Origin(Done { token: call.token, outcome }));
+            self.core
+                .mail(self.now, Message::Origin(Done { token: call.token, outcome, sent: None }));
             self.turn();
         }
     }
@@ -207,7 +208,7 @@ impl Shell for Shard {
             Effect::Submit(call) => self.calls.push(call),
             Effect::Refresh => self.core.refreshed(Health::Up, true),
             // A map was applied, and nothing from before it is under way.
-            Effect::Tell(_) => {}
+            Effect::Tell(_) | Effect::Slow(_) => {}
             other => panic!("unexpected effect: {other:?}"),
         }
     }

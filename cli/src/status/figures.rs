@@ -95,6 +95,41 @@ pub(crate) fn version(stats: &StatsReply) -> Option<&str> {
     labelled(stats, "build_info", "version").map(|(version, _)| version)
 }
 
+/// What the clients of a keyspace have asked for and got, of all servers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Keyspace {
+    pub(super) name: String,
+    pub(super) reads: u64,
+    pub(super) hits: u64,
+    pub(super) writes: u64,
+    pub(super) failed: u64,
+}
+
+/// The totals of each keyspace, in the order in which the servers name them.
+pub(super) fn keyspaces<'a>(all: impl Iterator<Item = &'a StatsReply>) -> Vec<Keyspace> {
+    let mut found: Vec<Keyspace> = Vec::new();
+    for counter in all.flat_map(|stats| &stats.counters) {
+        let Some(rest) = counter.name.strip_prefix("keyspace_") else { continue };
+        let Some((what, rest)) = rest.split_once("{keyspace=\"") else { continue };
+        let Some(name) = rest.strip_suffix("\"}") else { continue };
+        let at = found.iter().position(|keyspace| keyspace.name == name).unwrap_or_else(|| {
+            found.push(Keyspace { name: name.to_owned(), ..Keyspace::default() });
+            found.len() - 1
+        });
+        let of = &mut found[at];
+        let total = match what {
+            "reads" => &mut of.reads,
+            "hits" => &mut of.hits,
+            "writes" => &mut of.writes,
+            "failed" => &mut of.failed,
+            // Another version counts more.
+            _ => continue,
+        };
+        *total = total.saturating_add(counter.value);
+    }
+    found
+}
+
 /// The text and value of the gauge `name{label="text"}`.
 fn labelled<'a>(stats: &'a StatsReply, name: &str, label: &str) -> Option<(&'a str, u64)> {
     stats.counters.iter().find_map(|counter| {
@@ -117,5 +152,29 @@ mod tests {
         let stats = &StatsReply { counters: counters.to_vec(), ..StatsReply::default() };
         assert_eq!(version(stats), Some("0.1.0"));
         assert_eq!(Outage::of(stats), None);
+    }
+
+    #[test]
+    fn keyspaces_are_totalled_over_the_servers() {
+        let stats = |counters: &[(&str, u64)]| {
+            let counter = |&(name, value): &(&str, u64)| Counter { name: name.to_owned(), value };
+            StatsReply { counters: counters.iter().map(counter).collect(), ..StatsReply::default() }
+        };
+        let one = stats(&[
+            ("keyspace_reads{keyspace=\"items\"}", 10),
+            ("keyspace_hits{keyspace=\"items\"}", 7),
+            ("keyspace_writes{keyspace=\"others\"}", u64::MAX),
+            ("keyspace_later{keyspace=\"items\"}", 1),
+            ("keyspace_reads", 1),
+        ]);
+        let other = stats(&[
+            ("keyspace_reads{keyspace=\"items\"}", 5),
+            ("keyspace_failed{keyspace=\"items\"}", 2),
+            ("keyspace_writes{keyspace=\"others\"}", 1),
+        ]);
+        let items = Keyspace { name: "items".to_owned(), reads: 15, hits: 7, writes: 0, failed: 2 };
+        let writes = u64::MAX;
+        let others = Keyspace { name: "others".to_owned(), writes, ..Keyspace::default() };
+        assert_eq!(keyspaces([one, other].iter()), [items, others]);
     }
 }

@@ -24,7 +24,7 @@ use clap::Args;
 use standin_client::blocking::Client;
 use standin_client::{Bootstrap, ClientConfig, ClientError, Target, differences};
 use standin_config::ClusterConfig;
-use standin_protocol::map::Topology;
+use standin_protocol::map::{ClusterMap, Topology};
 
 pub(crate) use self::figures::{Outage, version};
 use self::report::Severity;
@@ -59,13 +59,22 @@ pub(crate) fn status(args: &StatusArgs) -> Ended {
     let topology = Arc::new(cluster.topology()?);
     let mut is_warned = false;
     let mut look = || look(&cluster, &topology, args, &mut is_warned);
-    let Some(seconds) = args.watch else {
-        let (text, severity) = look()?;
+    show(args.json, args.watch, || look().map(|(text, severity)| (text, severity.code())))
+}
+
+/// Shows what `look` returns, once with its exit code, or every few seconds.
+pub(crate) fn show(
+    is_json: bool,
+    watch: Option<u64>,
+    mut look: impl FnMut() -> Result<(String, u8), Box<dyn Error>>,
+) -> Ended {
+    let Some(seconds) = watch else {
+        let (text, code) = look()?;
         out::line(&text)?;
-        return Ok(ExitCode::from(severity.code()));
+        return Ok(ExitCode::from(code));
     };
-    // On a terminal, each report replaces the previous one.
-    let clear = if std::io::stdout().is_terminal() && !args.json { "\x1b[2J\x1b[H" } else { "" };
+    // On a terminal, each look replaces the previous one.
+    let clear = if std::io::stdout().is_terminal() && !is_json { "\x1b[2J\x1b[H" } else { "" };
     loop {
         match look() {
             Ok((text, _)) => out::line(&format!("{clear}{text}"))?,
@@ -76,14 +85,24 @@ pub(crate) fn status(args: &StatusArgs) -> Ended {
     }
 }
 
-/// Returns the current state of the cluster as text. Each call uses a new client, because a cluster
-/// that was restarted may have changed.
-fn look(
+/// A cluster, as far as it answers.
+pub(crate) struct Reached {
+    pub(crate) client: Client,
+    /// Until then, parties without room for another connection are asked again.
+    pub(crate) busy_until: Instant,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) map: Option<Arc<ClusterMap>>,
+    pub(crate) master: Heard<()>,
+}
+
+/// Asks the master, or else the servers, for the map. Each call uses a new client, because a cluster that
+/// was restarted may have changed. Warns once of a file that does not describe the cluster.
+pub(crate) fn reach(
     cluster: &ClusterConfig,
     topology: &Arc<Topology>,
-    args: &StatusArgs,
+    file: &ConfigArg,
     is_warned: &mut bool,
-) -> Result<(String, Severity), Box<dyn Error>> {
+) -> Result<Reached, Box<dyn Error>> {
     let config = ClientConfig { attempts: 1, observer: true, ..ClientConfig::from(cluster) };
     let mut client = Client::new(config.clone(), Bootstrap::Config(Arc::clone(topology)))?;
     let busy_until = Instant::now() + BUSY_FOR;
@@ -101,18 +120,31 @@ fn look(
             Err(error) => return Err(error.into()),
         };
     let current = map.as_ref().map_or(topology, |map| &map.topology);
+    let current = Arc::clone(current);
     if current.id != topology.id {
         if !std::mem::replace(is_warned, true) {
-            crate::warn_outdated(&args.config.config, &differences(topology, current));
+            crate::warn_outdated(&file.config, &differences(topology, &current));
         }
         // The cluster's own map names the servers to ask for their counters.
-        client = Client::new(config, Bootstrap::Config(Arc::clone(current)))?;
+        client = Client::new(config, Bootstrap::Config(Arc::clone(&current)))?;
     }
-    let ids = (0u16..).take(current.servers.len());
+    Ok(Reached { client, busy_until, topology: current, map, master })
+}
+
+/// Returns the current state of the cluster as text.
+fn look(
+    cluster: &ClusterConfig,
+    topology: &Arc<Topology>,
+    args: &StatusArgs,
+    is_warned: &mut bool,
+) -> Result<(String, Severity), Box<dyn Error>> {
+    let Reached { mut client, busy_until, topology, map, master } =
+        reach(cluster, topology, &args.config, is_warned)?;
+    let ids = (0u16..).take(topology.servers.len());
     let stats = ids.map(|id| with_room(busy_until, || client.stats(Target::Server(id))));
     let stats: Vec<_> = stats.map(Heard::from).collect();
     let (map, now) = (map.as_deref(), SystemTime::now());
-    let report = Report { topology: current, map, master, stats: &stats, now };
+    let report = Report { topology: &topology, map, master, stats: &stats, now };
     let text = match (args.json, args.watch) {
         (true, None) => format!("{:#}", render::as_json(&report)),
         (true, Some(_)) => render::as_json(&report).to_string(),
@@ -122,7 +154,7 @@ fn look(
 }
 
 /// Asks again, until this time, while the other side has no room for another connection.
-fn with_room<T>(
+pub(crate) fn with_room<T>(
     until: Instant,
     mut ask: impl FnMut() -> Result<T, ClientError>,
 ) -> Result<T, ClientError> {

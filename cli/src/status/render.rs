@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use standin_protocol::body::StatsReply;
 use standin_protocol::map::MapEpoch;
 
-use super::figures::{Outage, version};
+use super::figures::{Keyspace, Outage, keyspaces, version};
 use super::report::{Heard, Report};
 
 /// Returns a line for each server, then a sentence for each finding.
@@ -62,6 +62,19 @@ pub(super) fn table(report: &Report<'_>) -> String {
             version(stats).unwrap_or("?"),
         ));
     }
+    let keyspaces = keyspaces(report.stats.iter().filter_map(Heard::answer));
+    if !keyspaces.is_empty() {
+        lines.push(format!(
+            "{:<22} {:>12} {:>7} {:>12} {:>10}",
+            "keyspace", "reads", "hit %", "writes", "failed"
+        ));
+    }
+    lines.extend(keyspaces.iter().map(|keyspace| {
+        let Keyspace { name, reads, hits, writes, failed } = keyspace;
+        let hit =
+            share(*hits, *reads).map_or("-".to_owned(), |share| format!("{:.1}", share * 100.0));
+        format!("{name:<22} {reads:>12} {hit:>7} {writes:>12} {failed:>10}")
+    }));
     let reads = report.origin_reads_10s();
     let most = report.reads_per_second();
     lines.push(format!(
@@ -109,6 +122,14 @@ pub(super) fn as_json(report: &Report<'_>) -> Value {
     let findings = report.findings();
     let findings =
         findings.iter().map(|f| json!({ "severity": f.severity.name(), "text": f.text }));
+    let keyspaces = keyspaces(report.stats.iter().filter_map(Heard::answer));
+    let keyspaces = keyspaces.iter().map(|keyspace| {
+        let Keyspace { name, reads, hits, writes, failed } = keyspace;
+        json!({
+            "name": name, "reads": reads, "hits": hits, "hit_ratio": share(*hits, *reads),
+            "writes": writes, "failed": failed,
+        })
+    });
     json!({
         "cluster": topology.name,
         "severity": report.severity().name(),
@@ -123,6 +144,7 @@ pub(super) fn as_json(report: &Report<'_>) -> Value {
             "per_second_max": report.reads_per_second(),
         },
         "servers": servers.collect::<Vec<_>>(),
+        "keyspaces": keyspaces.collect::<Vec<_>>(),
         "findings": findings.collect::<Vec<_>>(),
     })
 }
@@ -153,8 +175,13 @@ fn percent(stats: &StatsReply, hits: &str, misses: &str) -> String {
 }
 
 /// The share of hits among all reads, or `None` if there were no reads.
-#[expect(clippy::cast_precision_loss, reason = "a ratio of counters, for reading")]
 fn ratio(stats: &StatsReply, hits: &str, misses: &str) -> Option<f64> {
     let (hits, misses) = (stats.counter(hits), stats.counter(misses));
-    (hits + misses > 0).then(|| hits as f64 / (hits + misses) as f64)
+    share(hits, hits + misses)
+}
+
+/// A part of a whole, or `None` if there is no whole.
+#[expect(clippy::cast_precision_loss, reason = "a ratio of counters, for reading")]
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }

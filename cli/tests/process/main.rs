@@ -11,6 +11,7 @@
 //! pipes.rs        pipes that nobody reads
 //! threads.rs      each thread is killed in turn
 //! signals.rs      stopping takes a limited time, files are reopened
+//! slow_and_hot.rs the log of slow requests, `standin hot`, and totals by keyspace
 //! status.rs       the reports of `standin status` about servers in trouble
 //! top.rs          `standin top` in a terminal, through a kill and a return
 //! ```
@@ -26,6 +27,7 @@ mod metrics;
 mod output;
 mod pipes;
 mod signals;
+mod slow_and_hot;
 mod status;
 mod threads;
 mod top;

@@ -63,7 +63,10 @@ impl Engine {
             (Question::Map, Target::Server(_) | Target::Any) => {
                 format!("{} has no map yet; {REMEDY}", self.party(target))
             }
-            (Question::Ping { .. } | Question::Stats | Question::Walk { .. }, _) => {
+            (
+                Question::Ping { .. } | Question::Stats | Question::Hot | Question::Walk { .. },
+                _,
+            ) => {
                 let (party, opcode) = (self.party(target), question.opcode());
                 format!("{party} answered {opcode} with {status}: {why}")
             }

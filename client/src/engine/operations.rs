@@ -411,7 +411,7 @@ impl Engine {
         let servers = &router.map().topology.servers;
         let shard = match question {
             Question::Ping { shard } | Question::Walk { shard, .. } => shard,
-            Question::Stats | Question::Map => 0,
+            Question::Stats | Question::Hot | Question::Map => 0,
         };
         let server = match target {
             Target::Master => return Ok(Place::Master),

@@ -7,6 +7,7 @@ use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::frame::{FrameError, Status};
 use standin_protocol::handshake::CallerError;
 use standin_protocol::hello::HelloReply;
+use standin_protocol::hot::HotReply;
 use standin_protocol::map::ClusterMap;
 use standin_protocol::time::Micros;
 
@@ -284,6 +285,9 @@ fn answer_to_question(question: Question, reply: &Reply) -> Result<Outcome, Clie
         }
         Question::Stats => {
             StatsReply::from_bytes(&reply.value).map(Outcome::Stats).map_err(|e| unreadable(&e))
+        }
+        Question::Hot => {
+            HotReply::from_bytes(&reply.value).map(Outcome::Hot).map_err(|e| unreadable(&e))
         }
         Question::Map => ClusterMap::from_bytes(&reply.value)
             .map(|map| Outcome::Map(Arc::new(map)))

@@ -291,9 +291,10 @@ impl Shared {
                 (Status::Ok, 0, Vec::new())
             }
             (Opcode::Flush, _) => (Status::Ok, 0, Vec::new()),
-            (Opcode::Settle | Opcode::Handback | Opcode::Modify | Opcode::Walk, _) => {
-                (Status::NotSupported, 0, Vec::new())
-            }
+            (
+                Opcode::Settle | Opcode::Handback | Opcode::Modify | Opcode::Walk | Opcode::Hot,
+                _,
+            ) => (Status::NotSupported, 0, Vec::new()),
             (_, None) => (Status::NotFound, 0, Vec::new()),
             (Opcode::Get, Some((version, value))) => (Status::Ok, version, value),
             (Opcode::Touch, Some((version, _))) => (Status::Ok, version, Vec::new()),

@@ -20,6 +20,9 @@ const TTL_MIN: Duration = Duration::from_millis(1);
 /// Longest lifetime.
 const TTL_MAX: Duration = Duration::from_secs(30 * 86_400);
 
+/// Longest time from which requests are logged: longer than any operation takes.
+const LOG_SLOWER_THAN_MAX: Duration = Duration::from_secs(3_600);
+
 const TYPES: [(&str, ColumnType); 4] = [
     ("text", ColumnType::Text),
     ("bytes", ColumnType::Bytes),
@@ -84,6 +87,12 @@ fn read_one<'d>(
         }
     };
     let jitter = section.whole("ttl_jitter_percent", 0..=90, defaults::TTL_JITTER_PERCENT, report);
+    let slow = section.duration(
+        "log_slower_than",
+        Duration::ZERO..=LOG_SLOWER_THAN_MAX,
+        defaults::LOG_SLOWER_THAN,
+        report,
+    );
     let others = section.text_list("also_invalidates", "[\"item_summaries\"]", report);
     let key = section.key("also_invalidates");
     section.finish(report);
@@ -97,6 +106,7 @@ fn read_one<'d>(
         key_type: key_type?.value,
         key_case: key_case?.value,
         ttl_jitter_percent: jitter?.value,
+        log_slower_than: Some(slow?.value).filter(|slow| !slow.is_zero()),
         ..of_kind?
     })
 }

@@ -251,7 +251,11 @@ impl Server {
             _ => Outcome::Written { rows: 1, stored: Stored::Sent },
         };
         let shard = usize::from(call.shard);
-        self.mail[shard].push_back(Message::Origin(Done { token: call.token, outcome }));
+        self.mail[shard].push_back(Message::Origin(Done {
+            token: call.token,
+            outcome,
+            sent: None,
+        }));
         self.turn(shard, &[]);
     }
 
@@ -291,9 +295,11 @@ impl Shell for Surroundings<'_> {
             Effect::Post { shard, message } => {
                 server.mail[usize::from(shard)].push_back(message);
             }
-            Effect::Tell(_) => {}
+            Effect::Tell(_) | Effect::Slow(_) => {}
             Effect::Refresh => server.shards[*shard].refreshed(Health::Up, true),
-            Effect::Stats { to } => server.shards[*shard].stats(now, to, Vec::new()),
+            Effect::Stats { to } | Effect::Hot { to } => {
+                server.shards[*shard].told(now, to, Vec::new());
+            }
         }
     }
 

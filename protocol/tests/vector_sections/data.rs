@@ -6,7 +6,9 @@ use standin_protocol::body::{Counter, NotOwner, PingReply, StatsReply};
 use standin_protocol::frame::{
     Opcode, Request, RequestHeader, Response, ResponseHeader, Status, request_flags, response_flags,
 };
+use standin_protocol::hash::key_hash;
 use standin_protocol::hello::{ANY_SHARD, HelloBody, HelloReply, Role, cluster_id};
+use standin_protocol::hot::{HotKey, HotReply, KEY_BYTES_MAX};
 use standin_protocol::item::{ItemHead, NEVER};
 use standin_protocol::modify::wire::ModifyHead;
 use standin_protocol::walk::{ANY_SLOT, WalkHead, WalkedHead, append_key};
@@ -84,6 +86,7 @@ pub(super) fn requests() -> Vec<Value> {
         request_json(header(Opcode::Flush, 13), b"17", b""),
         request_json(item, b"user:1", &[&item_head.to_bytes()[..], b"Ada"].concat()),
         request_json(header(Opcode::Modify, 15), b"user:1", &append),
+        request_json(whole_server(Opcode::Hot, 16), b"", b""),
     ]
 }
 
@@ -304,6 +307,36 @@ pub(super) fn pings() -> Vec<Value> {
         "loop_lag_us": ping.loop_lag_us, "in_flight": ping.in_flight, "server": ping.server,
         "shard": ping.shard, "origin_up": ping.origin_up, "hex": hex(&ping.to_bytes()),
     })]
+}
+
+pub(super) fn hot() -> Vec<Value> {
+    let key = |key: &[u8], key_bytes| HotKey {
+        key: key.to_vec(),
+        hash: key_hash(1, key),
+        requests_per_s: 40_000,
+        doubtful_per_s: 120,
+        key_bytes,
+        shard: 3,
+        keyspace: 1,
+        reserved: [0; 3],
+    };
+    let keys = vec![key(b"user:1", 6), key(&[0xC3; KEY_BYTES_MAX], 200)];
+    [HotReply::default(), HotReply { requests_per_s: 250_000, keys }]
+        .map(|hot| {
+            let keys = hot.keys.iter().map(|key| {
+                json!({
+                    "key": hex(&key.key), "hash": wide(key.hash),
+                    "requests_per_s": wide(key.requests_per_s),
+                    "doubtful_per_s": wide(key.doubtful_per_s), "key_bytes": key.key_bytes,
+                    "shard": key.shard, "keyspace": key.keyspace,
+                })
+            });
+            json!({
+                "requests_per_s": wide(hot.requests_per_s), "keys": keys.collect::<Value>(),
+                "hex": hex(&hot.to_bytes()),
+            })
+        })
+        .to_vec()
 }
 
 pub(super) fn stats() -> Vec<Value> {

@@ -26,6 +26,7 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<Value>)> {
         ("hello", data::hellos()),
         ("ping_reply", data::pings()),
         ("stats_reply", data::stats()),
+        ("hot_reply", data::hot()),
         ("map", placing::maps()),
         ("datagram", control::datagrams()),
         ("replay_window", control::replay_windows()),

@@ -24,6 +24,7 @@ use super::calls::Begun;
 use super::command::Action;
 use super::handback::{ToldKey, Written};
 use super::partitions::serving::Serving;
+use super::slow::Wait;
 use super::writes::{ToldTo, Unacknowledged};
 use super::{Node, Now, PendingKey};
 
@@ -44,6 +45,7 @@ impl Node {
             Due::Now => self.reply_with(key, answer),
             Due::Later => {
                 let (answer, told) = (answer.without_cache(), None);
+                self.requests.waits(key).change(now.mono, Some(Wait::Settle));
                 self.writes.wait_for_ack(Unacknowledged { key, begun, answer, until, told });
             }
             Due::Settled(owner) => {
@@ -71,6 +73,7 @@ impl Node {
             return self.leave_unknown(key);
         };
         let told = Some(ToldTo { owner, name, stamp });
+        self.requests.waits(key).change(now.mono, Some(Wait::Settle));
         self.writes.wait_for_ack(Unacknowledged { key, begun, answer, until, told });
         self.owe(now, owner);
         self.tell_owed(now);

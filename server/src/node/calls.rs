@@ -27,6 +27,7 @@ pub(super) struct Calls {
 struct Entry {
     call: Started,
     at: Micros,
+    sent: Option<Micros>,
     is_outdated: bool,
 }
 
@@ -70,6 +71,8 @@ pub(super) struct Ended {
     pub(super) call: Started,
     /// The time at which it began.
     pub(super) at: Micros,
+    /// The time at which its statement was sent to the database, if it was.
+    pub(super) sent: Option<Micros>,
     /// Whether it was an outdated write.
     pub(super) was_outdated: bool,
 }
@@ -77,16 +80,22 @@ pub(super) struct Ended {
 impl Calls {
     /// Records a call that begins and returns its token.
     pub(super) fn begin(&mut self, at: Micros, call: Started) -> u64 {
-        self.calls.insert(Entry { call, at, is_outdated: false }).data().as_ffi()
+        self.calls.insert(Entry { call, at, sent: None, is_outdated: false }).data().as_ffi()
+    }
+
+    /// Notes when the statement of the call with this token was sent to the database.
+    pub(super) fn sent(&mut self, token: u64, sent: Micros) {
+        let entry = self.calls.get_mut(CallKey::from(KeyData::from_ffi(token)));
+        entry.expect("the origin must end each call exactly once").sent = Some(sent);
     }
 
     /// Removes the call with this token, which has ended.
     pub(super) fn end(&mut self, token: u64) -> Ended {
         let entry = self.calls.remove(CallKey::from(KeyData::from_ffi(token)));
-        let Entry { call, at, is_outdated } =
+        let Entry { call, at, sent, is_outdated } =
             entry.expect("the origin must end each call exactly once");
         self.outdated -= usize::from(is_outdated);
-        Ended { call, at, was_outdated: is_outdated }
+        Ended { call, at, sent, was_outdated: is_outdated }
     }
 
     /// Marks the writes for which `is_current` no longer holds as outdated, because partitions have

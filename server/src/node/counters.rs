@@ -109,6 +109,8 @@ counters! {
         Counter overloaded,
         /// Requests whose deadline had passed.
         Counter deadlines_passed,
+        /// Requests that took longer than the `log_slower_than` of their keyspace.
+        Counter slow_requests,
         /// Requests for another shard of this server.
         Counter strayed,
         /// Reports to the master.

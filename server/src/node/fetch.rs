@@ -7,6 +7,7 @@ use super::calls::Started;
 use super::fetches::{Ask, Begun, Joined, Limit, Place, Released, Reserved};
 use super::partitions::serving::Serving;
 use super::requests::Presence;
+use super::slow::Wait;
 use super::state::FetchStart;
 use super::{Name, Node, Now, PendingKey};
 use crate::origin::Operation;
@@ -14,6 +15,7 @@ use crate::origin::Operation;
 impl Node {
     /// Makes a read wait for the current fetch of its key, or for a new one.
     pub(super) fn fetch(&mut self, now: Now, key: PendingKey) {
+        self.requests.waits(key).change(now.mono, Some(Wait::Fetch));
         let ask = self.ask_for(&[key]).expect("one request was given");
         let name = self.name_of(key);
         match self.fetches.join(now.mono, &name, key, ask) {

@@ -6,6 +6,7 @@ use standin_protocol::time::Micros;
 
 use super::answer::{Answer, Status};
 use super::command::{ConnId, OwnedCommand, ReplyTo};
+use super::slow::Slow;
 use crate::origin::Call;
 use crate::store::{IndexHint, Located};
 
@@ -110,6 +111,8 @@ pub enum Output {
         /// The answer.
         answer: Answer,
     },
+    /// Have a line written about a request that took long.
+    Slow(Box<Slow>),
     /// Submit the call to the origin. Its [`crate::origin::Done`] is passed to
     /// [`super::Node::origin_done`].
     Origin(Call),

@@ -36,6 +36,7 @@
 //! routes.rs     what clients that route by themselves are told
 //! keyspaces.rs  keyspaces over the same rows   queues.rs     sizes of everything that grows
 //! walk.rs       the keys that are cached, here and at others
+//! slow.rs       requests that took long, and what they waited for
 //! ```
 
 mod ack;
@@ -68,6 +69,7 @@ mod request;
 mod requests;
 mod route;
 pub mod routes;
+pub mod slow;
 mod state;
 mod stopped;
 mod telling;
@@ -106,6 +108,7 @@ use peers::Peers;
 use requests::{Pending, Requests};
 use routes::RoutesAsked;
 use serving::Serving;
+use slow::{Thresholds, Wait};
 use state::{Name, PendingKey};
 use walk::WalksAsked;
 use writes::Writes;
@@ -127,6 +130,9 @@ pub struct Node {
     routes_asked: RoutesAsked,
     walks_asked: WalksAsked,
     health: Health,
+    slow: Thresholds,
+    /// The time of the event that is being handled.
+    time: Micros,
     outputs: VecDeque<Output>,
     /// The shard's counters. The shell adds those that only it knows.
     pub counters: Counters,
@@ -156,6 +162,8 @@ impl Node {
         Ok(Self {
             cache: Cache::new(&config, Arc::clone(&keyspaces))?,
             partitions: Partitions::new(&config, Arc::clone(&topology)),
+            slow: Thresholds::new(&keyspaces),
+            time: config.started,
             keyspaces,
             requests: Requests::new(&config, &hashing),
             calls: Calls::default(),
@@ -256,12 +264,20 @@ impl Node {
         }
     }
 
+    /// Notes when the statement of the call with this token was sent to the database. The answer is next.
+    pub fn origin_sent(&mut self, token: u64, sent: Micros) {
+        self.calls.sent(token, sent);
+    }
+
     /// Takes the origin's answer to the call with this token, or its refusal.
     pub fn origin_done(&mut self, now: Now, token: u64, outcome: Outcome) {
         self.begin(now);
         let ended = self.calls.end(token);
         let is_write = matches!(ended.call, Started::Write(_));
         self.origin_times[usize::from(is_write)].add(now.mono.since(ended.at), 1);
+        for request in Self::callers(&self.fetches, &ended.call) {
+            self.requests.waits(*request).called(now.mono, ended.sent);
+        }
         self.counters.origin_failures += u64::from(matches!(outcome, Outcome::Failed(_)));
         let is_shed = matches!(outcome, Outcome::Failed(Failure::Overloaded));
         self.counters.origin_shed += u64::from(is_shed);
@@ -415,7 +431,13 @@ impl Node {
 
     /// Answers a waiting request with a value, which other requests may share, and forgets it.
     fn reply_with(&mut self, key: PendingKey, answer: Answer) {
-        let requests::Ended { request, joined } = self.requests.end(key, &answer);
+        let requests::Ended { mut request, joined } = self.requests.end(key, &answer);
+        let took = self.time.since(request.to.asked.at);
+        if self.slow.are_exceeded(request.head.keyspace, took) {
+            self.counters.slow_requests += 1;
+            let slow = request.slow(self.time, took, answer.head.status);
+            self.outputs.push_back(Output::Slow(Box::new(slow)));
+        }
         let state = self.partitions.state(request.partition);
         // A request is processed here if forwarding it has failed. The owner may be reachable again
         // by now, but the answer does not come from the owner.
@@ -432,6 +454,14 @@ impl Node {
         self.outputs.push_back(Output::Reply { to: request.to, answer: Answer { head, value } });
     }
 
+    /// Returns the requests that wait for a call.
+    fn callers<'a>(fetches: &'a Fetches, call: &'a Started) -> &'a [PendingKey] {
+        match call {
+            Started::Fetch { name, .. } => fetches.running(name),
+            Started::Write(write) | Started::Read(write, _) => std::slice::from_ref(&write.pending),
+        }
+    }
+
     fn submit(
         &mut self,
         now: Now,
@@ -444,6 +474,9 @@ impl Node {
         match operation {
             Operation::Get => self.counters.origin_reads += 1,
             _ => self.counters.origin_writes += 1,
+        }
+        for request in Self::callers(&self.fetches, &call) {
+            self.requests.waits(*request).change(now.mono, Some(Wait::Connection));
         }
         let token = self.calls.begin(now.mono, call);
         let (shard, made) = (self.config.shard, now.mono);

@@ -54,6 +54,7 @@ impl Node {
     /// happens. A map that arrives with the wake-up, for example, is too late for these writes.
     #[inline]
     pub fn begin(&mut self, now: Now) {
+        self.time = now.mono;
         if now.mono >= self.partitions.lease_ends()
             && let Some(change) = self.partitions.check_lease(now.mono)
         {

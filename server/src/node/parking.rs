@@ -13,6 +13,7 @@ use standin_protocol::time::Micros;
 use super::answer::{AnswerHead, Status};
 use super::partitions::serving::Serving;
 use super::requests::Presence;
+use super::slow::Wait;
 use super::writes::{AFTER, Parked};
 use super::{Node, Now, PendingKey};
 
@@ -56,6 +57,7 @@ impl Node {
             return false;
         }
         self.requests.wait(now.mono, key);
+        self.requests.waits(key).change(now.mono, Some(Wait::Owner));
         let retry_at = until.min(self.requests[key].deadline + AFTER);
         self.counters.parked += 1;
         self.writes.park(Parked { key, until, retry_at });
@@ -72,6 +74,7 @@ impl Node {
             return self.reply(key, AnswerHead::status(Status::Unavailable));
         }
         self.counters.parked += 1;
+        self.requests.waits(key).change(now.mono, Some(Wait::Owner));
         self.writes.park(Parked { key, until, retry_at });
     }
 

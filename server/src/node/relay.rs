@@ -42,7 +42,7 @@ impl Node {
         let command = self.requests[key].command(now, Hop::Relay);
         let shard = self.topology.shard(via, partition);
         self.counters.relayed += 1;
-        self.send_request(via, shard, key, command);
+        self.send_request(now, via, shard, key, command);
     }
 
     /// Handles a request whose owner can't be reached by any path: a read goes to the origin, a

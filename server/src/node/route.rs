@@ -30,19 +30,20 @@ impl Node {
         let command = pending.command(now, Hop::Forwarded);
         let shard = self.topology.shard(peer, pending.partition);
         self.counters.forwarded += 1;
-        self.send_request(peer, shard, key, command);
+        self.send_request(now, peer, shard, key, command);
     }
 
     /// Sends the command of a waiting request.
     pub(super) fn send_request(
         &mut self,
+        now: Now,
         peer: u16,
         shard: u16,
         key: PendingKey,
         command: OwnedCommand,
     ) {
         let token = self.forwards.begin(Forwarded::Request(key));
-        self.requests.sent_on(key);
+        self.requests.sent_on(now.mono, key, peer);
         let map_tag = self.partitions.map_tag();
         self.outputs.push_back(Output::Forward { peer, shard, token, map_tag, command });
     }
@@ -86,7 +87,7 @@ impl Node {
             }
             return;
         }
-        self.requests.is_back(key);
+        self.requests.is_back(now.mono, key);
         let (head, value) = match answer {
             Ok(answer) => answer,
             Err(failure) => {

@@ -17,6 +17,7 @@ use super::modify::{Applied, Effect, Ttl};
 use super::partitions::serving::Serving;
 use super::read::failure_answer;
 use super::requests::{Known, Presence};
+use super::slow::Wait;
 use super::{Name, Node, Now, Pending, PendingKey};
 use crate::origin::{Operation, Outcome, Stored};
 
@@ -40,7 +41,9 @@ impl Node {
     pub(super) fn write(&mut self, now: Now, key: PendingKey) {
         let pending = &self.requests[key];
         let name = self.turn(pending.head.keyspace, &pending.key);
-        if !self.writes.wait(&name, key) && self.start_write(now, key) {
+        if self.writes.wait(&name, key) {
+            self.requests.waits(key).change(now.mono, Some(Wait::Turn));
+        } else if self.start_write(now, key) {
             self.writes.started(name);
         }
     }
@@ -59,6 +62,7 @@ impl Node {
             self.reply(key, AnswerHead::status(Status::Unavailable));
             return false;
         }
+        self.requests.waits(key).change(now.mono, None);
         // The partition may have changed hands while the write waited for its turn.
         let serving = self.partitions.serving(partition);
         if !self.admit_write(now, key, serving) {

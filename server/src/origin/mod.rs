@@ -119,6 +119,8 @@ pub struct Done {
     pub token: u64,
     /// The outcome.
     pub outcome: Outcome,
+    /// When it was last sent to the database, if it was.
+    pub sent: Option<Micros>,
 }
 
 /// The outcome of a call.

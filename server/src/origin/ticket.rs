@@ -12,7 +12,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use standin_protocol::time::Micros;
 
@@ -36,6 +36,8 @@ struct CallState {
     made: Micros,
     due: Micros,
     phase: AtomicU8,
+    /// When it was last started; zero: never.
+    started: AtomicU64,
     completions: Arc<dyn Completions>,
     heartbeat: Arc<Heartbeat>,
 }
@@ -54,6 +56,7 @@ impl Ticket {
             made: call.made,
             due,
             phase: AtomicU8::new(QUEUED),
+            started: AtomicU64::new(0),
             completions: Arc::clone(completions),
             heartbeat: Arc::clone(heartbeat),
         }))
@@ -83,6 +86,7 @@ impl Ticket {
             self.0.expire();
             return false;
         }
+        self.0.started.store(now.0, Ordering::Relaxed);
         let swap =
             self.0.phase.compare_exchange(QUEUED, STARTED, Ordering::AcqRel, Ordering::Acquire);
         swap.unwrap_or_else(|phase| phase) != ANSWERED
@@ -181,7 +185,9 @@ impl CallState {
     }
 
     fn deliver(&self, outcome: Outcome) {
-        let done = Done { token: self.token, outcome };
+        let started = self.started.load(Ordering::Relaxed);
+        let sent = (started != 0).then_some(Micros(started));
+        let done = Done { token: self.token, outcome, sent };
         // A panic of the receiver must not end the driver, which serves others too.
         let delivered =
             catch_unwind(AssertUnwindSafe(|| self.completions.deliver(self.shard, done)));

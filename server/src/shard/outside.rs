@@ -8,6 +8,7 @@ use super::mailbox::{Mailbox, Mailboxes};
 use crate::control::ControlHandle;
 use crate::node::{Node, Now};
 use crate::origin::Origin;
+use crate::slow_log::SlowLog;
 use crate::stats::StatsHub;
 
 /// The other threads of a process, as a shard's loop reaches them.
@@ -27,6 +28,8 @@ pub struct ServerThreads {
     pub origin: Origin,
     /// The control thread.
     pub control: ControlHandle,
+    /// The lines about requests that took long.
+    pub slow_log: Arc<SlowLog>,
 }
 
 impl<B: Backend> Clone for Outside<B>

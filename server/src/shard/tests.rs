@@ -24,6 +24,7 @@ use super::*;
 use crate::control::ControlHandle;
 use crate::node::{Lease, Node, NodeConfig};
 use crate::origin::{Health, Origin};
+use crate::slow_log::SlowLog;
 use crate::stats::StatsHub;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -83,6 +84,7 @@ impl Shard {
             threads: ServerThreads {
                 origin: origin.clone(),
                 control: ControlHandle::new().unwrap(),
+                slow_log: Arc::new(SlowLog::new(&config)),
             },
         };
         let context = ShardContext {

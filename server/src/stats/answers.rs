@@ -69,6 +69,18 @@ const OPERATIONS: [&str; 14] = [
     "walk",
     "other",
 ];
+/// The positions of reads, and of what changes values, in this list.
+const GET: usize = 0;
+const WRITES: [usize; 4] = [1, 2, 3, 5];
+/// The statuses of requests that failed through no fault of their client.
+const FAILED: [Status; 6] = [
+    Status::Overloaded,
+    Status::OriginUnavailable,
+    Status::OutcomeUnknown,
+    Status::DeadlineExceeded,
+    Status::Unavailable,
+    Status::ShuttingDown,
+];
 /// The number of those on keys.
 const ON_KEYS: usize = 8;
 const STATUSES: usize = Status::ALL.len();
@@ -308,6 +320,45 @@ pub(crate) fn by_kind(layout: &Layout, sums: &[u64]) -> [(&'static str, Histogra
     kinds
 }
 
+/// What a keyspace's clients have asked for and got.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Answers to reads.
+    pub(crate) reads: u64,
+    /// Those of a cache.
+    pub(crate) hits: u64,
+    /// Answers to writes.
+    pub(crate) writes: u64,
+    /// Answers to reads and writes that did not get what they asked for, through no fault of the client.
+    pub(crate) failed: u64,
+}
+
+/// The totals of each keyspace, by its name, from the sums of their [`Answers::cells`].
+pub(crate) fn by_keyspace<'a>(
+    layout: &'a Layout,
+    sums: &[u64],
+) -> impl Iterator<Item = (&'a str, Totals)> {
+    let (hits, rest) = sums.split_at(2 * layout.keyspaces.len());
+    let (clients, rest) = rest.split_at(layout.client_cells());
+    let late_hits = &rest[OPERATIONS.len() * STATUSES..];
+    (1..layout.rows()).map(|row| {
+        let at_once: u64 = hits[2 * (row - 1)..][..2].iter().sum();
+        let mut totals =
+            Totals { reads: at_once, hits: at_once + late_hits[row], ..Totals::default() };
+        let cells = &clients[row * OPERATIONS.len() * STATUSES..][..OPERATIONS.len() * STATUSES];
+        for (operation, statuses) in cells.chunks(STATUSES).enumerate() {
+            let all: u64 = statuses.iter().sum();
+            match operation {
+                GET => totals.reads += all,
+                _ if WRITES.contains(&operation) => totals.writes += all,
+                _ => continue,
+            }
+            totals.failed += FAILED.iter().map(|status| statuses[*status as usize]).sum::<u64>();
+        }
+        (layout.name(row), totals)
+    })
+}
+
 /// The sample of a histogram.
 pub(crate) fn of_histogram<const N: usize>(
     figure: Figure,
@@ -319,7 +370,13 @@ pub(crate) fn of_histogram<const N: usize>(
     Sample { figure, labels, value }
 }
 
-fn lower(status: Status) -> String {
+/// The name of an operation.
+pub(crate) fn operation_name(action: Action) -> &'static str {
+    OPERATIONS[operation(Some(action))]
+}
+
+/// The name of a status.
+pub(crate) fn lower(status: Status) -> String {
     status.name().to_lowercase()
 }
 
@@ -381,9 +438,32 @@ mod tests {
         assert_eq!(number(&samples, "peer_answers", &["get", "not_owner"]), 1);
         assert_eq!(number(&samples, "keyspace_hits", &["items"]), 3);
         assert_eq!(number(&samples, "keyspace_hits", &["others"]), 1);
+        let totals: Vec<_> = by_keyspace(&answers.layout, &cells).collect();
+        let items = Totals { reads: 4, hits: 3, writes: 0, failed: 0 };
+        let others = Totals { reads: 1, hits: 1, writes: 1, failed: 0 };
+        assert_eq!(totals, [("items", items), ("others", others)]);
         for (labels, count) in [(["get", "hit"], 4), (["get", "miss"], 2), (["put", "write"], 1)] {
             assert_eq!(number(&samples, "request_duration_us", &labels), count, "{labels:?}");
         }
+    }
+
+    #[test]
+    fn a_keyspace_s_writes_and_failures_are_totalled_and_what_a_client_did_wrong_is_no_failure() {
+        let mut answers = answers();
+        for (action, status) in [
+            (Action::Put, Status::Ok),
+            (Action::Cas, Status::VersionMismatch),
+            (Action::Delete, Status::OutcomeUnknown),
+            (Action::Modify, Status::NotANumber),
+            (Action::Get, Status::OriginUnavailable),
+            (Action::Touch, Status::Overloaded),
+        ] {
+            answers.note(asked(action, 7), status, 0);
+        }
+        let cells: Vec<u64> = answers.cells().collect();
+        let totals: Vec<_> = by_keyspace(&answers.layout, &cells).collect();
+        let items = Totals { reads: 1, hits: 0, writes: 4, failed: 2 };
+        assert_eq!(totals, [("items", items), ("others", Totals::default())]);
     }
 
     #[test]
@@ -410,6 +490,9 @@ mod tests {
     fn every_action_and_status_has_its_place() {
         assert_eq!(operation(None) + 1, OPERATIONS.len());
         assert_eq!(operation(Some(Action::Flush)) + 1, ON_KEYS);
+        assert_eq!(operation(Some(Action::Get)), GET);
+        let writes = [Action::Put, Action::Delete, Action::Cas, Action::Modify];
+        assert_eq!(writes.map(|action| operation(Some(action))), WRITES);
         for (number, status) in Status::ALL.iter().enumerate() {
             assert_eq!(*status as usize, number, "statuses are numbered without gaps");
         }

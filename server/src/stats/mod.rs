@@ -3,6 +3,8 @@
 pub(crate) mod answers;
 mod durations;
 mod figures;
+mod hottest;
+mod keyspaces;
 mod recent;
 mod scrape;
 
@@ -19,6 +21,7 @@ use self::recent::Recent;
 pub use self::scrape::Scrape;
 use crate::control::agent::{AgentCounters, Since};
 use crate::histogram::{CELLS, Histogram};
+use crate::hot::Sketch;
 use crate::node::counters::Counters;
 use crate::origin::Health;
 
@@ -57,13 +60,16 @@ struct Block {
     origin: [[AtomicU64; CELLS]; 2],
     /// When it last published.
     at: AtomicU64,
+    /// The table of its hottest keys.
+    hot: Mutex<Box<Sketch>>,
 }
 
 impl Block {
     fn new(started: Micros) -> Self {
         let counters = std::array::from_fn(|_| AtomicU64::new(0));
         let origin = std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { counters, answers: Box::default(), origin, at: AtomicU64::new(started.0) }
+        let (at, hot) = (AtomicU64::new(started.0), Mutex::default());
+        Self { counters, answers: Box::default(), origin, at, hot }
     }
 
     fn load(&self) -> Counters {
@@ -250,6 +256,7 @@ impl StatsHub {
                 .chain(self.figures(now, health).list())
                 .chain(Self::labelled(now, health, reason))
                 .chain(self.durations())
+                .chain(self.keyspaces())
                 .collect(),
         }
     }

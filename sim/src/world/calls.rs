@@ -58,7 +58,7 @@ impl World {
         if !may_begin || now >= due {
             self.refused_calls += u64::from(!may_begin);
             let gives_up = if is_write { GivesUp::Unavailable } else { GivesUp::Overdue };
-            let done = Done { token, outcome: failure(gives_up, is_write) };
+            let done = Done { token, outcome: failure(gives_up, is_write), sent: None };
             return self.queue.push(self.time, Event::Answer { server, life, shard, done });
         }
         if let Operation::Put { value, .. } = &call.operation
@@ -76,7 +76,7 @@ impl World {
             self.queue.push(at, Event::Call(slot));
         }
         if let Some((at, gives_up)) = gives_up {
-            let done = Done { token, outcome: failure(gives_up, is_write) };
+            let done = Done { token, outcome: failure(gives_up, is_write), sent: None };
             self.queue.push(at, Event::Answer { server, life, shard, done });
         }
     }
@@ -109,7 +109,7 @@ impl World {
         if open.is_answered {
             return;
         }
-        let done = Done { token: open.call.token, outcome };
+        let done = Done { token: open.call.token, outcome, sent: None };
         let (server, life, shard) = (open.server, open.life, open.call.shard);
         self.queue.push(self.time + open.back, Event::Answer { server, life, shard, done });
     }

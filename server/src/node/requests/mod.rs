@@ -21,6 +21,7 @@ pub(super) use repeated::{FINISHED_MAX, Known};
 use super::NodeConfig;
 use super::answer::{Answer, Status};
 use super::command::{ConnId, Hop, Identity};
+use super::slow::Waits;
 use super::state::PendingKey;
 use standin_protocol::hash::value_hash;
 use standin_protocol::time::Micros;
@@ -187,14 +188,22 @@ impl Requests {
     }
 
     /// Notes that the request is sent on to another server.
-    pub(super) fn sent_on(&mut self, key: PendingKey) {
+    pub(super) fn sent_on(&mut self, now: Micros, key: PendingKey, peer: u16) {
+        self.waits(key).sent_on(now, peer);
         let progress = self.progress(key);
         (progress.was_sent_on, progress.is_elsewhere) = (true, true);
     }
 
     /// Notes that the other server has answered the request, or that sending it has failed.
-    pub(super) fn is_back(&mut self, key: PendingKey) {
+    pub(super) fn is_back(&mut self, now: Micros, key: PendingKey) {
+        self.waits(key).change(now, None);
         self.progress(key).is_elsewhere = false;
+    }
+
+    /// Returns what a request waits for.
+    pub(super) fn waits(&mut self, key: PendingKey) -> &mut Waits {
+        let request = self.waiting.get_mut(key).expect("a request waits until it is answered");
+        &mut request.waits
     }
 
     /// Notes that a write waits for an owner that accepts it. Returns since when it has.
@@ -372,12 +381,12 @@ mod tests {
         let [first, second] = [1, 2].map(|conn| requests.insert(put(conn)));
         let returned = requests.insert(forwarded(3));
         requests.arrive(first);
-        requests.sent_on(first);
+        requests.sent_on(Micros(0), first, 1);
         assert_eq!(requests.arrive(second), Known::Joined, "no server waits for it");
         assert_eq!(requests.arrive(returned), Known::No);
         assert_eq!(requests.turn(returned), Known::No);
         requests.begin(returned);
-        requests.is_back(first);
+        requests.is_back(Micros(0), first);
         assert_eq!(requests.turn(first), Known::Joined, "it is being executed");
         let answer = Answer::status(Status::Ok);
         assert_eq!(requests.end(returned, &answer).joined, [second, first]);
@@ -390,8 +399,8 @@ mod tests {
         unmarked.head.is_retry = false;
         let first = requests.insert(unmarked);
         requests.arrive(first);
-        requests.sent_on(first);
-        requests.is_back(first);
+        requests.sent_on(Micros(0), first, 1);
+        requests.is_back(Micros(0), first);
         assert_eq!(requests.turn(first), Known::No);
         requests.begin(first);
         let answer = Answer::status(Status::Ok);

@@ -1,5 +1,7 @@
 //! A waiting request: what was asked, and how far it has come.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use standin_protocol::hash::value_hash;
 use standin_protocol::mutant::{self, Mutant};
@@ -7,9 +9,11 @@ use standin_protocol::time::Micros;
 
 use super::repeated::Request;
 
+use crate::node::answer::Status;
 use crate::node::command::{Command, CommandHead, Hop, OwnedCommand, ReplyTo};
 use crate::node::interface::Now;
 use crate::node::modify::Modify;
+use crate::node::slow::{Slow, Waits};
 
 /// A request that waits for the origin or a peer.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(in crate::node) struct Pending {
     content_hash: u64,
     pub(in crate::node) deadline: Micros,
     pub(super) progress: Progress,
+    /// What it waits for.
+    pub(in crate::node) waits: Waits,
 }
 
 /// The part of a request that changes while it waits.
@@ -80,8 +86,21 @@ impl Pending {
             (true, Some(modify)) => modify.hash_with(value_hash(value)),
         };
         let (key, value) = (key.into(), Bytes::copy_from_slice(value));
-        let (modify, progress) = (modify.copied().map(Box::new), Progress::default());
-        Self { to, head, hash, partition, key, value, modify, content_hash, deadline, progress }
+        let modify = modify.copied().map(Box::new);
+        let (progress, waits) = (Progress::default(), Waits::default());
+        Self {
+            to,
+            head,
+            hash,
+            partition,
+            key,
+            value,
+            modify,
+            content_hash,
+            deadline,
+            progress,
+            waits,
+        }
     }
 
     /// Returns the write that this is a copy of, if it is a write whose client has given it an
@@ -104,6 +123,15 @@ impl Pending {
     /// Whether there is another copy that was sent earlier, by the client or by this server.
     fn is_marked(&self) -> bool {
         self.head.is_retry || self.progress.was_sent_on
+    }
+
+    /// Returns what there is to say of the request, which took this long and is answered now. Its key
+    /// goes with it.
+    pub(in crate::node) fn slow(&mut self, now: Micros, took: Duration, status: Status) -> Slow {
+        let CommandHead { action, keyspace, is_peer, .. } = self.head;
+        let (times, peer) = self.waits.end(now);
+        let key = std::mem::take(&mut self.key);
+        Slow { keyspace, key, action, status, is_peer, took, times, peer }
     }
 
     /// Returns the operation of a MODIFY.

@@ -17,6 +17,7 @@ mod relay;
 mod retry;
 mod routes;
 mod settled;
+mod slow;
 mod stopped;
 mod told;
 mod waiting;
@@ -63,6 +64,7 @@ pub(super) fn keyspace(id: u8) -> KeyspaceConfig {
         ttl: Some(Duration::from_secs(60)),
         negative_ttl: Duration::from_secs(1),
         ttl_jitter_percent: 0,
+        log_slower_than: None,
     }
 }
 

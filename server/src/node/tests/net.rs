@@ -234,6 +234,7 @@ impl Net {
             Output::Drained(epoch) => self.drained.push((server, epoch.counter)),
             Output::Probed { outcome, .. } => self.probed.push(outcome),
             Output::Walked { .. } => panic!("no test of the node walks"),
+            Output::Slow(slow) => panic!("no keyspace has a limit: {slow:?}"),
         }
     }
 

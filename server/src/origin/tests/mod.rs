@@ -197,6 +197,7 @@ fn keyspace(id: u8, name: &str) -> KeyspaceConfig {
         ttl: Some(Duration::from_secs(60)),
         negative_ttl: Duration::ZERO,
         ttl_jitter_percent: 0,
+        log_slower_than: None,
     }
 }
 

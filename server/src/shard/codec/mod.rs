@@ -388,6 +388,8 @@ pub(in crate::shard) enum What {
     Alone(CommandHead, Option<Box<Modify>>),
     /// The counters of the server.
     Stats,
+    /// The keys that the server is asked for most.
+    Hot,
     /// The routes to all partitions ([`crate::node::routes::Routes`]).
     Routes,
     /// A request for a key that the codec answers by itself, unless another node has the key: it is

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::ConnKey;
 use crate::control::agent::Input;
 use crate::node::ReplyTo;
+use crate::node::slow::Slow;
 use crate::origin::Call;
 use crate::shard::mailbox::Message;
 
@@ -38,10 +39,17 @@ pub enum Effect {
     },
     /// Tell the control thread.
     Tell(Input),
+    /// Write a line about a request that took long.
+    Slow(Box<Slow>),
     /// Publish the counters, and say how the other threads are: [`super::Core::refreshed`].
     Refresh,
-    /// Say what the whole server counts: [`super::Core::stats`].
+    /// Say what the whole server counts: [`super::Core::told`].
     Stats {
+        /// The request that asks.
+        to: ReplyTo,
+    },
+    /// Say which keys the server is asked for most: [`super::Core::told`].
+    Hot {
         /// The request that asks.
         to: ReplyTo,
     },

@@ -1,5 +1,5 @@
-//! Requests that concern no key and are answered later: for the counters of the server, and for the routes
-//! to all partitions. Walks through its keys have files of their own (walking.rs, slicing.rs).
+//! Requests that concern no key and are answered later: for the counters of the server, for its hottest
+//! keys, and for the routes to all partitions. Walks through its keys have files of their own (walking.rs, slicing.rs).
 
 use slotmap::Key as _;
 
@@ -33,10 +33,16 @@ impl<B: Backend> Core<B> {
         self.effects.push_back(Effect::Stats { to });
     }
 
-    /// What the whole server counts, as [`Effect::Stats`] asks.
-    pub fn stats(&mut self, now: Now, to: ReplyTo, counters: Vec<u8>) {
+    /// The keys that the server is asked for most, of all its shards.
+    pub(super) fn serve_hot(&mut self, now: Now, key: ConnKey, tag: u64) {
+        let Some(to) = self.answer_later(now, key, tag) else { return };
+        self.effects.push_back(Effect::Hot { to });
+    }
+
+    /// What [`Effect::Stats`] or [`Effect::Hot`] asks for.
+    pub fn told(&mut self, now: Now, to: ReplyTo, value: Vec<u8>) {
         let head = AnswerHead::under(Status::Ok, self.node.map_tag());
-        self.deliver(now, to, Answer { head, value: counters.into() });
+        self.deliver(now, to, Answer { head, value: value.into() });
     }
 
     /// The routes to all partitions, which are answered when the node knows them.

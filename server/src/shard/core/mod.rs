@@ -29,6 +29,7 @@ mod redirecting;
 mod serving;
 mod slicing;
 mod staged;
+mod strays;
 mod under_way;
 mod walking;
 
@@ -36,7 +37,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use slotmap::{Key as _, SlotMap};
 use standin_protocol::time::Micros;
 
@@ -60,7 +60,8 @@ use super::limits::Frames;
 use super::mailbox::Message;
 use super::nodes::Nodes;
 use crate::budget::output_bytes;
-use crate::node::{Answer, ConnId, Left, Node, Now, OwnedCommand, ReplyTo, Status};
+use crate::hot::Hot;
+use crate::node::{ConnId, Left, Node, Now};
 use crate::stats::StatsHub;
 use crate::stats::answers::{Answers, Layout};
 
@@ -112,6 +113,7 @@ pub struct Core<B: Backend = Node> {
     pause_max: Duration,
     lag: LoopLag,
     answers: Answers,
+    hot: Hot,
     /// Something for a peer was put into an output since the loop last looked at the clock.
     pub(super) has_sent_on: bool,
 }
@@ -169,6 +171,7 @@ impl<B: Backend> Core<B> {
             pause_max: context.cluster.timings.pause_max(),
             lag: LoopLag::default(),
             answers: Answers::new(Layout::of(&context.cluster)),
+            hot: Hot::new(u64::from(context.shard), now),
             has_sent_on: false,
             context,
         }
@@ -195,21 +198,6 @@ impl<B: Backend> Core<B> {
                 B::stop(self);
             }
             message => B::mail(self, now, message),
-        }
-    }
-
-    /// A request of another shard's connection.
-    fn serve_stray(&mut self, now: Now, to: ReplyTo, command: &OwnedCommand, at: Micros) {
-        if self.is_of_before(now, at) {
-            return self.deliver(now, to, Answer::status(Status::Unavailable));
-        }
-        let place = self.node.aim(self.node.place(command.head.keyspace, &command.key));
-        let mut answer = None;
-        self.node.serve(now, to, &command.as_command(), place, true, |head, value| {
-            answer = Some(Answer { head, value: Bytes::copy_from_slice(value) });
-        });
-        if let Some(answer) = answer {
-            self.deliver(now, to, answer);
         }
     }
 
@@ -346,7 +334,10 @@ impl<B: Backend> Core<B> {
 
     /// Publishes the counters of the shard.
     pub fn publish(&mut self, now: Now, hub: &StatsHub) {
-        hub.publish(self.context.shard, now.mono, self.node.counters(), &self.answers);
+        let shard = self.context.shard;
+        hub.publish(shard, now.mono, self.node.counters(), &self.answers);
+        self.hot.adapt();
+        self.hot.end_seconds(now.mono, |sketch| hub.publish_hot(shard, sketch));
     }
 
     /// Notes that a turn of the loop which began at `start` has ended at `end`.

@@ -15,7 +15,7 @@ use crate::node::routes::Redirect;
 use crate::node::{
     Aimed, AnswerHead, Command, ForwardFailure, Left, Node, Now, Output, Place, ReplyTo,
 };
-use crate::origin::{Failure, Health, Outcome};
+use crate::origin::{Done, Failure, Health, Outcome};
 use crate::shard::codec::flushes::Flushes;
 use crate::shard::codec::slice::Slice;
 use crate::shard::context::ShardContext;
@@ -136,7 +136,12 @@ impl Backend for Node {
 
     fn mail(core: &mut Core, now: Now, message: Message) {
         match message {
-            Message::Origin(done) => core.node.origin_done(now, done.token, done.outcome),
+            Message::Origin(Done { token, outcome, sent }) => {
+                if let Some(sent) = sent {
+                    core.node.origin_sent(token, sent);
+                }
+                core.node.origin_done(now, token, outcome);
+            }
             Message::Map(map) => {
                 core.drop_outlived_links(now, &map);
                 core.node.apply_map(now, map);
@@ -165,6 +170,7 @@ impl Backend for Node {
             match core.next_output(now)? {
                 Output::Reply { to, answer } => core.deliver(now, to, answer),
                 Output::Walked { walk, walked } => core.walked(now, walk, walked),
+                Output::Slow(slow) => return Some(Effect::Slow(slow)),
                 Output::Origin(call) => return Some(Effect::Submit(call)),
                 Output::Forward { peer, shard, token, map_tag, command } => {
                     core.forward(now.mono, peer, shard, token, map_tag, &command);
@@ -239,7 +245,7 @@ impl Backend for Node {
         now: Now,
         effect: Effect,
     ) {
-        let ServerThreads { origin, control } = threads;
+        let ServerThreads { origin, control, slow_log } = threads;
         match effect {
             Effect::Submit(call) => {
                 if let Err(call) = origin.submit(call) {
@@ -247,7 +253,11 @@ impl Backend for Node {
                 }
             }
             Effect::Tell(input) => control.post(input),
+            Effect::Slow(slow) => slow_log.write(now.mono, &slow),
             Effect::Refresh => {
+                if core.shard() == 0 {
+                    slow_log.tell_left_out(now.mono);
+                }
                 core.refreshed(origin.health(), control.runs(now.mono));
                 core.publish(now, hub);
                 hub.publish_origin(core.shard(), &core.node.origin_times);
@@ -256,8 +266,9 @@ impl Backend for Node {
                 let epoch = core.node.map().map_or(0, |map| map.epoch.to_u64());
                 let (health, reason) = (origin.health(), origin.outage());
                 let reply = hub.reply(epoch, now.mono, health, reason.as_deref());
-                core.stats(now, to, reply.to_bytes());
+                core.told(now, to, reply.to_bytes());
             }
+            Effect::Hot { to } => core.told(now, to, hub.hot().to_bytes()),
             Effect::Post { .. } => unreachable!("the loop posts it"),
         }
     }

@@ -7,13 +7,10 @@ use slotmap::Key as _;
 use super::backend::Backend;
 use super::outgoing::Outbound;
 use super::staged::{Origin, Short, Staged, Staging};
-use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty, recache};
-use crate::node::{
-    Action, AnswerHead, Asked, Command, ConnId, Now, OwnedCommand, ReplyTo, Status, Walked,
-};
+use super::{Buffers, ConnKey, Core, Io, Source, empty, recache};
+use crate::node::{Action, AnswerHead, Asked, Command, ConnId, Now, ReplyTo, Status};
 use crate::shard::codec::standin::Standin;
 use crate::shard::codec::{Answers, Codec, Memo, Read, What};
-use crate::shard::mailbox::Message;
 use crate::stats::answers::Hits;
 
 /// The largest number of requests that are aimed before the first of them is served: enough for the
@@ -103,6 +100,12 @@ impl Row<'_> {
         }
         (staged.len(), End::Next(Next::Nothing))
     }
+}
+
+/// The keyspace and the key of a read that was a hit.
+fn key_of<'a, P>(staged: &Staged<P>, source: &'a [u8]) -> (u8, &'a [u8]) {
+    let Short::Read(read) = &staged.what else { unreachable!("only reads are hits of a row") };
+    (read.keyspace, &staged.bytes(source)[read.key()])
 }
 
 impl<B: Backend> Core<B> {
@@ -213,6 +216,9 @@ impl<B: Backend> Core<B> {
             *conn.codec.counter(self.node.counters()) += hits as u64;
         }
         self.answers.hit_row(now.mono, hits);
+        if self.hot.is_due(hits) {
+            self.hot.take(hits, |at| key_of(&staged[at], source_bytes));
+        }
         match end {
             End::Next(next) => (hits, next),
             End::Full => {
@@ -329,6 +335,10 @@ impl<B: Backend> Core<B> {
                 conn.codec.wait(memo);
                 return self.serve_routes(now, key, tag);
             }
+            What::Hot => {
+                conn.codec.wait(memo);
+                return self.serve_hot(now, key, tag);
+            }
             What::Stats => {
                 conn.codec.wait(memo);
                 return self.serve_stats(now, key, tag);
@@ -372,6 +382,11 @@ impl<B: Backend> Core<B> {
             let command = command.into_owned();
             conn.codec.wait(memo);
             return self.stray(now, key, to, shard, command);
+        }
+        // What is forwarded is counted where it goes.
+        let is_here = head.action.has_key() && self.node.elsewhere(place).is_none();
+        if is_here && self.hot.is_due(1) {
+            self.hot.take(1, |_| (head.keyspace, name));
         }
         let in_flight_max = self.context.cluster.limits.in_flight_per_connection;
         // A server forwards requests of many clients. The shard as a whole is bounded.
@@ -444,57 +459,12 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    /// Hands a request to the shard that its key belongs to.
-    fn stray(&mut self, now: Now, key: ConnKey, to: ReplyTo, shard: u16, command: OwnedCommand) {
-        // It has been closed.
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.in_flight >= self.context.cluster.limits.in_flight_per_connection {
-            return self.refuse_overloaded(now, key, to.tag, to.asked);
-        }
-        let message = Message::Stray { to, command, at: now.mono };
-        self.effects.push_back(Effect::Post { shard, message });
-        self.node.counters().strayed += 1;
-        conn.in_flight += 1;
-        conn.has_strayed = true;
-        self.tell_end_again(key);
-        self.pause_if_full(now.mono, key);
-        self.pause_if_busy(key);
-    }
-
     /// A connection whose other side has ended has one more request under way: the node is told
     /// again when the turn ends.
     pub(super) fn tell_end_again(&mut self, key: ConnKey) {
         if let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.ended) {
             conn.is_end_told = false;
             self.ended.push(key);
-        }
-    }
-
-    /// There is no room for what [`Effect::Post`] was to bring to another shard.
-    pub fn post_refused(&mut self, now: Now, shard: u16, message: Message) {
-        match message {
-            Message::Stray { to, .. } => {
-                self.node.counters().overloaded += 1;
-                self.node.counters().strayed -= 1;
-                let map_tag = self.node.map_tag();
-                self.deliver(now, to, AnswerHead { map_tag, ..AnswerHead::overloaded() }.into());
-            }
-            Message::Slice { walk, .. } => {
-                self.walked(now, walk, Walked::Refused(Status::Overloaded));
-            }
-            Message::Walked { walk, .. } => {
-                let walked = Walked::Refused(Status::Overloaded);
-                let message = Message::Walked { walk, walked };
-                self.effects.push_back(Effect::Post { shard, message });
-            }
-            Message::StrayReply { to, mut answer } => {
-                self.node.counters().overloaded += 1;
-                // Without its value it needs no room.
-                answer.overload();
-                let message = Message::StrayReply { to, answer };
-                self.effects.push_back(Effect::Post { shard, message });
-            }
-            _ => debug_assert!(false, "nothing else is bounded"),
         }
     }
 }

@@ -47,8 +47,9 @@ impl Shell for SimShell<'_> {
             }
             Effect::Post { shard, message } => mailboxes[usize::from(shard)].push_back(message),
             Effect::Tell(input) => control_inbox.push_back(input),
+            Effect::Slow(_) => {}
             Effect::Refresh => core.refreshed(gate.health(), true),
-            Effect::Stats { to } => core.stats(now, to, Vec::new()),
+            Effect::Stats { to } | Effect::Hot { to } => core.told(now, to, Vec::new()),
         }
     }
 

@@ -119,6 +119,7 @@ fn request(frame: &frame::Request<'_>, caller: Caller) -> Request {
     let what = match (refused, action(header.opcode)) {
         (Some((status, text)), _) => What::Refused(status, text),
         (None, None) if header.opcode == Opcode::Stats as u8 => What::Stats,
+        (None, None) if header.opcode == Opcode::Hot as u8 => What::Hot,
         (None, None) if header.opcode == Opcode::Walk as u8 => {
             let refused = || What::Refused(Status::Malformed, "not the value of a WALK");
             Slice::from_bytes(frame.value)
@@ -208,7 +209,7 @@ fn action(opcode: u8) -> Option<Action> {
         Opcode::Settle => Action::Settle,
         Opcode::Handback => Action::Handback,
         Opcode::Flush => Action::Flush,
-        Opcode::Hello | Opcode::Stats | Opcode::Walk => return None,
+        Opcode::Hello | Opcode::Stats | Opcode::Hot | Opcode::Walk => return None,
     })
 }
 

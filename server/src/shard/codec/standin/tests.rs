@@ -70,6 +70,7 @@ fn every_opcode_is_an_action_or_the_shards() {
         match (opcode, decode(&bytes, FrameLimits::default(), CLIENT)) {
             (Opcode::Hello, Err(rejected)) => assert_eq!(rejected.bytes, None, "it closes"),
             (Opcode::Stats, Ok(Some(request))) => assert_eq!(request.what, What::Stats),
+            (Opcode::Hot, Ok(Some(request))) => assert_eq!(request.what, What::Hot),
             (Opcode::Walk, Ok(Some(request))) => {
                 assert!(matches!(request.what, What::Slice(_)));
                 assert_eq!(super::opcode(Action::Walk), *opcode);
