@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::database::{OriginConfig, OriginKind, PostgresAccess};
 use crate::model::{
     AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, KeyspaceKind, Limits,
-    MasterConfig, Mode, OriginConfig, OriginKind, Security, ServerConfig, Timings,
+    MasterConfig, Mode, Security, ServerConfig, Timings,
 };
 use crate::services::Naming;
 use standin_protocol::slots::KeyHash;
@@ -124,7 +125,8 @@ impl OriginConfig {
     #[must_use]
     pub fn postgres(url: &str) -> Self {
         let connections = POSTGRES_CONNECTIONS;
-        Self::of(OriginKind::Postgres { url: url.to_owned(), connections, init: None })
+        let (url, access) = (url.to_owned(), PostgresAccess::default());
+        Self::of(OriginKind::Postgres { url, access, connections, init: None })
     }
 
     fn of(kind: OriginKind) -> Self {

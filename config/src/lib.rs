@@ -11,6 +11,7 @@
 //! [`sql`] turns the `:key` and `:value` of a keyspace's statements into what the
 //! database's driver wants; the same code checks them here.
 
+mod database;
 mod defaults;
 mod http;
 mod mistake;
@@ -26,6 +27,7 @@ mod topology;
 mod units;
 mod write;
 
+pub use database::*;
 pub use http::{DASHBOARD, HTTP_DESCRIPTORS, HttpConfig, HttpKeys, METRICS};
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use model::*;

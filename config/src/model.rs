@@ -9,6 +9,7 @@ use std::time::Duration;
 use standin_protocol::key::{KeyForm, KeyForms};
 use standin_protocol::slots::KeyHash;
 
+use crate::database::OriginConfig;
 use crate::http::HttpConfig;
 use crate::services::{Naming, ServiceConfig};
 
@@ -112,47 +113,6 @@ pub enum IoKind {
     Uring,
     /// The portable loop.
     Epoll,
-}
-
-/// `[origin]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OriginConfig {
-    /// Which database.
-    pub kind: OriginKind,
-    /// Concurrent reads of one server: SQLite reader threads, or PostgreSQL's over all
-    /// connections for reads.
-    pub concurrency: u32,
-    /// Reads that may wait, and writes that may; one more is answered `OVERLOADED`.
-    pub queue: u32,
-    /// Bytes of keys and values of the reads that wait, and of the writes.
-    pub queue_bytes: u64,
-    /// A call that takes longer has failed (a write's outcome is then unknown).
-    pub timeout: Duration,
-    /// Reads per second of each shard that a change of owner may always add.
-    pub surge_reads: u32,
-    /// Reads per second of the whole cluster, at any time; `None`: no limit.
-    pub reads_per_second: Option<u32>,
-}
-
-/// Which database, and where. Its `Debug` leaves out the URL, which may hold a password.
-#[derive(Clone, PartialEq)]
-pub enum OriginKind {
-    /// An SQLite file, opened in WAL mode; created if it does not exist.
-    Sqlite {
-        /// The database file.
-        path: PathBuf,
-        /// Statements run once at start, such as `CREATE TABLE IF NOT EXISTS …`.
-        init: Option<String>,
-    },
-    /// PostgreSQL, or a database that speaks its wire protocol.
-    Postgres {
-        /// Connection string, handed to the driver as it is.
-        url: String,
-        /// Connections per server for reads. There are as many for writes, and one more.
-        connections: u32,
-        /// Statements run once at start.
-        init: Option<String>,
-    },
 }
 
 /// The source of a keyspace's values.
@@ -414,21 +374,6 @@ impl Default for Limits {
 pub struct Security {
     /// Shared secret; without it every address must be a loopback address.
     pub secret: Option<[u8; 32]>,
-}
-
-impl fmt::Debug for OriginKind {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite { path, init } => {
-                out.debug_struct("Sqlite").field("path", path).field("init", init).finish()
-            }
-            Self::Postgres { url: _, connections, init } => out
-                .debug_struct("Postgres")
-                .field("connections", connections)
-                .field("init", init)
-                .finish_non_exhaustive(),
-        }
-    }
 }
 
 impl fmt::Debug for Security {

@@ -7,10 +7,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::database::{OriginKind, PasswordSource, PostgresAccess, RootCertificates, SslMode};
 use crate::http::{DASHBOARD, HttpConfig, HttpKeys, METRICS};
 use crate::mistake::ConfigErrors;
 use crate::model::{
-    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Mode, OriginKind, ServerConfig,
+    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Mode, ServerConfig,
 };
 use crate::units::{format_duration, format_size};
 
@@ -120,9 +121,8 @@ impl ClusterConfig {
     fn compare(&self, read: Self, folder: &Path) -> Result<(), WriteError> {
         let mut wanted = self.clone();
         wanted.master.state_file = folder.join(&self.master.state_file);
-        if let Some(OriginKind::Sqlite { path, .. }) =
-            wanted.origin.as_mut().map(|origin| &mut origin.kind)
-        {
+        let files = wanted.origin.as_mut().map(|origin| origin.kind.files_mut());
+        for path in files.into_iter().flatten() {
             *path = folder.join(&*path);
         }
         let services = wanted.servers.iter_mut().flat_map(|server| &mut server.services);
@@ -155,9 +155,10 @@ impl ClusterConfig {
                 out.text("path", &path.to_string_lossy());
                 init
             }
-            OriginKind::Postgres { url, connections, init } => {
+            OriginKind::Postgres { url, access, connections, init } => {
                 out.text("kind", "postgres");
                 out.text("url", url);
+                out.access(access);
                 out.plain("connections", connections);
                 init
             }
@@ -292,6 +293,25 @@ impl Toml {
             self.plain("redis_node_port", port);
         }
         self.http(METRICS, server.metrics.as_ref());
+    }
+
+    fn access(&mut self, access: &PostgresAccess) {
+        match &access.password {
+            PasswordSource::Usual => {}
+            PasswordSource::Environment(name) => self.text("password_env", name),
+            PasswordSource::File(path) => self.text("password_file", &path.to_string_lossy()),
+            PasswordSource::Passfile(path) => self.text("passfile", &path.to_string_lossy()),
+        }
+        self.optional_text("sslmode", access.sslmode.map(SslMode::name));
+        match &access.sslrootcert {
+            None => {}
+            Some(RootCertificates::System) => self.text("sslrootcert", "system"),
+            Some(RootCertificates::File(path)) => self.text("sslrootcert", &path.to_string_lossy()),
+        }
+        if let Some(own) = &access.client_certificate {
+            self.text("sslcert", &own.certificate.to_string_lossy());
+            self.text("sslkey", &own.key.to_string_lossy());
+        }
     }
 
     fn http(&mut self, keys: HttpKeys, port: Option<&HttpConfig>) {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use standin_config::{
-    ClusterConfig, HttpConfig, KeyspaceConfig, OriginConfig, OriginKind, ServiceConfig,
-    ServiceProtocol,
+    ClientCertificate, ClusterConfig, HttpConfig, KeyspaceConfig, OriginConfig, OriginKind,
+    PasswordSource, RootCertificates, ServiceConfig, ServiceProtocol, SslMode,
 };
 
 fn example() -> String {
@@ -114,15 +114,32 @@ fn every_key_is_in_the_manual() {
     full.master.dashboard = dashboard();
     full.naming.default_keyspace = Some(1);
     let mut postgres = full.clone();
-    postgres.origin = Some(OriginConfig::postgres("postgres://127.0.0.1/app"));
+    postgres.origin = Some(with_access(PasswordSource::File("p".into())));
+    let (mut environment, mut passfile) = (postgres.clone(), postgres.clone());
+    environment.origin = Some(with_access(PasswordSource::Environment("P".to_owned())));
+    passfile.origin = Some(with_access(PasswordSource::Passfile("p".into())));
     let example = example();
-    let documented: Vec<&str> =
-        example.lines().filter_map(|line| Some(uncommented(line).split_once(" = ")?.0)).collect();
-    for text in [full.to_toml(), postgres.to_toml()] {
+    // Alternatives are indented.
+    let key = |line| Some(uncommented(line).trim_start_matches("#   ").split_once(" = ")?.0);
+    let documented: Vec<&str> = example.lines().filter_map(key).collect();
+    for text in [full, postgres, environment, passfile].map(|config| config.to_toml()) {
         for key in text.lines().filter_map(|line| Some(line.split_once(" = ")?.0)) {
             assert!(documented.contains(&key), "{key} is not in the manual");
         }
     }
+}
+
+/// A database with all keys of access that go together.
+fn with_access(password: PasswordSource) -> OriginConfig {
+    let mut origin = OriginConfig::postgres("postgres://standin@127.0.0.1:5432/app");
+    let OriginKind::Postgres { access, .. } = &mut origin.kind else { unreachable!() };
+    access.password = password;
+    access.sslmode = Some(SslMode::VerifyFull);
+    access.sslrootcert = Some(RootCertificates::File("/etc/standin/root.crt".into()));
+    let file = |name| Path::new("/etc/standin").join(name);
+    let (certificate, key) = (file("standin.crt"), file("standin.key"));
+    access.client_certificate = Some(ClientCertificate { certificate, key });
+    origin
 }
 
 #[test]
@@ -135,7 +152,7 @@ fn the_postgres_variant_parses_in_place_of_sqlite() {
     let variant: String = section.lines().flat_map(|line| [uncommented(line), "\n"]).collect();
     let text = example.replace(&section, "").replace(&example[sqlite_from..sqlite_to], &variant);
     let config = parse(&text);
-    let mut wanted = OriginConfig::postgres("postgres://standin:password@127.0.0.1:5432/app");
+    let mut wanted = with_access(PasswordSource::File("/etc/standin/database.password".into()));
     if let OriginKind::Postgres { init, .. } = &mut wanted.kind {
         *init = Some(
             "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, value BYTEA NOT NULL)"

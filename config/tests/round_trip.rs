@@ -64,12 +64,43 @@ fn services(index: usize, has_passwords: bool) -> Vec<ServiceConfig> {
     (0..).zip(ServiceProtocol::ALL).map(service).take(index % 3).collect()
 }
 
+fn access() -> impl Strategy<Value = PostgresAccess> {
+    let path = || "[^\\pC:]{1,20}x".prop_map(PathBuf::from);
+    let password = prop_oneof![
+        Just(PasswordSource::Usual),
+        "[A-Z_]{1,9}".prop_map(PasswordSource::Environment),
+        path().prop_map(PasswordSource::File),
+        path().prop_map(PasswordSource::Passfile),
+    ];
+    let tls = prop_oneof![
+        Just((None, None)),
+        prop::sample::select(vec![SslMode::Disable, SslMode::Prefer, SslMode::Require])
+            .prop_map(|mode| (Some(mode), None)),
+        Just((Some(SslMode::VerifyFull), Some(RootCertificates::System))),
+        prop::sample::select(vec![SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull])
+            .prop_flat_map(move |mode| path().prop_map(move |roots| {
+                (Some(mode), Some(RootCertificates::File(roots)))
+            })),
+    ];
+    let own = option::of((path(), path()))
+        .prop_map(|own| own.map(|(certificate, key)| ClientCertificate { certificate, key }));
+    (password, tls, own).prop_map(|(password, (sslmode, sslrootcert), client_certificate)| {
+        PostgresAccess { password, sslmode, sslrootcert, client_certificate }
+    })
+}
+
 fn origin() -> impl Strategy<Value = OriginConfig> {
     let path = "[^\\pC:]{1,20}x".prop_map(PathBuf::from);
     let kind = prop_oneof![
         (path, option::of(text())).prop_map(|(path, init)| OriginKind::Sqlite { path, init }),
-        (text(), 1u32..=1_000, option::of(text()))
-            .prop_map(|(url, connections, init)| OriginKind::Postgres { url, connections, init }),
+        (text(), access(), 1u32..=1_000, option::of(text())).prop_map(
+            |(url, access, connections, init)| OriginKind::Postgres {
+                url,
+                access,
+                connections,
+                init
+            }
+        ),
     ];
     let reads = (1u32..=1_000_000, option::of(1_000_000u32..=100_000_000));
     (kind, 1u32..=1_024, (1u32..=1_000_000, 1u64..=1 << 40), duration(), reads).prop_map(

@@ -42,6 +42,8 @@ pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     let own = &cluster.servers[usize::from(server)];
     let mut errors: Vec<ServerError> = Vec::new();
     errors.extend(AllUsers::read(own).err().map(ServerError::from));
+    let access = cluster.origin.as_ref().map(Origin::check_here);
+    errors.extend(access.and_then(Result::err).map(ServerError::from));
     let places = descriptors::divide(cluster, server, descriptors::raise_limit());
     errors.extend(places.err().map(ServerError::from));
     if own.io == IoKind::Uring {
@@ -271,7 +273,16 @@ mod tests {
             ("another scheme", postgres("mysql://h/d"), &["[origin] url", "postgres://"]),
             ("a bad port", postgres("postgres://u@h:port/d"), &["[origin] url", "postgres://"]),
             ("an unknown setting", postgres("postgres://u@h/d?x=y"), &["[origin] url"]),
-            ("TLS", postgres("postgres://u@h/d?sslmode=require"), &["no TLS", "sslmode=prefer"]),
+            (
+                "TLS in a place that is not its",
+                postgres("postgres://u@h/d?sslmode=verify-full"),
+                &["[origin] url", "write `sslmode = "],
+            ),
+            (
+                "TLS that is needed and not wanted",
+                postgres("postgres://u@h/d?sslmode=prefer&channel_binding=require"),
+                &["[origin] url", "channel_binding=require", "sslmode = \"verify-full\""],
+            ),
             ("nobody to ask", postgres("dbname=x"), &["[origin] url", "host"]),
             ("a parameter that is not bound", statement("SELECT :nothing"), &["keyspace items"]),
         ];
@@ -318,6 +329,7 @@ mod tests {
             postgres("postgres://u@h/d"),
             postgres("postgres://u:secret@h,h2:5433/d?sslmode=prefer&connect_timeout=3"),
             postgres("host=/var/run/postgresql user=u dbname=d"),
+            postgres("postgres://u@h/d?sslmode=require"),
         ] {
             let errors = of_file(&cluster, 1);
             assert!(errors.is_empty(), "{errors:?}");

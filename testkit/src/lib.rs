@@ -8,6 +8,7 @@
 //! scratch.rs    a directory of its own for each test, gone afterwards
 //! ports.rs      ports free for TCP and UDP, not handed out twice in parallel
 //! child.rs      a process, its output, its signals, its end
+//! certificates.rs an authority and the certificates that it issues
 //! network.rs    a network of its own, which loses fragments
 //! postgres/     a PostgreSQL server of its own
 //! uring.rs      whether io_uring is available
@@ -16,6 +17,7 @@
 //!
 //! Nearly everything here panics rather than returning errors, because its callers are tests.
 
+pub mod certificates;
 pub mod child;
 pub mod languages;
 pub mod network;
@@ -26,6 +28,7 @@ pub mod skip;
 pub mod uring;
 pub mod wait;
 
+pub use certificates::{Authority, Issued};
 pub use child::Child;
 pub use ports::{free_ports, free_ports_in_a_row};
 pub use postgres::Postgres;

@@ -31,7 +31,7 @@ fn assert_refused(name: &str, cluster: &Cluster, wanted: &[&str]) {
 fn check_config_refuses_what_a_server_would_refuse_and_says_what_to_do() {
     for (name, url, wanted) in [
         ("url", "nonsense", &["postgres://user@host:port"][..]),
-        ("tls", "postgres://u@127.0.0.1/d?sslmode=require", &["no TLS", "sslmode=prefer"]),
+        ("tls", "postgres://u@127.0.0.1/d?sslmode=verify-ca", &["write `sslmode = "]),
         ("hosts", "user=u dbname=d", &["names no host", "postgres://user@host:port"]),
     ] {
         let cluster = Cluster::with(&format!("check-{name}"), PAIR, |config| {

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use standin_config::{OriginConfig, OriginKind};
+use standin_config::{OriginConfig, OriginKind, PostgresAccess};
 use standin_protocol::frame::{Opcode, Status};
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_protocol::time::Micros;
@@ -150,6 +150,7 @@ fn on_postgres(test: &str, postgres: &Postgres, init: &str, get: &str) -> (Clust
         config.origin = Some(OriginConfig {
             kind: OriginKind::Postgres {
                 url: postgres.url(),
+                access: PostgresAccess::default(),
                 connections: 2,
                 init: Some(init.to_owned()),
             },

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use standin_config::{IoKind, OriginConfig, OriginKind};
+use standin_config::{IoKind, OriginConfig, OriginKind, PostgresAccess};
 use standin_protocol::frame::Opcode;
 use standin_protocol::map::ServerState::Online;
 use standin_protocol::time::Micros;
@@ -52,6 +52,7 @@ fn hangs_in_its_start(fault: Option<&str>) {
         config.origin = Some(OriginConfig {
             kind: OriginKind::Postgres {
                 url: format!("postgres://user@127.0.0.1:{port}/none"),
+                access: PostgresAccess::default(),
                 connections: 1,
                 init: None,
             },

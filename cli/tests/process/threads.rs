@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind};
+use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind, PostgresAccess};
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::{Child, Postgres, wait_until};
 
@@ -112,6 +112,7 @@ fn the_thread_of_postgresql_starts_again() {
         let mut origin = OriginConfig::sqlite("unused");
         origin.kind = OriginKind::Postgres {
             url: postgres.url(),
+            access: PostgresAccess::default(),
             connections: 2,
             init: Some(
                 "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, value BYTEA)".to_owned(),

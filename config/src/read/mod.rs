@@ -4,6 +4,7 @@
 //! them. Nothing stops at a mistake. Checks that need a missing value are skipped, so that one mistake
 //! is not reported twice.
 
+mod access;
 mod address;
 mod bonds;
 mod cluster;

@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
+use super::access;
 use super::servers::Server;
 use super::tuning::TimingsRead;
 use crate::defaults;
 use crate::mistake::Report;
-use crate::model::{KeyspaceConfig, OriginConfig, OriginKind};
+use crate::database::{OriginConfig, OriginKind};
+use crate::model::KeyspaceConfig;
 use crate::section::{At, Section};
 use crate::sql::Dialect;
 
@@ -72,7 +74,7 @@ pub(super) fn read(
         [Dialect::Postgres] => {
             connections =
                 section.whole("connections", 1..=1_000, defaults::POSTGRES_CONNECTIONS, report);
-            read_postgres(&mut section, init, connections, report)
+            read_postgres(&mut section, init, connections, base_dir, report)
         }
         // If the kind is unknown, the keys of all kinds are allowed, and their values are checked.
         _ => {
@@ -81,6 +83,7 @@ pub(super) fn read(
             let _ = (
                 section.text("path", "origin.sqlite", report),
                 section.text("url", URL_EXAMPLE, report),
+                access::read(&mut section, base_dir, report),
             );
             None
         }
@@ -119,7 +122,7 @@ fn read_sqlite(
     report: &mut Report<'_>,
 ) -> Option<OriginKind> {
     let path = section.required_text("path", "origin.sqlite", report);
-    for key in ["url", "connections"] {
+    for key in ["url", "connections"].into_iter().chain(access::KEYS) {
         section.misplaced(
             key,
             "belongs to `kind = \"postgres\"`; remove it, or change the kind",
@@ -140,8 +143,10 @@ fn read_postgres(
     section: &mut Section<'_>,
     init: Option<Option<String>>,
     connections: Option<At<u32>>,
+    base_dir: &Path,
     report: &mut Report<'_>,
 ) -> Option<OriginKind> {
+    let access = access::read(section, base_dir, report);
     let url = section.required_text("url", URL_EXAMPLE, report);
     section.misplaced(
         "path",
@@ -150,6 +155,7 @@ fn read_postgres(
     );
     Some(OriginKind::Postgres {
         url: url?.value.to_owned(),
+        access: access?,
         connections: connections?.value,
         init: init?,
     })

@@ -146,6 +146,63 @@ fn fewer_connections_than_keyspaces_are_warned_of() {
     assert_eq!(warnings("connections = 2"), Vec::<String>::new());
 }
 
+/// No password that somebody writes in a wrong place is in a message.
+#[test]
+fn access_to_the_database_is_checked_without_its_files() {
+    let of_postgres = |lines: &str| {
+        let origin = format!("kind = \"postgres\"\nurl = \"postgres://u@h/d\"\n{lines}");
+        let text = with_line(12, &origin).replace("path = \"db.sqlite\"\n", "");
+        said(&text, Path::new("")).join("\n")
+    };
+    for (lines, wanted) in [
+        (
+            "password_file = \"p\"\npasswords_env = \"P\"",
+            "15:1: origin.passwords_env: unknown key; write `password_env`",
+        ),
+        (
+            "password_file = \"p\"\npassfile = \"q\"",
+            "15:12: origin.passfile: `password_file` is the place of the password already; remove one",
+        ),
+        (
+            "password_env = \"top=secret\"",
+            "14:16: origin.password_env: is not the name of an environment variable; write its \
+             name, such as `password_env = \"PGPASSWORD\"`, not the password",
+        ),
+        ("sslmode = \"allow\"", "14:11: origin.sslmode: unknown value \"allow\"; write"),
+        (
+            "sslmode = \"verify-full\"",
+            "14:11: origin.sslmode: needs authorities to verify the server by; write `sslrootcert",
+        ),
+        (
+            "sslmode = \"verify-ca\"\nsslrootcert = \"system\"",
+            "15:15: origin.sslrootcert: the authorities of the operating system vouch for host \
+             names only; write `sslmode = \"verify-full\"`",
+        ),
+        (
+            "sslmode = \"prefer\"\nsslrootcert = \"ca.crt\"",
+            "15:15: origin.sslrootcert: is not used, because without another `sslmode` any server \
+             will do; write `sslmode = \"verify-full\"`",
+        ),
+        ("sslrootcert = \"ca.crt\"", "14:15: origin.sslrootcert: is not used"),
+        (
+            "sslcert = \"c.crt\"",
+            "14:11: origin.sslcert: a certificate is used with its private key; write `sslkey`",
+        ),
+        ("sslkey = \"c.key\"", "14:10: origin.sslkey: a certificate is used with its"),
+    ] {
+        let said = of_postgres(lines);
+        assert!(said.starts_with(wanted) && !said.contains('\n'), "{lines}: {said}");
+    }
+    assert_eq!(
+        of_postgres("sslmode = \"require\"\nsslrootcert = \"ca.crt\"\npassfile = \"p\""),
+        ""
+    );
+    let sqlite = with_line(13, "path = \"db.sqlite\"\npassfile = \"p\"");
+    let wanted =
+        "14:1: origin.passfile: belongs to `kind = \"postgres\"`; remove it, or change the kind";
+    assert_eq!(said(&sqlite, Path::new("")), [wanted]);
+}
+
 /// The connections of a pool are a rule of PostgreSQL alone, which the right file has not.
 #[test]
 fn more_connections_than_statements_are_warned_of() {

@@ -10,6 +10,7 @@
 //! ```
 //!
 //! ```text
+//! checks.rs      what is known without asking the database
 //! ticket.rs      a call's claim to exactly one answer
 //! overdue.rs     the thread that answers for a database which does not
 //! fair/          how many calls may wait, and whose turn it is
@@ -28,6 +29,7 @@
 //! is unknown may still happen after its answer. Each driver says how it prevents such a write from
 //! overtaking a later one of this server.
 
+mod checks;
 mod failure_log;
 mod fair;
 mod health;
@@ -259,6 +261,9 @@ pub enum OriginStartError {
     /// The connection string.
     #[error("[origin] url: {0}")]
     Url(String),
+    /// The password or a certificate, which a server reads itself.
+    #[error("[origin] {0}")]
+    Access(String),
     /// The system refused a thread.
     #[error("cannot start a thread for the origin: {0}; raise the limit of processes (ulimit -u)")]
     Thread(#[from] std::io::Error),
@@ -317,9 +322,10 @@ impl Origin {
                 };
                 sqlite::start(config, file, &health, &mut threads)
             }
-            OriginKind::Postgres { url, connections, init } => {
+            OriginKind::Postgres { url, access, connections, init } => {
                 let server = postgres::Setup {
                     url,
+                    access,
                     connections: *connections,
                     init: init.clone(),
                     statements,
@@ -351,36 +357,6 @@ impl Origin {
             threads,
         };
         Ok(Self { inner: Some(Arc::new(inner)) })
-    }
-
-    /// Checks what can be checked of such an origin without asking the database.
-    ///
-    /// # Errors As [`Self::start`], except for errors that only the database can report.
-    pub fn check(
-        config: &OriginConfig,
-        keyspaces: &[KeyspaceConfig],
-    ) -> Result<(), OriginStartError> {
-        Statements::translate(&config.kind, keyspaces)?;
-        match &config.kind {
-            OriginKind::Sqlite { .. } => Ok(()),
-            OriginKind::Postgres { url, .. } => postgres::check(url),
-        }
-    }
-
-    /// Whether its connection string contains a password, as far as the string can be parsed.
-    pub(crate) fn has_password(config: &OriginConfig) -> bool {
-        match &config.kind {
-            OriginKind::Sqlite { .. } => false,
-            OriginKind::Postgres { url, .. } => postgres::has_password(url),
-        }
-    }
-
-    /// The places where the database is looked for, as far as its connection string can be parsed.
-    pub(crate) fn hosts(config: &OriginConfig) -> Vec<DatabaseHost> {
-        match &config.kind {
-            OriginKind::Sqlite { .. } => Vec::new(),
-            OriginKind::Postgres { url, .. } => postgres::hosts(url),
-        }
     }
 
     /// Submits a call. Its answer is delivered later, or before this returns if it is already known

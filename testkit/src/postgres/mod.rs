@@ -6,10 +6,12 @@
 
 mod install;
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::certificates::Issued;
 use crate::child::{Child, send_signal};
 use crate::ports::free_ports;
 use crate::scratch::Scratch;
@@ -38,6 +40,8 @@ pub struct Postgres {
     port: u16,
     /// Whether locales were created for it.
     has_locales: bool,
+    /// Further settings, as `name=value`.
+    settings: Vec<String>,
 }
 
 impl Postgres {
@@ -80,8 +84,15 @@ impl Postgres {
             user.give(directory.path());
         }
         let port = free_ports(1)[0];
-        let mut postgres =
-            Self { installation, run_as, server: None, directory, port, has_locales: false };
+        let mut postgres = Self {
+            installation,
+            run_as,
+            server: None,
+            directory,
+            port,
+            has_locales: false,
+            settings: Vec::new(),
+        };
         postgres.initialise();
         postgres.launch();
         postgres
@@ -118,6 +129,71 @@ impl Postgres {
         self.has_locales = true;
         self.restart();
         Ok(format!("{}?options=-c%20lc_messages%3D{LOCALE}", self.url()))
+    }
+
+    /// Restarts it with these lines for connections over TCP in `pg_hba.conf`, such as `host all all
+    /// 127.0.0.1/32 scram-sha-256`. Everybody may use the Unix socket.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn admit(&mut self, lines: &[&str]) {
+        let text = format!("local all all trust\n{}\n", lines.join("\n"));
+        std::fs::write(self.data().join("pg_hba.conf"), text).expect("the test's own file");
+        self.restart();
+    }
+
+    /// Stops it, executes a statement without a server, and starts it again.
+    ///
+    /// # Panics
+    /// If the statement fails, or it does not start.
+    pub fn execute(&mut self, statement: &str) {
+        self.stop();
+        let mut command = self.command("postgres");
+        command.args(["--single", "-D"]).arg(self.data()).arg("postgres");
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut alone = command.spawn().expect("postgres can be run");
+        let mut input = alone.stdin.take().expect("a pipe");
+        writeln!(input, "{statement}").expect("it reads");
+        drop(input);
+        let output = alone.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("ERROR"), "{said}");
+        self.launch();
+    }
+
+    /// Makes it serve TLS from its next start on: with this certificate, and with the authority by
+    /// which it verifies its clients'.
+    ///
+    /// # Panics
+    /// If a file can't be copied.
+    pub fn set_tls(&mut self, own: &Issued, authority: &Path) {
+        let mut settings = vec!["ssl=on".to_owned()];
+        let files = [
+            ("ssl_cert_file", &*own.certificate),
+            ("ssl_key_file", &*own.key),
+            ("ssl_ca_file", authority),
+        ];
+        for (setting, from) in files {
+            let to = self.directory.file(setting);
+            std::fs::copy(from, &to).expect("a certificate or key of the test");
+            if let Some(user) = &self.run_as {
+                user.give(&to);
+            }
+            settings.push(format!("{setting}={}", to.display()));
+        }
+        self.settings = settings;
+    }
+
+    /// Makes it serve no TLS from its next start on.
+    pub fn unset_tls(&mut self) {
+        self.settings.clear();
+    }
+
+    /// Connection string over its Unix socket.
+    #[must_use]
+    pub fn socket_url(&self) -> String {
+        let folder = self.directory.path().display();
+        format!("host={folder} port={} user={USER} dbname=postgres", self.port)
     }
 
     /// Its TCP port on 127.0.0.1.
@@ -240,6 +316,9 @@ impl Postgres {
             "checkpoint_timeout=1h",
             "max_wal_size=8GB",
         ] {
+            command.args(["-c", setting]);
+        }
+        for setting in &self.settings {
             command.args(["-c", setting]);
         }
         let mut server = Child::spawn("postgres", command, self.directory.path());

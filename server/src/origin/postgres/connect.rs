@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::NoTls;
 
 use super::Shared;
 use super::connection::Connection;
@@ -33,6 +32,12 @@ pub(super) enum ConnectError {
     /// The server refuses this connection.
     #[error("PostgreSQL refused the connection: {0}")]
     Refused(String),
+    /// The password or a certificate can't be read.
+    #[error("cannot connect to PostgreSQL: {0}")]
+    Access(String),
+    /// There is no TLS, or none that `sslmode` allows.
+    #[error("no TLS connection to PostgreSQL: {0}")]
+    Tls(String),
     #[error("PostgreSQL did not answer within {0:?}")]
     Silent(Duration),
     #[error("[origin] init failed: {0}")]
@@ -46,7 +51,11 @@ impl ConnectError {
     pub(super) fn refuses_start(&self) -> bool {
         match self {
             Self::Init(_) | Self::Statement { .. } => true,
-            Self::Unreachable(_) | Self::Refused(_) | Self::Silent(_) => false,
+            Self::Unreachable(_)
+            | Self::Refused(_)
+            | Self::Access(_)
+            | Self::Tls(_)
+            | Self::Silent(_) => false,
         }
     }
 }
@@ -78,7 +87,7 @@ impl Drop for Wire {
 
 /// Connects, runs `init` if it has not been run, and sets up the session.
 pub(super) async fn open(shared: &Shared) -> Result<Opened, ConnectError> {
-    let (client, transport) = within(CONNECT_WITHIN, shared.server.connect(NoTls)).await??;
+    let (client, transport) = within(CONNECT_WITHIN, shared.server.connect()).await??;
     let moving = async move { transport.await.err().map(|error| with_cause(&error)) };
     let wire = Wire(tokio::task::spawn_local(moving));
     {

@@ -21,6 +21,10 @@
 //! call.rs      one call: sent, retried where that is safe, answered
 //! tasks.rs     tasks whose panic is the thread's
 //! url.rs       the connection string
+//! target.rs    its hosts, each with its password and TLS
+//! password.rs  the password: a variable, a file, a passfile
+//! tls.rs       TLS: whom to trust, and as whom
+//! private.rs   files that others must not read
 //! failure.rs   the server's errors → what a caller may conclude
 //! types.rs     the types of parameters
 //! column.rs    parameters and columns in PostgreSQL's binary format
@@ -48,8 +52,12 @@ mod fit;
 mod folding;
 mod key;
 mod pace;
+mod password;
 mod pool;
+mod private;
+mod target;
 mod tasks;
+mod tls;
 mod types;
 mod url;
 
@@ -60,7 +68,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use standin_config::OriginConfig;
+use standin_config::{OriginConfig, PostgresAccess};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::LocalSet;
 
@@ -75,9 +83,10 @@ use connect::{CONNECT_WITHIN, ConnectError, INIT_WITHIN};
 use connection::Limits;
 use pace::Pipelining;
 use pool::{Pool, Traffic};
+use target::Target;
 use tasks::Tasks;
 pub use url::DatabaseHost;
-pub(super) use url::{check, has_password, hosts};
+pub(super) use url::{has_password, hosts};
 
 /// The bounds of the time without an answer after which the server is down. Within them it is
 /// `timeout`.
@@ -85,12 +94,15 @@ const PATIENCE_LEAST: Duration = Duration::from_millis(500);
 const PATIENCE_MOST: Duration = Duration::from_secs(2);
 /// The interval between two health checks.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// The largest number of threads that resolve names, and read passwords and certificates.
+const ACCESS_THREADS: usize = 4;
 /// The interval at which the ending thread checks whether all calls have been answered.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The settings for using the server.
 pub(super) struct Setup<'c> {
     pub(super) url: &'c str,
+    pub(super) access: &'c PostgresAccess,
     pub(super) connections: u32,
     pub(super) init: Option<String>,
     pub(super) statements: Arc<Statements>,
@@ -100,7 +112,7 @@ pub(super) struct Setup<'c> {
 /// The parsed settings, shared by everything on the thread.
 #[derive(Clone)]
 struct Shared {
-    server: tokio_postgres::Config,
+    server: Target,
     /// The number of connections for reads, and also for writes.
     connections: usize,
     init: Option<String>,
@@ -141,8 +153,10 @@ pub(super) fn start(
     health: &Arc<HealthCell>,
     threads: &mut Threads,
 ) -> Result<Queues, OriginStartError> {
+    let server = understand(setup.url, setup.access, config.timeout)?;
+    readable(&server)?;
     let shared = Shared {
-        server: understand(setup.url, config.timeout)?,
+        server,
         connections: usize::try_from(setup.connections.min(config.concurrency)).unwrap_or(1).max(1),
         init: setup.init,
         initialised: Arc::default(),
@@ -163,8 +177,12 @@ pub(super) fn start(
     };
     let queues = Queues { reads: lane(false), writes: lane(true) };
     let lanes = queues.clone();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .thread_name("origin-access")
+        .max_blocking_threads(ACCESS_THREADS)
+        .build()?;
     let (report, first_attempt) = std::sync::mpsc::sync_channel(1);
     let mut report = Some(report);
     threads.spawn("origin-postgres", move || {
@@ -185,7 +203,11 @@ pub(super) fn start(
     }
 }
 
-fn understand(url: &str, timeout: Duration) -> Result<tokio_postgres::Config, OriginStartError> {
+fn understand(
+    url: &str,
+    access: &PostgresAccess,
+    timeout: Duration,
+) -> Result<Target, OriginStartError> {
     let mut server = url::read(url)?;
     if server.get_application_name().is_none() {
         server.application_name("standin");
@@ -193,7 +215,27 @@ fn understand(url: &str, timeout: Duration) -> Result<tokio_postgres::Config, Or
     // A statement that the network delays for longer than its call waits must not arrive at all,
     // not even on a connection that has been given up since.
     server.tcp_user_timeout(timeout);
-    Ok(server)
+    Target::new(server, access)
+}
+
+fn readable(server: &Target) -> Result<(), OriginStartError> {
+    server.check().map_err(|error| OriginStartError::Access(error.to_string()))
+}
+
+/// Checks what can be checked without a connection, on any machine.
+///
+/// # Errors
+/// If the connection string can't work, or not with this access.
+pub(super) fn check(url: &str, access: &PostgresAccess) -> Result<(), OriginStartError> {
+    understand(url, access, Duration::ZERO).map(drop)
+}
+
+/// Checks whether the password and the certificates can be read on this machine.
+///
+/// # Errors
+/// As [`check`], and if they can't.
+pub(super) fn check_here(url: &str, access: &PostgresAccess) -> Result<(), OriginStartError> {
+    readable(&understand(url, access, Duration::ZERO)?)
 }
 
 /// The channel for the outcome of the first attempt to connect.

@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation};
+use tokio_postgres::config::Host;
 
 use crate::origin::OriginStartError;
 
 /// The port of PostgreSQL.
-const PORT: u16 = 5_432;
+pub(super) const PORT: u16 = 5_432;
 const EXAMPLE: &str = "write postgres://user@host:port/database";
-const NO_TLS: &str =
-    "there is no TLS to the origin yet; use a private network or a local proxy, and";
+/// The driver's names of settings of libpq that are keys of `[origin]`: it knows none of them, or not
+/// all of their values.
+const KEYS_OF_THE_FILE: [&str; 5] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "passfile"];
 
 /// A place where PostgreSQL is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +32,13 @@ pub enum DatabaseHost {
 /// # Errors If it can't work.
 pub(super) fn read(url: &str) -> Result<Config, OriginStartError> {
     let config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-        let cause =
-            std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        OriginStartError::Url(format!("{error}{cause}; {EXAMPLE}"))
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let is_about = |key: &&&str| cause.ends_with(&format!("option `{key}`"));
+        OriginStartError::Url(match KEYS_OF_THE_FILE.iter().find(is_about) {
+            Some(key) => format!("`{key}` is a key of [origin]; write `{key} = …` there"),
+            None if cause.is_empty() => format!("{error}; {EXAMPLE}"),
+            None => format!("{error}: {cause}; {EXAMPLE}"),
+        })
     })?;
     match hindrance(&config) {
         Some(message) => Err(OriginStartError::Url(message)),
@@ -56,24 +61,12 @@ fn hindrance(config: &Config) -> Option<String> {
             "{ports} ports for {count} hosts; write one for each, or one for all"
         ));
     }
-    if config.get_ssl_mode() == SslMode::Require {
-        return Some(format!("sslmode=require cannot be met: {NO_TLS} sslmode=prefer"));
-    }
-    if config.get_channel_binding() == ChannelBinding::Require {
-        return Some(format!("channel_binding=require cannot be met: {NO_TLS} leave it out"));
-    }
-    if config.get_ssl_negotiation() == SslNegotiation::Direct {
-        return Some(format!("sslnegotiation=direct cannot be met: {NO_TLS} leave it out"));
+    let is_strange = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+    if config.get_hosts().iter().any(is_strange) {
+        // The host would be part of a password, and be shown.
+        return Some(format!("a host has `@`; write `%40` for it in a password; {EXAMPLE}"));
     }
     None
-}
-
-/// Checks what can be checked of it without a connection.
-///
-/// # Errors
-/// As [`read`].
-pub(in crate::origin) fn check(url: &str) -> Result<(), OriginStartError> {
-    read(url).map(drop)
 }
 
 /// Whether it contains a password, as far as it can be parsed.
@@ -112,15 +105,16 @@ mod tests {
             ("user=u dbname=d", "names no host"),
             ("host=a,b,c port=1,2", "2 ports for 3 hosts"),
             ("host=a,b hostaddr=127.0.0.1", "2 host and 1 hostaddr"),
-            ("postgres://u@h/d?sslmode=require", "no TLS"),
-            ("postgres://u@h/d?channel_binding=require", "no TLS"),
-            ("postgres://u@h/d?sslnegotiation=direct", "no TLS"),
+            ("postgres://u@h/d?sslmode=verify-full", "write `sslmode = …` there"),
+            ("postgres://u@h/d?sslrootcert=ca.crt", "write `sslrootcert = …` there"),
+            ("host=h user=u passfile=/p", "write `passfile = …` there"),
+            ("postgres://u:pass@word@h/d", "write `%40`"),
         ] {
-            let said = check(url).map_err(|error| error.to_string()).unwrap_err();
+            let said = read(url).map(drop).map_err(|error| error.to_string()).unwrap_err();
             assert!(said.starts_with("[origin] url: ") && said.contains(wanted), "{url}: {said}");
         }
-        for url in ["postgres://u@h", "host=a,b port=1", "postgresql://u@h/d?sslmode=disable"] {
-            assert!(check(url).is_ok(), "{url}");
+        for url in ["postgres://u@h", "host=a,b port=1", "postgresql://u@h/d?sslmode=require"] {
+            assert!(read(url).is_ok(), "{url}");
         }
     }
 

@@ -6,9 +6,11 @@ mod fit;
 mod flags;
 mod keys;
 mod postgres;
+mod postgres_access;
 mod postgres_errors;
 mod postgres_locks;
 mod postgres_outage;
+mod postgres_tls;
 mod rows;
 mod session;
 mod sqlite;
@@ -25,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use standin_config::{
     AfterPut, ColumnType, KeyCase, KeyspaceConfig, KeyspaceKind, OriginConfig, OriginKind,
+    PostgresAccess,
 };
 use standin_protocol::time::Micros;
 
@@ -221,6 +224,7 @@ fn postgres_config(url: &str, init: &str) -> OriginConfig {
     OriginConfig {
         kind: OriginKind::Postgres {
             url: url.to_owned(),
+            access: PostgresAccess::default(),
             connections: 4,
             init: Some(init.to_owned()),
         },

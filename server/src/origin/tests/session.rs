@@ -10,9 +10,13 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn open(postgres: &Postgres) -> Self {
+        Self::open_by(&postgres.url())
+    }
+
+    /// Opens one by a connection string.
+    pub(super) fn open_by(url: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-        let url = postgres.url();
-        let connecting = tokio_postgres::connect(&url, tokio_postgres::NoTls);
+        let connecting = tokio_postgres::connect(url, tokio_postgres::NoTls);
         let (client, connection) = runtime.block_on(connecting).unwrap();
         runtime.spawn(connection);
         Self { runtime, client }

@@ -1,0 +1,298 @@
+//! TLS to the server, by rustls: which server is trusted (`sslmode`, `sslrootcert`), the certificate of
+//! this side (`sslcert`, `sslkey`), and what an error means for whoever reads it.
+//!
+//! Files are read for each connection, so that renewed ones are used without a restart; the authorities
+//! of the operating system are read once.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
+};
+use standin_config::{ClientCertificate, PostgresAccess, RootCertificates, SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::private::{self, FileError, Rule};
+
+/// The name of the protocol, which PostgreSQL expects of callers that begin with TLS at once.
+const PROTOCOL: &[u8] = b"postgresql";
+
+/// The reason why TLS can't be set up on this side.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TlsError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{key} {} has no certificate in PEM form; give the path of a file with `-----BEGIN CERTIFICATE-----`", path.display())]
+    NoCertificate { key: &'static str, path: PathBuf },
+    #[error("{key} {} has a certificate that can't be used: {error}; make a new one", path.display())]
+    BadCertificate { key: &'static str, path: PathBuf, error: String },
+    #[error("sslkey {} has no private key in PEM form; give the path of a file with `-----BEGIN PRIVATE KEY-----`", .0.display())]
+    NoKey(PathBuf),
+    #[error("sslkey {} is encrypted; decrypt it with `openssl pkey`, and run `chmod 600` on the result", .0.display())]
+    EncryptedKey(PathBuf),
+    #[error("sslkey can't be used with sslcert: {0}; give the certificate of this key")]
+    OwnCertificate(Error),
+    #[error(
+        "the operating system has no certificates of authorities ({0}); install them (on Debian \
+         and Ubuntu: apt-get install ca-certificates), or write `sslrootcert = \"FILE\"`"
+    )]
+    NoSystemRoots(String),
+    #[error("TLS cannot be set up: {0}")]
+    Setup(Error),
+}
+
+/// Returns the maker of TLS connections under this mode.
+///
+/// # Errors
+/// If a file can't be used.
+pub(super) fn connector(
+    access: &PostgresAccess,
+    mode: SslMode,
+) -> Result<MakeRustlsConnect, TlsError> {
+    let provider = Arc::new(crypto::ring::default_provider());
+    let verifier = Verifier {
+        trust: Trust::of(access.sslrootcert.as_ref(), mode)?,
+        algorithms: provider.signature_verification_algorithms,
+    };
+    let own = access.client_certificate.as_ref().filter(|_| mode != SslMode::Disable);
+    client(provider, verifier, own).map(MakeRustlsConnect::new)
+}
+
+fn client(
+    provider: Arc<CryptoProvider>,
+    verifier: Verifier,
+    own: Option<&ClientCertificate>,
+) -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut client = match own {
+        None => builder.with_no_client_auth(),
+        Some(own) => {
+            let chain = certificates("sslcert", &own.certificate)?;
+            let key = private_key(&own.key)?;
+            builder.with_client_auth_cert(chain, key).map_err(TlsError::OwnCertificate)?
+        }
+    };
+    client.alpn_protocols = vec![PROTOCOL.to_vec()];
+    Ok(client)
+}
+
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = private::read(key, path, Rule::Everybody)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let found = found.map_err(|error| TlsError::BadCertificate {
+        key,
+        path: path.to_owned(),
+        error: error.to_string(),
+    })?;
+    if found.is_empty() {
+        return Err(TlsError::NoCertificate { key, path: path.to_owned() });
+    }
+    Ok(found)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bytes = private::read("sslkey", path, Rule::Key)?;
+    // The two forms of an encrypted key have this word, in their first line or in a header.
+    let is_encrypted = memchr::memmem::find(&bytes, b"ENCRYPTED").is_some();
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| match is_encrypted {
+        true => TlsError::EncryptedKey(path.to_owned()),
+        false => TlsError::NoKey(path.to_owned()),
+    })
+}
+
+/// The servers that are trusted.
+#[derive(Debug)]
+enum Trust {
+    Anybody,
+    /// Those with a certificate of these authorities.
+    Authorities {
+        roots: RootCertStore,
+        /// The certificates in the file. A server may have one of them itself.
+        given: Vec<CertificateDer<'static>>,
+        /// Whether the certificate must be for the host that was connected to.
+        checks_name: bool,
+    },
+}
+
+impl Trust {
+    fn of(roots: Option<&RootCertificates>, mode: SslMode) -> Result<Self, TlsError> {
+        let checks_name = mode == SslMode::VerifyFull;
+        let roots = match (roots, mode) {
+            (_, SslMode::Disable | SslMode::Prefer) | (None, _) => return Ok(Self::Anybody),
+            (Some(roots), _) => roots,
+        };
+        match roots {
+            RootCertificates::System => {
+                Ok(Self::Authorities { roots: system_roots()?, given: Vec::new(), checks_name })
+            }
+            RootCertificates::File(path) => {
+                let given = certificates("sslrootcert", path)?;
+                let mut roots = RootCertStore::empty();
+                for certificate in &given {
+                    roots.add(certificate.clone()).map_err(|error| TlsError::BadCertificate {
+                        key: "sslrootcert",
+                        path: path.clone(),
+                        error: error.to_string(),
+                    })?;
+                }
+                Ok(Self::Authorities { roots, given, checks_name })
+            }
+        }
+    }
+}
+
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+    if let Some(roots) = ROOTS.get() {
+        return Ok(roots.clone());
+    }
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Some systems have certificates that are of no use to TLS.
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = found.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
+        return Err(TlsError::NoSystemRoots(why));
+    }
+    Ok(ROOTS.get_or_init(|| roots).clone())
+}
+
+/// Verifies the server as libpq does under the same `sslmode`.
+#[derive(Debug)]
+struct Verifier {
+    trust: Trust,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let (roots, given, checks_name) = match &self.trust {
+            Trust::Anybody => return Ok(ServerCertVerified::assertion()),
+            Trust::Authorities { roots, given, checks_name } => (roots, given, *checks_name),
+        };
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let signed = verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        );
+        match signed {
+            // As `openssl req -x509` makes them. Its dates have been checked before this. What counts
+            // is whether the server's own certificate is in the file.
+            Err(error) if is_authority_itself(&error) && given.contains(end_entity) => {}
+            Err(error) if is_authority_itself(&error) => {
+                return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
+            }
+            ended => ended?,
+        }
+        if checks_name {
+            verify_server_name(&certificate, server_name)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Whether a certificate was refused because it may sign others.
+fn is_authority_itself(error: &Error) -> bool {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(other)) => {
+            other.0.to_string() == "CaUsedAsEndEntity"
+        }
+        _ => false,
+    }
+}
+
+/// Returns what an error means and what to do about it.
+pub(super) fn explain(error: &Error, host: &str) -> String {
+    match error {
+        Error::InvalidCertificate(wrong) => explain_certificate(wrong, host),
+        Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::HandshakeFailure,
+        ) => format!(
+            "{host} refuses the certificate of this side ({error}); give one that its authority \
+             (ssl_ca_file) has signed, as `sslcert` and `sslkey`"
+        ),
+        _ => format!("{error}; see the log of PostgreSQL"),
+    }
+}
+
+fn explain_certificate(wrong: &CertificateError, host: &str) -> String {
+    match wrong {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
+            "the certificate of {host} is of no authority in sslrootcert; write the file of its \
+             authority as `sslrootcert`"
+        ),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!(
+                "the certificate of {host} is for other hosts ({wrong}); write a host of its \
+                 subjectAltName in url, make it one for this host, or write `sslmode = \
+                 \"verify-ca\"`"
+            )
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => format!(
+            "the certificate of {host}, or of an authority of it, has expired ({wrong}); renew it, \
+             and see that the clock of this machine is right"
+        ),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => format!(
+            "the certificate of {host}, or of an authority of it, is not valid yet ({wrong}); see \
+             that the clock of this machine is right"
+        ),
+        CertificateError::Other(other) if other.0.to_string() == "UnsupportedCertVersion" => {
+            format!(
+                "the certificate of {host} is of version 1, which has no place for hosts; make one \
+             with a subjectAltName"
+            )
+        }
+        _ => format!("the certificate of {host} can't be used: {wrong}; make another one"),
+    }
+}
