@@ -9,7 +9,7 @@ use clap::Args;
 use standin_config::{CheckedProxy, ClusterConfig, DASHBOARD, METRICS, ProxyConfig};
 use standin_master::Master;
 use standin_server::check;
-use standin_server::shard::users::AllUsers;
+use standin_server::shard::users::{self, AllUsers};
 
 use crate::{ConfigArg, Ended, diagnostics, out, port, private};
 
@@ -63,6 +63,16 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
             return Ok(ExitCode::FAILURE);
         }
     };
+    if cluster.for_clients {
+        out::line(&format!(
+            "{}: good: a client's file of cluster {:?}, {} servers, {} keyspaces",
+            path.display(),
+            cluster.name,
+            cluster.servers.len(),
+            cluster.keyspaces.len(),
+        ))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let only = match &args.name {
         None => None,
         Some(name) => Some(cluster.server_id(name).ok_or_else(|| {
@@ -127,7 +137,8 @@ fn check_proxy(path: &Path) -> Ended {
         diagnostics::remark(&format!("{name}: {error}"));
         return Ok(ExitCode::FAILURE);
     }
-    if let Some(doubt) = port::doubts(metrics) {
+    let files = config.services.iter().filter_map(|service| service.passwords.as_deref());
+    for doubt in files.filter_map(users::doubt).chain(port::doubts(metrics)) {
         diagnostics::remark(&format!("warning: {name}: {doubt}"));
     }
     let services = config.services.iter();

@@ -12,12 +12,14 @@
 //! top                 the same in a terminal               top/
 //! status              map, counters, what is wrong        status/
 //! check-config        check a cluster file                check_config.rs
+//! client-config       write a client's file               client_config.rs
 //! doctor              check a host, and tune it           doctor.rs
 //! demo, load          call the load generator's library
 //! out.rs              standard output of all commands except the roles
 //! ```
 
 mod check_config;
+mod client_config;
 mod dashboard;
 mod data;
 mod descriptors;
@@ -93,6 +95,8 @@ enum Command {
     Top(top::TopArgs),
     /// Check a cluster file, and report all mistakes at once, each with its line.
     CheckConfig(check_config::CheckConfigArgs),
+    /// Write the file that clients use, without the database and the cluster's secret.
+    ClientConfig(client_config::ClientConfigArgs),
     /// Look at this host: what a server needs from it, what slows it down, and what to do about it.
     Doctor(doctor::DoctorArgs),
 }
@@ -115,6 +119,14 @@ impl ConfigArg {
     fn load_for_role(&self) -> Result<(ClusterConfig, Vec<Mistake>), Box<dyn Error>> {
         let Checked { config, warnings } = ClusterConfig::check_file(&self.config);
         let cluster = config?;
+        if cluster.for_clients {
+            return Err(format!(
+                "{} is a client's file, which lacks what servers and the master need; give the \
+                 cluster's own file",
+                self.config.display()
+            )
+            .into());
+        }
         match private::refusal(&self.config, &cluster) {
             Some(refusal) => Err(format!("{}: {refusal}", self.config.display()).into()),
             None => Ok((cluster, warnings)),
@@ -160,6 +172,7 @@ fn main() -> ExitCode {
         Command::Hot(args) => hot::hot(&args),
         Command::Top(args) => top::top(&args),
         Command::CheckConfig(args) => check_config::check_config(&args),
+        Command::ClientConfig(args) => client_config::client_config(&args),
         Command::Doctor(args) => doctor::doctor(&args),
     };
     let ended = ended.unwrap_or_else(|error| {

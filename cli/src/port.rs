@@ -4,7 +4,7 @@ use std::error::Error;
 
 use standin_config::{HTTP_DESCRIPTORS, HttpConfig, HttpKeys};
 use standin_metrics::{Admit, Endpoint, Listener, Site};
-use standin_server::shard::users::{Users, is_open_to_others};
+use standin_server::shard::users::{self, Users};
 
 // The roles reserve them.
 const _: () = assert!(standin_metrics::DESCRIPTORS <= HTTP_DESCRIPTORS);
@@ -52,11 +52,5 @@ pub(crate) fn refusals(keys: HttpKeys, config: Option<&HttpConfig>) -> Vec<Strin
 
 /// Returns what is probably a mistake.
 pub(crate) fn doubts(config: Option<&HttpConfig>) -> Option<String> {
-    let path = config?.passwords.as_deref()?;
-    let mode = is_open_to_others(path)?;
-    Some(format!(
-        "the password file {} can be read by other users of this machine (mode {mode:03o}); run \
-         `chmod 600` on it",
-        path.display()
-    ))
+    users::doubt(config?.passwords.as_deref()?)
 }

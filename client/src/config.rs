@@ -54,7 +54,7 @@ pub struct ClientConfig {
     pub operation_bytes_max: usize,
     /// The sizes of the largest key and value. They are checked before anything is sent.
     pub limits: FrameLimits,
-    /// The key made from the cluster's secret, if it has one.
+    /// The clients' key, made from the cluster's secret, if it has one. The secret itself will do.
     pub key: Option<ClusterKey>,
     /// The names of keyspaces, for messages.
     pub keyspaces: BTreeMap<u8, String>,
@@ -105,7 +105,7 @@ impl From<&ClusterConfig> for ClientConfig {
             operation_timeout: timings.operation_timeout,
             connect_timeout: timings.connect_timeout,
             limits: FrameLimits { key_bytes: limits.key_bytes, value_bytes: limits.value_bytes },
-            key: cluster.cluster_key(),
+            key: cluster.client_key(),
             keyspaces: cluster.keyspaces.iter().map(|k| (k.id, k.name.clone())).collect(),
             ..Self::default()
         }

@@ -70,6 +70,7 @@ impl ClusterConfig {
             timings: Timings::default(),
             limits: Limits::default(),
             security: Security::default(),
+            for_clients: false,
         }
     }
 

@@ -11,6 +11,7 @@
 //! [`sql`] turns the `:key` and `:value` of a keyspace's statements into what the
 //! database's driver wants; the same code checks them here.
 
+mod client_file;
 mod database;
 mod defaults;
 mod http;
@@ -23,6 +24,7 @@ mod section;
 mod services;
 pub mod sql;
 mod suggest;
+mod toml;
 mod topology;
 mod units;
 mod write;

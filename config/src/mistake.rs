@@ -57,6 +57,8 @@ fn lines(mistakes: &[Mistake]) -> String {
 /// Collects mistakes and warnings. It knows the text, so a byte offset is enough to name a place.
 pub(crate) struct Report<'t> {
     file: &'t str,
+    /// The permissions of the file, if the text is from one.
+    mode: Option<u32>,
     text: &'t str,
     line_starts: Vec<usize>,
     mistakes: Vec<(usize, Mistake)>,
@@ -67,7 +69,18 @@ impl<'t> Report<'t> {
     pub(crate) fn new(file: &'t str, text: &'t str) -> Self {
         let after_newlines = text.match_indices('\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(after_newlines).collect();
-        Self { file, text, line_starts, mistakes: Vec::new(), warnings: Vec::new() }
+        let (mistakes, warnings) = (Vec::new(), Vec::new());
+        Self { file, mode: None, text, line_starts, mistakes, warnings }
+    }
+
+    /// Adds the permissions of the file.
+    pub(crate) fn with_mode(self, mode: Option<u32>) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// The permissions of the file if every user of the machine has access to it.
+    pub(crate) fn open_mode(&self) -> Option<u32> {
+        self.mode.filter(|mode| mode & 0o007 != 0)
     }
 
     /// Something that must be put right before anything starts.

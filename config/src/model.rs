@@ -43,6 +43,9 @@ pub struct ClusterConfig {
     pub limits: Limits,
     /// The secret with which members and clients authenticate themselves.
     pub security: Security,
+    /// Whether this is a client's file: it has no more than clients need, and neither a server nor the
+    /// master starts with it. There is no database, and in keyspaces the statements are empty.
+    pub for_clients: bool,
 }
 
 /// The mode of a cluster: what takes precedence when servers or the master can't be reached.
@@ -369,17 +372,20 @@ impl Default for Limits {
     }
 }
 
-/// `[security]`. Its `Debug` leaves out the secret, so that no log can hold it.
+/// `[security]`. Its `Debug` leaves out the secret and the key, so that no log can hold them.
 #[derive(Clone, PartialEq, Default)]
 pub struct Security {
     /// Shared secret; without it every address must be a loopback address.
     pub secret: Option<[u8; 32]>,
+    /// The key for clients, in a client's file, which has no secret.
+    pub client_key: Option<[u8; 32]>,
 }
 
 impl fmt::Debug for Security {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Security")
             .field("has_secret", &self.secret.is_some())
+            .field("has_client_key", &self.client_key.is_some())
             .finish_non_exhaustive()
     }
 }

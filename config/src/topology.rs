@@ -61,6 +61,13 @@ impl ClusterConfig {
     pub fn cluster_key(&self) -> Option<ClusterKey> {
         self.security.secret.map(ClusterKey::new)
     }
+
+    /// The key with which clients authenticate themselves, if the cluster has a secret.
+    #[must_use]
+    pub fn client_key(&self) -> Option<ClusterKey> {
+        let made = || self.cluster_key().map(|key| key.for_clients());
+        self.security.client_key.map(ClusterKey::of_clients).or_else(made)
+    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,15 @@
 //! Writing a [`ClusterConfig`] as a file that reads back as the same values.
 
-use std::fmt::Write;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::database::{OriginKind, PasswordSource, PostgresAccess, RootCertificates, SslMode};
 use crate::http::{DASHBOARD, HttpConfig, HttpKeys, METRICS};
 use crate::mistake::ConfigErrors;
-use crate::model::{
-    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Mode, ServerConfig,
-};
-use crate::units::{format_duration, format_size};
+use crate::model::{ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Mode, ServerConfig};
+use crate::toml::{Toml, quoted};
 
 /// Name of the file that [`ClusterConfig::write_into`] makes.
 pub const CONFIG_FILE: &str = "cluster.toml";
@@ -32,6 +28,9 @@ pub enum WriteError {
         /// The system's error.
         error: io::Error,
     },
+    /// There is a file already.
+    #[error("{0} exists already; give another path, or --force to replace it")]
+    Exists(PathBuf),
     /// The values break a rule of the file.
     #[error(transparent)]
     Rules(#[from] ConfigErrors),
@@ -53,6 +52,9 @@ impl ClusterConfig {
     /// [`Self::write_into`] writes.
     #[must_use]
     pub fn to_toml(&self) -> String {
+        if self.for_clients {
+            return self.to_client_toml();
+        }
         let mut out = Toml::default();
         out.section("[cluster]");
         out.text("name", &self.name);
@@ -95,7 +97,7 @@ impl ClusterConfig {
             out.section("[security]");
             out.text("secret_file", SECRET_FILE);
         }
-        out.0
+        out.into_text()
     }
 
     /// Writes [`CONFIG_FILE`] and, with a secret, [`SECRET_FILE`] (readable by this user
@@ -118,7 +120,7 @@ impl ClusterConfig {
         Ok(path)
     }
 
-    fn compare(&self, read: Self, folder: &Path) -> Result<(), WriteError> {
+    pub(crate) fn compare(&self, read: Self, folder: &Path) -> Result<(), WriteError> {
         let mut wanted = self.clone();
         wanted.master.state_file = folder.join(&self.master.state_file);
         let files = wanted.origin.as_mut().map(|origin| origin.kind.files_mut());
@@ -174,7 +176,7 @@ impl ClusterConfig {
         }
     }
 
-    fn write_timings(&self, out: &mut Toml) {
+    pub(crate) fn write_timings(&self, out: &mut Toml) {
         let timings = &self.timings;
         out.section("[timings]");
         out.duration("attempt_timeout", timings.attempt_timeout);
@@ -192,7 +194,7 @@ impl ClusterConfig {
         out.duration("drain_timeout", timings.drain_timeout);
     }
 
-    fn write_limits(&self, out: &mut Toml) {
+    pub(crate) fn write_limits(&self, out: &mut Toml) {
         let limits = &self.limits;
         out.section("[limits]");
         out.plain("connections", limits.connections);
@@ -230,43 +232,7 @@ fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), WriteError> {
     writeln!(file, "{digits}").map_err(failed)
 }
 
-/// The growing text.
-#[derive(Default)]
-struct Toml(String);
-
 impl Toml {
-    fn section(&mut self, header: &str) {
-        let gap = if self.0.is_empty() { "" } else { "\n" };
-        self.line(format_args!("{gap}{header}"));
-    }
-
-    fn plain(&mut self, key: &str, value: impl std::fmt::Display) {
-        self.line(format_args!("{key} = {value}"));
-    }
-
-    fn text(&mut self, key: &str, value: &str) {
-        self.line(format_args!("{key} = {}", quoted(value)));
-    }
-
-    fn optional_text(&mut self, key: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.text(key, value);
-        }
-    }
-
-    fn duration(&mut self, key: &str, value: Duration) {
-        self.text(key, &format_duration(value));
-    }
-
-    fn size(&mut self, key: &str, bytes: u64) {
-        self.text(key, &format_size(bytes));
-    }
-
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "{line}");
-    }
-
     fn server(&mut self, server: &ServerConfig) {
         self.section("[[group.server]]");
         self.text("name", &server.name);
@@ -323,12 +289,6 @@ impl Toml {
     }
 
     fn keyspace(&mut self, keyspace: &KeyspaceConfig, all: &[KeyspaceConfig]) {
-        let type_word = |column| match column {
-            ColumnType::Text => "text",
-            ColumnType::Bytes => "bytes",
-            ColumnType::Integer => "integer",
-            ColumnType::Uuid => "uuid",
-        };
         self.section("[[keyspace]]");
         self.plain("id", keyspace.id);
         self.text("name", &keyspace.name);
@@ -354,22 +314,12 @@ impl Toml {
     }
 }
 
-/// A TOML basic string.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04X}", u32::from(c));
-            }
-            c => out.push(c),
-        }
+/// The word for a type in the file.
+pub(crate) fn type_word(column: ColumnType) -> &'static str {
+    match column {
+        ColumnType::Text => "text",
+        ColumnType::Bytes => "bytes",
+        ColumnType::Integer => "integer",
+        ColumnType::Uuid => "uuid",
     }
-    out.push('"');
-    out
 }

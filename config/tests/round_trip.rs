@@ -78,9 +78,8 @@ fn access() -> impl Strategy<Value = PostgresAccess> {
             .prop_map(|mode| (Some(mode), None)),
         Just((Some(SslMode::VerifyFull), Some(RootCertificates::System))),
         prop::sample::select(vec![SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull])
-            .prop_flat_map(move |mode| path().prop_map(move |roots| {
-                (Some(mode), Some(RootCertificates::File(roots)))
-            })),
+            .prop_flat_map(move |mode| path()
+                .prop_map(move |roots| { (Some(mode), Some(RootCertificates::File(roots))) })),
     ];
     let own = option::of((path(), path()))
         .prop_map(|own| own.map(|(certificate, key)| ClientCertificate { certificate, key }));
@@ -304,6 +303,7 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
                 timings,
                 limits,
                 security: Security::default(),
+                for_clients: false,
             }
         },
     )

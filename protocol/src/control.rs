@@ -3,7 +3,8 @@
 //! ```text
 //! 56-byte header │ body (ANNOUNCE, VERDICT, GOSSIP: states; PROBE_RESULT: answer) │ 16-byte code
 //! ```
-//! The code is keyed BLAKE3 over everything before it, with the cluster's secret as its key.
+//! The code is keyed BLAKE3 over everything before it, with the cluster's secret as its key, or with the
+//! clients' key if a client sends or gets the datagram.
 //! Without a secret the key is public, and the code only detects garbage. Every message carries
 //! full state: a lost one delays others but makes none of them wrong. States that don't fit into
 //! [`DATAGRAM_BYTES_SENT_MAX`] are sent in parts, which [`crate::states::Assembly`] puts together.
@@ -276,7 +277,7 @@ impl Datagram {
             };
             bytes.extend_from_slice(&body);
         }
-        let mac = mac_key(key).mac(Purpose::Datagram, &[&bytes]);
+        let mac = mac_key(key, self.sender, self.recipient).mac(Purpose::Datagram, &[&bytes]);
         bytes.extend_from_slice(&mac);
         bytes
     }
@@ -298,12 +299,13 @@ impl Datagram {
             return Err(DatagramError::Version(bytes[1]));
         }
         let (signed, mac) = bytes.split_at(bytes.len() - MAC_BYTES);
-        if !mac_key(key).verify(Purpose::Datagram, &[signed], mac) {
-            return Err(DatagramError::Code);
-        }
         let (header, body) = signed.split_at(DATAGRAM_HEADER_BYTES);
         let h = rkyv::access::<ArchivedDatagramHeader, Failure>(header)
             .map_err(|_| DatagramError::NotOurs)?;
+        let key = mac_key(key, h.sender.to_native(), h.recipient.to_native());
+        if !key.verify(Purpose::Datagram, &[signed], mac) {
+            return Err(DatagramError::Code);
+        }
         let (kind, first) = (DatagramKind::from_wire(h.kind), h.first.to_native());
         if h.reserved != 0 || (first != 0 && !kind.is_some_and(comes_in_parts)) {
             return Err(DatagramError::NotOurs);
@@ -365,8 +367,13 @@ fn read_probed(body: &[u8]) -> Option<Probed> {
     Some(Probed { boot_id, map_epoch: MapEpoch::from_u64(map_epoch) })
 }
 
-fn mac_key(key: Option<&ClusterKey>) -> ClusterKey {
-    key.cloned().unwrap_or_else(|| ClusterKey::new(*b"standin cluster without a secret"))
+/// The key of a datagram's code: the clients', if a client sends or gets it.
+fn mac_key(key: Option<&ClusterKey>, sender: u16, recipient: u16) -> ClusterKey {
+    match key {
+        Some(key) if [sender, recipient].contains(&SENDER_CLIENT) => key.for_clients(),
+        Some(key) => key.clone(),
+        None => ClusterKey::new(*b"standin cluster without a secret"),
+    }
 }
 
 /// A replay window: the 64 sequence numbers up to the highest seen from one incarnation of one

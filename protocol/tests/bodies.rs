@@ -107,6 +107,24 @@ fn hellos_are_let_in_or_told_why_not() {
 }
 
 #[test]
+fn the_clients_key_lets_in_clients_and_observers_only() {
+    let (own, clients) = (cluster_id("example"), key().for_clients());
+    for role in Role::ALL {
+        let body = HelloBody { role: *role as u8, ..hello() };
+        let heard =
+            HelloBody::accept(&body.with_proof(&clients, &NONCE), Some(&key()), Some(&NONCE), own);
+        let wanted = match role {
+            Role::Client | Role::Observer => Ok((body, *role)),
+            Role::Peer | Role::Master => Err(HelloError::ProofWrong),
+        };
+        assert_eq!(heard, wanted, "{role:?}");
+        let member = body.with_proof(&key(), &NONCE);
+        let heard = HelloBody::accept(&member, Some(&key()), Some(&NONCE), own);
+        assert_eq!(heard, Ok((body, *role)));
+    }
+}
+
+#[test]
 fn a_code_is_good_for_one_purpose_only() {
     let mac = key().mac(Purpose::Hello, &[b"bytes"]);
     assert!(key().verify(Purpose::Hello, &[b"by", b"tes"], &mac));

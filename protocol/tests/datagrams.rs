@@ -11,7 +11,7 @@ use standin_protocol::auth::MAC_BYTES;
 use standin_protocol::auth::Purpose;
 use standin_protocol::control::{
     DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_SENT_MAX, DATAGRAM_HEADER_BYTES, Datagram, DatagramError,
-    DatagramKind, Probed, ReplayWindow,
+    DatagramKind, Probed, ReplayWindow, SENDER_CLIENT, SENDER_MASTER,
 };
 use standin_protocol::map::{MapEpoch, SERVERS_MAX, ServerState, ServerStatus};
 use support::{epoch, hex, status};
@@ -209,6 +209,33 @@ fn bad_datagrams_get_the_error_they_deserve() {
     ];
     for (what, bytes, expected) in table {
         assert_eq!(Datagram::parse(&bytes, Some(&key()), Some(77)), Err(expected), "{what}");
+    }
+}
+
+#[test]
+fn with_the_clients_key_only_datagrams_of_clients_can_be_made() {
+    let (members, clients) = (key(), key().for_clients());
+    let report = Datagram::new(DatagramKind::ReportFailed, SENDER_CLIENT, 77, 5);
+    let verdict = Datagram {
+        recipient: SENDER_CLIENT,
+        ..Datagram::new(DatagramKind::Verdict, SENDER_MASTER, 77, 5)
+    };
+    for datagram in [&report, &verdict] {
+        for (by, of) in [(&members, &clients), (&clients, &members)] {
+            let read = Datagram::parse(&datagram.to_bytes(Some(by)), Some(of), Some(77));
+            assert_eq!(read.as_ref(), Ok(datagram));
+        }
+    }
+    for (kind, sender, recipient) in [
+        (DatagramKind::Renew, 1, SENDER_MASTER),
+        (DatagramKind::Leaving, 1, SENDER_MASTER),
+        (DatagramKind::ReportFailed, 2, SENDER_MASTER),
+        (DatagramKind::Announce, SENDER_MASTER, 1),
+        (DatagramKind::Gossip, 1, 2),
+    ] {
+        let forged = Datagram { recipient, ..Datagram::new(kind, sender, 77, 5) };
+        let read = Datagram::parse(&forged.to_bytes(Some(&clients)), Some(&members), Some(77));
+        assert_eq!(read, Err(DatagramError::Code), "{kind:?}");
     }
 }
 

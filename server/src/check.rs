@@ -110,15 +110,8 @@ pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
     {
         doubts.push(format!("it will run on epoll, which needs more CPU time: {error}"));
     }
-    for path in own.services.iter().filter_map(|service| service.passwords.as_deref()) {
-        if let Some(mode) = users::is_open_to_others(path) {
-            doubts.push(format!(
-                "the password file {} can be read by other users of this machine (mode {mode:03o}); \
-                 run `chmod 600` on it",
-                path.display()
-            ));
-        }
-    }
+    let files = own.services.iter().filter_map(|service| service.passwords.as_deref());
+    doubts.extend(files.filter_map(users::doubt));
     let known = core_affinity::get_core_ids().unwrap_or_default();
     let missing = own.cores.iter().filter(|core| !known.iter().any(|known| known.id == **core));
     let missing: Vec<String> = missing.map(usize::to_string).collect();

@@ -6,6 +6,7 @@
 //! pauses.rs        servers are stopped while they hold writes
 //! origins.rs       the database is stopped, locked, and comes back
 //! checks.rs        check-config, and what a start refuses
+//! client_file.rs   a client's file is enough for a client
 //! cold_starts.rs   all servers start with empty caches at once
 //! command_line.rs  what the commands print, and their exit codes
 //! doctor.rs        what standin doctor says of hosts, changes and puts back
@@ -23,6 +24,7 @@ mod common;
 
 mod bound;
 mod checks;
+mod client_file;
 mod cold_starts;
 mod command_line;
 mod counters;

@@ -1,5 +1,5 @@
 //! What a proxy reads and writes: its file, which has neither the cluster's members nor a database, the
-//! cluster's secret, and its log.
+//! clients' key, and its log.
 
 use std::path::PathBuf;
 
@@ -46,9 +46,10 @@ fn sighup_reopens_the_log_and_disturbs_no_request() {
     assert!(is_there(&log, "stopped"));
 }
 
-/// The file has seeds and the secret, and the proxy learns the rest, also which server is offline.
+/// The file has seeds and the clients' key, and the proxy learns the rest, also which server is offline. The
+/// secret will do in the place of the key.
 #[test]
-fn a_proxy_needs_the_secret_of_the_cluster_and_nothing_of_its_database() {
+fn a_proxy_needs_the_clients_key_and_nothing_of_the_database() {
     let mut cluster =
         start_cluster_with("proxy_secret", |config| config.security.secret = Some(SECRET));
     let more = "[timings]\noperation_timeout = \"1s\"";
@@ -58,7 +59,12 @@ fn a_proxy_needs_the_secret_of_the_cluster_and_nothing_of_its_database() {
     let said = mem.until("\r\n");
     assert!(said.starts_with("SERVER_ERROR "), "{said}");
     let more = "[security]\nsecret_file = \"cluster.secret\"";
-    let proxy = Proxy::start(&cluster, Wanted { more, ..Wanted::default() });
+    let with_secret = Wanted { more, name: "with-secret", ..Wanted::default() };
+    Proxy::start(&cluster, with_secret).redis().ask("GET items:nobody\r\n", "$-1\r\n");
+    let key = cluster.config.client_key().expect("the cluster has a secret");
+    let digits: String = key.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let more = format!("[security]\nclient_key = \"{digits}\"");
+    let proxy = Proxy::start(&cluster, Wanted { more: &more, ..Wanted::default() });
     let text = std::fs::read_to_string(cluster.directory().join("proxy.toml")).expect("its file");
     assert!(!text.contains("origin") && !text.contains("sqlite"), "{text}");
     cluster.set_row(b"row", b"from the table");

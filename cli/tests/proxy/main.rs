@@ -22,7 +22,9 @@ mod stopping;
 mod walks;
 
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -113,6 +115,7 @@ impl Proxy {
         }
         let path = cluster.directory().join(format!("{name}.toml"));
         std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("its mode");
         let checked = Command::new(PROGRAM).arg("check-config").arg("--config").arg(&path).output();
         let checked = checked.expect("the program runs");
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));

@@ -27,6 +27,7 @@ pub(super) struct Cluster<'d> {
     pub(super) partitions: Option<At<u32>>,
     pub(super) hash: Option<At<KeyHash>>,
     pub(super) mode: Option<Mode>,
+    pub(super) for_clients: Option<bool>,
     pub(super) naming: NamingKeys<'d>,
 }
 
@@ -88,6 +89,10 @@ pub(super) fn read<'d>(mut section: Section<'d>, report: &mut Report<'_>) -> Clu
             .choice("mode", &MODES, report)
             .or(Mode::Available, section.at())
             .map(|mode| mode.value),
+        for_clients: section
+            .boolean("for_clients", report)
+            .or(false, section.at())
+            .map(|for_clients| for_clients.value),
     };
     section.finish(report);
     cluster

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::bonds::{self, Named};
 use super::cluster::check_name;
+use super::origin::ANY_DIALECT;
 use super::servers::unique;
 use crate::defaults;
 use crate::mistake::Report;
@@ -30,9 +31,10 @@ const TYPES: [(&str, ColumnType); 4] = [
     ("uuid", ColumnType::Uuid),
 ];
 
-/// The keyspaces, sorted by id.
+/// The keyspaces, sorted by id. In a client's file they have no statements.
 pub(super) fn read_all(
     sections: Vec<Section<'_>>,
+    for_clients: bool,
     dialects: &[Dialect],
     report: &mut Report<'_>,
 ) -> Option<Vec<KeyspaceConfig>> {
@@ -43,8 +45,14 @@ pub(super) fn read_all(
     let mut id_places = HashMap::new();
     let mut name_places = HashMap::new();
     let mut named = Vec::new();
-    let read =
-        |section| read_one(section, dialects, &mut id_places, &mut name_places, &mut named, report);
+    let places = (&mut id_places, &mut name_places);
+    let read = |section| {
+        let reader = match for_clients {
+            true => Reader::Client,
+            false => Reader::Member(dialects),
+        };
+        read_one(section, reader, (&mut *places.0, &mut *places.1), &mut named, report)
+    };
     // All are read before one that is wrong is given up.
     let keyspaces: Vec<Option<KeyspaceConfig>> = sections.into_iter().map(read).collect();
     let mut keyspaces: Vec<KeyspaceConfig> = keyspaces.into_iter().collect::<Option<_>>()?;
@@ -53,11 +61,19 @@ pub(super) fn read_all(
     Some(keyspaces)
 }
 
+/// The party that a file is for, which determines what else a keyspace has.
+#[derive(Clone, Copy)]
+enum Reader<'a> {
+    /// A client: how keys are addressed.
+    Client,
+    /// A server or the master, with the databases that may be meant.
+    Member(&'a [Dialect]),
+}
+
 fn read_one<'d>(
     mut section: Section<'d>,
-    dialects: &[Dialect],
-    id_places: &mut HashMap<u8, usize>,
-    name_places: &mut HashMap<String, usize>,
+    reader: Reader<'_>,
+    (id_places, name_places): (&mut HashMap<u8, usize>, &mut HashMap<String, usize>),
     named: &mut Vec<Named<'d>>,
     report: &mut Report<'_>,
 ) -> Option<KeyspaceConfig> {
@@ -72,8 +88,15 @@ fn read_one<'d>(
     let kind = kind.or(KeyspaceKind::default(), section.at());
 
     let key_type = section.choice("key", &TYPES, report).or(defaults::KEY_TYPE, section.at());
+    let dialects = match reader {
+        Reader::Client => ANY_DIALECT,
+        Reader::Member(dialects) => dialects,
+    };
     let key_case = read_case(&mut section, key_type.as_ref(), dialects, report);
     let of_kind = match kind.map(|kind| kind.value) {
+        Some(kind) if matches!(reader, Reader::Client) => {
+            read_of_client(&mut section, kind, report)
+        }
         Some(KeyspaceKind::Cache) => read_of_cache(&mut section, report),
         Some(KeyspaceKind::Database) => {
             let is_text = key_type.as_ref().is_some_and(|found| found.value == ColumnType::Text);
@@ -158,6 +181,27 @@ fn read_of_cache(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<K
     }
     let ttl = section.duration_or_absent("ttl", TTL_MIN..=TTL_MAX, "1h", report).optional()?;
     Some(KeyspaceConfig { ttl: ttl.map(|ttl| ttl.value), ..KeyspaceConfig::cache(0, "") })
+}
+
+/// Reads what a client knows of a keyspace: whether it may be written at all. The statements, which are
+/// the servers', are empty.
+fn read_of_client(
+    section: &mut Section<'_>,
+    kind: KeyspaceKind,
+    report: &mut Report<'_>,
+) -> Option<KeyspaceConfig> {
+    for key in ONLY_OF_DATABASE.into_iter().chain(["ttl"]) {
+        section.misplaced(key, "is for servers; remove it from a client's file", report);
+    }
+    let is_writable = section.boolean("writable", report).or(true, section.at());
+    let is_deletable = section.boolean("deletable", report).or(true, section.at());
+    let (is_writable, is_deletable) = (is_writable?.value, is_deletable?.value);
+    Some(KeyspaceConfig {
+        kind,
+        put: is_writable.then(String::new),
+        delete: is_deletable.then(String::new),
+        ..KeyspaceConfig::cache(0, "")
+    })
 }
 
 fn read_value_type(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<At<ColumnType>> {

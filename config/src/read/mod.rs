@@ -19,6 +19,7 @@ mod servers;
 mod services;
 mod tuning;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use toml_edit::Document;
@@ -68,7 +69,7 @@ impl ClusterConfig {
     /// Parses text like [`Self::parse`], and returns warnings as well.
     #[must_use]
     pub fn check(text: &str, source_name: &str, base_dir: &Path) -> Checked {
-        let (config, warnings) = of_text(text, source_name, base_dir, read_root);
+        let (config, warnings) = of_text(text, source_name, None, base_dir, read_root);
         Checked { config, warnings }
     }
 }
@@ -93,7 +94,7 @@ impl ProxyConfig {
     /// Reads and checks the text of a proxy's file, as [`ClusterConfig::check`] does.
     #[must_use]
     pub fn check(text: &str, source_name: &str, base_dir: &Path) -> CheckedProxy {
-        let (config, warnings) = of_text(text, source_name, base_dir, proxy::read);
+        let (config, warnings) = of_text(text, source_name, None, base_dir, proxy::read);
         CheckedProxy { config, warnings }
     }
 
@@ -124,7 +125,11 @@ fn of_file<T>(path: &Path, read: Read<T>) -> (Result<T, ConfigErrors>, Vec<Mista
         }
     };
     match std::str::from_utf8(&bytes) {
-        Ok(text) => of_text(text, &name, path.parent().unwrap_or(Path::new("")), read),
+        Ok(text) => {
+            // If it has disappeared since it was read, nobody else can read it either.
+            let mode = std::fs::metadata(path).ok().map(|found| found.permissions().mode() & 0o777);
+            of_text(text, &name, mode, path.parent().unwrap_or(Path::new("")), read)
+        }
         Err(error) => {
             unreadable(format!("byte {} is not UTF-8; save the file as UTF-8", error.valid_up_to()))
         }
@@ -134,10 +139,11 @@ fn of_file<T>(path: &Path, read: Read<T>) -> (Result<T, ConfigErrors>, Vec<Mista
 fn of_text<T>(
     text: &str,
     source_name: &str,
+    mode: Option<u32>,
     base_dir: &Path,
     read: Read<T>,
 ) -> (Result<T, ConfigErrors>, Vec<Mistake>) {
-    let mut report = Report::new(source_name, text);
+    let mut report = Report::new(source_name, text).with_mode(mode);
     let config = match Document::parse(text) {
         Ok(document) => read(Section::root(document.as_table()), base_dir, &mut report),
         Err(error) => {
@@ -185,21 +191,30 @@ fn read_root(
         root.section("origin", report).map(|section| origin::read(section, base_dir, report));
     let keyspaces = root.sections("keyspace", report);
     let dialects = origin.as_ref().map_or(origin::ANY_DIALECT, |origin| origin.dialects);
-    let keyspaces = keyspaces.map(|sections| keyspace::read_all(sections, dialects, report));
+    let for_clients = cluster.as_ref().is_some_and(|cluster| cluster.for_clients == Some(true));
+    let keyspaces =
+        keyspaces.map(|sections| keyspace::read_all(sections, for_clients, dialects, report));
     let timings =
         root.section("timings", report).map(|section| tuning::read_timings(section, report));
     let limits = root.section("limits", report).map(|section| tuning::read_limits(section, report));
     let secret =
         root.section("security", report).map(|section| secret::read(section, base_dir, report));
     root.finish(report);
+    if let Some(secret) = &secret {
+        secret.check_place(for_clients, report);
+    }
 
     let servers = groups.as_ref().map_or(&[][..], |groups| &groups.servers);
-    let secret_missing = matches!(secret, Some(Secret::Absent));
+    let secret_missing = secret.as_ref().is_some_and(Secret::is_absent);
     let hash = cluster.as_ref().and_then(|cluster| cluster.hash);
     network::check(master.as_ref(), servers, hash, secret_missing, report);
     servers::check(servers, cluster.as_ref(), master.as_ref(), limits.as_ref(), report);
     let known = keyspaces.as_ref().and_then(|keyspaces| keyspaces.as_deref());
-    origin::check(origin.as_ref(), known, servers, timings.as_ref(), report);
+    if for_clients {
+        origin::check_of_clients(origin.as_ref(), report);
+    } else {
+        origin::check(origin.as_ref(), known, servers, timings.as_ref(), report);
+    }
     let keys = cluster.as_ref().map(|cluster| &cluster.naming);
     let naming = services::naming("cluster", keys, known, report);
 
@@ -222,5 +237,6 @@ fn read_root(
         timings: timings?.complete?,
         limits: limits?.complete?,
         security: secret?.security()?,
+        for_clients: cluster.for_clients?,
     })
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::access;
 use super::servers::Server;
 use super::tuning::TimingsRead;
+use crate::database::{OriginConfig, OriginKind};
 use crate::defaults;
 use crate::mistake::Report;
-use crate::database::{OriginConfig, OriginKind};
 use crate::model::KeyspaceConfig;
 use crate::section::{At, Section};
 use crate::sql::Dialect;
@@ -159,6 +159,14 @@ fn read_postgres(
         connections: connections?.value,
         init: init?,
     })
+}
+
+/// Checks that a client's file has no database.
+pub(super) fn check_of_clients(origin: Option<&OriginRead>, report: &mut Report<'_>) {
+    if let Some(origin) = origin.filter(|origin| origin.is_present) {
+        let wrong = "a client's file has no database; remove the section, or `for_clients = true`";
+        report.mistake(origin.at, "origin", wrong);
+    }
 }
 
 /// Checks the origin against the rest of the file.

@@ -60,12 +60,12 @@ pub(super) fn read(
     let naming = proxy.as_ref().map(|proxy| &proxy.naming);
     let naming = services::naming(SECTION, naming, keyspaces.as_deref(), report);
     let proxy = proxy?;
-    if matches!(secret, Some(Secret::Absent)) {
+    if secret.as_ref().is_some_and(Secret::is_absent) {
         let remote = proxy.servers.iter().flatten().find(|at| !at.value.ip().is_loopback());
         if let Some(remote) = remote {
             let wrong = format!(
-                "{} is not a loopback address, so the cluster has a secret; copy its file and write \
-                 `[security]` with `secret_file = \"cluster.secret\"`",
+                "{} is not a loopback address, so the cluster has a secret; write `[security]` with \
+                 the `client_key` of a file that `standin client-config` has written",
                 remote.value
             );
             report.mistake(remote.at, "proxy.servers", wrong);

@@ -1,4 +1,4 @@
-//! `[security]`: the cluster secret and the file it is in.
+//! `[security]`: the cluster secret and the file it is in, or in a client's file the clients' key.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,13 +7,13 @@ use std::path::Path;
 
 use crate::mistake::Report;
 use crate::model::Security;
-use crate::section::{Found, Section};
+use crate::section::{At, Found, Section};
 
 use super::network::MAKE_SECRET;
 
 const HEX_DIGITS: usize = 64;
 
-/// The state of the secret.
+/// The state of the secret, or of the key that clients have instead.
 pub(super) enum Secret {
     /// None is named.
     Absent,
@@ -21,23 +21,47 @@ pub(super) enum Secret {
     Bad,
     /// Read.
     Known([u8; 32]),
+    /// The key for clients, with its place.
+    OfClients(At<[u8; 32]>),
 }
 
 impl Secret {
     pub(super) fn security(self) -> Option<Security> {
         match self {
-            Self::Absent => Some(Security { secret: None }),
+            Self::Absent => Some(Security::default()),
             Self::Bad => None,
-            Self::Known(secret) => Some(Security { secret: Some(secret) }),
+            Self::Known(secret) => Some(Security { secret: Some(secret), client_key: None }),
+            Self::OfClients(key) => Some(Security { secret: None, client_key: Some(key.value) }),
+        }
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
+    /// Checks that a file that is not a client's has the secret instead of the clients' key.
+    pub(super) fn check_place(&self, for_clients: bool, report: &mut Report<'_>) {
+        if let (Self::OfClients(key), false) = (self, for_clients) {
+            let wrong = "servers and the master have the secret; write `secret_file` instead";
+            report.mistake(key.at, "security.client_key", wrong);
         }
     }
 }
 
 pub(super) fn read(mut section: Section<'_>, base_dir: &Path, report: &mut Report<'_>) -> Secret {
-    let secret = match section.text("secret_file", "cluster.secret", report) {
-        Found::Absent => Secret::Absent,
-        Found::Bad => Secret::Bad,
-        Found::Good(file) => match read_file(&base_dir.join(file.value)) {
+    let key = section.text("client_key", "64 hexadecimal digits", report);
+    let file = section.text("secret_file", "cluster.secret", report);
+    let secret = match (file, key) {
+        (Found::Absent, Found::Absent) => Secret::Absent,
+        (Found::Bad, _) | (_, Found::Bad) => Secret::Bad,
+        (Found::Good(_), Found::Good(key)) => {
+            let wrong = "`secret_file` is the file of the secret, of which this key is made; remove \
+                         one of them";
+            report.mistake(key.at, &section.key("client_key"), wrong);
+            Secret::Bad
+        }
+        (Found::Absent, Found::Good(key)) => read_key(key, &section.key("client_key"), report),
+        (Found::Good(file), Found::Absent) => match read_file(&base_dir.join(file.value)) {
             Ok(secret) => Secret::Known(secret),
             Err(wrong) => {
                 report.mistake(
@@ -51,6 +75,23 @@ pub(super) fn read(mut section: Section<'_>, base_dir: &Path, report: &mut Repor
     };
     section.finish(report);
     secret
+}
+
+/// The key for clients, which is in the file itself. Never shows it.
+fn read_key(text: At<&str>, key: &str, report: &mut Report<'_>) -> Secret {
+    let wrong = match (hex(text.value.as_bytes()), report.open_mode()) {
+        (Some(value), None) => return Secret::OfClients(At { value, at: text.at }),
+        (Some(_), Some(mode)) => format!(
+            "this file is accessible to every user of this machine (mode {mode:03o}); run `chmod \
+             600` on it"
+        ),
+        (None, _) => format!(
+            "is not {HEX_DIGITS} hexadecimal digits; copy it from a file that `standin \
+             client-config` has written"
+        ),
+    };
+    report.mistake(text.at, key, wrong);
+    Secret::Bad
 }
 
 /// The secret, or what is wrong with its file. Never shows what is in the file.
@@ -75,14 +116,20 @@ fn read_file(path: &Path) -> Result<[u8; 32], String> {
             digits.len()
         ));
     }
+    hex(digits)
+        .ok_or_else(|| format!("has characters other than hexadecimal digits; {MAKE_SECRET}"))
+}
+
+/// The bytes of as many digits as a secret has.
+fn hex(digits: &[u8]) -> Option<[u8; 32]> {
+    if digits.len() != HEX_DIGITS {
+        return None;
+    }
     let mut secret = [0; 32];
     for (byte, pair) in secret.iter_mut().zip(digits.chunks_exact(2)) {
         let value =
             |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-        let (Some(high), Some(low)) = (value(pair[0]), value(pair[1])) else {
-            return Err(format!("has characters other than hexadecimal digits; {MAKE_SECRET}"));
-        };
-        *byte = high << 4 | low;
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
     }
-    Ok(secret)
+    Some(secret)
 }

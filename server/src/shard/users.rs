@@ -45,6 +45,9 @@ impl Users {
         if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(wrong(format!("has more than {FILE_BYTES_MAX} bytes")));
         }
+        if let Some(doubt) = doubt(path) {
+            tracing::warn!("{doubt}");
+        }
         Self::parse(&bytes).map_err(wrong)
     }
 
@@ -107,11 +110,19 @@ impl AllUsers {
     }
 }
 
-/// Returns the mode of a file that other users of the machine can read.
+/// Returns what is wrong with the permissions of a password file, if other users of the machine can read
+/// it.
 #[must_use]
-pub fn is_open_to_others(path: &Path) -> Option<u32> {
+pub fn doubt(path: &Path) -> Option<String> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
-    (mode & 0o077 != 0).then_some(mode & 0o777)
+    (mode & 0o077 != 0).then(|| {
+        format!(
+            "the password file {} can be read by other users of this machine (mode {:03o}); run \
+             `chmod 600` on it",
+            path.display(),
+            mode & 0o777
+        )
+    })
 }
 
 #[cfg(test)]
