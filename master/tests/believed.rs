@@ -4,9 +4,9 @@
 mod world;
 
 use standin_master::Input;
-use standin_protocol::control::DatagramKind;
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_CLIENT};
 use standin_protocol::map::{MapEpoch, ServerState};
-use world::{Health, World};
+use world::{CLIENT, Health, World};
 
 fn epoch(term: u32, counter: u32) -> MapEpoch {
     MapEpoch { term, counter }
@@ -187,4 +187,69 @@ fn the_newest_of_two_newer_maps_is_adopted() {
         world.run_ms(2_000);
         assert!(world.has("returning", 3) && !world.has("returning", 0), "{:?}", world.events);
     }
+}
+
+/// Anybody who may be a client can report servers, and under as many names as they like.
+#[test]
+fn a_flood_of_reports_takes_no_server_offline_and_causes_a_bounded_number_of_probes() {
+    const SECONDS: u64 = 10;
+    let mut world = World::converged(&[2, 2]);
+    world.run_ms(1_000);
+    world.forget();
+    let (probes, servers) = (world.machine.counters().probes, world.ids().len() as u64);
+    let topology_id = world.topology.id;
+    for number in 0..SECONDS * 1_000 {
+        for subject in world.ids() {
+            let sender = number * servers + u64::from(subject) + 1;
+            let mut report =
+                Datagram::new(DatagramKind::ReportFailed, SENDER_CLIENT, topology_id, sender);
+            (report.subject, report.sequence, report.nonce) = (subject, 1, sender);
+            world.inject(Input::Datagram { from: CLIENT, datagram: report });
+        }
+        world.run_ms(1);
+    }
+    for id in world.ids() {
+        assert_eq!(world.state(id), ServerState::Online);
+        for kind in ["offline", "waiting", "leaving", "frozen"] {
+            assert!(!world.has(kind, id), "{kind}: {:?}", world.kinds(id));
+        }
+    }
+    // One verification of each server's shards in a cool-down, each answered at the first attempt.
+    let rules = world::rules();
+    let most = SECONDS * 1_000 / rules.cool_down().as_millis() as u64;
+    let shards: u64 = world.topology.servers.iter().map(|server| u64::from(server.shards)).sum();
+    let caused = world.machine.counters().probes - probes;
+    assert!(caused > 0 && caused <= most * shards.max(servers), "{caused} of {most} × {shards}");
+}
+
+/// What was heard once has no effect when somebody sends it again, also much later.
+#[test]
+fn a_recorded_datagram_that_is_sent_again_changes_nothing() {
+    let mut world = World::converged(&[2, 2]);
+    let from = world.topology.servers[1].address;
+    let recorded: Vec<Datagram> =
+        [DatagramKind::Renew, DatagramKind::Ack, DatagramKind::ReportFailed, DatagramKind::Leaving]
+            .map(|kind| world.server_says(1, kind))
+            .into();
+    // The server itself has said the first three; the last is that of an incarnation that ended.
+    for datagram in &recorded {
+        world.inject(Input::Datagram { from, datagram: datagram.clone() });
+    }
+    world.run_ms(1_000);
+    world.set(1, Health::Dead);
+    world.run_until("its end", |world| world.state(1) == ServerState::Offline);
+    world.set(1, Health::Up);
+    world.run_until("its return", World::is_converged);
+    world.run_ms(30_000);
+    world.forget();
+    let dropped = world.machine.counters().datagrams_dropped;
+    for _ in 0..100 {
+        for datagram in &recorded {
+            assert!(world.hear(Input::Datagram { from, datagram: datagram.clone() }).is_empty());
+        }
+        world.run_ms(10);
+    }
+    assert_eq!(world.machine.counters().datagrams_dropped, dropped + 400);
+    assert_eq!(world.state(1), ServerState::Online);
+    assert!(!world.has("leaving", 1) && !world.has("offline", 1), "{:?}", world.kinds(1));
 }

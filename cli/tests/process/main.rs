@@ -10,6 +10,7 @@
 //! output.rs       nobody reads the output of a command, or a file has no room
 //! pipes.rs        pipes that nobody reads
 //! threads.rs      each thread is killed in turn
+//! secrets.rs      no output shows a secret
 //! signals.rs      stopping takes a limited time, files are reopened
 //! slow_and_hot.rs the log of slow requests, `standin hot`, and totals by keyspace
 //! status.rs       the reports of `standin status` about servers in trouble
@@ -26,6 +27,7 @@ mod levels;
 mod metrics;
 mod output;
 mod pipes;
+mod secrets;
 mod signals;
 mod slow_and_hot;
 mod status;
