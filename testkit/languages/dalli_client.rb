@@ -46,7 +46,7 @@ end
 
 def connect(addresses, **more)
   Dalli::Client.new(addresses, protocol: :meta, socket_timeout: 1, socket_failure_delay: 0.01,
-                               socket_max_failures: 0, down_retry_delay: 1, **more)
+                               down_retry_delay: 1, **more)
 end
 
 def check(client, raw, name)

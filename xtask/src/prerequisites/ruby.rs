@@ -41,7 +41,9 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<Vec<String>, Failed> {
     command.args(["install", "--no-document", "dalli", "--version", VERSION, "--install-dir"]);
     command.arg(&gems);
     let line = format!("{command:?}");
-    let remedy = "install it by hand, with RUBYLIB naming its folder `lib`, or do without it";
+    let remedy = "Dalli is not installed: where RubyGems can't be reached, get its sources (petergoldstein/dalli on \
+                  GitHub, version 3.2 or newer), name their folder `lib` in RUBYLIB, and run this again; or do \
+                  without it (Debian's ruby-dalli is older and has no meta protocol)";
     match process::run(&mut command, &workspace.logs().join("gem.log"), LIMIT) {
         Ok(finished) if finished.success => Ok(vec![format!("dalli {VERSION}")]),
         Ok(finished) => Err(Failed::new(format!("{line}\n{}", finished.output), remedy)),
