@@ -198,6 +198,11 @@ fn any_cursor_count_and_pattern_is_answered() {
     let cluster = open("redis_walks_hostile");
     let names: Names = (0..100).map(|number| format!("key-{number}")).collect();
     let mut speaker = Speaker::connect(cluster.service("a1"));
+    // Few keys are found by one call.
+    assert_eq!(speaker.ask(&[b"SCAN", b"0"]), b"*2\r\n$1\r\n0\r\n*0\r\n");
+    assert_eq!(speaker.ask(&[b"SET", b"key-1", b"v"]), b"+OK\r\n");
+    let one = b"*2\r\n$1\r\n0\r\n*1\r\n$5\r\nkey-1\r\n";
+    assert_eq!(speaker.ask(&[b"SCAN", b"0", b"MATCH", b"key*"]), one);
     set(&mut speaker, &names);
     let (long, longest) = (vec![b'?'; 1_025], vec![b'?'; 1_024]);
     for cursor in ["1", "7", "8", "65536", "4294967296", "18446744073709551615", "-1"] {

@@ -25,8 +25,17 @@ pub struct Left {
 pub struct Now {
     /// The monotonic clock, for deadlines and lifetimes.
     pub mono: Micros,
-    /// Microseconds since 1970, for versions only.
+    /// Microseconds since 1970, for versions and for times in the words of clients.
     pub wall_us: u64,
+}
+
+impl Now {
+    /// Milliseconds since 1970. They begin with those of the monotonic clock: so a lifetime until some time, which
+    /// is kept by that clock, is told again as one until exactly that time, unless the clock of the host was set.
+    #[must_use]
+    pub fn wall_ms(self) -> u64 {
+        self.mono.as_millis() + self.wall_us.saturating_sub(self.mono.0) / 1_000
+    }
 }
 
 /// The place of a request's key. It is found for all requests of a wake-up before any of them is
@@ -154,4 +163,26 @@ pub enum Output {
         /// What came of it.
         walked: Walked,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_at_which_a_lifetime_ends_is_told_as_it_was_asked_for() {
+        for since_boot in [0, 1, 999, 86_400_000_000] {
+            for phase in 0..1_000 {
+                let boot = 1_800_000_000_000_123;
+                let at = |us| Now { mono: Micros(us), wall_us: boot + us };
+                let (asked, told) = (at(since_boot + phase), at(since_boot + 7_919 * phase));
+                let ends = 1_900_000_000_000;
+                let ends_mono = asked.mono.as_millis() + (ends - asked.wall_ms());
+                assert_eq!(told.wall_ms() + (ends_mono - told.mono.as_millis()), ends);
+                assert!(asked.wall_us / 1_000 - asked.wall_ms() <= 1);
+            }
+        }
+        let unset = Now { mono: Micros(5_000), wall_us: 0 };
+        assert_eq!(unset.wall_ms(), 5);
+    }
 }

@@ -115,7 +115,7 @@ impl<B: Backend> Core<B> {
         let caller = conn.caller();
         let limits = self.limits.of(caller.is_peer);
         let names = self.names.take().expect("it is put back below");
-        let (wall_ms, deadline_ms) = (now.wall_us / 1_000, self.deadline_ms);
+        let (wall_ms, deadline_ms) = (now.wall_ms(), self.deadline_ms);
         let around = Surroundings { limits, caller, names: &names, wall_ms, deadline_ms };
         // Positions in it fit into 32 bits.
         index(base + bytes.len());

@@ -2,7 +2,7 @@
 //! out that was asked. It asks one shard after another for slices (slice.rs), and keeps what it has found.
 //!
 //! ```text
-//! some    from a cursor on, one slice; the answer names the next cursor     SCAN
+//! some    from a cursor on, a few slices; the answer names the next cursor  SCAN
 //! all     to the end of the last shard                                      KEYS
 //! first   until this number of keys was found                              GETKEYSINSLOT
 //! any     from a random place on, until there is a key                      RANDOMKEY
@@ -22,6 +22,10 @@ use super::glob;
 use super::names::Names;
 use super::slice::Slice;
 
+/// The number of slices after which a walk through some keys ends, however few keys they had.
+const SOME_SLICES_MAX: u32 = 16;
+/// The bytes of names after which it ends.
+const SOME_BYTES_MAX: usize = 64 << 10;
 /// The bytes of names that a walk through all keys may find.
 pub(in crate::shard) const ALL_BYTES_MAX: usize = 1 << 20;
 /// Bytes before the names of an answer, and before each name.
@@ -40,6 +44,10 @@ pub struct Walk {
     cursor: u64,
     random: u64,
     way: Option<Way>,
+    /// The number of slices that it has had.
+    slices: u32,
+    /// The number of keys that were looked at in these.
+    looked: u32,
     /// Each name with its length before it.
     found: Vec<u8>,
     number: u64,
@@ -126,6 +134,8 @@ impl Walk {
             cursor: 0,
             random: 0,
             way: None,
+            slices: 0,
+            looked: 0,
             found: Vec::new(),
             number: 0,
         }
@@ -171,7 +181,7 @@ impl Walk {
             Aim::Any => (of_total(random), total, 0),
             Aim::All | Aim::First { .. } | Aim::Number => (0, total, 0),
         };
-        (self.found, self.number) = (Vec::new(), 0);
+        (self.slices, self.looked, self.found, self.number) = (0, 0, Vec::new(), 0);
         self.random = random.rotate_left(32);
         self.way = Some(Way { topology, shards, total, at, left, position });
     }
@@ -201,7 +211,7 @@ impl Walk {
     /// What the shard where it is has to be asked for.
     pub(in crate::shard) fn slice(&self) -> Slice {
         let most = |aim: Aim| match aim {
-            Aim::Some { count } => (count, u32::MAX),
+            Aim::Some { count } => (count.saturating_sub(self.looked), u32::MAX),
             Aim::First { count } => (u32::MAX, count.saturating_sub(self.number as u32)),
             Aim::Any => (u32::MAX, 1),
             Aim::All | Aim::Number => (u32::MAX, u32::MAX),
@@ -239,10 +249,14 @@ impl Walk {
             0 => self.way_mut().leave(),
             position => self.way_mut().position = position,
         }
+        (self.slices, self.looked) =
+            (self.slices.saturating_add(1), self.looked.saturating_add(head.looked));
         let has_ended = self.way().left == 0;
         match self.aim {
-            // Whoever asks for some keys asks again.
-            Aim::Some { .. } => Step::Ended,
+            // Whoever asks for some keys asks again, but what has few is not worth a call.
+            Aim::Some { count } if self.looked >= count => Step::Ended,
+            Aim::Some { .. } if self.slices >= SOME_SLICES_MAX => Step::Ended,
+            Aim::Some { .. } if self.found.len() >= SOME_BYTES_MAX => Step::Ended,
             Aim::All | Aim::First { .. } if self.found.len() > ALL_BYTES_MAX => Step::TooMany,
             Aim::First { count } if self.number >= u64::from(count) => {
                 self.keep(|number| number < count as usize);
