@@ -60,8 +60,9 @@ fn a_slow_write(cluster: &mut Cluster) {
     }
     assert_eq!(fields["of_server"], true, "{line}");
     let ms = |name: &str| fields[name].as_f64().unwrap_or(0.0);
+    // Each is rounded to a tenth by itself.
     let by_database = ms("connection_wait_ms") + ms("database_ms");
-    assert!(by_database >= 2.0 * 150.0 && ms("took_ms") >= by_database, "{line}");
+    assert!(by_database >= 2.0 * 150.0 && ms("took_ms") + 0.5 >= by_database, "{line}");
     assert!(ms("own_ms") < ms("took_ms") / 2.0, "{line}");
 
     let line = cluster.process("a2").wait_for_line("slow request", WITHIN);
