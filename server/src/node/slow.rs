@@ -1,6 +1,6 @@
 //! Requests that this server has had for long: how long each keyspace allows, and where the time went.
 //!
-//! A waiting request knows what it waits for, and since when ([`Waits`]). A request that is answered when it
+//! A waiting request knows what it waits for, and since when (`Waits`). A request that is answered when it
 //! arrives waits for nothing, so hits know nothing of this.
 
 use std::time::Duration;

@@ -102,6 +102,12 @@ const FOR_TESTS: &[Need] = &[
         packages: &[BROWSER],
     },
     Need {
+        name: "openssl",
+        what_for: "certificates for TLS to PostgreSQL",
+        is_there: || runs("openssl", &["version"]),
+        packages: &["openssl"],
+    },
+    Need {
         name: "tmux",
         what_for: "`standin top` in a terminal",
         is_there: || runs("tmux", &["-V"]),

@@ -6,7 +6,7 @@ use standin_protocol::walk::{ANSWER_BYTES, ANY_SLOT, WalkHead, WalkedHead, appen
 use super::glob;
 use super::names::Names;
 
-/// The work of a slice: a key that is looked at counts as [`WORK_OF_KEY`], and a part as 1.
+/// The work of a slice: an item that is looked at counts as [`WORK_OF_KEY`], and a part as 1.
 pub(super) const WORK_MAX: usize = 4_096;
 pub(super) const WORK_OF_KEY: usize = 4;
 
@@ -48,8 +48,8 @@ impl Slice {
     }
 
     /// Carries it out at a shard whose cache has this number of parts, and returns the value of the
-    /// answer. `visit` gives the keys of a part that count, and returns the number of keys that it has
-    /// looked at.
+    /// answer. `visit` gives the keys of a part that count, and returns the number of items that it has
+    /// looked at: those that have expired or were flushed are work, but no keys.
     pub(in crate::shard) fn carry_out(
         &self,
         parts: u32,
@@ -65,7 +65,8 @@ impl Slice {
             part as u32
         };
         while position < parts {
-            let looked_at = visit(part(position), &mut |keyspace, key| {
+            let items = visit(part(position), &mut |keyspace, key| {
+                looked += 1;
                 if !self.pattern.is_empty() {
                     name.clear();
                     names.spell(keyspace, key, &mut name);
@@ -79,8 +80,7 @@ impl Slice {
                 }
             });
             position += 1;
-            looked += looked_at;
-            work += 1 + WORK_OF_KEY * looked_at;
+            work += 1 + WORK_OF_KEY * items;
             if work >= WORK_MAX
                 || looked >= head.looked_max as usize
                 || found >= u64::from(head.found_max)

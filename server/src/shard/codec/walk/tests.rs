@@ -279,6 +279,15 @@ fn a_walk_is_bounded_in_bytes_and_in_work() {
     assert_eq!(walk(Walk::number(), &full).unwrap().1, 240_000);
     let (cursor, _, names) = walk(Walk::some(0, u32::MAX, None), &full).unwrap();
     assert!(cursor > 0 && names.len() < 8_000, "{}", names.len());
+    // What has expired or was flushed is work, but no key.
+    let mut gone = Walk::some(0, 10, None);
+    gone.begin(topology(&vec![vec![vec![vec![]]]; 2]), (0, 0), 0);
+    let answer = gone.slice().carry_out(500, &spelling(), |_, _| 1);
+    let (walked, _) = WalkedHead::split(&answer).unwrap();
+    assert_eq!((walked.position, walked.looked, walked.found), (0, 0, 0));
+    let answer = gone.slice().carry_out(5_000, &spelling(), |_, _| 1);
+    let (walked, _) = WalkedHead::split(&answer).unwrap();
+    assert_eq!(walked.position as usize, WORK_MAX.div_ceil(1 + WORK_OF_KEY));
     // A client asks again, also where there is nothing.
     let slices = SOME_SLICES_MAX as usize;
     let empty: Servers = vec![vec![vec![vec![]; slices * WORK_MAX + 1]]];
