@@ -8,13 +8,14 @@
 //! metrics/, port.rs   the figures of a role, and the port on which it answers over HTTP
 //! watch/              looks at a whole cluster, once a second
 //! dashboard/          the page that shows them
-//! hot                 the keys that are asked for most    hot/
 //! top                 the same in a terminal               top/
+//! hot                 the keys that are asked for most     hot/
 //! status              map, counters, what is wrong        status/
 //! check-config        check a cluster file                check_config.rs
 //! client-config       write a client's file               client_config.rs
 //! doctor              check a host, and tune it           doctor.rs
 //! demo, load          call the load generator's library
+//! show.rs             once or again and again, as a table or as JSON: status and hot
 //! out.rs              standard output of all commands except the roles
 //! ```
 
@@ -33,6 +34,7 @@ mod out;
 mod port;
 mod private;
 mod roles;
+mod show;
 mod signals;
 mod status;
 mod top;

@@ -3,9 +3,7 @@
 //! Applications' hosts are many, and often others administer them. Whoever reads this file there can
 //! be a client of the cluster. They can't be a server or the master, nor reach the database.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::defaults::TTL_JITTER_PERCENT;
@@ -13,7 +11,7 @@ use crate::model::{
     ClusterConfig, KeyspaceConfig, Limits, MasterConfig, Mode, Security, ServerConfig,
 };
 use crate::toml::{Toml, quoted};
-use crate::write::{WriteError, type_word};
+use crate::write::{WriteError, hex, type_word, write_new};
 
 impl ClusterConfig {
     /// Returns what clients need: the addresses, the way in which keys are placed, the timings and
@@ -120,8 +118,7 @@ impl ClusterConfig {
         self.write_limits(&mut out);
         if let Some(key) = self.client_key() {
             out.section("[security]");
-            let digits: String = key.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-            out.text("client_key", &digits);
+            out.text("client_key", &hex(key.bytes()));
         }
         out.into_text()
     }
@@ -140,13 +137,6 @@ impl ClusterConfig {
         out.plain("writable", keyspace.is_writable());
         out.plain("deletable", keyspace.is_deletable());
     }
-}
-
-/// Writes a file that is created with its mode, so that it is never accessible to others.
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 #[cfg(test)]
@@ -249,7 +239,7 @@ mod tests {
         assert!(get.contains("is for servers"), "{get}");
         let wrong = said(&text.replace("client_key = \"", "client_key = \"0"));
         let key = cluster().client_key().unwrap();
-        let digits: String = key.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = hex(key.bytes());
         assert!(wrong.contains("64 hexadecimal digits") && !wrong.contains(&digits), "{wrong}");
     }
 }

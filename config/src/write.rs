@@ -219,17 +219,25 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// The file is created with its mode, so that it is never accessible to others.
+/// Writes a file that is created with its mode, so that it is never accessible to others.
+pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// The digits of a secret or key, as in the files.
+pub(crate) fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), WriteError> {
     let failed = |error| WriteError::Io { path: path.to_owned(), error };
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    writeln!(file, "{digits}").map_err(failed)
+    write_new(path, &format!("{}\n", hex(secret))).map_err(failed)
 }
 
 impl Toml {

@@ -18,7 +18,8 @@ use standin_protocol::hot::HotReply;
 use standin_protocol::map::Topology;
 
 use self::merge::Merged;
-use crate::status::{Heard, Reached, reach, show, with_room};
+use crate::show::ShowArgs;
+use crate::status::{Heard, Reached, reach, with_room};
 use crate::{ConfigArg, Ended};
 
 /// `standin hot`.
@@ -35,13 +36,8 @@ pub(crate) struct HotArgs {
     #[arg(long, short = 'n', value_name = "NUMBER", default_value = "20",
           value_parser = clap::value_parser!(u16).range(1..=4_096))]
     keys: u16,
-    /// Print JSON; with --watch, one object per line.
-    #[arg(long)]
-    json: bool,
-    /// Repeat every SECONDS seconds until interrupted; every 2 seconds if no number is given.
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
-          value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    watch: Option<u64>,
+    #[command(flatten)]
+    show: ShowArgs,
 }
 
 /// Runs the command. The help describes the exit codes.
@@ -49,7 +45,7 @@ pub(crate) fn hot(args: &HotArgs) -> Ended {
     let cluster = args.config.load()?;
     let topology = Arc::new(cluster.topology()?);
     let mut is_warned = false;
-    show(args.json, args.watch, || look(&cluster, &topology, args, &mut is_warned))
+    args.show.show(|| look(&cluster, &topology, args, &mut is_warned))
 }
 
 fn look(
@@ -70,10 +66,6 @@ fn look(
     }
     let keyspaces = cluster.keyspaces.iter().map(|keyspace| (keyspace.id, keyspace.name.as_str()));
     let merged = Merged::of(&topology, keyspaces, &heard, args.keys.into());
-    let text = match (args.json, args.watch) {
-        (true, None) => format!("{:#}", render::as_json(&merged)),
-        (true, Some(_)) => render::as_json(&merged).to_string(),
-        (false, _) => render::table(&merged),
-    };
+    let text = args.show.text(|| render::as_json(&merged), || render::table(&merged));
     Ok((text, u8::from(heard.iter().any(|heard| heard.answer().is_none()))))
 }

@@ -5,18 +5,13 @@
 //! figures.rs  what the figures of one server say (pure)
 //! render.rs   the report as a table or as JSON
 //! ```
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a shell: the time of a look, the wait for the next"
-)]
+#![expect(clippy::disallowed_methods, reason = "a shell: the time of a look, the wait for a place")]
 
 mod figures;
 mod render;
 mod report;
 
 use std::error::Error;
-use std::io::IsTerminal as _;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,7 +24,8 @@ use standin_protocol::map::{ClusterMap, Topology};
 pub(crate) use self::figures::{Outage, version};
 use self::report::Severity;
 pub(crate) use self::report::{Finding, Heard, Report};
-use crate::{ConfigArg, Ended, diagnostics, out};
+use crate::show::ShowArgs;
+use crate::{ConfigArg, Ended};
 
 /// The time for which parties without room for another connection are asked again.
 const BUSY_FOR: Duration = Duration::from_secs(2);
@@ -44,13 +40,8 @@ const BUSY_FOR: Duration = Duration::from_secs(2);
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     config: ConfigArg,
-    /// Print JSON; with --watch, one object per line.
-    #[arg(long)]
-    json: bool,
-    /// Repeat every SECONDS seconds until interrupted; every 2 seconds if no number is given.
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
-          value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    watch: Option<u64>,
+    #[command(flatten)]
+    show: ShowArgs,
 }
 
 /// Runs the command. The help describes the exit codes.
@@ -59,30 +50,7 @@ pub(crate) fn status(args: &StatusArgs) -> Ended {
     let topology = Arc::new(cluster.topology()?);
     let mut is_warned = false;
     let mut look = || look(&cluster, &topology, args, &mut is_warned);
-    show(args.json, args.watch, || look().map(|(text, severity)| (text, severity.code())))
-}
-
-/// Shows what `look` returns, once with its exit code, or every few seconds.
-pub(crate) fn show(
-    is_json: bool,
-    watch: Option<u64>,
-    mut look: impl FnMut() -> Result<(String, u8), Box<dyn Error>>,
-) -> Ended {
-    let Some(seconds) = watch else {
-        let (text, code) = look()?;
-        out::line(&text)?;
-        return Ok(ExitCode::from(code));
-    };
-    // On a terminal, each look replaces the previous one.
-    let clear = if std::io::stdout().is_terminal() && !is_json { "\x1b[2J\x1b[H" } else { "" };
-    loop {
-        match look() {
-            Ok((text, _)) => out::line(&format!("{clear}{text}"))?,
-            // The cluster may answer the next time.
-            Err(error) => diagnostics::complain(&error.to_string()),
-        }
-        std::thread::sleep(Duration::from_secs(seconds));
-    }
+    args.show.show(|| look().map(|(text, severity)| (text, severity.code())))
 }
 
 /// A cluster, as far as it answers.
@@ -145,11 +113,7 @@ fn look(
     let stats: Vec<_> = stats.map(Heard::from).collect();
     let (map, now) = (map.as_deref(), SystemTime::now());
     let report = Report { topology: &topology, map, master, stats: &stats, now };
-    let text = match (args.json, args.watch) {
-        (true, None) => format!("{:#}", render::as_json(&report)),
-        (true, Some(_)) => render::as_json(&report).to_string(),
-        (false, _) => render::table(&report),
-    };
+    let text = args.show.text(|| render::as_json(&report), || render::table(&report));
     Ok((text, report.severity()))
 }
 
