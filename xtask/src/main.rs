@@ -6,7 +6,8 @@
 //! process.rs          one command with a log file and a time limit
 //! counts.rs           what the test runners printed, counted
 //! prerequisites/      programs that the tests need, found or installed
-//! architecture/       allowed dependencies; licences; unused dependencies
+//! architecture/       allowed dependencies; licences, versions and reasons of others' crates
+//! deny.rs             cargo-deny, which also knows vulnerabilities
 //! tidy/               rules for source files and documents
 //! demo.rs, seeds.rs   the demo and its report; ten of them in a row
 //! bench.rs, fuzz.rs   the benches and the fuzz targets
@@ -21,6 +22,7 @@ mod bench;
 mod chaos;
 mod counts;
 mod demo;
+mod deny;
 mod fuzz;
 mod options;
 mod prerequisites;
@@ -42,6 +44,8 @@ The project's checks and longer runs.
   cargo xtask test                   every check; the last line is `N passed, M failed`
       --fast                         leaves out documentation, real processes and demos
   cargo xtask tidy                   only the checks that compile nothing; takes seconds
+  cargo xtask deny                   known vulnerabilities in dependencies, and once more their
+                                     licences, versions and sources (cargo-deny, the network)
   cargo xtask bench [NAME] [ARGS]    the benchmarks of benches/, or one of them
   cargo xtask fuzz [TARGET]          the fuzz targets, or one of them (nightly, cargo-fuzz)
       --seconds N                    for each target; default 60
@@ -84,6 +88,10 @@ fn run(mut arguments: Vec<String>) -> Result<bool, String> {
         "tidy" => {
             Options::new(arguments).end()?;
             Ok(test::run_tidy(&Workspace::find()?))
+        }
+        "deny" => {
+            Options::new(arguments).end()?;
+            deny::run(&Workspace::find()?)
         }
         "bench" => bench::run(&Workspace::find()?, arguments),
         "fuzz" => {

@@ -14,7 +14,7 @@ use crate::process;
 use crate::report::{Failed, Outcome, Passed, Report};
 use crate::tidy::{self, claims};
 use crate::workspace::Workspace;
-use crate::{architecture, prerequisites};
+use crate::{architecture, deny, prerequisites};
 
 /// Limits for steps that hang, not for slow ones: a cold build on a small, busy machine must not come
 /// near them.
@@ -33,6 +33,10 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
     let mut report = Report::new();
     report.step("prerequisites", &[], || prerequisites::for_tests(workspace));
     without_building(workspace, &mut report);
+    // It is compiled for minutes, so it is not installed for this.
+    if deny::is_installed(workspace) {
+        report.step("cargo deny", &[], || deny::step(workspace));
+    }
     lints(workspace, &mut report, fast);
     let conformance = all_tests(workspace, &mut report, fast);
     if !fast {

@@ -1,44 +1,30 @@
-//! Others' crates: licences that a user of Standin can live with, sources that stay,
-//! and no dependency that nobody uses.
+//! Others' crates: licences that a user of Standin can live with, sources that stay, one version of each, and
+//! no dependency that nobody uses.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::decisions::FILE;
 use crate::tidy::files::{Source, sources_under};
 use crate::workspace::{items, text};
 
-/// Licences that ask no more than to be named.
-const LICENCES: &[&str] = &[
-    "0BSD",
-    "Apache-2.0",
-    "Apache-2.0 WITH LLVM-exception",
-    "BSD-2-Clause",
-    "BSD-3-Clause",
-    "BSL-1.0",
-    "CC0-1.0",
-    "ISC",
-    "MIT",
-    "MIT-0",
-    "Unicode-3.0",
-    "Unlicense",
-    "Zlib",
-];
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Crates whose licence is not among [`LICENCES`].
-pub(super) fn licences(others: &[&Value]) -> Vec<String> {
+/// Crates whose licence is not among the accepted ones.
+pub(super) fn licences(others: &[&Value], accepted: &[String]) -> Vec<String> {
     let found = others.iter().filter_map(|package| {
         let licence = package["license"].as_str().unwrap_or("");
         let name = package["name"].as_str().unwrap_or("?");
-        (!is_accepted(licence)).then(|| format!("{name} has the licence {licence:?}"))
+        (!is_accepted(licence, accepted)).then(|| format!("{name} has the licence {licence:?}"))
     });
     found.collect()
 }
 
 /// An expression is accepted when one choice of each `OR` has only accepted parts.
 /// Parentheses occur in it only around a choice.
-fn is_accepted(expression: &str) -> bool {
+fn is_accepted(expression: &str, accepted: &[String]) -> bool {
     let parts = |text: &str, word: &str| -> Vec<String> {
         let mut depth = 0;
         let mut parts = vec![String::new()];
@@ -57,16 +43,16 @@ fn is_accepted(expression: &str) -> bool {
     let expression = expression.replace('/', " OR ");
     let choices = parts(&expression, "OR");
     if choices.len() > 1 {
-        return choices.iter().any(|choice| is_accepted(choice));
+        return choices.iter().any(|choice| is_accepted(choice, accepted));
     }
     let all = parts(&expression, "AND");
     if all.len() > 1 {
-        return all.iter().all(|part| is_accepted(part));
+        return all.iter().all(|part| is_accepted(part, accepted));
     }
     let expression = all.concat();
     match expression.strip_prefix("( ").and_then(|inner| inner.strip_suffix(" )")) {
-        Some(inner) => is_accepted(inner),
-        None => LICENCES.contains(&expression.as_str()),
+        Some(inner) => is_accepted(inner, accepted),
+        None => accepted.contains(&expression),
     }
 }
 
@@ -74,6 +60,40 @@ fn is_accepted(expression: &str) -> bool {
 pub(super) fn sources(others: &[&Value]) -> Vec<String> {
     let found = others.iter().filter(|package| package["source"] != CRATES_IO);
     found.map(|package| format!("{} comes from {}", package["name"], package["source"])).collect()
+}
+
+/// Crates of which there is more than one version without an exception, and exceptions that nothing needs.
+pub(super) fn duplicates(others: &[&Value], excepted: &[String]) -> Vec<String> {
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for package in others {
+        let field = |name: &str| package[name].as_str().unwrap_or("?");
+        versions.entry(field("name")).or_default().insert(field("version"));
+    }
+    versions.retain(|_, versions| versions.len() > 1);
+    let is_excepted = |name: &str, version: &str| excepted.contains(&format!("{name}@{version}"));
+    let mut mistakes = Vec::new();
+    for (name, versions) in &versions {
+        let left: Vec<&str> =
+            versions.iter().copied().filter(|version| !is_excepted(name, version)).collect();
+        if left.len() > 1 {
+            mistakes.push(format!(
+                "{name} is there in the versions {}; `cargo tree --workspace -i {name}@VERSION` says \
+                 who wants which",
+                left.join(" and ")
+            ));
+        }
+    }
+    for exception in excepted {
+        let there = exception.split_once('@').is_some_and(|(name, version)| {
+            versions.get(name).is_some_and(|versions| versions.contains(version))
+        });
+        if !there {
+            mistakes.push(format!(
+                "{FILE} excepts {exception}, which is no longer there beside another version"
+            ));
+        }
+    }
+    mistakes
 }
 
 /// Dependencies that no source file of their crate names.
@@ -117,6 +137,15 @@ mod tests {
 
     #[test]
     fn reads_licence_expressions() {
+        let accepted = [
+            "MIT",
+            "Apache-2.0",
+            "Apache-2.0 WITH LLVM-exception",
+            "ISC",
+            "Unlicense",
+            "Unicode-3.0",
+        ];
+        let accepted = accepted.map(str::to_owned);
         for fine in [
             "MIT",
             "MIT/Apache-2.0",
@@ -126,10 +155,10 @@ mod tests {
             "(MIT OR Apache-2.0) AND Unicode-3.0",
             "Apache-2.0 AND ISC",
         ] {
-            assert!(is_accepted(fine), "{fine}");
+            assert!(is_accepted(fine, &accepted), "{fine}");
         }
         for wrong in ["", "GPL-3.0", "MIT AND GPL-3.0", "(MIT OR ISC) AND AGPL-3.0"] {
-            assert!(!is_accepted(wrong), "{wrong}");
+            assert!(!is_accepted(wrong, &accepted), "{wrong}");
         }
     }
 
@@ -138,6 +167,21 @@ mod tests {
         let registry = json!({"name": "a", "source": CRATES_IO});
         let branch = json!({"name": "b", "source": "git+https://example.org/b"});
         assert_eq!(sources(&[&registry, &branch]).len(), 1);
+    }
+
+    #[test]
+    fn a_second_version_needs_an_exception_and_an_exception_a_second_version() {
+        let all = [("a", "1.0.0"), ("a", "2.0.0"), ("b", "1.0.0")];
+        let all = all.map(|(name, version)| json!({"name": name, "version": version}));
+        let all: Vec<&Value> = all.iter().collect();
+        let found = |excepted: &[&str]| {
+            let excepted: Vec<String> = excepted.iter().map(|&one| one.to_owned()).collect();
+            duplicates(&all, &excepted)
+        };
+        assert_eq!(found(&["a@1.0.0"]), Vec::<String>::new());
+        assert!(found(&[])[0].starts_with("a is there in the versions 1.0.0 and 2.0.0"));
+        assert!(found(&["a@1.0.0", "b@1.0.0"])[0].contains("excepts b@1.0.0"));
+        assert!(found(&["a@1.0.0", "a@3.0.0"])[0].contains("excepts a@3.0.0"));
     }
 
     #[test]

@@ -3,17 +3,24 @@
 //! ```text
 //! table.rs     our crates: the table of docs/ARCHITECTURE.md that says what each may depend on
 //! layers.rs    folders inside a crate: what their code must not name
-//! foreign.rs   third-party crates: licence, source, and whether they are used
+//! foreign.rs   third-party crates: licence, source, versions, and whether they are used
+//! decisions.rs what deny.toml says about them
+//! purposes.rs  why each is there: docs/DEPENDENCIES.md
 //! ```
 
+mod decisions;
 mod foreign;
 mod layers;
+mod purposes;
 mod table;
+
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::report::{Failed, Outcome, Passed};
 use crate::workspace::{Workspace, items, text};
+use decisions::Decisions;
 use table::{DOCUMENT, Row};
 
 /// The step: the dependencies between our crates, and the rules for third-party crates.
@@ -32,9 +39,7 @@ pub(crate) fn check(workspace: &Workspace) -> Outcome {
         packages.iter().partition(|package| package["source"].is_null());
     let mut mistakes = arrows(&ours, &allowed);
     mistakes.extend(layers::mistakes(workspace.root()));
-    mistakes.extend(foreign::licences(&others));
-    mistakes.extend(foreign::sources(&others));
-    mistakes.extend(foreign::unused(&ours));
+    mistakes.extend(foreign_mistakes(workspace.root(), &ours, &others));
     if mistakes.is_empty() {
         let note = format!("{} crates of ours, {} of others", ours.len(), others.len());
         return Ok(Passed::with_note(note));
@@ -42,9 +47,27 @@ pub(crate) fn check(workspace: &Workspace) -> Outcome {
     Err(Failed::new(
         mistakes.join("\n"),
         "the table in docs/ARCHITECTURE.md (Folders) decides which of our crates may depend on \
-         which, and xtask/src/architecture/foreign.rs what third-party crates may be: change the \
-         code, or the decision",
+         which, deny.toml what third-party crates may be, and docs/DEPENDENCIES.md why each is \
+         there: change the code, or the decision",
     ))
+}
+
+/// The mistakes in what others' crates are, and in what is said about them.
+fn foreign_mistakes(root: &Path, ours: &[&Value], others: &[&Value]) -> Vec<String> {
+    let mut mistakes = foreign::sources(others);
+    mistakes.extend(foreign::unused(ours));
+    match Decisions::read(root) {
+        Ok(decisions) => {
+            mistakes.extend(foreign::licences(others, &decisions.licences));
+            mistakes.extend(foreign::duplicates(others, &decisions.duplicates));
+        }
+        Err(mistake) => mistakes.push(mistake),
+    }
+    match std::fs::read_to_string(root.join(purposes::DOCUMENT)) {
+        Ok(document) => mistakes.extend(purposes::mistakes(ours, &document)),
+        Err(error) => mistakes.push(format!("cannot read {}: {error}", purposes::DOCUMENT)),
+    }
+    mistakes
 }
 
 /// The table of the document.
