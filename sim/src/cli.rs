@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 use standin_protocol::mutant::{self, Mutant};
 
 use crate::clock::{S, Time};
+use crate::crowd::growth::{Growth, Heading, SERVERS_MAX, SERVERS_MIN};
 use crate::many::{Options, guarded, plan_of, run_many};
 use crate::plan::{DISTURBED, Entry, Mode, Rule, What};
 use crate::scenarios;
@@ -85,6 +86,10 @@ struct Arguments {
     /// One of the schedules of docs/FAILOVER.md, by its name; --seed gives the latencies.
     #[arg(long, conflicts_with_all = NOT_OF_SCENARIOS)]
     scenario: Option<String>,
+    /// Instead of seeds: clusters of these numbers of servers (2 to 1024), and what their control traffic, their
+    /// map and a dead server cost.
+    #[arg(long, value_delimiter = ',', value_parser = servers, exclusive = true)]
+    growth: Vec<u16>,
     /// Switch off a rule, by the mutant's name, to see that something fails without it.
     #[arg(long, value_parser = rule)]
     mutant: Option<Rule>,
@@ -134,9 +139,21 @@ fn jobs(text: &str) -> Result<usize, String> {
     }
 }
 
+fn servers(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(servers @ SERVERS_MIN..=SERVERS_MAX) => Ok(servers),
+        _ => Err(format!("a cluster has {SERVERS_MIN} to {SERVERS_MAX} servers")),
+    }
+}
+
 /// Runs the command; the exit code is 1 if something must not have happened.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if !arguments.growth.is_empty() {
+        println!("{Heading}");
+        arguments.growth.iter().for_each(|servers| println!("{}", Growth::measure(*servers)));
+        return ExitCode::SUCCESS;
+    }
     if matches!(arguments.mutant, Some(Rule::Code(_))) && !mutant::ARE_COMPILED_IN {
         return run_with_mutants();
     }

@@ -7,21 +7,20 @@
 //! world/    the parties, the network and the faults; executes a plan
 //! origin.rs the model of a database
 //! check/    what must hold
+//! crowd/    clusters of up to 1,024 servers, control plane only: a test, and `cargo sim --growth`
 //! shrink.rs shortens a plan that fails
 //! many.rs   runs many seeds in parallel
 //! counted.rs  counts how often things have happened
 //! cli.rs    `cargo sim`
 //! without_rules.rs  what goes wrong without single rules (with the feature `mutants`)
-//! full_size.rs  the largest cluster, control plane only (a test)
 //! ```
 
 mod check;
 pub mod cli;
 mod clock;
 mod counted;
+mod crowd;
 mod flags;
-#[cfg(test)]
-mod full_size;
 mod many;
 mod origin;
 mod plan;

@@ -163,7 +163,7 @@ counters! {
         Counter pauses,
         /// Longest turn of the shard's loop in the last second, in microseconds.
         Maximum loop_lag_us,
-        /// Time that the shard's loop has spent in its turns, in microseconds. What the kernel does for
+        /// Time that the shard's loop has spent in its turns. What the kernel does for
         /// it while it waits is not part of it.
         Counter busy_us,
     }
