@@ -161,7 +161,7 @@ counters! {
         /// Times that this shard had been stopped, or starved, for so long that it dropped the
         /// requests it held.
         Counter pauses,
-        /// Longest turn of the shard's loop in the last second, in microseconds.
+        /// Longest turn of the shard's loop in the last second.
         Maximum loop_lag_us,
         /// Time that the shard's loop has spent in its turns. What the kernel does for
         /// it while it waits is not part of it.
