@@ -17,6 +17,7 @@ mod defaults;
 mod http;
 mod mistake;
 mod model;
+mod names;
 mod nodes;
 mod proxy;
 mod read;

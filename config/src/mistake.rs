@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::names::{self, Names};
+
 /// One thing that is wrong in a configuration file, or one warning.
 ///
 /// Shown as `file:line:column: key: what is wrong; write this instead`.
@@ -63,6 +65,8 @@ pub(crate) struct Report<'t> {
     line_starts: Vec<usize>,
     mistakes: Vec<(usize, Mistake)>,
     warnings: Vec<(usize, Mistake)>,
+    /// The names of hosts in the file. It is here because whatever reads an address has a report.
+    pub(crate) names: Names,
 }
 
 impl<'t> Report<'t> {
@@ -70,12 +74,23 @@ impl<'t> Report<'t> {
         let after_newlines = text.match_indices('\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(after_newlines).collect();
         let (mistakes, warnings) = (Vec::new(), Vec::new());
-        Self { file, mode: None, text, line_starts, mistakes, warnings }
+        let names = Names::new(names::none);
+        Self { file, mode: None, text, line_starts, mistakes, warnings, names }
+    }
+
+    /// Adds the means to look up names of hosts.
+    pub(crate) fn with_names(self, names: Names) -> Self {
+        Self { names, ..self }
     }
 
     /// Adds the permissions of the file.
     pub(crate) fn with_mode(self, mode: Option<u32>) -> Self {
         Self { mode, ..self }
+    }
+
+    /// The text that is read.
+    pub(crate) fn text(&self) -> &'t str {
+        self.text
     }
 
     /// The permissions of the file if every user of the machine has access to it.

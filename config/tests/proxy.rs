@@ -60,7 +60,7 @@ fn a_mistake_is_reported_with_its_key_and_what_to_write() {
     for (from, to, key, wanted) in [
         ("servers = [\"127.0.0.1:7101\"]\n", "", "proxy.servers", "127.0.0.1:7101"),
         ("servers = [\"127.0.0.1:7101\"]", "servers = []", "proxy.servers", "127.0.0.1:7101"),
-        ("127.0.0.1:7101", "db.example:7101", "proxy.servers", "no host names"),
+        ("127.0.0.1:7101", "db.example:7101", "proxy.servers", "looked up"),
         ("127.0.0.1:7101", "10.0.0.2:7101", "proxy.servers", "client_key"),
         ("redis = \"127.0.0.1:6379\"\n", "", "proxy", "listens nowhere"),
         ("127.0.0.1:6379", "0.0.0.0:6379", "proxy.redis", "redis_passwords"),

@@ -2,6 +2,7 @@
 //! and their database, while clients continue to send requests.
 //!
 //! ```text
+//! addresses.rs     IPv6, and names of hosts
 //! restarts.rs      servers and the master end and start again under load
 //! pauses.rs        servers are stopped while they hold writes
 //! origins.rs       the database is stopped, locked, and comes back
@@ -22,6 +23,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod addresses;
 mod bound;
 mod checks;
 mod client_file;

@@ -26,6 +26,7 @@ use toml_edit::Document;
 
 use crate::mistake::{ConfigErrors, Mistake, Report};
 use crate::model::ClusterConfig;
+use crate::names::{self, Names};
 use crate::proxy::ProxyConfig;
 use crate::section::Section;
 use secret::Secret;
@@ -42,7 +43,8 @@ pub struct Checked {
 }
 
 impl ClusterConfig {
-    /// Reads and checks a file. Relative paths in it are relative to its folder.
+    /// Reads and checks a file. Relative paths in it are relative to its folder. Names of hosts in it are
+    /// looked up, which may take as long as the system's resolver does.
     ///
     /// # Errors
     /// All mistakes of the file at once.
@@ -51,7 +53,8 @@ impl ClusterConfig {
     }
 
     /// Reads and checks a text. `source_name` is what messages call it; relative paths
-    /// are relative to `base_dir`. Touches no file but the `secret_file`, if one is named.
+    /// are relative to `base_dir`. Touches no file but the `secret_file`, if one is named, and looks up no
+    /// names of hosts: addresses in it must be IP addresses.
     ///
     /// # Errors
     /// All mistakes of the text at once.
@@ -69,7 +72,7 @@ impl ClusterConfig {
     /// Parses text like [`Self::parse`], and returns warnings as well.
     #[must_use]
     pub fn check(text: &str, source_name: &str, base_dir: &Path) -> Checked {
-        let (config, warnings) = of_text(text, source_name, None, base_dir, read_root);
+        let (config, warnings) = of_text(Report::new(source_name, text), base_dir, read_root);
         Checked { config, warnings }
     }
 }
@@ -94,7 +97,7 @@ impl ProxyConfig {
     /// Reads and checks the text of a proxy's file, as [`ClusterConfig::check`] does.
     #[must_use]
     pub fn check(text: &str, source_name: &str, base_dir: &Path) -> CheckedProxy {
-        let (config, warnings) = of_text(text, source_name, None, base_dir, proxy::read);
+        let (config, warnings) = of_text(Report::new(source_name, text), base_dir, proxy::read);
         CheckedProxy { config, warnings }
     }
 
@@ -128,7 +131,9 @@ fn of_file<T>(path: &Path, read: Read<T>) -> (Result<T, ConfigErrors>, Vec<Mista
         Ok(text) => {
             // If it has disappeared since it was read, nobody else can read it either.
             let mode = std::fs::metadata(path).ok().map(|found| found.permissions().mode() & 0o777);
-            of_text(text, &name, mode, path.parent().unwrap_or(Path::new("")), read)
+            let names = Names::new(names::of_system);
+            let report = Report::new(&name, text).with_mode(mode).with_names(names);
+            of_text(report, path.parent().unwrap_or(Path::new("")), read)
         }
         Err(error) => {
             unreadable(format!("byte {} is not UTF-8; save the file as UTF-8", error.valid_up_to()))
@@ -137,13 +142,11 @@ fn of_file<T>(path: &Path, read: Read<T>) -> (Result<T, ConfigErrors>, Vec<Mista
 }
 
 fn of_text<T>(
-    text: &str,
-    source_name: &str,
-    mode: Option<u32>,
+    mut report: Report<'_>,
     base_dir: &Path,
     read: Read<T>,
 ) -> (Result<T, ConfigErrors>, Vec<Mistake>) {
-    let mut report = Report::new(source_name, text).with_mode(mode);
+    let text = report.text();
     let config = match Document::parse(text) {
         Ok(document) => read(Section::root(document.as_table()), base_dir, &mut report),
         Err(error) => {

@@ -40,6 +40,7 @@ pub(super) fn check(
         }
         nodes::check(servers, hash.value, report);
     }
+    check_kinds(master, servers, report);
     // If two addresses are equal, the later one in the file is the mistake.
     endpoints.sort_by_key(|endpoint| endpoint.address.at);
 
@@ -148,12 +149,47 @@ impl Endpoint {
     }
 }
 
+/// Servers and the master send each other datagrams from the socket of their own address, which reaches only
+/// addresses of its kind.
+fn check_kinds(master: Option<&Master>, servers: &[Server], report: &mut Report<'_>) {
+    let Some(first) = master.and_then(Endpoint::of_master) else { return };
+    let master_kind = kind(first.address.value);
+    for server in servers.iter().filter_map(Endpoint::of_server) {
+        if kind(server.address.value) != master_kind {
+            let wrong = format!(
+                "{} is an {} address, and the master's, {}, is an {} address: they could not send \
+                 each other datagrams; write addresses of one kind",
+                server.address.value,
+                kind(server.address.value),
+                first.address.value,
+                master_kind
+            );
+            report.mistake(server.address.at, &server.key, wrong);
+        }
+    }
+}
+
+fn kind(address: SocketAddr) -> &'static str {
+    match address.ip() {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => "IPv4-mapped IPv6",
+        IpAddr::V6(_) => "IPv6",
+    }
+}
+
 /// Others connect to this address, so it must name one machine.
 fn check_reachable(key: &str, address: At<SocketAddr>, report: &mut Report<'_>) {
     let ip = canonical(address.value).ip();
     let nobody = ip.is_unspecified()
         || ip.is_multicast()
         || matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    if let IpAddr::V6(ip) = ip
+        && ip.is_unicast_link_local()
+    {
+        let wrong =
+            format!("{ip} is valid on one link only; write an address that the others can route");
+        report.mistake(address.at, key, wrong);
+    }
     if nobody {
         report.mistake(
             address.at,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::address::read_address;
+use super::address::{read_address, read_addresses};
 use super::cluster::{NamingKeys, check_name};
 use super::http::Http;
 use super::keyspace::read_id;
@@ -152,11 +152,12 @@ fn read_servers(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<Ve
         section.missing("servers", &format!("[\"{EXAMPLE}\"]"), report);
         return None;
     }
-    let address =
-        |text: &&str| read_address(At { value: *text, at: list.at }, &key, EXAMPLE, report);
+    let addresses =
+        |text: &&str| read_addresses(At { value: *text, at: list.at }, &key, EXAMPLE, report);
     // All are read before one that is wrong is given up.
-    let servers: Vec<_> = list.value.iter().map(address).collect();
-    servers.into_iter().collect()
+    let servers: Vec<_> = list.value.iter().map(addresses).collect();
+    let servers: Option<Vec<Vec<_>>> = servers.into_iter().collect();
+    servers.map(|servers| servers.concat())
 }
 
 fn read_services(
