@@ -3,6 +3,7 @@
 //! ```text
 //! server, master,
 //! proxy               run until a signal stops them       roles.rs, signals.rs, diagnostics/
+//!                     what systemd is told of them        service.rs
 //! get, put, …         one operation with the client       data.rs
 //! invalidate, flush   drop keys from all caches           drop.rs
 //! metrics/, port.rs   the figures of a role, and the port on which it answers over HTTP
@@ -14,6 +15,7 @@
 //! check-config        check a cluster file                check_config.rs
 //! client-config       write a client's file               client_config.rs
 //! doctor              check a host, and tune it           doctor.rs
+//! completions, man    made from the command line's definition    generate.rs
 //! demo, load          call the load generator's library
 //! show.rs             once or again and again, as a table or as JSON: status and hot
 //! out.rs              standard output of all commands except the roles
@@ -28,12 +30,14 @@ mod diagnostics;
 mod doctor;
 mod drop;
 mod events;
+mod generate;
 mod hot;
 mod metrics;
 mod out;
 mod port;
 mod private;
 mod roles;
+mod service;
 mod show;
 mod signals;
 mod status;
@@ -45,7 +49,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use standin_config::{Checked, ClusterConfig, Mistake};
 
 use crate::out::OutError;
@@ -101,6 +105,10 @@ enum Command {
     ClientConfig(client_config::ClientConfigArgs),
     /// Look at this host: what a server needs from it, what slows it down, and what to do about it.
     Doctor(doctor::DoctorArgs),
+    /// Print the completions of this program for a shell.
+    Completions(generate::CompletionsArgs),
+    /// Write the manual pages of this program.
+    Man(generate::ManArgs),
 }
 
 /// The option that names the cluster file.
@@ -176,6 +184,8 @@ fn main() -> ExitCode {
         Command::CheckConfig(args) => check_config::check_config(&args),
         Command::ClientConfig(args) => client_config::client_config(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Completions(args) => generate::completions(&args, Cli::command()),
+        Command::Man(args) => generate::man(&args, Cli::command()),
     };
     let ended = ended.unwrap_or_else(|error| {
         if let Some(OutError::ReaderGone) = error.downcast_ref() {

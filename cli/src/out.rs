@@ -60,6 +60,11 @@ pub(crate) fn line(text: &str) -> Result<(), OutError> {
     write(format!("{text}\n").as_bytes(), Some(PATIENCE))
 }
 
+/// Writes a text as it is.
+pub(crate) fn text(text: &[u8]) -> Result<(), OutError> {
+    write(text, Some(PATIENCE))
+}
+
 /// Writes a value and a line break, however slow the reader is.
 pub(crate) fn value(bytes: &[u8]) -> Result<(), OutError> {
     write(bytes, None)?;

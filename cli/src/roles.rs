@@ -21,7 +21,7 @@ use crate::events::EventFile;
 use crate::metrics;
 use crate::port::Port;
 use crate::signals::{self, Asked, RoleSignals, THREAD_DIED};
-use crate::{ConfigArg, Ended, dashboard, watch};
+use crate::{ConfigArg, Ended, dashboard, service, watch};
 
 /// `standin server`.
 #[derive(Debug, Args)]
@@ -88,12 +88,14 @@ fn run_server(
     let server = Server::start_counting(cluster, &args.name, lost)?;
     let scrape = server.scrape();
     let samples = move |now| scrape.samples(now);
-    let _metrics = metrics::serve(port, metrics::SERVER, "server", samples)?;
+    let _metrics = metrics::serve(port, metrics::SERVER, "server", samples.clone())?;
     diagnostics.announce(&format!(
         "standin server {} on {} is ready",
         args.name,
         server.address()
     ))?;
+    service::ready();
+    service::watch(server.address().to_string(), samples)?;
     run_until_stopped(server, drain_timeout, diagnostics, signals)
 }
 
@@ -143,6 +145,7 @@ fn run_until_stopped<R: Running>(
         standin_protocol::fault::point();
         match signals.take() {
             Some(Asked::Stop) => {
+                service::stopping();
                 role.stop()?;
                 return Ok(ExitCode::SUCCESS);
             }
@@ -178,9 +181,12 @@ fn run_proxy(config: &ProxyConfig, diagnostics: &Diagnostics, signals: &mut Role
     let proxy = Proxy::start(config, Arc::clone(&diagnostics.lost))?;
     let scrape = proxy.scrape();
     let samples = move |now| scrape.samples(now);
-    let _metrics = metrics::serve(port, metrics::PROXY, "proxy", samples)?;
+    let _metrics = metrics::serve(port, metrics::PROXY, "proxy", samples.clone())?;
     let places: Vec<String> = proxy.places().iter().map(ToString::to_string).collect();
-    diagnostics.announce(&format!("standin proxy on {} is ready", places.join(" and ")))?;
+    let places = places.join(" and ");
+    diagnostics.announce(&format!("standin proxy on {places} is ready"))?;
+    service::ready();
+    service::watch(places, samples)?;
     run_until_stopped(proxy, config.timings.drain_timeout, diagnostics, signals)
 }
 
@@ -207,9 +213,11 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     let master = Master::bind(options)?;
     let scrape = master.scrape();
     let samples = move |now| scrape.samples(now);
-    let _metrics = metrics::serve(of_metrics, metrics::MASTER, "master", samples)?;
+    let _metrics = metrics::serve(of_metrics, metrics::MASTER, "master", samples.clone())?;
     let _dashboard = dashboard::serve(of_dashboard, &file, &topology, of_master)?;
     diagnostics.announce(&format!("standin master on {} is ready", master.address()))?;
+    service::ready();
+    service::watch(master.address().to_string(), samples)?;
     let stopper = master.stopper();
     let of_signals = (diagnostics.clone(), events.clone());
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -224,7 +232,10 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
             }
         };
         match catch_unwind(AssertUnwindSafe(listen)) {
-            Ok(()) => stopper.stop(),
+            Ok(()) => {
+                service::stopping();
+                stopper.stop();
+            }
             Err(_) => signals::end_without("signals"),
         }
     })?;
@@ -255,9 +266,11 @@ fn log_warnings(warnings: &[Mistake]) {
 }
 
 fn reopen(diagnostics: &Diagnostics, events: Option<&EventFile>) {
+    service::reloading();
     diagnostics.reopen();
     if let Some(events) = events {
         events.reopen();
     }
     info!("log and event files were reopened");
+    service::ready();
 }
