@@ -107,6 +107,9 @@ trait Running {
     /// Returns the thread that has ended unexpectedly, if there is one.
     fn failed_thread(&self) -> Option<String>;
 
+    /// Reads files again that may have changed.
+    fn reload(&self) {}
+
     /// Stops it.
     fn stop(self) -> Result<(), LoopError>;
 }
@@ -116,6 +119,14 @@ impl Running for Server {
 
     fn failed_thread(&self) -> Option<String> {
         Self::failed_thread(self)
+    }
+
+    fn reload(&self) {
+        match self.reload_tls() {
+            Ok(true) => info!("the files of [tls] have been read again, for new connections"),
+            Ok(false) => {}
+            Err(error) => warn!(%error, "the certificates of before stay in use"),
+        }
     }
 
     fn stop(self) -> Result<(), LoopError> {
@@ -149,7 +160,10 @@ fn run_until_stopped<R: Running>(
                 role.stop()?;
                 return Ok(ExitCode::SUCCESS);
             }
-            Some(Asked::Reopen) => reopen(diagnostics, None),
+            Some(Asked::Reopen) => {
+                reopen(diagnostics, None);
+                role.reload();
+            }
             None => {}
         }
         if let Some(thread) = role.failed_thread() {

@@ -3,7 +3,7 @@
 //! | signal | meaning |
 //! |---|---|
 //! | SIGTERM, SIGINT, SIGQUIT | stop within `drain_timeout`; a second one, or one before the cluster file has been read, ends the process at once, with exit code 128 + its number |
-//! | SIGHUP | reopen log and event files |
+//! | SIGHUP | reopen log and event files; servers also read the files of `[tls]` again |
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

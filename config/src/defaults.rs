@@ -70,6 +70,7 @@ impl ClusterConfig {
             timings: Timings::default(),
             limits: Limits::default(),
             security: Security::default(),
+            tls: None,
             for_clients: false,
         }
     }

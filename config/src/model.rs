@@ -12,6 +12,7 @@ use standin_protocol::slots::KeyHash;
 use crate::database::OriginConfig;
 use crate::http::HttpConfig;
 use crate::services::{Naming, ServiceConfig};
+use crate::tls::TlsConfig;
 
 /// A whole cluster: one file describes every role, so that all parties agree.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +44,8 @@ pub struct ClusterConfig {
     pub limits: Limits,
     /// The secret with which members and clients authenticate themselves.
     pub security: Security,
+    /// The ports with TLS; `None`: there are none.
+    pub tls: Option<TlsConfig>,
     /// Whether this is a client's file: it has no more than clients need, and neither a server nor the
     /// master starts with it. There is no database, and in keyspaces the statements are empty.
     pub for_clients: bool,

@@ -9,6 +9,7 @@ use crate::database::{OriginKind, PasswordSource, PostgresAccess, RootCertificat
 use crate::http::{DASHBOARD, HttpConfig, HttpKeys, METRICS};
 use crate::mistake::ConfigErrors;
 use crate::model::{ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Mode, ServerConfig};
+use crate::tls::TlsConfig;
 use crate::toml::{Toml, quoted};
 
 /// Name of the file that [`ClusterConfig::write_into`] makes.
@@ -97,6 +98,7 @@ impl ClusterConfig {
             out.section("[security]");
             out.text("secret_file", SECRET_FILE);
         }
+        self.write_tls(&mut out);
         out.into_text()
     }
 
@@ -137,6 +139,9 @@ impl ClusterConfig {
         for port in of_servers.chain(of_master) {
             port.passwords = port.passwords.as_ref().map(|path| folder.join(path));
         }
+        for path in wanted.tls.iter_mut().flat_map(TlsConfig::files_mut) {
+            *path = folder.join(&*path);
+        }
         let parts = [
             ("the servers", wanted.servers == read.servers && wanted.groups == read.groups),
             ("the keyspaces", wanted.keyspaces == read.keyspaces),
@@ -146,6 +151,17 @@ impl ClusterConfig {
             return Err(WriteError::Changed(what));
         }
         if wanted == read { Ok(()) } else { Err(WriteError::Changed("a path or a duration")) }
+    }
+
+    fn write_tls(&self, out: &mut Toml) {
+        let Some(tls) = &self.tls else { return };
+        out.section("[tls]");
+        let ports: Vec<String> = tls.ports.iter().map(|port| quoted(port.name())).collect();
+        out.plain("ports", format_args!("[{}]", ports.join(", ")));
+        out.text("cert_file", &tls.cert_file.to_string_lossy());
+        out.text("key_file", &tls.key_file.to_string_lossy());
+        let client_ca_file = tls.client_ca_file.as_ref().map(|path| path.to_string_lossy());
+        out.optional_text("client_ca_file", client_ca_file.as_deref());
     }
 
     fn write_origin(&self, out: &mut Toml) {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use standin_config::{
     ClientCertificate, ClusterConfig, HttpConfig, KeyspaceConfig, OriginConfig, OriginKind,
-    PasswordSource, RootCertificates, ServiceConfig, ServiceProtocol, SslMode,
+    PasswordSource, RootCertificates, ServiceConfig, ServiceProtocol, SslMode, TlsConfig, TlsPort,
 };
 
 fn example() -> String {
@@ -71,6 +71,16 @@ fn dashboard() -> Option<HttpConfig> {
     Some(HttpConfig { address: ([127, 0, 0, 1], 7190).into(), passwords })
 }
 
+fn tls() -> Option<TlsConfig> {
+    let file = |name| Path::new("/etc/standin").join(name);
+    Some(TlsConfig {
+        ports: TlsPort::ALL.map(|(_, port)| port).into(),
+        cert_file: file("standin.crt"),
+        key_file: file("standin.key"),
+        client_ca_file: Some(file("clients-ca.crt")),
+    })
+}
+
 #[test]
 fn the_example_says_what_it_says() {
     assert_eq!(parse(&example()), expected());
@@ -96,6 +106,7 @@ fn the_documented_defaults_are_the_defaults() {
     wanted.servers[0].services = services();
     (wanted.master.metrics, wanted.servers[0].metrics) = (metrics(9_100), metrics(9_101));
     wanted.master.dashboard = dashboard();
+    wanted.tls = tls();
     // An example: there is no limit by default.
     wanted.origin.as_mut().expect("it has a database").reads_per_second = Some(20_000);
     assert_eq!(parse(&text), wanted);
@@ -112,6 +123,7 @@ fn every_key_is_in_the_manual() {
     full.servers[0].services = services();
     (full.master.metrics, full.servers[0].metrics) = (metrics(9_100), metrics(9_101));
     full.master.dashboard = dashboard();
+    full.tls = tls();
     full.naming.default_keyspace = Some(1);
     let mut postgres = full.clone();
     postgres.origin = Some(with_access(PasswordSource::File("p".into())));

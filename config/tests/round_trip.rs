@@ -277,6 +277,17 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
                     server.redis_node_port = (!server.services.is_empty()).then_some(first);
                 }
             }
+            let services = || servers.iter().flat_map(|server| &server.services);
+            let mut ports: Vec<TlsPort> = services().map(|one| one.protocol.into()).collect();
+            ports.sort_unstable();
+            ports.dedup();
+            let has_tls = partitions % 5 != 0 && !ports.is_empty();
+            let tls = has_tls.then(|| TlsConfig {
+                ports,
+                cert_file: "/tls/standin.crt".into(),
+                key_file: "/tls/standin.key".into(),
+                client_ca_file: (partitions % 3 == 0).then(|| "/tls/clients.crt".into()),
+            });
             ClusterConfig {
                 name,
                 partitions,
@@ -303,6 +314,7 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
                 timings,
                 limits,
                 security: Security::default(),
+                tls,
                 for_clients: false,
             }
         },

@@ -121,6 +121,7 @@ impl Proxy {
             admission: Arc::new(Admission::new(places)),
             challenges: Challenges::new([0; 32]),
             users,
+            tls: None,
             link: LinkConfig::new(&cluster, 0),
             cluster: Arc::clone(&cluster),
         };

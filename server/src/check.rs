@@ -6,7 +6,8 @@ use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
-use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind};
+use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind, TlsConfig};
+use standin_tls::{Acceptor, AcceptorError};
 
 use crate::budget::output_bytes;
 use crate::descriptors::{self, TooFewDescriptors};
@@ -42,6 +43,7 @@ pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     let own = &cluster.servers[usize::from(server)];
     let mut errors: Vec<ServerError> = Vec::new();
     errors.extend(AllUsers::read(own).err().map(ServerError::from));
+    errors.extend(tls(cluster, server).err().map(ServerError::from));
     let access = cluster.origin.as_ref().map(Origin::check_here);
     errors.extend(access.and_then(Result::err).map(ServerError::from));
     let places = descriptors::divide(cluster, server, descriptors::raise_limit());
@@ -55,6 +57,13 @@ pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
         errors.extend(mapped.err().map(|error| ServerError::Store { shard: 0, error }));
     }
     errors
+}
+
+/// Returns the side of a server that accepts connections with TLS; `None` if none of its ports has it.
+pub(crate) fn tls(cluster: &ClusterConfig, server: u16) -> Result<Option<Acceptor>, AcceptorError> {
+    let services = &cluster.servers[usize::from(server)].services;
+    let has_some = |tls: &&TlsConfig| services.iter().any(|service| tls.is_for(service.protocol));
+    cluster.tls.as_ref().filter(has_some).map(Acceptor::new).transpose()
 }
 
 /// Returns why this process can't listen on an address, unless another process listens on it.

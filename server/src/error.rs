@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use standin_protocol::map::MapError;
+use standin_tls::AcceptorError;
 
 use crate::descriptors::TooFewDescriptors;
 use crate::origin::OriginStartError;
@@ -51,6 +52,9 @@ pub enum ServerError {
     /// The users of a service are unknown.
     #[error(transparent)]
     Users(#[from] UsersError),
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] AcceptorError),
     /// The topology is invalid.
     #[error(transparent)]
     Map(#[from] MapError),

@@ -14,6 +14,7 @@ use standin_config::{ClusterConfig, ServiceConfig};
 use standin_protocol::bind::patiently;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
+use standin_tls::{Acceptor, AcceptorError};
 use tracing::{error, info, warn};
 
 use crate::check;
@@ -46,6 +47,7 @@ pub struct Server {
     control_thread: JoinHandle<io::Result<()>>,
     /// The listening sockets, kept open as long as any part of this server can reach the origin.
     ports: Vec<OwnedFd>,
+    tls: Option<Arc<Acceptor>>,
 }
 
 impl Server {
@@ -82,6 +84,7 @@ impl Server {
         let places = descriptors::divide(&cluster, server, descriptors::raise_limit())?;
         tell_places(places, Places::wanted(&cluster, server));
         let users = Arc::new(AllUsers::read(own)?);
+        let tls = check::tls(&cluster, server)?.map(Arc::new);
         let bound = |what| move |error| ServerError::Bind { what, address: own.address, error };
         let socket = listen(own.address).map_err(bound("TCP"))?;
         let mut listeners = vec![Listener { socket: socket.into(), service: Service::Standin }];
@@ -121,6 +124,7 @@ impl Server {
             admission: Arc::new(Admission::new(places)),
             challenges: Challenges::new(challenge_secret()?),
             users,
+            tls: tls.clone(),
             link: LinkConfig::new(&cluster, boot_id),
             cluster: Arc::clone(&cluster),
         };
@@ -166,6 +170,7 @@ impl Server {
             shards,
             control_thread,
             ports,
+            tls,
         })
     }
 
@@ -185,6 +190,15 @@ impl Server {
     #[must_use]
     pub fn scrape(&self) -> Scrape {
         Scrape::new(Arc::clone(&self.hub), self.origin.clone())
+    }
+
+    /// Reads the files of `[tls]` again, for connections that are accepted from now on. Returns whether there
+    /// are some.
+    ///
+    /// # Errors
+    /// If one of them can't be used; then those of before stay in use.
+    pub fn reload_tls(&self) -> Result<bool, AcceptorError> {
+        self.tls.as_ref().map_or(Ok(false), |tls| tls.reload().map(|()| true))
     }
 
     /// Returns the thread that has ended unexpectedly, if there is one: a shard, or the control

@@ -104,6 +104,7 @@ impl Shard {
             key: None,
             challenges: Challenges::new([7; 32]),
             admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
+            tls: None,
             link: LinkConfig::new(&config, BOOT),
             users: Arc::default(),
         };

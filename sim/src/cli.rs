@@ -19,6 +19,9 @@ const NOT_HERE: &[&str] = &[
     "server clients_refused",
     "server handshakes_refused",
     "server observers_refused",
+    // No simulated connection has TLS.
+    "server tls_failures",
+    "server tls_handshakes",
     // The real loops measure them; a simulated turn takes no time.
     "server busy_us",
     "server loop_lag_us",

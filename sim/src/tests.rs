@@ -37,6 +37,8 @@ const RARE: &[&str] = &[
     "server strayed",
     "server surge_held",
     "server surge_refused",
+    "server tls_failures",
+    "server tls_handshakes",
     "server waiting_bytes",
     "server writes_unacknowledged",
     "sim calls_not_begun",

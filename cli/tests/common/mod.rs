@@ -15,6 +15,7 @@
 //! memcached.rs    requests of memcached's protocol
 //! metrics.rs      a scraper of metrics
 //! screen.rs       a terminal without a screen
+//! tls.rs          certificates for a cluster
 //! scripts.rs      scripts in Python that drive other client libraries; checker.py is their load, and
 //!                 redis_checks.py has checks that several of them make
 //! ```
@@ -39,6 +40,7 @@ pub mod memcached;
 pub mod metrics;
 pub mod screen;
 pub mod scripts;
+pub mod tls;
 pub mod wire;
 
 use std::time::Duration;

@@ -8,6 +8,7 @@
 //! ```
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
@@ -22,11 +23,17 @@ use super::{Cluster, WITHIN};
 pub const REQUIRE: &str = "STANDIN_REQUIRE_CLIENTS";
 /// The folder in which scripts have their paths.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests");
+/// The variable with the path of the authority's certificate, for scripts that are to use TLS.
+const AUTHORITY: &str = "STANDIN_TEST_AUTHORITY";
 /// The longest wait for a line of a script.
 const SAID_WITHIN: Duration = WITHIN.saturating_mul(3);
 
 /// An interpreter that has the libraries of a test.
-pub struct Python(String);
+pub struct Python {
+    program: String,
+    /// The authority of the servers' certificates, if the scripts are to use TLS.
+    authority: Option<PathBuf>,
+}
 
 impl Python {
     /// Returns the interpreter, if it can import these modules. Otherwise the test is skipped with a message.
@@ -35,15 +42,23 @@ impl Python {
         let import = format!("import {}", modules.join(", "));
         let found = Command::new(&python).args(["-c", &import]).output();
         if found.is_ok_and(|output| output.status.success()) {
-            return Some(Self(python));
+            return Some(Self { program: python, authority: None });
         }
         standin_testkit::skip(test, REQUIRE, &format!("{python} with {}", modules.join(" and ")));
         None
     }
 
+    /// Has the scripts connect with TLS, to servers with certificates of this authority.
+    pub fn trusting(self, authority: &Path) -> Self {
+        Self { authority: Some(authority.to_owned()), ..self }
+    }
+
     fn command(&self, script: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.0);
+        let mut command = Command::new(&self.program);
         command.env("PYTHONDONTWRITEBYTECODE", "1");
+        if let Some(authority) = &self.authority {
+            command.env(AUTHORITY, authority);
+        }
         command.arg(format!("{FOLDER}/{script}")).args(arguments);
         command
     }

@@ -7,6 +7,7 @@ With `load`, lines of standard input are answered as `drive` says in common/chec
 """
 
 import os
+import ssl
 import sys
 import time
 
@@ -20,6 +21,12 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
 from checker import Checker, drive
 
 
+def tls():
+    """The context of TLS, if the test asks for it."""
+    authority = os.environ.get("STANDIN_TEST_AUTHORITY")
+    return ssl.create_default_context(cafile=authority) if authority else None
+
+
 def parsed(addresses):
     pairs = [address.rsplit(":", 1) for address in addresses.split(",")]
     return [(host, int(port)) for host, port in pairs]
@@ -31,10 +38,10 @@ def equal(got, wanted, what):
 
 
 def operations(addresses):
-    clients = [Client(address, serde=pickle_serde, timeout=10, default_noreply=False) for address in addresses]
+    clients = [Client(address, serde=pickle_serde, timeout=10, default_noreply=False, tls_context=tls()) for address in addresses]
     for number, client in enumerate(clients):
         other = clients[(number + 1) % len(clients)]
-        plain = Client(addresses[number], timeout=10, default_noreply=False)
+        plain = Client(addresses[number], timeout=10, default_noreply=False, tls_context=tls())
         name = f"c{number}-"
         equal(client.set(name + "text", "Grüße"), True, "set")
         equal(other.get(name + "text"), "Grüße", "get of text")
@@ -96,6 +103,7 @@ def patient(addresses):
     # A server that does not answer is dropped, and another is asked: each reaches all keys.
     spread = HashClient(
         addresses, timeout=10, connect_timeout=2, retry_attempts=1, retry_timeout=0.1, dead_timeout=1,
+        tls_context=tls(),
     )
     return RetryingClient(spread, attempts=20, retry_delay=0.1)
 

@@ -3,9 +3,11 @@
 
 use std::process::Command;
 
+use standin_config::TlsPort;
+
 use super::cluster;
 use super::common::scripts::{Python, Scripts};
-use super::common::{Cluster, PAIR, TWO_PAIRS};
+use super::common::{Cluster, PAIR, TWO_PAIRS, tls};
 
 const REQUIRE: &str = "STANDIN_REQUIRE_MEMCCAPABLE";
 const SCRIPT: &str = "memcached/client.py";
@@ -48,6 +50,22 @@ fn pymemcache_goes_on_through_the_death_and_the_return_of_a_server() {
     let Some(python) = Python::with("pymemcache_goes_on", &["pymemcache"]) else { return };
     let mut cluster = cluster("pymemcache_kill", TWO_PAIRS, |_| {});
     cluster.start();
+    let mut scripts = Scripts(vec![python.start(SCRIPT, &["load", &addresses(&cluster)])]);
+    scripts.through_kills(&mut cluster, &["a1", "b2"]);
+    scripts.finish();
+}
+
+#[test]
+fn pymemcache_with_tls_goes_on_through_the_death_and_the_return_of_a_server() {
+    let Some(python) = Python::with("pymemcache_with_tls", &["pymemcache"]) else { return };
+    let mut authority = None;
+    let mut cluster = cluster("pymemcache_tls", TWO_PAIRS, |config| {
+        authority = Some(tls::switch_on(config, &[TlsPort::Memcached]));
+    });
+    let (authority, _files) = authority.expect("it was made");
+    cluster.start();
+    let python = python.trusting(&authority.root.certificate);
+    python.check(SCRIPT, &["operations", &addresses(&cluster)], "all operations are right");
     let mut scripts = Scripts(vec![python.start(SCRIPT, &["load", &addresses(&cluster)])]);
     scripts.through_kills(&mut cluster, &["a1", "b2"]);
     scripts.finish();

@@ -14,11 +14,17 @@ from checker import Checker, drive
 from redis_checks import pipelines
 
 
+def tls():
+    """The client's options for TLS, if the test asks for it."""
+    authority = os.environ.get("STANDIN_TEST_AUTHORITY")
+    return {"ssl": True, "ssl_ca_certs": authority, "ssl_check_hostname": True} if authority else {}
+
+
 def connect(address, version, **others):
     host, port = address.rsplit(":", 1)
     retry = Retry(ExponentialBackoff(cap=0.1, base=0.005), 5)
     return redis.Redis(host=host, port=int(port), protocol=version, retry=retry,
-                       socket_timeout=5, socket_connect_timeout=5, **others)
+                       socket_timeout=5, socket_connect_timeout=5, **tls(), **others)
 
 
 def is_refused(work):

@@ -4,13 +4,13 @@ import sys
 
 from redis.cluster import RedisCluster
 
-from client import failover, is_refused
+from client import failover, is_refused, tls
 
 
 def connect(address, version):
     host, port = address.rsplit(":", 1)
     return RedisCluster(host=host, port=int(port), protocol=version,
-                        socket_timeout=5, socket_connect_timeout=5)
+                        socket_timeout=5, socket_connect_timeout=5, **tls())
 
 
 def commands(client):

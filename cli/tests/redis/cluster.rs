@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use standin_config::{KeyspaceConfig, ServiceConfig, ServiceProtocol};
+use standin_config::{ClusterConfig, KeyspaceConfig, ServiceConfig, ServiceProtocol};
 use standin_protocol::slots::{KeyHash, slot};
 use standin_testkit::{Child, Scratch, free_ports_in_a_row, wait_until};
 
@@ -19,6 +19,11 @@ const SHARDS: u16 = 2;
 
 /// Starts a cluster of two groups without a database, whose shards are nodes.
 fn start(test: &str) -> Cluster {
+    start_with(test, |_| {})
+}
+
+/// Starts such a cluster, with these changes.
+pub(crate) fn start_with(test: &str, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
     let mut cluster = Cluster::with(test, TWO_PAIRS, |config| {
         config.origin = None;
         config.hash = KeyHash::Crc16;
@@ -34,6 +39,7 @@ fn start(test: &str) -> Cluster {
                 passwords: None,
             }];
         }
+        change(config);
     });
     cluster.start();
     cluster

@@ -9,6 +9,7 @@
 //! hostile.rs       callers that a server must survive
 //! walks.rs         SCAN, KEYS and DBSIZE over the whole cluster
 //! watches.rs       WATCH of rows of a database
+//! tls.rs           the same clients with TLS
 //! speaker.rs       a connection that sends commands and reads replies byte for byte
 //! ```
 
@@ -21,6 +22,7 @@ mod differential;
 mod hostile;
 mod pipelines;
 mod speaker;
+mod tls;
 mod walks;
 mod watches;
 mod words;

@@ -17,6 +17,7 @@ mod proxy;
 mod secret;
 mod servers;
 mod services;
+mod tls;
 mod tuning;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -202,6 +203,7 @@ fn read_root(
     let limits = root.section("limits", report).map(|section| tuning::read_limits(section, report));
     let secret =
         root.section("security", report).map(|section| secret::read(section, base_dir, report));
+    let tls = root.section("tls", report).map(|section| tls::read(section, base_dir, report));
     root.finish(report);
     if let Some(secret) = &secret {
         secret.check_place(for_clients, report);
@@ -212,6 +214,9 @@ fn read_root(
     let hash = cluster.as_ref().and_then(|cluster| cluster.hash);
     network::check(master.as_ref(), servers, hash, secret_missing, report);
     servers::check(servers, cluster.as_ref(), master.as_ref(), limits.as_ref(), report);
+    if let (Some(tls), Some(_)) = (&tls, &groups) {
+        tls.check(servers, report);
+    }
     let known = keyspaces.as_ref().and_then(|keyspaces| keyspaces.as_deref());
     if for_clients {
         origin::check_of_clients(origin.as_ref(), report);
@@ -240,6 +245,7 @@ fn read_root(
         timings: timings?.complete?,
         limits: limits?.complete?,
         security: secret?.security()?,
+        tls: tls?.complete()?,
         for_clients: cluster.for_clients?,
     })
 }

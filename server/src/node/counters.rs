@@ -134,6 +134,10 @@ counters! {
         Counter observers_refused,
         /// Of these, connections of callers that had not said hello.
         Counter handshakes_refused,
+        /// Connections on which TLS was set up.
+        Counter tls_handshakes,
+        /// Connections closed because TLS failed on them, or was not spoken on a port that has to have it.
+        Counter tls_failures,
         /// Connections closed because of what the other side sent or failed to send.
         Counter connections_dropped,
         /// Items in the cache.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use standin_config::{ClusterConfig, ServiceProtocol};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::map::Topology;
+use standin_tls::Acceptor;
 
 use super::admission::Admission;
 use super::challenges::Challenges;
@@ -33,6 +34,8 @@ pub struct ShardContext {
     pub challenges: Challenges,
     /// The users of services that ask for passwords.
     pub users: Arc<AllUsers>,
+    /// The certificates, if any of the ports has TLS.
+    pub tls: Option<Arc<Acceptor>>,
     /// Settings of links to peers.
     pub link: LinkConfig,
 }

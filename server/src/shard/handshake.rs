@@ -13,6 +13,7 @@ use standin_protocol::time::Micros;
 use super::codec::{self, Asked, Caller};
 use super::context::ShardContext;
 use super::listeners::Service;
+use super::sealed::Sealed;
 use super::unreadable::unreadable;
 
 const HELLO_FIRST: &str = "the first request of a connection must be HELLO";
@@ -45,6 +46,8 @@ pub struct HandedOver {
     pub input: Vec<u8>,
     /// The reply to the hello, which the new shard sends.
     pub output: Vec<u8>,
+    /// The state of TLS, on a port that has it.
+    pub sealed: Option<Box<Sealed>>,
     /// The time at which it was handed over.
     pub at: Micros,
 }

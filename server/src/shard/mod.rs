@@ -8,6 +8,7 @@
 //!     core/backend.rs  what serves the commands: the node, or a proxy's client
 //!     core/peers.rs    its links to other servers' shards
 //! handshake.rs         hello of accepted connections
+//! sealed.rs            the TLS of connections
 //! admission.rs         who may have a connection
 //! codec/               bytes to commands, answers to bytes      (no rules)
 //! link.rs              a connection to another server's shard
@@ -34,6 +35,7 @@ pub mod mailbox;
 mod nodes;
 mod outside;
 mod ring;
+mod sealed;
 mod sockets;
 #[cfg(test)]
 mod tests;

@@ -96,6 +96,7 @@ impl Shard {
             key: None,
             admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
             challenges: Challenges::new([7; 32]),
+            tls: None,
             link: LinkConfig::new(&config, BOOT),
             users: Arc::default(),
         };

@@ -20,3 +20,4 @@ mod limits;
 mod model;
 mod shards;
 mod table;
+mod tls;

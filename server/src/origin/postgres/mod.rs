@@ -24,7 +24,6 @@
 //! target.rs    its hosts, each with its password and TLS
 //! password.rs  the password: a variable, a file, a passfile
 //! tls.rs       TLS: whom to trust, and as whom
-//! private.rs   files that others must not read
 //! failure.rs   the server's errors → what a caller may conclude
 //! types.rs     the types of parameters
 //! column.rs    parameters and columns in PostgreSQL's binary format
@@ -54,7 +53,6 @@ mod key;
 mod pace;
 mod password;
 mod pool;
-mod private;
 mod target;
 mod tasks;
 mod tls;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use standin_config::PasswordSource;
 
-use super::private::{self, FileError, Rule};
+use standin_tls::private::{self, FileError, Rule};
 
 /// The environment variable with the path of the passfile, as by PostgreSQL.
 const PASSFILE_VARIABLE: &str = "PGPASSFILE";

@@ -4,23 +4,20 @@
 //! Files are read for each connection, so that renewed ones are used without a restart; the authorities
 //! of the operating system are read once.
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
     SignatureScheme,
 };
 use standin_config::{ClientCertificate, PostgresAccess, RootCertificates, SslMode};
+use standin_tls::pem::{PemError, authorities, certificates, private_key};
 use tokio_postgres_rustls::MakeRustlsConnect;
-
-use super::private::{self, FileError, Rule};
 
 /// The name of the protocol, which PostgreSQL expects of callers that begin with TLS at once.
 const PROTOCOL: &[u8] = b"postgresql";
@@ -29,15 +26,7 @@ const PROTOCOL: &[u8] = b"postgresql";
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
     #[error(transparent)]
-    File(#[from] FileError),
-    #[error("{key} {} has no certificate in PEM form; give the path of a file with `-----BEGIN CERTIFICATE-----`", path.display())]
-    NoCertificate { key: &'static str, path: PathBuf },
-    #[error("{key} {} has a certificate that can't be used: {error}; make a new one", path.display())]
-    BadCertificate { key: &'static str, path: PathBuf, error: String },
-    #[error("sslkey {} has no private key in PEM form; give the path of a file with `-----BEGIN PRIVATE KEY-----`", .0.display())]
-    NoKey(PathBuf),
-    #[error("sslkey {} is encrypted; decrypt it with `openssl pkey`, and run `chmod 600` on the result", .0.display())]
-    EncryptedKey(PathBuf),
+    Pem(#[from] PemError),
     #[error("sslkey can't be used with sslcert: {0}; give the certificate of this key")]
     OwnCertificate(Error),
     #[error(
@@ -80,36 +69,12 @@ fn client(
         None => builder.with_no_client_auth(),
         Some(own) => {
             let chain = certificates("sslcert", &own.certificate)?;
-            let key = private_key(&own.key)?;
+            let key = private_key("sslkey", &own.key)?;
             builder.with_client_auth_cert(chain, key).map_err(TlsError::OwnCertificate)?
         }
     };
     client.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(client)
-}
-
-fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bytes = private::read(key, path, Rule::Everybody)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.map_err(|error| TlsError::BadCertificate {
-        key,
-        path: path.to_owned(),
-        error: error.to_string(),
-    })?;
-    if found.is_empty() {
-        return Err(TlsError::NoCertificate { key, path: path.to_owned() });
-    }
-    Ok(found)
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let bytes = private::read("sslkey", path, Rule::Key)?;
-    // The two forms of an encrypted key have this word, in their first line or in a header.
-    let is_encrypted = memchr::memmem::find(&bytes, b"ENCRYPTED").is_some();
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| match is_encrypted {
-        true => TlsError::EncryptedKey(path.to_owned()),
-        false => TlsError::NoKey(path.to_owned()),
-    })
 }
 
 /// The servers that are trusted.
@@ -139,14 +104,7 @@ impl Trust {
             }
             RootCertificates::File(path) => {
                 let given = certificates("sslrootcert", path)?;
-                let mut roots = RootCertStore::empty();
-                for certificate in &given {
-                    roots.add(certificate.clone()).map_err(|error| TlsError::BadCertificate {
-                        key: "sslrootcert",
-                        path: path.clone(),
-                        error: error.to_string(),
-                    })?;
-                }
+                let roots = authorities("sslrootcert", path, &given)?;
                 Ok(Self::Authorities { roots, given, checks_name })
             }
         }

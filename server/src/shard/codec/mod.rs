@@ -24,6 +24,7 @@ pub mod slice;
 pub mod standin;
 #[cfg(test)]
 mod testing;
+mod turned_away;
 pub mod walk;
 
 use std::ops::Range;
@@ -35,6 +36,7 @@ use standin_protocol::frame::FrameLimits;
 use self::names::Names;
 pub(in crate::shard) use self::read::{Answers, Read, Reads};
 use self::slice::Slice;
+pub(in crate::shard) use self::turned_away::{no_place, no_tls};
 use self::walk::Walk;
 use super::listeners::Service;
 use super::nodes::Nodes;
@@ -443,14 +445,6 @@ pub(in crate::shard) fn ask(
     match protocol {
         ServiceProtocol::Memcached => memcached::password::ask(users, input, out),
         ServiceProtocol::Redis => redis::password::ask(users, input, out),
-    }
-}
-
-/// The reply to a caller for whom there is no place.
-pub(in crate::shard) fn no_place(protocol: ServiceProtocol) -> &'static [u8] {
-    match protocol {
-        ServiceProtocol::Memcached => memcached::password::NO_PLACE,
-        ServiceProtocol::Redis => redis::password::NO_PLACE,
     }
 }
 

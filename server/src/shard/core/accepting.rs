@@ -36,7 +36,10 @@ impl<B: Backend> Core<B> {
             Service::Node => Greeting::new(service, self.context.shard),
         };
         let key = self.insert(ConnKind::Accepted(greeting), now.mono);
-        self.conns[key].had_ended = had_ended;
+        let conn = &mut self.conns[key];
+        conn.had_ended = had_ended;
+        conn.sealed = self.context.seal(service);
+        let is_sealed = conn.sealed.is_some();
         let places = self.context.admission.places();
         if let Some(oldest) = self.handshakes.begin(key, now.mono, places) {
             if let Some(conn) = self.conns.get_mut(oldest)
@@ -46,7 +49,7 @@ impl<B: Backend> Core<B> {
             }
             self.refuse_place(oldest, None);
         }
-        if service != Service::Standin {
+        if service != Service::Standin && !is_sealed {
             // Nobody says hello: if it needs no password either, it is greeted now.
             self.greet(now, key);
         }
@@ -94,6 +97,7 @@ impl<B: Backend> Core<B> {
             conn.begin(now.mono, number, self.nodes.as_ref());
             conn.input = connection.input;
             conn.output = connection.output;
+            conn.sealed = connection.sealed;
         }
         self.flush(key);
         self.read_input(now, key);
@@ -106,7 +110,8 @@ impl<B: Backend> Core<B> {
         self.outbound.forget(&conn);
         let ConnKind::Accepted(greeting) = conn.kind else { return None };
         self.accepted -= 1;
-        Some(HandedOver { greeting, input: conn.input, output: conn.output, at: now.mono })
+        let Conn { input, output, sealed, .. } = conn;
+        Some(HandedOver { greeting, input, output, sealed, at: now.mono })
     }
 
     pub(super) fn insert(&mut self, kind: ConnKind, now: Micros) -> ConnKey {

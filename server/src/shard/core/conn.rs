@@ -10,6 +10,7 @@ use super::under_way::UnderWay;
 use crate::shard::codec::{Caller, Codec, Decoder};
 use crate::shard::handshake::Greeting;
 use crate::shard::nodes::Nodes;
+use crate::shard::sealed::Sealed;
 
 #[derive(Debug)]
 pub(super) enum ConnKind {
@@ -39,6 +40,9 @@ pub(super) struct Conn {
     /// Bytes of a refused frame that are still to come.
     pub(super) skip: u64,
     pub(super) output: Vec<u8>,
+    /// Encrypts what is sent, and decrypts what is received; `None` on a port without TLS. Input and
+    /// output are plain.
+    pub(super) sealed: Option<Box<Sealed>>,
     /// Bytes that the loop is sending.
     pub(super) sending_bytes: usize,
     /// The bytes of both, and of answers whose turn has not come, as last counted by
@@ -86,6 +90,7 @@ impl Conn {
             has_more: false,
             skip: 0,
             output: Vec::new(),
+            sealed: None,
             sending_bytes: 0,
             unsent_bytes: 0,
             waiting_bytes: 0,
@@ -102,6 +107,28 @@ impl Conn {
             had_ended: false,
             closing: false,
         }
+    }
+
+    /// Whether the loop has something to send, or to wait for, before the connection can be closed.
+    pub(super) fn has_output(&self) -> bool {
+        match &self.sealed {
+            None => !self.output.is_empty(),
+            Some(sealed) => sealed.has_output(!self.output.is_empty(), self.closing),
+        }
+    }
+
+    /// Gives the output to the loop, in an empty buffer.
+    pub(super) fn give_output(&mut self, sending: &mut Vec<u8>) {
+        match &mut self.sealed {
+            None => std::mem::swap(&mut self.output, sending),
+            Some(sealed) => sealed.seal(&mut self.output, self.closing, sending),
+        }
+    }
+
+    /// The bytes that are not given to the loop yet.
+    #[inline]
+    pub(super) fn output_bytes(&self) -> usize {
+        self.output.len() + self.sealed.as_ref().map_or(0, |sealed| sealed.outgoing_bytes())
     }
 
     /// Returns since when the next request is waited for, if the caller may not stay idle: observers

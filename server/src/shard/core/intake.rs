@@ -39,6 +39,9 @@ impl<B: Backend> Core<B> {
         if conn.closing || conn.ended {
             return;
         }
+        if conn.sealed.is_some() {
+            return self.received_sealed(now, key, bytes);
+        }
         let skipped = usize::try_from(conn.skip).unwrap_or(usize::MAX).min(bytes.len());
         conn.skip -= skipped as u64;
         let bytes = &bytes[skipped..];

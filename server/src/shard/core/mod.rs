@@ -26,6 +26,7 @@ mod pause;
 mod peers;
 mod recache;
 mod redirecting;
+mod sealed;
 mod serving;
 mod slicing;
 mod staged;
@@ -48,6 +49,7 @@ pub use self::interface::{Buffers, Effect, Io, ReceiveMode, Source};
 use self::lag::LoopLag;
 use self::outgoing::Outbound;
 pub use self::peers::Links;
+use self::sealed::Failures;
 use self::slicing::{Asker, Slices};
 use self::staged::Staging;
 use self::walking::Walks;
@@ -78,6 +80,9 @@ pub struct Core<B: Backend = Node> {
     slices: Slices,
     handshakes: Handshakes,
     refusals: Refusals,
+    failures: Failures,
+    /// What was decrypted last; empty but while it is taken.
+    plain: Vec<u8>,
     /// The shard to which the next connection goes that does not ask for one.
     next_shard: u16,
     /// The nodes of Redis Cluster, if shards are some.
@@ -147,6 +152,8 @@ impl<B: Backend> Core<B> {
             slices: Slices::default(),
             handshakes: Handshakes::default(),
             refusals: Refusals::default(),
+            failures: Failures::default(),
+            plain: Vec::new(),
             next_shard: 0,
             nodes: Nodes::of(&context).map(Arc::new),
             names: Some(Box::new(names)),
@@ -321,6 +328,7 @@ impl<B: Backend> Core<B> {
             self.node.counters().output_bytes = self.outbound.unsent() as u64;
             self.effects.push_back(Effect::Refresh);
             self.tell_refusals(now.mono);
+            self.failures.tell(now.mono);
         }
         if now.mono >= self.swept + SWEEP {
             self.swept = now.mono;
@@ -359,7 +367,9 @@ impl<B: Backend> Core<B> {
     /// Closes connections that began a hello or a frame and do not finish it, and idle observers.
     fn sweep(&mut self, now: Micros) {
         let bound = self.context.cluster.limits.handshake_timeout;
-        let is_late = |conn: &Conn| conn.unfinished_since.is_some_and(|since| now >= since + bound);
+        let is_over = |since: Option<Micros>| since.is_some_and(|since| now >= since + bound);
+        let is_inside = |conn: &Conn| conn.sealed.as_ref().and_then(|sealed| sealed.inside_since());
+        let is_late = |conn: &Conn| is_over(conn.unfinished_since) || is_over(is_inside(conn));
         let is_accepted = |conn: &Conn| matches!(conn.kind, ConnKind::Accepted(_));
         let late: Vec<ConnKey> = self
             .conns
@@ -436,7 +446,7 @@ impl<B: Backend> Core<B> {
             && self.node.in_flight() == 0
             && self.walks.is_empty()
             && self.slices.is_empty()
-            && self.conns.values().all(|conn| conn.output.is_empty() && conn.in_flight == 0)
+            && self.conns.values().all(|conn| !conn.has_output() && conn.in_flight == 0)
     }
 
     pub(super) fn flush(&mut self, key: ConnKey) {

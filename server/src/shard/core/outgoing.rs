@@ -101,7 +101,8 @@ impl Outbound {
         // The loop frees an aborted connection at the end of this turn.
         let waiting = if conn.is_aborted { 0 } else { conn.codec.waiting_bytes() };
         let unsent = match conn.kind {
-            ConnKind::Accepted(_) => conn.output.len() + conn.sending_bytes + waiting,
+            ConnKind::Accepted(_) if conn.is_aborted => 0,
+            ConnKind::Accepted(_) => conn.output_bytes() + conn.sending_bytes + waiting,
             ConnKind::Link => 0,
         };
         conn.waiting_bytes = waiting;
@@ -253,7 +254,7 @@ impl<B: Backend> Core<B> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.dirty = false;
         debug_assert!(sending.is_empty(), "the last send is done");
-        std::mem::swap(&mut conn.output, sending);
+        conn.give_output(sending);
         conn.sending_bytes = sending.len();
         conn.waits_since(now.mono);
         self.outbound.count(conn);
@@ -268,7 +269,7 @@ impl<B: Backend> Core<B> {
         conn.sending_bytes = 0;
         conn.taken_at = now.mono;
         self.outbound.count(conn);
-        let has_output = !conn.output.is_empty();
+        let has_output = conn.has_output();
         // A flush that was asked for meanwhile had to wait for this, and has nothing to do.
         conn.dirty &= has_output;
         self.resume_if_room(now, key);

@@ -125,6 +125,7 @@ impl Process {
             key: None,
             challenges: Challenges::new([7; 32]),
             admission: Arc::new(Admission::new(Places::wanted(config, id))),
+            tls: None,
             link: LinkConfig::new(config, boot_id),
             users: Arc::default(),
         };

@@ -11,7 +11,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Those who may have access to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+pub enum Rule {
     /// Everybody: it holds no secret.
     Everybody,
     /// Its owner and its group.
@@ -35,31 +35,65 @@ impl Rule {
     }
 }
 
-/// The reason why a file of `[origin]` can't be used.
+/// The reason why a file can't be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FileError {
+pub enum FileError {
+    /// It can't be read.
     #[error("{key} {} cannot be read: {error}; give the path of a file that this user can read", path.display())]
-    Unreadable { key: &'static str, path: PathBuf, error: io::Error },
+    Unreadable {
+        /// Its key in the cluster file.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// The error.
+        error: io::Error,
+    },
+    /// It is a folder, a device or the like.
     #[error("{key} {} is no regular file; give the path of one", path.display())]
-    NotRegular { key: &'static str, path: PathBuf },
+    NotRegular {
+        /// Its key in the cluster file.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
+    },
+    /// It is too large to be what it should be.
     #[error("{key} {} has more than {FILE_BYTES_MAX} bytes; give the path of the right file", path.display())]
-    TooLarge { key: &'static str, path: PathBuf },
+    TooLarge {
+        /// Its key in the cluster file.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
+    },
+    /// Others can read or change it.
     #[error(
         "{key} {} is accessible to other users of this machine (mode {mode:03o}); run `chmod \
          {right}` on it, and change what is in it if others may have read it", path.display()
     )]
-    Open { key: &'static str, path: PathBuf, mode: u32, right: &'static str },
+    Open {
+        /// Its key in the cluster file.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// A mode that is right.
+        right: &'static str,
+    },
 }
 
 impl FileError {
     /// Whether there is no such file.
-    pub(super) fn is_missing(&self) -> bool {
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
         matches!(self, Self::Unreadable { error, .. } if error.kind() == io::ErrorKind::NotFound)
     }
 }
 
-/// Reads a file. `key` is its key in `[origin]`, for messages.
-pub(super) fn read(key: &'static str, path: &Path, rule: Rule) -> Result<Vec<u8>, FileError> {
+/// Reads a file. `key` is its key in the cluster file, for messages.
+///
+/// # Errors
+/// [`FileError`].
+pub fn read(key: &'static str, path: &Path, rule: Rule) -> Result<Vec<u8>, FileError> {
     let unreadable = |error: io::Error| FileError::Unreadable { key, path: path.to_owned(), error };
     // Before it is opened: opening a pipe waits for its writer.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {

@@ -1,0 +1,21 @@
+//! What callers hear who are turned away before they have asked for anything.
+
+use standin_config::ServiceProtocol;
+
+use super::{memcached, redis};
+
+/// The reply to a caller for whom there is no place.
+pub(in crate::shard) fn no_place(protocol: ServiceProtocol) -> &'static [u8] {
+    match protocol {
+        ServiceProtocol::Memcached => memcached::password::NO_PLACE,
+        ServiceProtocol::Redis => redis::password::NO_PLACE,
+    }
+}
+
+/// The reply to a caller without TLS on a port that has to have it.
+pub(in crate::shard) fn no_tls(protocol: ServiceProtocol) -> &'static [u8] {
+    match protocol {
+        ServiceProtocol::Memcached => b"SERVER_ERROR this port takes TLS only\r\n",
+        ServiceProtocol::Redis => b"-ERR this port takes TLS only\r\n",
+    }
+}

@@ -1,0 +1,114 @@
+//! Connections with TLS: between the bytes that a loop moves and the input and output of a connection,
+//! which are plain. The codecs and the node know nothing of it, and neither do connections without TLS.
+//!
+//! ```text
+//! received ─► Tls::receive ─► input            output ─► Tls::seal ─► the loop's buffer
+//!                  └─ handshake, alerts ─────────────────────┘
+//! ```
+//! A handshake is part of the greeting: `limits.handshake_timeout` and `limits.handshakes` bound it. It is
+//! done by the shard that accepts; a connection moves to its own shard when it is greeted.
+
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+use standin_tls::Failure;
+use tracing::warn;
+
+use super::backend::Backend;
+use super::conn::ConnKind;
+use super::{ConnKey, Core, empty};
+use crate::node::Now;
+use crate::shard::codec;
+
+/// The interval between two log lines about connections that have failed.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// The connections on which TLS has failed and that have not been logged.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    count: u64,
+    last: Option<Failure>,
+    told: Option<Micros>,
+}
+
+impl Failures {
+    fn add(&mut self, failure: Failure) {
+        self.count += 1;
+        self.last = Some(failure);
+    }
+
+    /// Says in the log that connections have failed, now and then.
+    pub(super) fn tell(&mut self, now: Micros) {
+        if self.told.is_some_and(|told| now < told + TOLD_EVERY) {
+            return;
+        }
+        let Some(last) = self.last.take() else { return };
+        self.told = Some(now);
+        let failed = std::mem::take(&mut self.count);
+        warn!(failed, "closed connections to ports with TLS; the last caller: {last}");
+    }
+}
+
+impl<B: Backend> Core<B> {
+    /// Takes bytes that were received on a connection with TLS.
+    pub(super) fn received_sealed(&mut self, now: Now, key: ConnKey, bytes: &[u8]) {
+        // It has been closed.
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(sealed) = &mut conn.sealed else { unreachable!("it has TLS") };
+        let mut plain = std::mem::take(&mut self.plain);
+        let was_open = sealed.is_open();
+        let received = sealed.receive(now.mono, bytes, &mut plain);
+        let (is_open, has_ended) = (sealed.is_open(), sealed.has_ended());
+        let can_send = sealed.has_output(!conn.output.is_empty(), false);
+        if is_open && !was_open {
+            self.node.counters().tls_handshakes += 1;
+        }
+        if can_send {
+            self.flush(key);
+        }
+        if is_open {
+            self.received_plain(now, key, &plain);
+        }
+        empty(&mut plain);
+        self.plain = plain;
+        match received {
+            Ok(()) if has_ended => self.end_of_input(now, key),
+            Ok(()) => {}
+            Err(failure) => self.fail_sealed(key, failure),
+        }
+    }
+
+    /// Takes bytes that were decrypted, or notes that from now on there may be some.
+    fn received_plain(&mut self, now: Now, key: ConnKey, bytes: &[u8]) {
+        // It has been closed.
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let skipped = usize::try_from(conn.skip).unwrap_or(usize::MAX).min(bytes.len());
+        conn.skip -= skipped as u64;
+        match &conn.kind {
+            ConnKind::Link if bytes.is_empty() => {}
+            ConnKind::Link => B::received(self, now, key, bytes),
+            ConnKind::Accepted(_) => {
+                conn.input.extend_from_slice(&bytes[skipped..]);
+                self.read_input(now, key);
+            }
+        }
+    }
+
+    /// TLS has failed on a connection, or has not been spoken.
+    fn fail_sealed(&mut self, key: ConnKey, failure: Failure) {
+        // It has been closed.
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if let (Failure::Plain, ConnKind::Accepted(greeting)) = (&failure, &conn.kind)
+            && let Some(protocol) = greeting.service().protocol()
+        {
+            // This caller understands what is not encrypted, and nothing else has been said to it.
+            conn.sealed = None;
+            conn.output = codec::no_tls(protocol).to_vec();
+        }
+        let counters = self.node.counters();
+        counters.tls_failures += 1;
+        counters.connections_dropped += 1;
+        self.failures.add(failure);
+        self.close(key);
+    }
+}

@@ -1,0 +1,88 @@
+//! The TLS of a connection, and which connections have it. core/sealed.rs uses it.
+
+use standin_protocol::time::Micros;
+use standin_tls::{Failure, Tls};
+
+use super::context::ShardContext;
+use super::listeners::Service;
+
+/// Capacity that an empty output may keep.
+const KEPT_BYTES: usize = 64 << 10;
+
+/// The TLS of a connection, and the time for which it may take.
+#[derive(Debug)]
+pub struct Sealed {
+    tls: Tls,
+    /// Since when an unfinished record is waited for.
+    inside_since: Option<Micros>,
+}
+
+impl Sealed {
+    /// Whether the loop has something to send, if there is plain output, or the connection is closing.
+    pub(in crate::shard) fn has_output(&self, has_plain: bool, is_closing: bool) -> bool {
+        self.tls.can_send(has_plain) || is_closing && self.tls.can_close()
+    }
+
+    /// The number of bytes that are not plain output and have to be sent.
+    pub(in crate::shard) fn outgoing_bytes(&self) -> usize {
+        self.tls.outgoing_bytes()
+    }
+
+    /// Whether the handshake is done.
+    pub(in crate::shard) fn is_open(&self) -> bool {
+        self.tls.is_open()
+    }
+
+    /// Whether the other side sends nothing more.
+    pub(in crate::shard) fn has_ended(&self) -> bool {
+        self.tls.has_ended()
+    }
+
+    /// Since when an unfinished record is waited for.
+    pub(in crate::shard) fn inside_since(&self) -> Option<Micros> {
+        self.inside_since
+    }
+
+    /// Encrypts the output into the loop's buffer, with the end behind it if the connection is closing.
+    pub(in crate::shard) fn seal(
+        &mut self,
+        output: &mut Vec<u8>,
+        is_closing: bool,
+        sending: &mut Vec<u8>,
+    ) {
+        self.tls.seal(output, sending);
+        if output.is_empty() {
+            output.shrink_to(KEPT_BYTES);
+        }
+        if is_closing {
+            self.tls.close(sending);
+        }
+    }
+
+    /// Takes bytes that were received, and adds those that were encrypted in them to `plain`.
+    pub(in crate::shard) fn receive(
+        &mut self,
+        now: Micros,
+        bytes: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let received = self.tls.receive(bytes, plain);
+        self.inside_since = match (self.tls.is_inside(), self.inside_since) {
+            (false, _) => None,
+            // The record that was begun earlier is still the one waited for.
+            (true, Some(since)) if plain.is_empty() => Some(since),
+            (true, _) => Some(now),
+        };
+        received
+    }
+}
+
+impl ShardContext {
+    /// The state of TLS for a connection to a port; `None` if the port has none.
+    pub(in crate::shard) fn seal(&self, service: Service) -> Option<Box<Sealed>> {
+        let is_on = self.cluster.tls.as_ref()?.is_for(service.protocol()?);
+        let acceptor = self.tls.as_ref().filter(|_| is_on);
+        assert!(acceptor.is_some() || !is_on, "a port that has to have TLS would be without it");
+        Some(Box::new(Sealed { tls: acceptor?.accept(), inside_since: None }))
+    }
+}

@@ -1,0 +1,168 @@
+//! Both sides of a connection, without a socket.
+
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, SupportedProtocolVersion};
+use standin_testkit::{Authority, Scratch};
+
+use super::*;
+use crate::pem;
+
+struct Pair {
+    client: Tls,
+    server: Tls,
+}
+
+impl Pair {
+    fn new(version: &'static SupportedProtocolVersion) -> Self {
+        let scratch = Scratch::new("tls-pair");
+        let authority = Authority::new(scratch.path(), "root");
+        let own = authority.issue("server", "DNS:here");
+        let chain = pem::certificates("cert_file", &own.certificate).expect("a certificate");
+        let key = pem::private_key("key_file", &own.key).expect("a key");
+        let mut roots = RootCertStore::empty();
+        let root = &authority.root.certificate;
+        for one in pem::certificates("ca_file", root).expect("a certificate") {
+            roots.add(one).expect("an authority");
+        }
+        let provider = || Arc::new(rustls::crypto::ring::default_provider());
+        let server = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a pair");
+        let client = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("here").expect("a name");
+        Self { client: Tls::client(Arc::new(client), name), server: Tls::server(Arc::new(server)) }
+    }
+
+    fn open(version: &'static SupportedProtocolVersion) -> Self {
+        let mut pair = Self::new(version);
+        for _ in 0..4 {
+            assert_eq!(pair.ask(&[]).0, Ok(Vec::new()));
+            assert_eq!(pair.answer(&[]).0, Ok(Vec::new()));
+        }
+        assert!(pair.client.is_open() && pair.server.is_open());
+        pair
+    }
+
+    /// Sends from the client; returns what the server got, and the bytes on the wire.
+    fn ask(&mut self, plain: &[u8]) -> (Result<Vec<u8>, Failure>, Vec<u8>) {
+        carry(&mut self.client, &mut self.server, plain)
+    }
+
+    fn answer(&mut self, plain: &[u8]) -> (Result<Vec<u8>, Failure>, Vec<u8>) {
+        carry(&mut self.server, &mut self.client, plain)
+    }
+}
+
+fn carry(from: &mut Tls, to: &mut Tls, plain: &[u8]) -> (Result<Vec<u8>, Failure>, Vec<u8>) {
+    let (mut sending, mut got) = (Vec::new(), Vec::new());
+    from.seal(&mut plain.to_vec(), &mut sending);
+    (to.receive(&sending, &mut got).map(|()| got), sending)
+}
+
+#[test]
+fn what_one_side_seals_the_other_receives_and_nobody_can_read_it() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::open(version);
+        for bytes in [1, 16 << 10, (16 << 10) + 1, 3 << 20] {
+            let plain = vec![0xE7; bytes];
+            let (got, sent) = pair.ask(&plain);
+            assert_eq!(got.expect("it is right").len(), bytes);
+            assert!(!sent.windows(8).any(|eight| eight == [0xE7; 8]), "{bytes}");
+            assert_eq!(pair.answer(&plain).0.expect("it is right"), plain);
+        }
+        assert!(!pair.server.is_inside() && pair.server.outgoing_bytes() == 0);
+        assert!(pair.server.incoming.capacity() <= KEPT_BYTES);
+    }
+}
+
+#[test]
+fn nothing_is_sent_before_the_handshake_is_done() {
+    let mut pair = Pair::new(&TLS13);
+    let (mut plain, mut sending) = (b"too early".to_vec(), Vec::new());
+    pair.client.seal(&mut plain, &mut sending);
+    assert_eq!(plain, b"too early");
+    assert!(!pair.client.can_send(true), "nothing goes before the other side has answered");
+    assert!(!sending.windows(9).any(|bytes| bytes == b"too early"));
+    pair.client.close(&mut sending);
+    assert!(!pair.client.can_close());
+}
+
+#[test]
+fn new_keys_in_the_middle_of_a_connection_change_nothing() {
+    let mut pair = Pair::open(&TLS13);
+    for _ in 0..3 {
+        let Side::Client(client) = &mut pair.client.side else { unreachable!() };
+        let status = client.process_tls_records(&mut []);
+        let Ok(ConnectionState::WriteTraffic(traffic)) = status.state else { panic!("it is open") };
+        traffic.refresh_traffic_keys().expect("it is version 1.3");
+        assert_eq!(pair.ask(b"after").0, Ok(b"after".to_vec()));
+        assert_eq!(pair.answer(b"back").0, Ok(b"back".to_vec()));
+    }
+}
+
+#[test]
+fn the_end_is_told_behind_all_that_was_sealed() {
+    let mut pair = Pair::open(&TLS13);
+    let (mut sending, mut got) = (Vec::new(), Vec::new());
+    pair.server.seal(&mut b"last".to_vec(), &mut sending);
+    assert!(pair.server.can_close());
+    pair.server.close(&mut sending);
+    assert!(!pair.server.can_close() && !pair.server.can_send(true));
+    pair.client.receive(&sending, &mut got).expect("it is right");
+    assert!(got == b"last" && pair.client.has_ended());
+    // What comes behind the end is not read, and takes no memory.
+    pair.client.receive(&[0; 1_000], &mut got).expect("it is not looked at");
+    assert!(got == b"last" && !pair.client.is_inside());
+}
+
+#[test]
+fn a_changed_byte_ends_the_connection_and_the_other_side_hears_so() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::open(version);
+        let (mut sending, mut got) = (Vec::new(), Vec::new());
+        pair.client.seal(&mut b"value".to_vec(), &mut sending);
+        let last = sending.len() - 1;
+        sending[last] ^= 1;
+        let failure = pair.server.receive(&sending, &mut got).expect_err("it was changed");
+        assert!(matches!(failure, Failure::Broken(_)) && got.is_empty(), "{failure}");
+        assert_eq!(pair.server.receive(b"more", &mut got), Err(failure));
+        assert!(!pair.server.is_inside() && pair.server.can_send(false));
+        let (heard, _) = pair.answer(b"not sent");
+        assert_eq!(heard, Err(Failure::Refused(AlertDescription::BadRecordMac)));
+    }
+}
+
+#[test]
+fn a_caller_without_tls_is_known_by_its_first_byte() {
+    let mut pair = Pair::new(&TLS13);
+    let mut got = Vec::new();
+    assert_eq!(pair.server.receive(b"", &mut got), Ok(()));
+    assert_eq!(pair.server.receive(b"get a\r\n", &mut got), Err(Failure::Plain));
+    assert!(got.is_empty() && !pair.server.can_send(true));
+}
+
+#[test]
+fn a_record_that_is_too_large_is_refused_before_it_is_kept() {
+    let mut pair = Pair::new(&TLS13);
+    let mut got = Vec::new();
+    let failure = pair.server.receive(&[22, 3, 1, 0xFF, 0xFF], &mut got);
+    assert!(failure.is_err() && pair.server.incoming.capacity() == 0);
+    // Messages of a handshake may span records, but not without end.
+    let mut pair = Pair::new(&TLS13);
+    let record = [&[22, 3, 1, 0x40, 0][..], &[1, 0xFF, 0xFF, 0xFF][..], &[0; 0x3FFC]].concat();
+    let mut most = 0;
+    for _ in 0..100 {
+        if pair.server.receive(&record, &mut got).is_err() {
+            break;
+        }
+        most = most.max(pair.server.incoming.len());
+    }
+    assert!(pair.server.failure.is_some() && most <= 80 << 10, "{most}");
+}
