@@ -3,6 +3,7 @@
 //! ```text
 //! server, master,
 //! proxy               run until a signal stops them       roles.rs, signals.rs, diagnostics/
+//!                     their files, read again             reload.rs
 //!                     what systemd is told of them        service.rs
 //! get, put, …         one operation with the client       data.rs
 //! invalidate, flush   drop keys from all caches           drop.rs
@@ -36,6 +37,7 @@ mod metrics;
 mod out;
 mod port;
 mod private;
+mod reload;
 mod roles;
 mod service;
 mod show;

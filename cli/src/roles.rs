@@ -1,7 +1,7 @@
 //! `standin server`, `standin master` and `standin proxy`: run a role until a signal stops it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::diagnostics::{Diagnostics, LogArgs};
 use crate::events::EventFile;
 use crate::metrics;
 use crate::port::Port;
+use crate::reload::{ClusterFile, ProxyFile};
 use crate::signals::{self, Asked, RoleSignals, THREAD_DIED};
 use crate::{ConfigArg, Ended, dashboard, service, watch};
 
@@ -85,6 +86,7 @@ fn run_server(
     let lost = Arc::clone(&diagnostics.lost);
     let own = cluster.servers.iter().find(|server| server.name == args.name);
     let port = Port::bind(METRICS, own.and_then(|own| own.metrics.as_ref()))?;
+    let mut file = ClusterFile { at: args.config.clone(), running: (*cluster).clone() };
     let server = Server::start_counting(cluster, &args.name, lost)?;
     let scrape = server.scrape();
     let samples = move |now| scrape.samples(now);
@@ -96,7 +98,8 @@ fn run_server(
     ))?;
     service::ready();
     service::watch(server.address().to_string(), samples)?;
-    run_until_stopped(server, drain_timeout, diagnostics, signals)
+    let reload = |server: &Server| file.reload_server(server);
+    run_until_stopped(server, reload, drain_timeout, diagnostics, signals)
 }
 
 /// A running role whose threads are watched.
@@ -107,9 +110,6 @@ trait Running {
     /// Returns the thread that has ended unexpectedly, if there is one.
     fn failed_thread(&self) -> Option<String>;
 
-    /// Reads files again that may have changed.
-    fn reload(&self) {}
-
     /// Stops it.
     fn stop(self) -> Result<(), LoopError>;
 }
@@ -119,14 +119,6 @@ impl Running for Server {
 
     fn failed_thread(&self) -> Option<String> {
         Self::failed_thread(self)
-    }
-
-    fn reload(&self) {
-        match self.reload_tls() {
-            Ok(true) => info!("the files of [tls] have been read again, for new connections"),
-            Ok(false) => {}
-            Err(error) => warn!(%error, "the certificates of before stay in use"),
-        }
     }
 
     fn stop(self) -> Result<(), LoopError> {
@@ -148,6 +140,7 @@ impl Running for Proxy {
 
 fn run_until_stopped<R: Running>(
     role: R,
+    mut reload: impl FnMut(&R),
     drain_timeout: Duration,
     diagnostics: &Diagnostics,
     signals: &mut RoleSignals,
@@ -160,10 +153,7 @@ fn run_until_stopped<R: Running>(
                 role.stop()?;
                 return Ok(ExitCode::SUCCESS);
             }
-            Some(Asked::Reopen) => {
-                reopen(diagnostics, None);
-                role.reload();
-            }
+            Some(Asked::Reload) => hang_up(diagnostics, None, || reload(&role)),
             None => {}
         }
         if let Some(thread) = role.failed_thread() {
@@ -186,11 +176,16 @@ pub(crate) fn proxy(args: &ProxyArgs) -> Ended {
     signals.bound_stop(config.timings.drain_timeout)?;
     let diagnostics = Diagnostics::start(&args.log, "proxy")?;
     log_warnings(&warnings);
-    let run = AssertUnwindSafe(|| run_proxy(&config, &diagnostics, &mut signals));
+    let run = AssertUnwindSafe(|| run_proxy(&args.config, &config, &diagnostics, &mut signals));
     catch_unwind(run).unwrap_or_else(|_| signals::end_without("main"))
 }
 
-fn run_proxy(config: &ProxyConfig, diagnostics: &Diagnostics, signals: &mut RoleSignals) -> Ended {
+fn run_proxy(
+    path: &Path,
+    config: &ProxyConfig,
+    diagnostics: &Diagnostics,
+    signals: &mut RoleSignals,
+) -> Ended {
     let port = Port::bind(METRICS, config.metrics.as_ref())?;
     let proxy = Proxy::start(config, Arc::clone(&diagnostics.lost))?;
     let scrape = proxy.scrape();
@@ -201,7 +196,9 @@ fn run_proxy(config: &ProxyConfig, diagnostics: &Diagnostics, signals: &mut Role
     diagnostics.announce(&format!("standin proxy on {places} is ready"))?;
     service::ready();
     service::watch(places, samples)?;
-    run_until_stopped(proxy, config.timings.drain_timeout, diagnostics, signals)
+    let file = ProxyFile { path: path.to_owned(), running: config.clone() };
+    let reload = |proxy: &Proxy| file.reload(proxy);
+    run_until_stopped(proxy, reload, config.timings.drain_timeout, diagnostics, signals)
 }
 
 pub(crate) fn master(args: &MasterArgs) -> Ended {
@@ -233,15 +230,18 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     service::ready();
     service::watch(master.address().to_string(), samples)?;
     let stopper = master.stopper();
-    let of_signals = (diagnostics.clone(), events.clone());
+    let of_file = ClusterFile { at: args.config.clone(), running: file };
+    let of_signals = (diagnostics.clone(), events.clone(), of_file);
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let (diagnostics, events) = of_signals;
+        let (diagnostics, events, file) = of_signals;
         let listen = || loop {
             let asked = signals.wait();
             standin_protocol::fault::point();
             match asked {
                 Some(Asked::Stop) => return,
-                Some(Asked::Reopen) => reopen(&diagnostics, events.as_deref()),
+                Some(Asked::Reload) => {
+                    hang_up(&diagnostics, events.as_deref(), || file.reload_master());
+                }
                 None => {}
             }
         };
@@ -279,12 +279,14 @@ fn log_warnings(warnings: &[Mistake]) {
     }
 }
 
-fn reopen(diagnostics: &Diagnostics, events: Option<&EventFile>) {
+/// SIGHUP.
+fn hang_up(diagnostics: &Diagnostics, events: Option<&EventFile>, reload: impl FnOnce()) {
     service::reloading();
     diagnostics.reopen();
     if let Some(events) = events {
         events.reopen();
     }
     info!("log and event files were reopened");
+    reload();
     service::ready();
 }

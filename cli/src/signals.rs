@@ -3,7 +3,7 @@
 //! | signal | meaning |
 //! |---|---|
 //! | SIGTERM, SIGINT, SIGQUIT | stop within `drain_timeout`; a second one, or one before the cluster file has been read, ends the process at once, with exit code 128 + its number |
-//! | SIGHUP | reopen log and event files; servers also read the files of `[tls]` again |
+//! | SIGHUP | reopen log and event files, and take over what can change of the file that the role runs with |
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_millis(300);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     Stop,
-    Reopen,
+    Reload,
 }
 
 /// Signals that have arrived and have not been handled yet.
@@ -94,7 +94,7 @@ impl RoleSignals {
 }
 
 fn first(signals: impl Iterator<Item = i32>) -> Option<Asked> {
-    let asked = signals.map(|signal| if signal == SIGHUP { Asked::Reopen } else { Asked::Stop });
+    let asked = signals.map(|signal| if signal == SIGHUP { Asked::Reload } else { Asked::Stop });
     asked.reduce(|all, one| if one == Asked::Stop { one } else { all })
 }
 

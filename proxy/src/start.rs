@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use standin_client::engine::Engine;
 use standin_client::{Bootstrap, ClientConfig};
-use standin_config::{ClusterConfig, HTTP_DESCRIPTORS, ListenAt, ProxyConfig, ServiceConfig};
+use standin_config::{
+    ClusterConfig, HTTP_DESCRIPTORS, ListenAt, ProxyConfig, ProxyService, ServiceConfig,
+};
 use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 use standin_server::shard::admission::{Admission, Places};
@@ -95,8 +97,7 @@ impl Proxy {
     /// [`StartError`]; nothing is left running then.
     pub fn start(config: &ProxyConfig, log_lines_lost: Arc<AtomicU64>) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System { what, error };
-        let users = config.services.iter().map(|s| (s.protocol, s.passwords.as_deref()));
-        let users = Arc::new(AllUsers::read_files(users)?);
+        let users = Arc::new(read_users(&config.services)?);
         let cluster = Arc::new(as_cluster(config));
         let topology = Arc::new(cluster.topology()?);
         let places = places(config, descriptors())?;
@@ -160,6 +161,18 @@ impl Proxy {
         Scrape::new(Arc::clone(&self.hub))
     }
 
+    /// Reads the password files of its services again. Connections that are open are not asked again.
+    ///
+    /// # Errors
+    /// A password file can't be used. Then nothing has changed.
+    pub fn reload(&self, services: &[ProxyService]) -> Result<(), UsersError> {
+        let users = Arc::new(read_users(services)?);
+        for mailbox in &*self.mailboxes.0 {
+            mailbox.post(Message::Users(Arc::clone(&users)));
+        }
+        Ok(())
+    }
+
     /// Returns the thread that has ended unexpectedly, if there is one.
     #[must_use]
     pub fn failed_thread(&self) -> Option<String> {
@@ -191,6 +204,10 @@ impl Proxy {
         info!("stopped");
         result
     }
+}
+
+fn read_users(services: &[ProxyService]) -> Result<AllUsers, UsersError> {
+    AllUsers::read_files(services.iter().map(|s| (s.protocol, s.passwords.as_deref())))
 }
 
 /// What the shards are told of the proxy. To them it is a server without partitions, alone in a cluster

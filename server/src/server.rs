@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use standin_config::{ClusterConfig, ServiceConfig};
+use standin_config::{ClusterConfig, Lifetimes, ServiceConfig};
 use standin_protocol::bind::patiently;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
@@ -29,7 +29,7 @@ use crate::shard::challenges::Challenges;
 use crate::shard::link::LinkConfig;
 use crate::shard::listeners::{Listener, Service};
 use crate::shard::mailbox::{Mailboxes, Message};
-use crate::shard::users::AllUsers;
+use crate::shard::users::{AllUsers, UsersError};
 use crate::shard::{self, LoopError, Outside, ServerThreads, ShardContext};
 use crate::slow_log::SlowLog;
 use crate::stats::{Scrape, StatsHub};
@@ -199,6 +199,25 @@ impl Server {
     /// If one of them can't be used; then those of before stay in use.
     pub fn reload_tls(&self) -> Result<bool, AcceptorError> {
         self.tls.as_ref().map_or(Ok(false), |tls| tls.reload().map(|()| true))
+    }
+
+    /// Takes over what a running server can of a changed file ([`ClusterConfig::reload`]): the lifetimes of
+    /// keyspaces, and the password files of its services, which are read again. Shards take them with their
+    /// next messages; requests that have arrived before, and connections that are open, keep the old ones.
+    ///
+    /// # Errors
+    /// A password file can't be used. Then nothing has changed.
+    pub fn reload(&self, cluster: &ClusterConfig) -> Result<(), UsersError> {
+        let own = cluster.servers.iter().find(|server| server.address == self.address);
+        let users = own.map(AllUsers::read).transpose()?.map(Arc::new);
+        let lifetimes: Arc<[Lifetimes]> = cluster.keyspaces.iter().map(Lifetimes::of).collect();
+        for mailbox in &*self.mailboxes.0 {
+            mailbox.post(Message::Lifetimes(Arc::clone(&lifetimes)));
+            if let Some(users) = &users {
+                mailbox.post(Message::Users(Arc::clone(users)));
+            }
+        }
+        Ok(())
     }
 
     /// Returns the thread that has ended unexpectedly, if there is one: a shard, or the control

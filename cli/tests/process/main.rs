@@ -11,6 +11,7 @@
 //! pipes.rs        pipes that nobody reads
 //! threads.rs      each thread is killed in turn
 //! secrets.rs      no output shows a secret
+//! reload.rs       SIGHUP: what is taken over, what is refused
 //! service.rs      what a service manager hears, and the units
 //! signals.rs      stopping takes a limited time, files are reopened
 //! slow_and_hot.rs the log of slow requests, `standin hot`, and totals by keyspace
@@ -28,6 +29,7 @@ mod levels;
 mod metrics;
 mod output;
 mod pipes;
+mod reload;
 mod secrets;
 mod service;
 mod signals;

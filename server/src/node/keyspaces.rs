@@ -8,12 +8,12 @@
 //! elsewhere drops it in the bound keyspaces by itself, so servers need no further messages for
 //! them.
 
-use standin_config::KeyspaceConfig;
 use standin_config::sql::has_flags;
+use standin_config::{KeyspaceConfig, Lifetimes};
 use standin_protocol::mutant::{self, Mutant};
 
 /// All keyspaces, by id.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Keyspaces {
     keyspaces: Vec<Option<KeyspaceConfig>>,
     /// The keyspaces whose rows have a column for the clients' flags.
@@ -38,6 +38,17 @@ impl Keyspaces {
         let lone_caches =
             configs.iter().filter(is_lone_cache).map(|keyspace| keyspace.id).collect();
         Self { keyspaces, with_flags, lone_caches }
+    }
+
+    /// Returns these keyspaces with other lifetimes.
+    pub(super) fn with_lifetimes(&self, lifetimes: &[Lifetimes]) -> Self {
+        let mut changed = self.clone();
+        for new in lifetimes {
+            if let Some(keyspace) = &mut changed.keyspaces[usize::from(new.keyspace)] {
+                new.apply_to(keyspace);
+            }
+        }
+        changed
     }
 
     /// Returns the keyspace with this id, if there is one.

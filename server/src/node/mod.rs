@@ -82,6 +82,7 @@ mod writes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use standin_config::Lifetimes;
 use standin_protocol::map::{ClusterMap, Topology};
 use standin_protocol::time::Micros;
 
@@ -181,6 +182,14 @@ impl Node {
             topology,
             config,
         })
+    }
+
+    /// Takes over other lifetimes of keyspaces, for what is cached from now on, and other thresholds of slow
+    /// requests, for those that arrive from now on.
+    pub fn set_lifetimes(&mut self, lifetimes: &[Lifetimes]) {
+        self.keyspaces = Arc::new(self.keyspaces.with_lifetimes(lifetimes));
+        self.cache.set_keyspaces(Arc::clone(&self.keyspaces));
+        self.slow = Thresholds::new(&self.keyspaces);
     }
 
     /// Finds the place of a request, and starts loading the key's part of the index. This is the

@@ -4,11 +4,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use standin_config::Lifetimes;
 use standin_protocol::map::{ClusterMap, ServerState};
 use standin_protocol::time::Micros;
 
 use super::codec::slice::Slice;
 use super::handshake::HandedOver;
+use super::users::AllUsers;
 use crate::inbox::Inbox;
 use crate::node::{Answer, Lease, Left, OwnedCommand, ReplyTo, Walked, Word};
 use crate::origin::{Completions, Done};
@@ -79,6 +81,10 @@ pub enum Message {
         /// Server id.
         server: u16,
     },
+    /// Other lifetimes of keyspaces, for what is cached from now on.
+    Lifetimes(Arc<[Lifetimes]>),
+    /// Other users of the services, for connections from now on.
+    Users(Arc<AllUsers>),
     /// A proxy: a datagram from the master.
     Datagram(Box<[u8]>),
     /// Finish what is in flight, then end.

@@ -198,6 +198,11 @@ impl Cache {
         Some(Kept { version, expires_at_ms })
     }
 
+    /// Takes over keyspaces that differ in their lifetimes.
+    pub(super) fn set_keyspaces(&mut self, keyspaces: Arc<Keyspaces>) {
+        self.keyspaces = keyspaces;
+    }
+
     /// Returns the time at which a value that is cached now expires, from the lifetime that the
     /// request or the keyspace gives. Those of the keyspace are shortened at random so that they do
     /// not all end together. One that a request asks for is exact: it may be that of a lock.
@@ -299,6 +304,10 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use standin_config::Lifetimes;
+
     use super::*;
     use crate::node::tests::{keyspace, node_config};
 
@@ -355,6 +364,24 @@ mod tests {
         assert_eq!(touch(&mut cache), Touched::Kept(kept));
         cache.keep(at(1_000), 1, KEY, ABSENT, Lifetime { ttl: Ttl::Keyspace, ends: None });
         assert_eq!(touch(&mut cache), Touched::Absent);
+    }
+
+    #[test]
+    fn other_lifetimes_are_those_of_what_is_cached_from_then_on() {
+        let mut cache = cache();
+        let ends = |kept: Option<Kept>| kept.unwrap().expires_at_ms;
+        assert_eq!(ends(keep(&mut cache, 1, 0, None)), 61_000);
+        let lifetimes = Lifetimes {
+            ttl: Some(Duration::from_secs(7)),
+            ..Lifetimes::of(cache.keyspaces.get(1).unwrap())
+        };
+        cache.set_keyspaces(Arc::new(cache.keyspaces.with_lifetimes(&[lifetimes])));
+        assert!(cache.find(1, KEY, 0, 60_999).is_some(), "what is cached stays as it is");
+        assert_eq!(ends(keep(&mut cache, 1, 0, None)), 8_000);
+        assert_eq!(ends(keep(&mut cache, 1, 5, None)), 6_000, "what a request asks for is its own");
+        assert_eq!(ends(keep(&mut cache, 2, 0, None)), 61_000);
+        let bound = cache.keyspaces.bound(1);
+        assert_eq!(bound, [2], "all else is as before");
     }
 
     #[test]

@@ -148,6 +148,7 @@ impl Backend for Node {
             }
             Message::Lease(lease) => core.node.lease(now, lease),
             Message::Word(word) => core.node.word(word),
+            Message::Lifetimes(lifetimes) => core.node.set_lifetimes(&lifetimes),
             Message::AskProbe { nonce, server } => core.node.ask_probe(nonce, server),
             Message::Verdict { server, state } => core.node.verdict(now, server, state),
             Message::Datagram(_) => debug_assert!(false, "the control thread takes datagrams"),
@@ -157,6 +158,7 @@ impl Backend for Node {
             | Message::StrayReply { .. }
             | Message::Slice { .. }
             | Message::Walked { .. }
+            | Message::Users(_)
             | Message::Stop { .. } => unreachable!("the core takes it"),
         }
     }

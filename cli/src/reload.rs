@@ -1,0 +1,107 @@
+//! SIGHUP: a role reads its file again, takes over what can change while it runs, and says in the log what has
+//! changed and what needs a restart. A file with a mistake changes nothing.
+
+use std::path::PathBuf;
+
+use standin_config::{CheckedProxy, ClusterConfig, ProxyConfig};
+use standin_proxy::Proxy;
+use standin_server::Server;
+use tracing::{error, info, warn};
+
+use crate::ConfigArg;
+
+/// The cluster file of a running server or master.
+pub(crate) struct ClusterFile {
+    pub(crate) at: ConfigArg,
+    /// What it runs with.
+    pub(crate) running: ClusterConfig,
+}
+
+impl ClusterFile {
+    /// Reads the file again, for a server.
+    pub(crate) fn reload_server(&mut self, server: &Server) {
+        let Some(new) = self.read() else { return };
+        let reload = self.running.reload(&new);
+        if let Err(error) = server.reload(&reload.config) {
+            return refused(&error.to_string());
+        }
+        for change in &reload.changed {
+            info!("taken over: {change}");
+        }
+        let services = self.running.servers.iter().find(|one| one.address == server.address());
+        if services.is_some_and(|own| own.services.iter().any(|port| port.passwords.is_some())) {
+            info!("taken over: the password files, for connections from now on");
+        }
+        match server.reload_tls() {
+            Ok(true) => info!("the files of [tls] have been read again, for new connections"),
+            Ok(false) => {}
+            Err(error) => warn!(%error, "the certificates of before stay in use"),
+        }
+        tell_restart(&reload.needs_restart);
+        self.running = reload.config;
+    }
+
+    /// Reads the file again, for the master, for which all of it is fixed while it runs.
+    pub(crate) fn reload_master(&self) {
+        let Some(new) = self.read() else { return };
+        tell_restart(&self.running.reload(&new).needs_restart);
+    }
+
+    fn read(&self) -> Option<ClusterConfig> {
+        match self.at.load_for_role() {
+            Ok((new, warnings)) => {
+                warnings.iter().for_each(|warning| warn!("{warning}"));
+                Some(new)
+            }
+            Err(error) => {
+                refused(&error.to_string());
+                None
+            }
+        }
+    }
+}
+
+/// The file of a running proxy.
+pub(crate) struct ProxyFile {
+    pub(crate) path: PathBuf,
+    /// What it runs with.
+    pub(crate) running: ProxyConfig,
+}
+
+impl ProxyFile {
+    /// Reads the file and the password files again.
+    pub(crate) fn reload(&self, proxy: &Proxy) {
+        let CheckedProxy { config, warnings } = ProxyConfig::check_file(&self.path);
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+        let new = match config {
+            Ok(new) => new,
+            Err(error) => return refused(&error.to_string()),
+        };
+        let services = &self.running.services;
+        if let Err(error) = proxy.reload(services) {
+            return refused(&error.to_string());
+        }
+        if services.iter().any(|service| service.passwords.is_some()) {
+            info!("taken over: the password files, for connections from now on");
+        }
+        tell_restart(&self.running.differing_parts(&new));
+    }
+}
+
+fn refused(mistakes: &str) {
+    for mistake in mistakes.lines() {
+        error!("{mistake}");
+    }
+    error!(
+        "the file was not taken over, and nothing has changed; correct it and send SIGHUP again"
+    );
+}
+
+fn tell_restart(parts: &[String]) {
+    if !parts.is_empty() {
+        warn!(
+            "{} of the file differ from what this process runs with; restart it for them",
+            parts.join(", ")
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! SIGHUP makes a role read its file again: what can change while it runs changes, a wrong file changes nothing,
+//! and the log says which.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use standin_config::{KeyspaceConfig, ServiceConfig, ServiceProtocol};
+use standin_testkit::{free_ports, wait_until};
+
+use crate::common::{Cluster, PAIR, WITHIN};
+
+fn hang_up(cluster: &mut Cluster, name: &str, then: &str) -> String {
+    let before = cluster.process(name).lines().len();
+    cluster.process(name).signal(libc::SIGHUP);
+    cluster.process(name).wait_for_line_after(before, then, WITHIN)
+}
+
+fn write_users(path: &Path, users: &str) {
+    std::fs::write(path, users).expect("a file");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+}
+
+/// The first line that a port of Redis answers on a new connection.
+fn ask_redis(at: SocketAddr, requests: &str) -> String {
+    let mut stream = TcpStream::connect(at).expect("a connection");
+    stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
+    stream.write_all(requests.as_bytes()).expect("written");
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("an answer");
+    line.trim_end().to_owned()
+}
+
+#[test]
+fn a_server_takes_over_lifetimes_and_passwords_and_refuses_a_wrong_file_whole() {
+    let port = free_ports(1)[0];
+    let mut cluster = Cluster::with("reload", PAIR, |config| {
+        config.keyspaces.push(KeyspaceConfig { ttl: None, ..KeyspaceConfig::cache(2, "notes") });
+        config.servers[0].shards = 2;
+        config.servers[0].services = vec![ServiceConfig {
+            protocol: ServiceProtocol::Redis,
+            address: ([127, 0, 0, 1], port).into(),
+            passwords: Some("users".into()),
+        }];
+    });
+    let users = cluster.directory().join("users");
+    write_users(&users, "ann:first\n");
+    cluster.start();
+    let redis = SocketAddr::from(([127, 0, 0, 1], port));
+    let admits = |password: &str| ask_redis(redis, &format!("AUTH ann {password}\r\n")) == "+OK";
+    assert!(admits("first"));
+    let old = std::fs::read_to_string(&cluster.config_path).expect("the file");
+
+    // A mistake anywhere: nothing changes, not even the passwords.
+    write_users(&users, "ann:second\n");
+    std::fs::write(&cluster.config_path, old.replace("[limits]", "[limits]\nkey_bytse = 7"))
+        .expect("written");
+    hang_up(&mut cluster, "a1", "key_bytse");
+    cluster.process("a1").wait_for_line("was not taken over, and nothing has changed", WITHIN);
+    assert!(admits("first") && !admits("second"));
+
+    // Lifetimes and passwords are taken over; what needs a restart is named.
+    let notes = old.split_once("name = \"notes\"").expect("the keyspace");
+    let (head, tail) = (notes.0, notes.1);
+    let new =
+        format!("{head}name = \"notes\"\nttl = \"1ms\"{}", tail.replace("\nttl = ", "\n#ttl = "));
+    let new = new.replace("connections = 10000", "connections = 9999");
+    std::fs::write(&cluster.config_path, &new).expect("written");
+    let said = hang_up(&mut cluster, "a1", "taken over: keyspace \"notes\": ttl none -> 1ms");
+    assert!(said.contains("INFO"), "{said}");
+    cluster.process("a1").wait_for_line("[limits] of the file differ", WITHIN);
+    wait_until(WITHIN, "the new password to count", || admits("second"));
+    assert!(!admits("first"), "the old one has ended");
+    // Each of the two shards has the new lifetime.
+    let mut stream = BufReader::new(TcpStream::connect(redis).expect("a connection"));
+    stream.get_ref().set_read_timeout(Some(WITHIN)).expect("a timeout");
+    let mut answer = |request: String| {
+        stream.get_mut().write_all(request.as_bytes()).expect("written");
+        let mut line = String::new();
+        stream.read_line(&mut line).expect("an answer");
+        line.trim_end().to_owned()
+    };
+    assert_eq!(answer("AUTH ann second\r\n".to_owned()), "+OK");
+    let topology = &cluster.topology;
+    let home = |key: &str| topology.home(topology.partition(2, key.as_bytes()));
+    let is_here = |key: &String| home(key) == cluster.id("a1");
+    for key in (0..40).map(|key| format!("k{key}")).filter(is_here).take(8) {
+        assert_eq!(answer(format!("SET notes:{key} v\r\n")), "+OK");
+        wait_until(WITHIN, "the value to expire", || {
+            answer(format!("EXISTS notes:{key}\r\n")) == ":0"
+        });
+    }
+
+    // Once more: the same file says nothing new.
+    let before = cluster.process("a1").lines().len();
+    hang_up(&mut cluster, "a1", "[limits] of the file differ");
+    let after = cluster.process("a1").lines();
+    assert!(!after[before..].iter().any(|line| line.contains("keyspace \"notes\"")), "{after:?}");
+}
+
+#[test]
+fn a_master_says_what_needs_a_restart_and_survives_a_file_that_is_gone() {
+    let mut cluster = Cluster::new("reload-master", PAIR);
+    cluster.start();
+    let old = std::fs::read_to_string(&cluster.config_path).expect("the file");
+    std::fs::write(&cluster.config_path, old.replace("probe_attempts = 2", "probe_attempts = 3"))
+        .expect("written");
+    hang_up(&mut cluster, "master", "[timings] of the file differ");
+    std::fs::remove_file(&cluster.config_path).expect("removed");
+    hang_up(&mut cluster, "master", "was not taken over, and nothing has changed");
+    hang_up(&mut cluster, "a1", "was not taken over, and nothing has changed");
+    let key = cluster.key_of("a1");
+    cluster.set_row(&key, b"v");
+    assert_eq!(cluster.connect("a1").get(&key).value(), b"v");
+}
