@@ -18,6 +18,7 @@ import os
 import random
 import re
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -683,6 +684,8 @@ class Connection:
         self.client, self.address = client, address
         self.is_ready = self.is_probed = False
         self.socket = socket.create_connection(address, timeout=client.attempt_timeout_s)
+        if client.tls is not None:
+            self.socket = client.tls.wrap_socket(self.socket, server_hostname=client.tls_name or address[0])
         self.socket.settimeout(client.attempt_timeout_s / 2)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -752,7 +755,8 @@ class Client:
     """Routes by the map, and keeps trying the candidates until an operation's time is over."""
 
     def __init__(self, seeds, secret=None, attempts=2, attempt_timeout_s=0.1,
-                 operation_timeout_s=6.0, hold_s=2.0, tell=lambda text: None):
+                 operation_timeout_s=6.0, hold_s=2.0, tell=lambda text: None, tls=None, tls_name=None):
+        self.tls, self.tls_name = tls, tls_name
         self.seeds, self.secret, self.tell = seeds, secret, tell
         self.attempts, self.attempt_timeout_s, self.hold_s = attempts, attempt_timeout_s, hold_s
         self.operation_timeout_s = operation_timeout_s
@@ -1351,6 +1355,9 @@ def main():
     parser.add_argument("--seeds", type=seeds, default=[], help="addresses, separated by commas")
     parser.add_argument("--keyspace", type=int, default=1, help="id of the keyspace")
     parser.add_argument("--secret", type=parse_secret, help="64 hex digits, or a file with them")
+    parser.add_argument("--ca", help="the cluster has TLS: the authorities of its certificates, a PEM file")
+    parser.add_argument("--tls-name", help="the name that the certificates are for, if not the addresses")
+    parser.add_argument("--cert", nargs=2, metavar=("CERT", "KEY"), help="the client's certificate and its key, PEM files")
     parser.add_argument("--timeout", type=float, default=0.25, help="seconds of silence after which a send has failed")
     parser.add_argument("--trace", action="store_true", help="say what happens when, on standard error")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -1384,7 +1391,11 @@ def run(options):
         if options.trace:
             print(f"{(time.monotonic() - began) * 1000:8.1f} ms  {text}", file=sys.stderr)
 
-    client = Client(options.seeds, options.secret, attempt_timeout_s=options.timeout, tell=tell)
+    tls = ssl.create_default_context(cafile=options.ca) if options.ca else None
+    if tls is not None and options.cert:
+        tls.load_cert_chain(*options.cert)
+    client = Client(options.seeds, options.secret, attempt_timeout_s=options.timeout, tell=tell,
+                    tls=tls, tls_name=options.tls_name)
     try:
         if options.command == "selftest":
             selftest(client, options.keyspace, options.key.encode(), options.count)

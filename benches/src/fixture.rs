@@ -102,6 +102,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
         limits: Limits::default(),
         security: Security::default(),
         tls: None,
+        tls_calls: None,
         for_clients: false,
     }
 }

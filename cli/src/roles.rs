@@ -14,12 +14,13 @@ use standin_master::{Master, MasterOptions};
 use standin_proxy::Proxy;
 use standin_server::Server;
 use standin_server::shard::LoopError;
+use standin_tls::Acceptor;
 use tracing::{error, info, warn};
 
 use crate::diagnostics::{Diagnostics, LogArgs};
 use crate::events::EventFile;
 use crate::metrics;
-use crate::port::Port;
+use crate::port::{self, Port};
 use crate::reload::{ClusterFile, ProxyFile};
 use crate::signals::{self, Asked, RoleSignals, THREAD_DIED};
 use crate::{ConfigArg, Ended, dashboard, service, watch};
@@ -85,7 +86,8 @@ fn run_server(
     let drain_timeout = cluster.timings.drain_timeout;
     let lost = Arc::clone(&diagnostics.lost);
     let own = cluster.servers.iter().find(|server| server.name == args.name);
-    let port = Port::bind(METRICS, own.and_then(|own| own.metrics.as_ref()))?;
+    let https = port::certificates(cluster.tls.as_ref())?;
+    let port = Port::bind(METRICS, own.and_then(|own| own.metrics.as_ref()), https.as_ref())?;
     let mut file = ClusterFile { at: args.config.clone(), running: (*cluster).clone() };
     let server = Server::start_counting(cluster, &args.name, lost)?;
     let scrape = server.scrape();
@@ -98,7 +100,10 @@ fn run_server(
     ))?;
     service::ready();
     service::watch(server.address().to_string(), samples)?;
-    let reload = |server: &Server| file.reload_server(server);
+    let reload = |server: &Server| {
+        file.reload_server(server);
+        reload_https(https.as_deref());
+    };
     run_until_stopped(server, reload, drain_timeout, diagnostics, signals)
 }
 
@@ -135,6 +140,22 @@ impl Running for Proxy {
 
     fn stop(self) -> Result<(), LoopError> {
         Self::stop(self)
+    }
+}
+
+/// Says in the log whether the files of `[tls]` were read again.
+fn tell_reloaded(reloaded: Result<bool, impl std::fmt::Display>) {
+    match reloaded {
+        Ok(true) => info!("the files of [tls] have been read again, for new connections"),
+        Ok(false) => {}
+        Err(error) => warn!(%error, "the certificates of before stay in use"),
+    }
+}
+
+/// Reads the files of the ports for HTTP again, if these have TLS.
+fn reload_https(https: Option<&Acceptor>) {
+    if let Some(https) = https {
+        tell_reloaded(https.reload().map(|()| true));
     }
 }
 
@@ -186,7 +207,7 @@ fn run_proxy(
     diagnostics: &Diagnostics,
     signals: &mut RoleSignals,
 ) -> Ended {
-    let port = Port::bind(METRICS, config.metrics.as_ref())?;
+    let port = Port::bind(METRICS, config.metrics.as_ref(), None)?;
     let proxy = Proxy::start(config, Arc::clone(&diagnostics.lost))?;
     let scrape = proxy.scrape();
     let samples = move |now| scrape.samples(now);
@@ -211,8 +232,9 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     let events = args.events.as_deref().map(|path| EventFile::open(path, &diagnostics));
     let events = events.transpose()?.map(Arc::new);
     let topology = Arc::new(cluster.topology()?);
-    let of_metrics = Port::bind(METRICS, cluster.master.metrics.as_ref())?;
-    let of_dashboard = Port::bind(DASHBOARD, cluster.master.dashboard.as_ref())?;
+    let https = port::certificates(cluster.tls.as_ref())?;
+    let of_metrics = Port::bind(METRICS, cluster.master.metrics.as_ref(), https.as_ref())?;
+    let of_dashboard = Port::bind(DASHBOARD, cluster.master.dashboard.as_ref(), https.as_ref())?;
     let (watched, of_master) = watch::events();
     let file = cluster.clone();
     let options = MasterOptions {
@@ -222,7 +244,7 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
         log_lines_lost: Arc::clone(&diagnostics.lost),
     };
     let master = Master::bind(options)?;
-    let scrape = master.scrape();
+    let (scrape, certificates) = (master.scrape(), master.certificates());
     let samples = move |now| scrape.samples(now);
     let _metrics = metrics::serve(of_metrics, metrics::MASTER, "master", samples.clone())?;
     let _dashboard = dashboard::serve(of_dashboard, &file, &topology, of_master)?;
@@ -241,6 +263,8 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
                 Some(Asked::Stop) => return,
                 Some(Asked::Reload) => {
                     hang_up(&diagnostics, events.as_deref(), || file.reload_master());
+                    tell_reloaded(certificates.reload());
+                    reload_https(https.as_deref());
                 }
                 None => {}
             }

@@ -71,12 +71,12 @@ impl Client {
     /// Creates a client. Connections are opened when they are needed.
     ///
     /// # Errors
-    /// If the system has no random numbers.
+    /// If the system has no random numbers, or a file of `[tls]` can't be used.
     pub fn new(config: ClientConfig, bootstrap: Bootstrap) -> io::Result<Self> {
         let (client_id, seed) = socket::identity()?;
         Ok(Self {
             attempt_timeout: config.attempt_timeout,
-            engine: Engine::new(config, bootstrap, client_id, seed),
+            engine: Engine::start(config, bootstrap, client_id, seed)?,
             connections: BTreeMap::new(),
             notice_socket: None,
             last_op: 0,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use standin_config::{ClusterConfig, Timings};
+use standin_config::{ClusterConfig, Timings, TlsCalls};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{FrameLimits, VALUE_BYTES_MAX};
 use standin_protocol::map::Topology;
@@ -56,6 +56,8 @@ pub struct ClientConfig {
     pub limits: FrameLimits,
     /// The clients' key, made from the cluster's secret, if it has one. The secret itself will do.
     pub key: Option<ClusterKey>,
+    /// The TLS of connections to servers and the master; `None`: there is none.
+    pub tls: Option<TlsCalls>,
     /// The names of keyspaces, for messages.
     pub keyspaces: BTreeMap<u8, String>,
     /// Whether this client only requests maps and counters. It then gets a connection even if
@@ -81,6 +83,7 @@ impl Default for ClientConfig {
             operation_bytes_max: 256 << 20,
             limits: FrameLimits { key_bytes: u16::MAX, value_bytes: VALUE_BYTES_MAX },
             key: None,
+            tls: None,
             keyspaces: BTreeMap::new(),
             observer: false,
         }
@@ -106,6 +109,7 @@ impl From<&ClusterConfig> for ClientConfig {
             connect_timeout: timings.connect_timeout,
             limits: FrameLimits { key_bytes: limits.key_bytes, value_bytes: limits.value_bytes },
             key: cluster.client_key(),
+            tls: cluster.tls_calls.clone(),
             keyspaces: cluster.keyspaces.iter().map(|k| (k.id, k.name.clone())).collect(),
             ..Self::default()
         }

@@ -1,6 +1,7 @@
 //! Operations, questions, and their results.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use standin_protocol::modify::Modify;
 use standin_protocol::modify::wire::{self, MODIFY_HEAD_BYTES};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::walk::{WALK_HEAD_BYTES, WalkHead};
+use standin_tls::Failure;
 
 /// A request to the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -299,6 +301,16 @@ pub enum ClientError {
         keyspace: String,
         /// The opcode of the request.
         opcode: Opcode,
+    },
+    /// TLS can't be set up with a server or the master, and another try would end in the same way.
+    #[error(
+        "TLS with {addr} failed: {failure}; see [tls] in the file of this client and of the servers"
+    )]
+    Tls {
+        /// The address of the server or the master.
+        addr: SocketAddr,
+        /// The reason.
+        failure: Failure,
     },
     /// The cluster has a secret, and this client has a different one or none.
     #[error("the cluster refused this client; give it the cluster's secret")]

@@ -10,6 +10,7 @@ use crate::defaults::TTL_JITTER_PERCENT;
 use crate::model::{
     ClusterConfig, KeyspaceConfig, Limits, MasterConfig, Mode, Security, ServerConfig,
 };
+use crate::tls::{TlsAuthorities, TlsCalls};
 use crate::toml::{Toml, quoted};
 use crate::write::{WriteError, hex, type_word, write_new};
 
@@ -50,6 +51,8 @@ impl ClusterConfig {
                 secret: None,
                 client_key: self.client_key().map(|key| *key.bytes()),
             },
+            // Each client's own certificate is on its host.
+            tls_calls: self.tls_calls.clone().map(|calls| TlsCalls { own: None, ..calls }),
             for_clients: true,
             ..none
         }
@@ -61,7 +64,13 @@ impl ClusterConfig {
     /// If there is a file already and `replace` is not set, if it can't be written, or if the file
     /// would not read back as these values.
     pub fn write_client_file(&self, path: &Path, replace: bool) -> Result<(), WriteError> {
-        let file = self.client_file();
+        let mut file = self.client_file();
+        if let Some(TlsCalls { authorities, .. }) = &mut file.tls_calls
+            && let TlsAuthorities::File(path) = authorities
+        {
+            let failed = |error| WriteError::Io { path: path.clone(), error };
+            *authorities = TlsAuthorities::Pem(std::fs::read_to_string(&*path).map_err(failed)?);
+        }
         let text = file.to_client_toml();
         let folder = path.parent().unwrap_or(Path::new(""));
         let read = Self::parse(&text, &path.display().to_string(), folder)?;
@@ -120,7 +129,22 @@ impl ClusterConfig {
             out.section("[security]");
             out.text("client_key", &hex(key.bytes()));
         }
+        self.write_tls_calls(&mut out);
         out.into_text()
+    }
+
+    fn write_tls_calls(&self, out: &mut Toml) {
+        let Some(TlsCalls { authorities, name, own }) = &self.tls_calls else { return };
+        out.section("[tls]");
+        match authorities {
+            TlsAuthorities::File(path) => out.text("ca_file", &path.to_string_lossy()),
+            TlsAuthorities::Pem(text) => out.lines("ca", text),
+        }
+        out.optional_text("name", name.as_deref());
+        if let Some(own) = own {
+            out.text("cert_file", &own.cert_file.to_string_lossy());
+            out.text("key_file", &own.key_file.to_string_lossy());
+        }
     }
 
     fn write_client_keyspace(&self, keyspace: &KeyspaceConfig, out: &mut Toml) {

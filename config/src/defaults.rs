@@ -71,6 +71,7 @@ impl ClusterConfig {
             limits: Limits::default(),
             security: Security::default(),
             tls: None,
+            tls_calls: None,
             for_clients: false,
         }
     }

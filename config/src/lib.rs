@@ -40,5 +40,5 @@ pub use proxy::{ListenAt, ProxyConfig, ProxyService};
 pub use read::{Checked, CheckedProxy, SHARD_MEMORY_BYTES_MAX, SHARD_MEMORY_BYTES_MIN};
 pub use reload::{Lifetimes, Reload};
 pub use services::{Naming, ServiceConfig, ServiceProtocol};
-pub use tls::{TlsConfig, TlsPort};
+pub use tls::{TlsAuthorities, TlsCalls, TlsConfig, TlsOwn, TlsPort};
 pub use write::{CONFIG_FILE, SECRET_FILE, WriteError};

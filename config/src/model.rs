@@ -12,7 +12,7 @@ use standin_protocol::slots::KeyHash;
 use crate::database::OriginConfig;
 use crate::http::HttpConfig;
 use crate::services::{Naming, ServiceConfig};
-use crate::tls::TlsConfig;
+use crate::tls::{TlsCalls, TlsConfig};
 
 /// A whole cluster: one file describes every role, so that all parties agree.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,9 @@ pub struct ClusterConfig {
     pub security: Security,
     /// The ports with TLS; `None`: there are none.
     pub tls: Option<TlsConfig>,
+    /// The TLS of whoever calls servers and the master by Standin's own protocol; `None`: there is none.
+    /// In the file of members it follows from `tls`.
+    pub tls_calls: Option<TlsCalls>,
     /// Whether this is a client's file: it has no more than clients need, and neither a server nor the
     /// master starts with it. There is no database, and in keyspaces the statements are empty.
     pub for_clients: bool,

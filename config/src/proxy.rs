@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::http::HttpConfig;
 use crate::model::{IoKind, KeyspaceConfig, Limits, Security, Timings};
 use crate::services::{Naming, ServiceProtocol};
+use crate::tls::TlsCalls;
 
 /// A proxy: the cluster that it uses, and where it listens.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,8 @@ pub struct ProxyConfig {
     pub limits: Limits,
     /// The cluster's secret.
     pub security: Security,
+    /// The TLS by which the proxy calls the cluster; `None`: there is none.
+    pub tls_calls: Option<TlsCalls>,
 }
 
 /// A place where a proxy listens.

@@ -27,6 +27,14 @@ impl Toml {
         self.line(format_args!("{key} = {}", quoted(value)));
     }
 
+    /// A text of many lines, as it is if TOML allows that.
+    pub(crate) fn lines(&mut self, key: &str, value: &str) {
+        match value.contains(|c: char| c == '\'' || c.is_control() && c != '\n') {
+            true => self.text(key, value),
+            false => self.line(format_args!("{key} = '''\n{value}'''")),
+        }
+    }
+
     pub(crate) fn optional_text(&mut self, key: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);

@@ -9,7 +9,7 @@ use crate::database::{OriginKind, PasswordSource, PostgresAccess, RootCertificat
 use crate::http::{DASHBOARD, HttpConfig, HttpKeys, METRICS};
 use crate::mistake::ConfigErrors;
 use crate::model::{ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Mode, ServerConfig};
-use crate::tls::TlsConfig;
+use crate::tls::{TlsCalls, TlsConfig};
 use crate::toml::{Toml, quoted};
 
 /// Name of the file that [`ClusterConfig::write_into`] makes.
@@ -139,7 +139,8 @@ impl ClusterConfig {
         for port in of_servers.chain(of_master) {
             port.passwords = port.passwords.as_ref().map(|path| folder.join(path));
         }
-        for path in wanted.tls.iter_mut().flat_map(TlsConfig::files_mut) {
+        let of_calls = wanted.tls_calls.iter_mut().flat_map(TlsCalls::files_mut);
+        for path in wanted.tls.iter_mut().flat_map(TlsConfig::files_mut).chain(of_calls) {
             *path = folder.join(&*path);
         }
         let parts = [
@@ -162,6 +163,9 @@ impl ClusterConfig {
         out.text("key_file", &tls.key_file.to_string_lossy());
         let client_ca_file = tls.client_ca_file.as_ref().map(|path| path.to_string_lossy());
         out.optional_text("client_ca_file", client_ca_file.as_deref());
+        let ca_file = tls.ca_file.as_ref().map(|path| path.to_string_lossy());
+        out.optional_text("ca_file", ca_file.as_deref());
+        out.optional_text("name", tls.name.as_deref());
     }
 
     fn write_origin(&self, out: &mut Toml) {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use standin_config::{
     ClientCertificate, ClusterConfig, HttpConfig, KeyspaceConfig, OriginConfig, OriginKind,
-    PasswordSource, RootCertificates, ServiceConfig, ServiceProtocol, SslMode, TlsConfig, TlsPort,
+    PasswordSource, RootCertificates, ServiceConfig, ServiceProtocol, SslMode, TlsAuthorities,
+    TlsCalls, TlsConfig, TlsOwn, TlsPort,
 };
 
 fn example() -> String {
@@ -71,6 +72,13 @@ fn dashboard() -> Option<HttpConfig> {
     Some(HttpConfig { address: ([127, 0, 0, 1], 7190).into(), passwords })
 }
 
+fn tls_calls() -> Option<TlsCalls> {
+    let file = |name| Path::new("/etc/standin").join(name);
+    let own = TlsOwn { cert_file: file("standin.crt"), key_file: file("standin.key") };
+    let authorities = TlsAuthorities::File(file("ca.crt"));
+    Some(TlsCalls { authorities, name: Some("cache.internal".to_owned()), own: Some(own) })
+}
+
 fn tls() -> Option<TlsConfig> {
     let file = |name| Path::new("/etc/standin").join(name);
     Some(TlsConfig {
@@ -78,6 +86,8 @@ fn tls() -> Option<TlsConfig> {
         cert_file: file("standin.crt"),
         key_file: file("standin.key"),
         client_ca_file: Some(file("clients-ca.crt")),
+        ca_file: Some(file("ca.crt")),
+        name: Some("cache.internal".to_owned()),
     })
 }
 
@@ -106,7 +116,7 @@ fn the_documented_defaults_are_the_defaults() {
     wanted.servers[0].services = services();
     (wanted.master.metrics, wanted.servers[0].metrics) = (metrics(9_100), metrics(9_101));
     wanted.master.dashboard = dashboard();
-    wanted.tls = tls();
+    (wanted.tls, wanted.tls_calls) = (tls(), tls_calls());
     // An example: there is no limit by default.
     wanted.origin.as_mut().expect("it has a database").reads_per_second = Some(20_000);
     assert_eq!(parse(&text), wanted);

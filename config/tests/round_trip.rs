@@ -281,12 +281,21 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
             let mut ports: Vec<TlsPort> = services().map(|one| one.protocol.into()).collect();
             ports.sort_unstable();
             ports.dedup();
+            if partitions % 3 == 0 {
+                // There is a dashboard.
+                ports.push(TlsPort::Http);
+            }
+            if partitions % 7 == 0 {
+                ports.insert(0, TlsPort::Standin);
+            }
             let has_tls = partitions % 5 != 0 && !ports.is_empty();
             let tls = has_tls.then(|| TlsConfig {
                 ports,
                 cert_file: "/tls/standin.crt".into(),
                 key_file: "/tls/standin.key".into(),
                 client_ca_file: (partitions % 3 == 0).then(|| "/tls/clients.crt".into()),
+                ca_file: (partitions % 7 == 0).then(|| "/tls/ca.crt".into()),
+                name: (partitions % 21 == 0).then(|| "cache.internal".to_owned()),
             });
             ClusterConfig {
                 name,
@@ -314,11 +323,23 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
                 timings,
                 limits,
                 security: Security::default(),
+                tls_calls: tls_calls(tls.as_ref()),
                 tls,
                 for_clients: false,
             }
         },
     )
+}
+
+/// The TLS of members that call each other.
+fn tls_calls(tls: Option<&TlsConfig>) -> Option<TlsCalls> {
+    let tls = tls?;
+    let (cert_file, key_file) = (tls.cert_file.clone(), tls.key_file.clone());
+    Some(TlsCalls {
+        authorities: TlsAuthorities::File(tls.ca_file.clone()?),
+        name: tls.name.clone(),
+        own: tls.client_ca_file.is_some().then_some(TlsOwn { cert_file, key_file }),
+    })
 }
 
 proptest! {

@@ -46,7 +46,8 @@ pub use registry::Registry;
 pub use rules::Rules;
 pub use senders::{Senders, Standing};
 pub use shell::{
-    Master, MasterError, MasterHandle, MasterOptions, Scrape, Stopper, TooFewDescriptors,
+    Certificates, Master, MasterError, MasterHandle, MasterOptions, Scrape, Stopper,
+    TooFewDescriptors,
 };
 pub use state::{SavedServer, State, StateError};
 pub use verify::Verify;

@@ -25,9 +25,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use standin_protocol::bind::patiently;
+use standin_tls::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle as Task;
+use tokio_rustls::TlsAcceptor;
 use tracing::{error, warn};
 
 use crate::guard;
@@ -129,6 +132,7 @@ pub struct Listener {
     address: SocketAddr,
     name: &'static str,
     is_guarded: bool,
+    tls: Option<Arc<Acceptor>>,
 }
 
 impl Listener {
@@ -140,7 +144,7 @@ impl Listener {
         let failed = |source| BindError { address, key, source };
         let socket = patiently(|| TcpListener::bind(address)).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address, name: key, is_guarded: false })
+        Ok(Self { socket, address, name: key, is_guarded: false, tls: None })
     }
 
     /// Returns why this process can't listen on an address, whether or not another one does.
@@ -155,6 +159,12 @@ impl Listener {
         Self { is_guarded: true, ..self }
     }
 
+    /// Returns it for callers with TLS, and no others.
+    #[must_use]
+    pub fn with_tls(self, tls: Arc<Acceptor>) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
     /// Starts the thread that answers with what the site gives. With `admit`, callers must name
     /// themselves.
     ///
@@ -163,10 +173,11 @@ impl Listener {
     pub fn serve(self, site: Site, admit: Option<Admit>) -> io::Result<Endpoint> {
         self.socket.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let Self { socket, address, name, is_guarded } = self;
+        let Self { socket, address, name, is_guarded, tls } = self;
         let ends = Arc::new(Notify::new());
         let until = Arc::clone(&ends);
-        let port = Arc::new(Port { name, site, admit, is_guarded });
+        let has_tls = tls.is_some();
+        let port = Arc::new(Port { name, site, admit, is_guarded, tls });
         let body = move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -180,7 +191,7 @@ impl Listener {
             });
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
-        Ok(Endpoint { address, name, ends, thread: Some(thread) })
+        Ok(Endpoint { address, has_tls, name, ends, thread: Some(thread) })
     }
 }
 
@@ -188,6 +199,7 @@ impl Listener {
 #[derive(Debug)]
 pub struct Endpoint {
     address: SocketAddr,
+    has_tls: bool,
     name: &'static str,
     ends: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
@@ -198,6 +210,12 @@ impl Endpoint {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether callers need TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.has_tls
     }
 }
 
@@ -218,6 +236,7 @@ struct Port {
     site: Site,
     admit: Option<Admit>,
     is_guarded: bool,
+    tls: Option<Arc<Acceptor>>,
 }
 
 async fn accept(socket: TcpListener, port: Arc<Port>) -> io::Result<()> {
@@ -248,6 +267,22 @@ async fn accept(socket: TcpListener, port: Arc<Port>) -> io::Result<()> {
 }
 
 async fn connection(stream: TcpStream, port: Arc<Port>) {
+    // An error concerns the other side, which has left, is too slow, or does not speak TLS or HTTP.
+    let served = async {
+        match &port.tls {
+            None => serve(stream, &port).await,
+            Some(tls) => {
+                let accept = TlsAcceptor::from(tls.config()).accept(stream);
+                if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, accept).await {
+                    serve(stream, &port).await;
+                }
+            }
+        }
+    };
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, port: &Port) {
     let service = service_fn(move |request: Request<Incoming>| {
         let response = port.answer(&request);
         async move { Ok::<_, Infallible>(response) }
@@ -259,8 +294,7 @@ async fn connection(stream: TcpStream, port: Arc<Port>) {
         .max_headers(HEADERS_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    // An error concerns the other side, which has left, is too slow, or does not speak HTTP.
-    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
+    let _ = served.await;
 }
 
 impl Port {

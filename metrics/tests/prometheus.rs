@@ -2,10 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use standin_config::{TlsAuthorities, TlsCalls, TlsConfig, TlsPort};
 use standin_metrics::{Admit, Answer, Endpoint, Group, Listener, Status, metrics};
 use standin_protocol::counters::{Figure, FigureKind, Sample};
+use standin_testkit::{Authority, Issued, Scratch};
+use standin_tls::{Acceptor, Connector};
 
 const WITHIN: Duration = Duration::from_secs(60);
 const REQUESTS: Figure =
@@ -176,4 +180,49 @@ fn a_site_for_browsers_answers_no_page_of_another_site() {
     }
     let post = format!("POST / HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n");
     assert!(exchange(address, post.as_bytes()).starts_with("HTTP/1.1 405"));
+}
+
+#[test]
+fn with_tls_the_same_is_answered_and_nothing_without() {
+    let scratch = Scratch::new("metrics-tls");
+    let authority = Authority::new(scratch.path(), "root");
+    let Issued { certificate, key } = authority.issue("server", "IP:127.0.0.1");
+    let files = TlsConfig {
+        ports: vec![TlsPort::Http],
+        cert_file: certificate,
+        key_file: key,
+        client_ca_file: None,
+        ca_file: None,
+        name: None,
+    };
+    let acceptor = Arc::new(Acceptor::new(&files).expect("our files"));
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), "metrics").expect("a port");
+    let figures = || vec![Group { prefix: "standin", samples: vec![Sample::new(REQUESTS, 3)] }];
+    let endpoint = listener.with_tls(acceptor).serve(metrics(Box::new(figures)), None);
+    let endpoint = endpoint.expect("a thread");
+    assert!(endpoint.has_tls());
+    let plain = get(endpoint.address(), "/metrics", "");
+    assert!(!plain.contains("standin_requests"), "{plain}");
+
+    let authorities = TlsAuthorities::File(authority.root.certificate.clone());
+    let calls = TlsCalls { authorities, name: None, own: None };
+    let mut tls = Connector::new(&calls).expect("our files").connect(endpoint.address());
+    let mut stream = connect(endpoint.address());
+    let mut request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+    let (mut reply, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        let mut sending = Vec::new();
+        tls.seal(&mut request, &mut sending);
+        stream.write_all(&sending).expect("it reads");
+        let count = stream.read(&mut chunk).expect("it answers");
+        tls.receive(&chunk[..count], &mut reply).expect("it is right");
+        if tls.has_ended() || count == 0 {
+            break;
+        }
+    }
+    let reply = String::from_utf8(reply).expect("text");
+    assert!(
+        reply.starts_with("HTTP/1.1 200 OK") && reply.contains("standin_requests_total 3"),
+        "{reply}"
+    );
 }

@@ -66,6 +66,9 @@ pub enum StartError {
         /// The smallest number that is needed.
         needed: u64,
     },
+    /// TLS to the cluster can't be set up.
+    #[error(transparent)]
+    Tls(io::Error),
     /// The system refused something else.
     #[error("{what}: {error}")]
     System {
@@ -123,6 +126,7 @@ impl Proxy {
             challenges: Challenges::new([0; 32]),
             users,
             tls: None,
+            tls_calls: None,
             link: LinkConfig::new(&cluster, 0),
             cluster: Arc::clone(&cluster),
         };
@@ -264,10 +268,11 @@ fn upstream(
 ) -> Result<Upstream, StartError> {
     let client = ClientConfig {
         operations_max: config.limits.in_flight_per_shard as usize,
+        tls: config.tls_calls.clone(),
         ..ClientConfig::from(cluster)
     };
     let seeds = Bootstrap::Seeds(config.servers.clone());
-    let engine = Engine::new(client, seeds, random()?, random()?);
+    let engine = Engine::start(client, seeds, random()?, random()?).map_err(StartError::Tls)?;
     let keyspaces = config.keyspaces.iter().map(|keyspace| keyspace.id).collect();
     Ok(Upstream::new(engine, notices, keyspaces, learned))
 }

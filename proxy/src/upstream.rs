@@ -229,7 +229,7 @@ fn refusal(error: &ClientError) -> Answer {
         ClientError::OutcomeUnknown => Status::OutcomeUnknown,
         ClientError::DeadlineExceeded => Status::DeadlineExceeded,
         ClientError::TooLarge(_) => return Answer::status(Status::TooLarge),
-        ClientError::AuthFailed => Status::AuthFailed,
+        ClientError::AuthFailed | ClientError::Tls { .. } => Status::AuthFailed,
         _ => Status::Unavailable,
     };
     let value = match status {

@@ -6,8 +6,8 @@ use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
-use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind, TlsConfig};
-use standin_tls::{Acceptor, AcceptorError};
+use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind, TlsConfig, TlsPort};
+use standin_tls::{Acceptor, Connector, TlsError};
 
 use crate::budget::output_bytes;
 use crate::descriptors::{self, TooFewDescriptors};
@@ -44,6 +44,7 @@ pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     let mut errors: Vec<ServerError> = Vec::new();
     errors.extend(AllUsers::read(own).err().map(ServerError::from));
     errors.extend(tls(cluster, server).err().map(ServerError::from));
+    errors.extend(tls_calls(cluster).err().map(ServerError::from));
     let access = cluster.origin.as_ref().map(Origin::check_here);
     errors.extend(access.and_then(Result::err).map(ServerError::from));
     let places = descriptors::divide(cluster, server, descriptors::raise_limit());
@@ -60,10 +61,17 @@ pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
 }
 
 /// Returns the side of a server that accepts connections with TLS; `None` if none of its ports has it.
-pub(crate) fn tls(cluster: &ClusterConfig, server: u16) -> Result<Option<Acceptor>, AcceptorError> {
+pub(crate) fn tls(cluster: &ClusterConfig, server: u16) -> Result<Option<Acceptor>, TlsError> {
     let services = &cluster.servers[usize::from(server)].services;
-    let has_some = |tls: &&TlsConfig| services.iter().any(|service| tls.is_for(service.protocol));
+    let has_some = |tls: &&TlsConfig| {
+        tls.is_for(TlsPort::Standin) || services.iter().any(|one| tls.is_for(one.protocol))
+    };
     cluster.tls.as_ref().filter(has_some).map(Acceptor::new).transpose()
+}
+
+/// Returns the side of a server that calls others; `None` if that is not encrypted.
+pub(crate) fn tls_calls(cluster: &ClusterConfig) -> Result<Option<Connector>, TlsError> {
+    cluster.tls_calls.as_ref().map(Connector::new).transpose()
 }
 
 /// Returns why this process can't listen on an address, unless another process listens on it.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use standin_protocol::map::MapError;
-use standin_tls::AcceptorError;
+use standin_tls::TlsError;
 
 use crate::descriptors::TooFewDescriptors;
 use crate::origin::OriginStartError;
@@ -54,7 +54,7 @@ pub enum ServerError {
     Users(#[from] UsersError),
     /// TLS can't be set up.
     #[error(transparent)]
-    Tls(#[from] AcceptorError),
+    Tls(#[from] TlsError),
     /// The topology is invalid.
     #[error(transparent)]
     Map(#[from] MapError),

@@ -14,7 +14,7 @@ use standin_config::{ClusterConfig, Lifetimes, ServiceConfig};
 use standin_protocol::bind::patiently;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
-use standin_tls::{Acceptor, AcceptorError};
+use standin_tls::{Acceptor, Connector, TlsError};
 use tracing::{error, info, warn};
 
 use crate::check;
@@ -48,6 +48,7 @@ pub struct Server {
     /// The listening sockets, kept open as long as any part of this server can reach the origin.
     ports: Vec<OwnedFd>,
     tls: Option<Arc<Acceptor>>,
+    tls_calls: Option<Arc<Connector>>,
 }
 
 impl Server {
@@ -85,6 +86,7 @@ impl Server {
         tell_places(places, Places::wanted(&cluster, server));
         let users = Arc::new(AllUsers::read(own)?);
         let tls = check::tls(&cluster, server)?.map(Arc::new);
+        let tls_calls = check::tls_calls(&cluster)?.map(Arc::new);
         let bound = |what| move |error| ServerError::Bind { what, address: own.address, error };
         let socket = listen(own.address).map_err(bound("TCP"))?;
         let mut listeners = vec![Listener { socket: socket.into(), service: Service::Standin }];
@@ -125,6 +127,7 @@ impl Server {
             challenges: Challenges::new(challenge_secret()?),
             users,
             tls: tls.clone(),
+            tls_calls: tls_calls.clone(),
             link: LinkConfig::new(&cluster, boot_id),
             cluster: Arc::clone(&cluster),
         };
@@ -171,6 +174,7 @@ impl Server {
             control_thread,
             ports,
             tls,
+            tls_calls,
         })
     }
 
@@ -197,7 +201,10 @@ impl Server {
     ///
     /// # Errors
     /// If one of them can't be used; then those of before stay in use.
-    pub fn reload_tls(&self) -> Result<bool, AcceptorError> {
+    pub fn reload_tls(&self) -> Result<bool, TlsError> {
+        if let Some(calls) = &self.tls_calls {
+            calls.reload()?;
+        }
         self.tls.as_ref().map_or(Ok(false), |tls| tls.reload().map(|()| true))
     }
 

@@ -105,6 +105,7 @@ impl Shard {
             challenges: Challenges::new([7; 32]),
             admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
             tls: None,
+            tls_calls: None,
             link: LinkConfig::new(&config, BOOT),
             users: Arc::default(),
         };

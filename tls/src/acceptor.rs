@@ -2,40 +2,15 @@
 //! have to have. The files are read at the start and on request; a change is for new connections.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{Error, ServerConfig};
 use standin_config::TlsConfig;
 
-use crate::Tls;
-use crate::pem::{self, PemError};
-
-/// The reason why TLS can't be set up with the files of `[tls]`.
-#[derive(Debug, thiserror::Error)]
-pub enum AcceptorError {
-    /// A file can't be used.
-    #[error("[tls] {0}")]
-    Pem(#[from] PemError),
-    /// The key is for another certificate.
-    #[error(
-        "[tls] key_file {} can't be used with cert_file {}: {error}; give the key of this certificate", key.display(), certificate.display()
-    )]
-    Pair {
-        /// `cert_file`.
-        certificate: PathBuf,
-        /// `key_file`.
-        key: PathBuf,
-        /// The error.
-        error: Error,
-    },
-    /// TLS can't be set up.
-    #[error("[tls] TLS can't be set up: {0}")]
-    Setup(String),
-}
+use crate::{Tls, TlsError, pem};
 
 /// The side of a process that is called.
 pub struct Acceptor {
@@ -53,8 +28,8 @@ impl Acceptor {
     /// Reads the files.
     ///
     /// # Errors
-    /// [`AcceptorError`].
-    pub fn new(files: &TlsConfig) -> Result<Self, AcceptorError> {
+    /// [`TlsError`].
+    pub fn new(files: &TlsConfig) -> Result<Self, TlsError> {
         let current = RwLock::new(Arc::new(read(files)?));
         Ok(Self { files: files.clone(), current })
     }
@@ -62,23 +37,28 @@ impl Acceptor {
     /// Reads the files again, for all connections that are accepted from now on.
     ///
     /// # Errors
-    /// [`AcceptorError`]; then those of before stay in use.
-    pub fn reload(&self) -> Result<(), AcceptorError> {
+    /// [`TlsError`]; then those of before stay in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
         let new = Arc::new(read(&self.files)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
     }
 
+    /// The configuration of connections that are accepted now.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The state of a connection that has been accepted.
     #[must_use]
     pub fn accept(&self) -> Tls {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        Tls::server(Arc::clone(&current))
+        Tls::server(self.config())
     }
 }
 
-fn read(files: &TlsConfig) -> Result<ServerConfig, AcceptorError> {
-    let setup = |error: &dyn fmt::Display| AcceptorError::Setup(error.to_string());
+fn read(files: &TlsConfig) -> Result<ServerConfig, TlsError> {
+    let setup = |error: &dyn fmt::Display| TlsError::Setup(error.to_string());
     let provider = Arc::new(ring::default_provider());
     let chain = pem::certificates("cert_file", &files.cert_file)?;
     let key = pem::private_key("key_file", &files.key_file)?;
@@ -97,7 +77,7 @@ fn read(files: &TlsConfig) -> Result<ServerConfig, AcceptorError> {
         .map_err(|error| setup(&error))?
         .with_client_cert_verifier(callers)
         .with_single_cert(chain, key)
-        .map_err(|error| AcceptorError::Pair {
+        .map_err(|error| TlsError::Pair {
             certificate: files.cert_file.clone(),
             key: files.key_file.clone(),
             error,

@@ -2,6 +2,7 @@
 //! and the state of one connection, from bytes to bytes. No sockets, and no protocol of ours.
 //!
 //! ```text
+//! connector.rs  whom this side trusts when it calls others
 //! acceptor.rs   the certificate of this side and the authorities of its callers, read again on request
 //! tls/          one connection: received bytes ─► plain bytes, plain bytes ─► bytes to send
 //! pem.rs        certificates and keys in files
@@ -9,9 +10,13 @@
 //! ```
 
 mod acceptor;
+mod connector;
+mod error;
 pub mod pem;
 pub mod private;
 mod tls;
 
-pub use acceptor::{Acceptor, AcceptorError};
+pub use acceptor::Acceptor;
+pub use connector::Connector;
+pub use error::TlsError;
 pub use tls::{Failure, Tls};

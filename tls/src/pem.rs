@@ -58,8 +58,19 @@ pub fn certificates(
     key: &'static str,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, PemError> {
-    let bytes = private::read(key, path, Rule::Everybody)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    parse(key, path, &private::read(key, path, Rule::Everybody)?)
+}
+
+/// Returns the certificates in these bytes, which were read at a path, at least one.
+///
+/// # Errors
+/// [`PemError`].
+pub fn parse(
+    key: &'static str,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
     let found = found.map_err(|error| bad(key, path, &error))?;
     if found.is_empty() {
         return Err(PemError::NoCertificate { key, path: path.to_owned() });

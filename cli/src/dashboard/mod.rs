@@ -35,7 +35,8 @@ pub(crate) fn serve(
     };
     let endpoint = port.for_browsers().serve(site)?;
     if let Some(endpoint) = &endpoint {
-        info!(address = %endpoint.address(), "the dashboard is at http://{}/", endpoint.address());
+        let scheme = if endpoint.has_tls() { "https" } else { "http" };
+        info!(address = %endpoint.address(), "the dashboard is at {scheme}://{}/", endpoint.address());
     }
     Ok(endpoint)
 }

@@ -1,7 +1,16 @@
-//! Certificates for a cluster on this machine.
+//! Certificates for a cluster on this machine, and connections to it.
 
-use standin_config::{ClusterConfig, TlsConfig, TlsPort};
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Mutex, PoisonError};
+
+use standin_config::{ClusterConfig, TlsCalls, TlsConfig, TlsPort};
 use standin_testkit::{Authority, Issued, Scratch};
+use standin_tls::{Connector, Tls};
+
+/// The TLS of clusters, by their names.
+static CALLS: Mutex<BTreeMap<String, TlsCalls>> = Mutex::new(BTreeMap::new());
 
 /// Gives the ports of these kinds TLS, with a certificate for 127.0.0.1. Returns its authority, and the folder of
 /// the files, which must live as long as the cluster.
@@ -9,11 +18,96 @@ pub fn switch_on(config: &mut ClusterConfig, ports: &[TlsPort]) -> (Authority, S
     let scratch = Scratch::new(&format!("{}-tls", config.name));
     let authority = Authority::new(scratch.path(), "root");
     let Issued { certificate, key } = authority.issue("server", "IP:127.0.0.1");
-    config.tls = Some(TlsConfig {
+    let root = authority.root.certificate.clone();
+    let tls = TlsConfig {
         ports: ports.to_vec(),
         cert_file: certificate,
         key_file: key,
         client_ca_file: None,
-    });
+        ca_file: ports.contains(&TlsPort::Standin).then_some(root),
+        name: None,
+    };
+    config.tls = Some(tls);
+    know(config);
     (authority, scratch)
+}
+
+/// Has callers do as the TLS of the ports demands, after a change of that.
+pub fn know(config: &mut ClusterConfig) {
+    config.tls_calls = config.tls.as_ref().and_then(TlsConfig::calls);
+    if let Some(calls) = config.tls_calls.clone() {
+        let mut all = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(config.name.clone(), calls);
+    }
+}
+
+/// A connection, with TLS if the cluster has it.
+pub struct Stream {
+    socket: TcpStream,
+    tls: Option<Box<Tls>>,
+    plain: Vec<u8>,
+}
+
+impl Stream {
+    /// A connection to a member of the cluster with this name.
+    pub fn new(socket: TcpStream, address: SocketAddr, cluster: &str) -> Self {
+        let calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).cloned();
+        let connector = calls.map(|calls| Connector::new(&calls).expect("our files"));
+        let tls = connector.map(|connector| Box::new(connector.connect(address)));
+        Self { socket, tls, plain: Vec::new() }
+    }
+
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    fn seal(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(tls) = &mut self.tls else { return self.socket.write_all(bytes) };
+        let mut sending = Vec::new();
+        tls.seal(&mut bytes.to_vec(), &mut sending);
+        self.socket.write_all(&sending)
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        let mut chunk = [0; 16 << 10];
+        let count = self.socket.read(&mut chunk)?;
+        if let Some(tls) = &mut self.tls {
+            tls.receive(&chunk[..count], &mut self.plain).map_err(io::Error::other)?;
+            self.seal(&[])?;
+        } else {
+            self.plain.extend_from_slice(&chunk[..count]);
+        }
+        Ok(count)
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.plain.is_empty() {
+            if self.receive()? == 0 {
+                return Ok(0);
+            }
+        }
+        let count = into.len().min(self.plain.len());
+        into[..count].copy_from_slice(&self.plain[..count]);
+        self.plain.drain(..count);
+        Ok(count)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.seal(&[])?;
+        while self.tls.as_ref().is_some_and(|tls| !tls.is_open()) {
+            if self.receive()? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        self.seal(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

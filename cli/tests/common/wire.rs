@@ -11,11 +11,12 @@ use standin_protocol::frame::{
 use standin_protocol::hello::{HelloBody, HelloReply, Role, cluster_id};
 use standin_protocol::map::Topology;
 
+use super::tls::Stream;
 use super::{KEYSPACE, SECRET, WITHIN};
 
 /// A connection after its HELLO.
 pub struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     inbound: Vec<u8>,
     last_id: u32,
     /// The other side's reply to HELLO.
@@ -47,6 +48,7 @@ impl Wire {
         let stream = TcpStream::connect_timeout(&address, WITHIN)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(WITHIN))?;
+        let stream = Stream::new(stream, address, &topology.name);
         let hello = HelloReply::default();
         let mut wire = Self { stream, inbound: Vec::new(), last_id: 0, hello };
         let body = HelloBody {
@@ -70,7 +72,7 @@ impl Wire {
     /// Returns the address of this side.
     #[must_use]
     pub fn local_address(&self) -> SocketAddr {
-        self.stream.local_addr().expect("it is connected")
+        self.stream.socket().local_addr().expect("it is connected")
     }
 
     /// Sends a request and waits for its reply.

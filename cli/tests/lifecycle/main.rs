@@ -16,6 +16,7 @@
 //! stored.rs        the cache serves what the row contains
 //! spelled.rs       keys that the database considers equal
 //! outdated.rs      clients whose cluster file is older than the cluster
+//! tls.rs           everything of Standin's own protocol with TLS
 //! loops.rs         a cluster on io_uring and on epoll
 //! networks.rs      networks with small packets, where fragments are lost
 //! ```
@@ -40,4 +41,5 @@ mod pauses;
 mod restarts;
 mod spelled;
 mod stored;
+mod tls;
 mod without_database;

@@ -2,9 +2,11 @@
 //! has been silent.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use standin_protocol::time::Micros;
+use standin_tls::Tls;
 
 use crate::config::ClientConfig;
 use crate::session::Session;
@@ -41,6 +43,10 @@ pub(super) struct Connection {
     /// Whether it is in the engine's list of connections with bytes to send.
     pub(super) in_unsent: bool,
     stage: Stage,
+    /// The address of the other side.
+    pub(super) addr: SocketAddr,
+    /// Its TLS, from the time at which TCP has connected.
+    pub(super) tls: Option<Box<Tls>>,
     /// The time since which an answer is due and nothing has arrived; `None` if nothing is due.
     silent_since: Option<Micros>,
     /// Whether a PING has been sent during this silence.
@@ -60,12 +66,14 @@ pub(super) enum Health {
 }
 
 impl Connection {
-    pub(super) fn new(place: Place, now: Micros) -> Self {
+    pub(super) fn new(place: Place, addr: SocketAddr, now: Micros) -> Self {
         Self {
             place,
             waiting: VecDeque::new(),
             in_unsent: false,
             stage: Stage::Connecting { since: now },
+            addr,
+            tls: None,
             silent_since: None,
             is_pinged: false,
             is_graced: false,
@@ -105,7 +113,11 @@ impl Connection {
 
     /// Takes the bytes to send. There are none before the connection is open.
     pub(super) fn take_output(&mut self) -> Vec<u8> {
-        self.session().map(Session::take_output).unwrap_or_default()
+        let mut plain = self.session().map(Session::take_output).unwrap_or_default();
+        let Some(tls) = &mut self.tls else { return plain };
+        let mut bytes = Vec::new();
+        tls.seal(&mut plain, &mut bytes);
+        bytes
     }
 
     /// Notes that bytes have arrived: the other side is alive.

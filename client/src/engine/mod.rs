@@ -23,11 +23,13 @@ mod losses;
 mod maps;
 mod operations;
 mod replies;
+mod sealed;
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,7 @@ use std::time::Duration;
 use standin_protocol::hello::cluster_id;
 use standin_protocol::map::{ClusterMap, MapEpoch};
 use standin_protocol::time::Micros;
+use standin_tls::Connector;
 
 use crate::config::{Bootstrap, ClientConfig};
 use crate::event::ClientEvent;
@@ -178,14 +181,41 @@ pub struct Engine {
     /// The connections with bytes to send.
     unsent: VecDeque<ConnId>,
     outputs: VecDeque<Output>,
+
+    /// Whom connections trust; `None`: they have no TLS.
+    tls: Option<Arc<Connector>>,
+    /// What was decrypted last; empty but while it is taken.
+    plain: Vec<u8>,
 }
 
+/// The capacity that the buffer of decrypted bytes keeps.
+const PLAIN_KEPT_BYTES: usize = 64 << 10;
+
 impl Engine {
-    /// Creates a client that has done nothing yet. `client_id` and `seed` must be random.
+    /// Creates a client, and reads the files of its TLS, if it has any. See [`Self::new`].
+    ///
+    /// # Errors
+    /// If one of these files can't be used.
+    pub fn start(
+        config: ClientConfig,
+        bootstrap: Bootstrap,
+        client_id: u64,
+        seed: u64,
+    ) -> io::Result<Self> {
+        let tls = config.tls.as_ref().map(Connector::new).transpose();
+        let tls = tls.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let mut engine =
+            Self::new(ClientConfig { tls: None, ..config }, bootstrap, client_id, seed);
+        engine.tls = tls.map(Arc::new);
+        Ok(engine)
+    }
+
+    /// Creates a client without TLS that has done nothing yet. `client_id` and `seed` must be random.
     /// `client_id` names this client's requests over all its connections. `seed` spreads the
     /// clients' hold-downs.
     #[must_use]
     pub fn new(config: ClientConfig, bootstrap: Bootstrap, client_id: u64, seed: u64) -> Self {
+        assert!(config.tls.is_none(), "a client with TLS is started");
         let mut random = Random::new(seed);
         let notices =
             Notices::new(client_id, config.notice_resend, config.notice_sends_max, random.next());
@@ -213,6 +243,8 @@ impl Engine {
             timers: BinaryHeap::new(),
             unsent: VecDeque::new(),
             outputs: VecDeque::new(),
+            tls: None,
+            plain: Vec::new(),
         };
         match bootstrap {
             Bootstrap::Config(topology) => {
@@ -229,9 +261,9 @@ impl Engine {
         match input {
             Input::Submit { op_id, operation } => self.submit(now, op_id, operation),
             Input::Ask { op_id, target, question } => self.ask(now, op_id, target, question),
-            Input::Connected(conn) => self.connected(now, conn),
+            Input::Connected(conn) => self.tcp_connected(now, conn),
             Input::ConnectFailed(conn) | Input::Closed(conn) => self.lose(now, conn, None, false),
-            Input::Received(conn, bytes) => self.received(now, conn, bytes),
+            Input::Received(conn, bytes) => self.tcp_received(now, conn, bytes),
             Input::Datagram(bytes) => self.datagram(now, bytes),
             Input::Tick => self.tick(now),
         }

@@ -437,8 +437,6 @@ impl Engine {
     fn connect(&mut self, now: Micros, place: Place, lane: u16) -> ConnId {
         self.last_conn += 1;
         let conn = ConnId(self.last_conn);
-        self.connections.insert(conn, Connection::new(place, now));
-        self.by_place.insert((place, lane), conn);
         let topology = self.router.as_ref().map(|router| &router.map().topology);
         let addr = match (place, topology) {
             (Place::Server { server, .. }, Some(topology)) => {
@@ -450,6 +448,8 @@ impl Engine {
         };
         let timeout = self.config.connect_timeout;
         let addr = addr.expect("each place must be in the map or in the list of seeds");
+        self.connections.insert(conn, Connection::new(place, addr, now));
+        self.by_place.insert((place, lane), conn);
         self.outputs.push_back(Output::Connect { conn, addr, timeout });
         conn
     }

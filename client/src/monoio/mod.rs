@@ -71,14 +71,14 @@ impl Client {
     /// Creates a client on the current runtime. Connections are opened when they are needed.
     ///
     /// # Errors
-    /// If the system has no random numbers.
+    /// If the system has no random numbers, or a file of `[tls]` can't be used.
     ///
     /// # Panics
     /// Outside of a monoio runtime with timers.
     pub fn new(config: ClientConfig, bootstrap: Bootstrap) -> io::Result<Self> {
         let (client_id, seed) = socket::identity()?;
         let inner = Rc::new(Inner {
-            engine: RefCell::new(Engine::new(config, bootstrap, client_id, seed)),
+            engine: RefCell::new(Engine::start(config, bootstrap, client_id, seed)?),
             waiters: RefCell::default(),
             last_op: Cell::new(0),
             outlets: RefCell::default(),

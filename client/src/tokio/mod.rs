@@ -86,7 +86,7 @@ impl Client {
     /// Creates a client on the current runtime. Connections are opened when they are needed.
     ///
     /// # Errors
-    /// If the system has no random numbers.
+    /// If the system has no random numbers, or a file of `[tls]` can't be used.
     ///
     /// # Panics
     /// Outside of a tokio runtime that has IO and timers.
@@ -94,7 +94,7 @@ impl Client {
         let (client_id, seed) = socket::identity()?;
         let (runtime, wake) = (Handle::current(), Arc::new(Notify::new()));
         let state = State {
-            engine: Engine::new(config, bootstrap, client_id, seed),
+            engine: Engine::start(config, bootstrap, client_id, seed)?,
             waiters: Map::default(),
             last_op: 0,
             connections: BTreeMap::new(),

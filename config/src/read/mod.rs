@@ -203,7 +203,9 @@ fn read_root(
     let limits = root.section("limits", report).map(|section| tuning::read_limits(section, report));
     let secret =
         root.section("security", report).map(|section| secret::read(section, base_dir, report));
-    let tls = root.section("tls", report).map(|section| tls::read(section, base_dir, report));
+    let tls = root
+        .section("tls", report)
+        .map(|section| tls::read(section, for_clients, base_dir, report));
     root.finish(report);
     if let Some(secret) = &secret {
         secret.check_place(for_clients, report);
@@ -215,7 +217,7 @@ fn read_root(
     network::check(master.as_ref(), servers, hash, secret_missing, report);
     servers::check(servers, cluster.as_ref(), master.as_ref(), limits.as_ref(), report);
     if let (Some(tls), Some(_)) = (&tls, &groups) {
-        tls.check(servers, report);
+        tls.check(servers, master.as_ref(), report);
     }
     let known = keyspaces.as_ref().and_then(|keyspaces| keyspaces.as_deref());
     if for_clients {
@@ -226,6 +228,7 @@ fn read_root(
     let keys = cluster.as_ref().map(|cluster| &cluster.naming);
     let naming = services::naming("cluster", keys, known, report);
 
+    let (tls, tls_calls) = tls?.complete()?;
     let cluster = cluster?;
     let groups = groups?;
     Some(ClusterConfig {
@@ -245,7 +248,8 @@ fn read_root(
         timings: timings?.complete?,
         limits: limits?.complete?,
         security: secret?.security()?,
-        tls: tls?.complete()?,
+        tls,
+        tls_calls,
         for_clients: cluster.for_clients?,
     })
 }

@@ -11,7 +11,7 @@ use super::http::Http;
 use super::keyspace::read_id;
 use super::secret::{self, Secret};
 use super::servers::{CORE_MAX, IO_KINDS, SHARDS_MAX, unique};
-use super::{services, tuning};
+use super::{services, tls, tuning};
 use crate::defaults;
 use crate::http::METRICS;
 use crate::mistake::Report;
@@ -52,6 +52,8 @@ pub(super) fn read(
     let limits = root.section("limits", report).map(|section| tuning::read_limits(section, report));
     let secret =
         root.section("security", report).map(|section| secret::read(section, base_dir, report));
+    let tls = root.section("tls", report);
+    let tls_calls = tls.map(|section| tls::read_calls(section, base_dir, report));
     for key in ["cluster", "master", "defaults", "group", "origin"] {
         let why = "is learnt from the cluster; remove it from the file of a proxy";
         root.misplaced(key, why, report);
@@ -84,6 +86,7 @@ pub(super) fn read(
         timings: timings?.complete?,
         limits: limits?.complete?,
         security: secret?.security()?,
+        tls_calls: tls_calls??,
     })
 }
 

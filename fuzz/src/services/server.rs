@@ -125,6 +125,7 @@ impl Server {
             challenges: Challenges::new([7; 32]),
             admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
             tls: None,
+            tls_calls: None,
             link: LinkConfig::new(&config, BOOT),
             users: Arc::default(),
         };

@@ -68,6 +68,7 @@ impl From<&ClientError> for FailureKind {
             | ClientError::NotSupported { .. }
             | ClientError::NotANumber
             | ClientError::AuthFailed
+            | ClientError::Tls { .. }
             | ClientError::NoSuchTarget(_) => Self::Refused,
             ClientError::Protocol(_) => Self::Protocol,
         }

@@ -2,7 +2,6 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
-use std::rc::Rc;
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -12,7 +11,8 @@ use standin_protocol::handshake::{Caller, Next};
 use standin_protocol::hello::{HelloBody, HelloReply};
 
 use crate::machine::ProbeFailure;
-use crate::shell::stream::{Stream, Streams};
+use crate::shell::Shell;
+use crate::shell::stream::Stream;
 
 /// A connection to a server.
 pub(crate) struct Dial {
@@ -23,10 +23,7 @@ pub(crate) struct Dial {
 
 impl Dial {
     /// Connects. The caller limits the time.
-    pub(crate) async fn connect(
-        address: SocketAddr,
-        all: &Rc<Streams>,
-    ) -> Result<Self, ProbeFailure> {
+    pub(crate) async fn connect(address: SocketAddr, shell: &Shell) -> Result<Self, ProbeFailure> {
         let not_tried = |_| ProbeFailure::NotTried;
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(not_tried)?;
@@ -39,9 +36,20 @@ impl Dial {
             Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
             Err(error) => return Err(failure_of(&error)),
         }
-        let stream = Stream::new(TcpStream::from(socket), all).map_err(not_tried)?;
+        let mut stream = Stream::new(TcpStream::from(socket), &shell.streams).map_err(not_tried)?;
         stream.connected().await.map_err(|error| failure_of(&error))?;
-        Ok(Self { stream, input: Vec::new(), last_request_id: 0 })
+        let mut input = Vec::new();
+        if let Some(tls) = &shell.tls_calls {
+            let secured = stream.secure(tls.connect(address), &mut input).await;
+            secured.map_err(|error| {
+                if error.kind() == ErrorKind::InvalidData {
+                    let mut warnings = shell.tls_warnings.borrow_mut();
+                    warnings.add(&format!("TLS to the server at {address} failed"), &error);
+                }
+                failure_of(&error)
+            })?;
+        }
+        Ok(Self { stream, input, last_request_id: 0 })
     }
 
     /// Sends the HELLO, with a proof if the server demands one.
@@ -101,6 +109,7 @@ fn failure_of(error: &io::Error) -> ProbeFailure {
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
         | ErrorKind::NotConnected => ProbeFailure::Closed,
+        // A certificate that is not trusted, on either side, says nothing of whether the server lives.
         // Lack of descriptors, ports, memory or permissions is a problem of this machine.
         _ => ProbeFailure::NotTried,
     }

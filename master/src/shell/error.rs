@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use standin_tls::TlsError;
+
 use crate::shell::descriptors::TooFewDescriptors;
 use crate::state::StateError;
 
@@ -34,6 +36,9 @@ pub enum MasterError {
         /// The error that the system reports.
         source: io::Error,
     },
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system lets this process open too few files and sockets.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),

@@ -37,6 +37,7 @@ use socket2::SockRef;
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
+use standin_tls::{Acceptor, Connector};
 use tracing::{Level, debug, error, info, warn};
 
 use crate::event::MasterEvent;
@@ -46,7 +47,7 @@ pub use error::MasterError;
 use ready::{Notify, Permits, Ready};
 use saver::Saver;
 pub use scrape::Scrape;
-pub use start::{Master, MasterHandle, MasterOptions};
+pub use start::{Certificates, Master, MasterHandle, MasterOptions};
 pub use stopper::Stopper;
 use stream::Streams;
 
@@ -60,6 +61,11 @@ pub(crate) struct Shell {
     log_lines_lost: Arc<AtomicU64>,
     key: Option<ClusterKey>,
     cluster_id: u64,
+    /// The certificates of this side for callers, if its port has TLS.
+    tls: Option<Arc<Acceptor>>,
+    /// Whom this side trusts when it calls servers, if their ports have TLS.
+    tls_calls: Option<Arc<Connector>>,
+    tls_warnings: RefCell<udp::LimitedWarnings>,
     udp: UdpSocket,
     saver: Saver,
     probe_permits: Rc<Permits>,

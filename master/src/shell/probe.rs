@@ -51,7 +51,7 @@ async fn probe_shard(
     order: ProbeOrder,
     shard: u16,
 ) -> Result<PingReply, ProbeFailure> {
-    let mut dial = Dial::connect(order.address, &shell.streams).await?;
+    let mut dial = Dial::connect(order.address, shell).await?;
     let reply = dial.hello(shell.hello(shard), shell.key.as_ref()).await?;
     if reply.server != order.server || reply.shard != shard {
         return Err(ProbeFailure::Nonsense);
@@ -74,7 +74,7 @@ pub(crate) async fn fetch_map(shell: Rc<Shell>, server: u16, address: std::net::
 }
 
 async fn read_map(shell: &Shell, address: std::net::SocketAddr) -> Option<ClusterMap> {
-    let mut dial = Dial::connect(address, &shell.streams).await.ok()?;
+    let mut dial = Dial::connect(address, shell).await.ok()?;
     dial.hello(shell.hello(ANY_SHARD), shell.key.as_ref()).await.ok()?;
     let (status, value) = dial.exchange(Opcode::Map, &[]).await.ok()?;
     if status != Status::Ok {

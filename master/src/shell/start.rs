@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
-use standin_config::{ClusterConfig, IoKind};
+use standin_config::{ClusterConfig, IoKind, TlsConfig, TlsPort};
 use standin_protocol::bind::patiently;
 use standin_protocol::hello::cluster_id;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
+use standin_tls::{Acceptor, Connector, TlsError};
 use tracing::{info, warn};
 
 use crate::event::MasterEvent;
@@ -55,6 +56,34 @@ pub struct Master {
     wake: UnixStream,
     stopper: Stopper,
     scraped: Arc<scrape::Shared>,
+    certificates: Certificates,
+}
+
+/// The TLS of a master in both directions.
+#[derive(Debug, Clone)]
+pub struct Certificates {
+    tls: Option<Arc<Acceptor>>,
+    tls_calls: Option<Arc<Connector>>,
+}
+
+impl Certificates {
+    fn read(cluster: &ClusterConfig) -> Result<Self, TlsError> {
+        let is_on = |tls: &&TlsConfig| tls.is_for(TlsPort::Standin);
+        let tls = cluster.tls.as_ref().filter(is_on).map(Acceptor::new).transpose()?;
+        let tls_calls = cluster.tls_calls.as_ref().map(Connector::new).transpose()?;
+        Ok(Self { tls: tls.map(Arc::new), tls_calls: tls_calls.map(Arc::new) })
+    }
+
+    /// Reads the files again, for new connections. Returns whether there are some.
+    ///
+    /// # Errors
+    /// If one of them can't be used; then those of before stay in use.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        if let Some(calls) = &self.tls_calls {
+            calls.reload()?;
+        }
+        self.tls.as_ref().map_or(Ok(false), |tls| tls.reload().map(|()| true))
+    }
 }
 
 /// A master that runs on its own thread. Dropping this stops the master.
@@ -72,6 +101,7 @@ impl Master {
     pub fn check(cluster: &ClusterConfig) -> Vec<MasterError> {
         let mut errors: Vec<MasterError> = Vec::new();
         errors.extend(bounds(cluster).err().map(MasterError::from));
+        errors.extend(Certificates::read(cluster).err().map(MasterError::from));
         let path = &cluster.master.state_file;
         errors.extend(saver::load(path, &cluster.name).err());
         let writable = saver::may_save(path);
@@ -111,6 +141,7 @@ impl Master {
                 "the limit of open files (ulimit -n) leaves room for few connections: raise it"
             );
         }
+        let certificates = Certificates::read(&options.cluster)?;
         let address = options.topology.master;
         let tcp = patiently(|| TcpListener::bind(address))
             .map_err(|e| MasterError::listening(address, "TCP", e))?;
@@ -130,13 +161,19 @@ impl Master {
 
         let (stopper, wake) = Stopper::new()?;
         let scraped = Arc::default();
-        Ok(Self { options, bounds, machine, tcp, udp, wake, stopper, scraped })
+        Ok(Self { options, bounds, machine, tcp, udp, wake, stopper, scraped, certificates })
     }
 
     /// Returns a handle with which the master can be stopped.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// Returns its certificates, which can be read again.
+    #[must_use]
+    pub fn certificates(&self) -> Certificates {
+        self.certificates.clone()
     }
 
     /// Returns what the metrics are read from, on any thread.
@@ -195,7 +232,9 @@ impl Master {
     }
 
     async fn serve(self, events: Box<dyn Fn(MasterEvent)>) -> Result<(), MasterError> {
-        let Self { options, bounds, machine, tcp, udp, wake, stopper, scraped } = self;
+        let Self { options, bounds, machine, tcp, udp, wake, stopper, scraped, certificates } =
+            self;
+        let Certificates { tls, tls_calls } = certificates;
         let cluster = &options.cluster;
         let saver = Saver::start(cluster.master.state_file.clone(), stopper.clone())?;
         let shell = Rc::new(Shell {
@@ -204,6 +243,9 @@ impl Master {
             topology: options.topology,
             log_lines_lost: options.log_lines_lost,
             key: cluster.cluster_key(),
+            tls,
+            tls_calls,
+            tls_warnings: RefCell::default(),
             udp,
             saver,
             probe_permits: Permits::new(bounds.probes),

@@ -1,4 +1,4 @@
-//! TCP connections of the master in both directions, and closing all of them.
+//! TCP connections of the master in both directions, with TLS or without, and closing all of them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::rc::Rc;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
+use standin_tls::Tls;
 
 use crate::shell::ready::Ready;
 
@@ -38,6 +39,8 @@ pub(crate) struct Stream {
     ready: Rc<Ready>,
     id: u64,
     all: Rc<Streams>,
+    /// What is sent and received is encrypted, if it has TLS.
+    tls: Option<RefCell<Tls>>,
 }
 
 impl Stream {
@@ -53,7 +56,21 @@ impl Stream {
         let id = all.last_id.get() + 1;
         all.last_id.set(id);
         all.open.borrow_mut().insert(id, ready.clone());
-        Ok(Self { ready, id, all: all.clone() })
+        Ok(Self { ready, id, all: all.clone(), tls: None })
+    }
+
+    /// Does the handshake of TLS. What the other side has sent behind it is appended to `input`.
+    ///
+    /// # Errors
+    /// An error of the connection, or a failure of TLS in an `io::Error`.
+    pub(crate) async fn secure(&mut self, tls: Tls, input: &mut Vec<u8>) -> io::Result<()> {
+        self.tls = Some(RefCell::new(tls));
+        let is_open = || self.tls.as_ref().is_some_and(|tls| tls.borrow().is_open());
+        while !is_open() {
+            self.send_sealed(&mut Vec::new()).await?;
+            self.receive(input).await?;
+        }
+        self.send_sealed(&mut Vec::new()).await
     }
 
     /// Returns a function that closes the connection from elsewhere, and wakes the task that waits
@@ -78,14 +95,40 @@ impl Stream {
     /// # Errors
     /// `UnexpectedEof` when the other side has closed.
     pub(crate) async fn read_into(&self, input: &mut Vec<u8>) -> io::Result<()> {
+        let before = input.len();
+        while input.len() == before {
+            self.receive(input).await?;
+            if self.tls.is_some() {
+                self.send_sealed(&mut Vec::new()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all bytes.
+    pub(crate) async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        match self.tls {
+            None => self.send(bytes).await,
+            Some(_) => self.send_sealed(&mut bytes.to_vec()).await,
+        }
+    }
+
+    /// Encrypts these bytes and sends them, behind what TLS has to send by itself.
+    async fn send_sealed(&self, plain: &mut Vec<u8>) -> io::Result<()> {
+        let mut sending = Vec::new();
+        if let Some(tls) = &self.tls {
+            tls.borrow_mut().seal(plain, &mut sending);
+        }
+        self.send(&sending).await
+    }
+
+    /// Receives once. With TLS, what was received need not contain any bytes for `input`.
+    async fn receive(&self, input: &mut Vec<u8>) -> io::Result<()> {
         let mut chunk = [0; 16 * 1_024];
         loop {
             match rustix::net::recv(&*self.ready, &mut chunk, RecvFlags::empty()) {
                 Ok((0, _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok((len, _)) => {
-                    input.extend_from_slice(&chunk[..len]);
-                    return Ok(());
-                }
+                Ok((len, _)) => return self.take(&chunk[..len], input).await,
                 Err(Errno::AGAIN) => self.ready.readable().await?,
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -93,8 +136,26 @@ impl Stream {
         }
     }
 
-    /// Writes all bytes.
-    pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+    /// Takes bytes that have come.
+    async fn take(&self, bytes: &[u8], input: &mut Vec<u8>) -> io::Result<()> {
+        let Some(tls) = &self.tls else {
+            input.extend_from_slice(bytes);
+            return Ok(());
+        };
+        let before = input.len();
+        let received = tls.borrow_mut().receive(bytes, input);
+        if let Err(failure) = received {
+            // The other side hears why. It may be gone.
+            let _ = self.send_sealed(&mut Vec::new()).await;
+            return Err(io::Error::new(io::ErrorKind::InvalidData, failure));
+        }
+        match tls.borrow().has_ended() && input.len() == before {
+            true => Err(io::ErrorKind::UnexpectedEof.into()),
+            false => Ok(()),
+        }
+    }
+
+    async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match rustix::net::send(&*self.ready, bytes, SendFlags::NOSIGNAL) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -55,8 +55,16 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: R
                 let serving = shell.clone();
                 let connections = connections.clone();
                 shell.spawn(async move {
-                    // The error concerns the other side, which has left or is too slow.
-                    let _ = serve(&serving, &connections, stream).await;
+                    // The error concerns the other side, which has left or is too slow, or has no TLS
+                    // as it should.
+                    if let Err(error) = serve(&serving, &connections, stream).await
+                        && error.kind() == io::ErrorKind::InvalidData
+                    {
+                        serving
+                            .tls_warnings
+                            .borrow_mut()
+                            .add("callers closed because of TLS", &error);
+                    }
                 });
                 match room_at {
                     Micros(0) => yield_now().await,
@@ -85,12 +93,16 @@ async fn serve(shell: &Shell, connections: &Rc<Connections>, stream: TcpStream) 
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
-    let connection = Stream::new(stream, &shell.streams)?;
+    let mut connection = Stream::new(stream, &shell.streams)?;
     let place = connections.accept(Micros::boottime(), connection.closer());
     let mut session = Session::default();
     let mut input = Vec::new();
     let mut output = Vec::new();
     let mut deadline = Micros::boottime() + shell.handshake_timeout;
+    if let Some(tls) = &shell.tls {
+        let secured = connection.secure(tls.accept(), &mut input);
+        timeout(shell.handshake_timeout, secured).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    }
     loop {
         let was_greeted = session.is_greeted;
         let used = session.take(shell, &input, &mut output);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use standin_config::{ClusterConfig, ServiceProtocol};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::map::Topology;
-use standin_tls::Acceptor;
+use standin_tls::{Acceptor, Connector};
 
 use super::admission::Admission;
 use super::challenges::Challenges;
@@ -36,6 +36,8 @@ pub struct ShardContext {
     pub users: Arc<AllUsers>,
     /// The certificates, if any of the ports has TLS.
     pub tls: Option<Arc<Acceptor>>,
+    /// Whom the backend's own connections trust, if they have TLS.
+    pub tls_calls: Option<Arc<Connector>>,
     /// Settings of links to peers.
     pub link: LinkConfig,
 }

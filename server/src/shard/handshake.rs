@@ -153,6 +153,18 @@ impl Greeting {
         }
     }
 
+    /// What a caller without TLS is told on a port that has to have it.
+    pub(super) fn no_tls(&self, output: &mut Vec<u8>) {
+        match self.service.protocol() {
+            None => {
+                let header = RequestHeader::new(Opcode::Hello, 0, 0);
+                let status = ResponseHeader::reply_to(&header, Status::Malformed);
+                Response::write(status, b"this port takes TLS only; see [tls]", output);
+            }
+            Some(protocol) => output.extend_from_slice(codec::no_tls(protocol)),
+        }
+    }
+
     fn hear_hello(&mut self, context: &ShardContext, input: &[u8], output: &mut Vec<u8>) -> Step {
         let request = match Request::parse(input, HELLO_LIMITS) {
             Ok(Some(request)) => request,

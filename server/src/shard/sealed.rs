@@ -1,5 +1,8 @@
 //! The TLS of a connection, and which connections have it. core/sealed.rs uses it.
 
+use std::net::SocketAddr;
+
+use standin_config::TlsPort;
 use standin_protocol::time::Micros;
 use standin_tls::{Failure, Tls};
 
@@ -80,9 +83,18 @@ impl Sealed {
 impl ShardContext {
     /// The state of TLS for a connection to a port; `None` if the port has none.
     pub(in crate::shard) fn seal(&self, service: Service) -> Option<Box<Sealed>> {
-        let is_on = self.cluster.tls.as_ref()?.is_for(service.protocol()?);
+        let port = service.protocol().map_or(TlsPort::Standin, TlsPort::from);
+        let is_on = self.cluster.tls.as_ref()?.is_for(port);
         let acceptor = self.tls.as_ref().filter(|_| is_on);
         assert!(acceptor.is_some() || !is_on, "a port that has to have TLS would be without it");
         Some(Box::new(Sealed { tls: acceptor?.accept(), inside_since: None }))
+    }
+
+    /// The state of TLS for a connection that this side opens; `None` if it has none.
+    pub(in crate::shard) fn seal_call(&self, address: SocketAddr) -> Option<Box<Sealed>> {
+        let calls = self.tls_calls.as_ref();
+        let has_to = self.cluster.tls_calls.is_some();
+        assert_eq!(calls.is_some(), has_to, "a connection is encrypted if it has to be");
+        Some(Box::new(Sealed { tls: calls?.connect(address), inside_since: None }))
     }
 }

@@ -97,6 +97,7 @@ impl Shard {
             admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
             challenges: Challenges::new([7; 32]),
             tls: None,
+            tls_calls: None,
             link: LinkConfig::new(&config, BOOT),
             users: Arc::default(),
         };

@@ -35,6 +35,8 @@ impl Guarded {
             cert_file: certificate,
             key_file: key,
             client_ca_file: None,
+            ca_file: None,
+            name: None,
         };
         let cluster = Cluster::one(io, |config| {
             config.naming.default_keyspace = Some(ITEMS);

@@ -29,7 +29,7 @@ const RECORD_BYTES: usize = 16 << 10;
 const KEPT_BYTES: usize = 16 << 10;
 
 /// The reason why a connection can't go on.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The other side does not speak TLS.
     #[error("it does not speak TLS; switch on TLS in it, or use a port without TLS")]

@@ -18,6 +18,7 @@ impl<B: Backend> Core<B> {
     /// Opens a connection to a server; [`Backend::connected`] or [`Backend::closed`] says how that went.
     pub fn open_link(&mut self, now: Micros, address: SocketAddr) -> ConnKey {
         let key = self.insert(ConnKind::Link, now);
+        self.conns[key].sealed = self.context.seal_call(address);
         self.io.push_back(Io::Connect(key, address));
         key
     }

@@ -18,7 +18,6 @@ use super::backend::Backend;
 use super::conn::ConnKind;
 use super::{ConnKey, Core, empty};
 use crate::node::Now;
-use crate::shard::codec;
 
 /// The interval between two log lines about connections that have failed.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -27,14 +26,15 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     count: u64,
-    last: Option<Failure>,
+    /// The last one, and whether the other side has called.
+    last: Option<(bool, Failure)>,
     told: Option<Micros>,
 }
 
 impl Failures {
-    fn add(&mut self, failure: Failure) {
+    fn add(&mut self, is_accepted: bool, failure: Failure) {
         self.count += 1;
-        self.last = Some(failure);
+        self.last = Some((is_accepted, failure));
     }
 
     /// Says in the log that connections have failed, now and then.
@@ -42,10 +42,11 @@ impl Failures {
         if self.told.is_some_and(|told| now < told + TOLD_EVERY) {
             return;
         }
-        let Some(last) = self.last.take() else { return };
+        let Some((is_accepted, last)) = self.last.take() else { return };
+        let who = if is_accepted { "caller" } else { "server that was called" };
         self.told = Some(now);
         let failed = std::mem::take(&mut self.count);
-        warn!(failed, "closed connections to ports with TLS; the last caller: {last}");
+        warn!(failed, "closed connections because of TLS; the last {who}: {last}");
     }
 }
 
@@ -74,7 +75,7 @@ impl<B: Backend> Core<B> {
         match received {
             Ok(()) if has_ended => self.end_of_input(now, key),
             Ok(()) => {}
-            Err(failure) => self.fail_sealed(key, failure),
+            Err(failure) => self.fail_sealed(now, key, failure),
         }
     }
 
@@ -95,20 +96,24 @@ impl<B: Backend> Core<B> {
     }
 
     /// TLS has failed on a connection, or has not been spoken.
-    fn fail_sealed(&mut self, key: ConnKey, failure: Failure) {
+    fn fail_sealed(&mut self, now: Now, key: ConnKey, failure: Failure) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if let (Failure::Plain, ConnKind::Accepted(greeting)) = (&failure, &conn.kind)
-            && let Some(protocol) = greeting.service().protocol()
-        {
+        if let (Failure::Plain, ConnKind::Accepted(greeting)) = (&failure, &conn.kind) {
             // This caller understands what is not encrypted, and nothing else has been said to it.
             conn.sealed = None;
-            conn.output = codec::no_tls(protocol).to_vec();
+            conn.output.clear();
+            greeting.no_tls(&mut conn.output);
         }
+        let is_accepted = matches!(conn.kind, ConnKind::Accepted(_));
         let counters = self.node.counters();
         counters.tls_failures += 1;
-        counters.connections_dropped += 1;
-        self.failures.add(failure);
-        self.close(key);
+        self.failures.add(is_accepted, failure);
+        if is_accepted {
+            counters.connections_dropped += 1;
+            self.close(key);
+        } else {
+            B::ended(self, now, key);
+        }
     }
 }

@@ -126,6 +126,7 @@ impl Process {
             challenges: Challenges::new([7; 32]),
             admission: Arc::new(Admission::new(Places::wanted(config, id))),
             tls: None,
+            tls_calls: None,
             link: LinkConfig::new(config, boot_id),
             users: Arc::default(),
         };

@@ -1,0 +1,87 @@
+//! The side of a process that calls: which certificates of others it trusts, for which names, and the
+//! certificate that it shows where one is asked for. The files are read at the start and on request.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use standin_config::{TlsAuthorities, TlsCalls};
+
+use crate::pem::{self, PemError};
+use crate::{Tls, TlsError};
+
+/// The side of a process that calls.
+pub struct Connector {
+    files: TlsCalls,
+    /// The name that all certificates are for; `None`: they are for the addresses that are called.
+    name: Option<ServerName<'static>>,
+    current: RwLock<Arc<ClientConfig>>,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Connector").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn new(files: &TlsCalls) -> Result<Self, TlsError> {
+        let name = files
+            .name
+            .clone()
+            .map(|name| ServerName::try_from(name.clone()).map_err(|_| TlsError::BadName(name)));
+        let current = RwLock::new(Arc::new(read(files)?));
+        Ok(Self { files: files.clone(), name: name.transpose()?, current })
+    }
+
+    /// Reads the files again, for all connections that are opened from now on.
+    ///
+    /// # Errors
+    /// [`TlsError`]; then those of before stay in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let new = Arc::new(read(&self.files)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
+    }
+
+    /// The state of a connection that has been opened to this address.
+    #[must_use]
+    pub fn connect(&self, address: SocketAddr) -> Tls {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let name =
+            self.name.clone().unwrap_or_else(|| ServerName::from(address.ip().to_canonical()));
+        Tls::client(Arc::clone(&current), name)
+    }
+}
+
+fn read(files: &TlsCalls) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Setup(error.to_string()))?
+        .with_root_certificates(roots(&files.authorities)?);
+    let Some(own) = &files.own else { return Ok(builder.with_no_client_auth()) };
+    let chain = pem::certificates("cert_file", &own.cert_file)?;
+    let key = pem::private_key("key_file", &own.key_file)?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::pair(own, error))
+}
+
+fn roots(authorities: &TlsAuthorities) -> Result<RootCertStore, PemError> {
+    const KEY: &str = "ca_file";
+    let (path, trusted) = match authorities {
+        TlsAuthorities::File(path) => (path.as_path(), pem::certificates(KEY, path)?),
+        TlsAuthorities::Pem(text) => {
+            let path = Path::new("(in this file)");
+            (path, pem::parse("ca", path, text.as_bytes())?)
+        }
+    };
+    pem::authorities(KEY, path, &trusted)
+}
