@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use standin_client::blocking::Client;
 use standin_client::{Action, Answer, ClientError, Operation, Outcome};
+use standin_protocol::map::ServerState::{Offline, Online};
 use standin_protocol::time::Micros;
 use standin_testkit::wait_until;
 
@@ -63,6 +64,18 @@ impl Load {
         wait_until(WITHIN, &format!("{more} more requests"), || {
             self.requests.load(Ordering::Relaxed) >= target
         });
+    }
+
+    /// Kills a server and starts it again, with this many requests before, between and after.
+    #[track_caller]
+    pub fn through_kill_and_return(&self, cluster: &mut Cluster, server: &str, requests: u64) {
+        self.wait_for(requests);
+        cluster.kill(server);
+        cluster.wait_states(&[(server, Offline)]);
+        self.wait_for(requests);
+        cluster.start_server(server);
+        cluster.wait_all(Online);
+        self.wait_for(requests);
     }
 
     /// Ends the load, and returns its result.

@@ -3,22 +3,18 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::process::Command;
 
-use standin_protocol::map::ServerState::{Offline, Online};
+use standin_protocol::map::ServerState::Offline;
 use standin_testkit::languages::names;
 use standin_testkit::skip;
 
 use crate::common::cluster::PROGRAM;
 use crate::common::{Cluster, Load, TWO_PAIRS, WITHIN};
 
-/// Machines without IPv6 are rare, and there is nothing to test on them.
-fn has_ipv6() -> bool {
-    std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
-}
-
 #[test]
 fn a_cluster_on_ipv6_fails_over_under_load() {
-    if !has_ipv6() {
-        return;
+    if std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        let test = "addresses::a_cluster_on_ipv6_fails_over_under_load";
+        return skip(test, "STANDIN_REQUIRE_IPV6", "this machine has no IPv6");
     }
     let mut cluster = Cluster::with("ipv6", TWO_PAIRS, |config| {
         let master = &mut config.master.address;
@@ -28,13 +24,7 @@ fn a_cluster_on_ipv6_fails_over_under_load() {
     });
     cluster.start();
     let load = Load::start(&cluster, 4);
-    load.wait_for(200);
-    cluster.kill("b1");
-    cluster.wait_states(&[("b1", Offline)]);
-    load.wait_for(200);
-    cluster.start_server("b1");
-    cluster.wait_all(Online);
-    load.wait_for(200);
+    load.through_kill_and_return(&mut cluster, "b1", 200);
     load.finish().assert_clean();
     let status = cluster.run(&["status"]);
     let status = String::from_utf8_lossy(&status.stdout).into_owned();

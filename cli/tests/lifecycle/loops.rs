@@ -1,7 +1,6 @@
 //! The life of one cluster on each event loop, with two shards per server.
 
 use standin_config::{ClusterConfig, IoKind};
-use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::{uring, wait_until};
 
 use crate::common::{Cluster, Load, TWO_PAIRS, WITHIN};
@@ -31,13 +30,7 @@ fn live(test: &str, io: IoKind, says: &str) {
     assert_eq!(cluster.connect("a1").get(&key).value(), large);
 
     let load = Load::start(&cluster, 4);
-    load.wait_for(300);
-    cluster.kill("b1");
-    cluster.wait_states(&[("b1", Offline)]);
-    load.wait_for(300);
-    cluster.start_server("b1");
-    cluster.wait_all(Online);
-    load.wait_for(300);
+    load.through_kill_and_return(&mut cluster, "b1", 300);
     assert_eq!(cluster.terminate("a2", WITHIN).code(), Some(0));
     load.wait_for(300);
     load.finish().assert_clean();

@@ -53,13 +53,7 @@ fn a_server_that_is_killed_and_comes_back_fails_no_request() {
     let mut cluster = Cluster::new("kill", TWO_PAIRS);
     cluster.start();
     let load = Load::start(&cluster, 4);
-    load.wait_for(400);
-    cluster.kill("b1");
-    cluster.wait_states(&[("b1", Offline)]);
-    load.wait_for(400);
-    cluster.start_server("b1");
-    cluster.wait_all(Online);
-    load.wait_for(400);
+    load.through_kill_and_return(&mut cluster, "b1", 400);
     load.finish().assert_clean();
 }
 

@@ -5,6 +5,7 @@
 //! dashboard.rs    the dashboard in a browser, through a kill and a return
 //! database.rs     what the log says about the database
 //! diagnostics.rs  nobody reads the log, or the disk is full
+//! generate.rs     completions and manual pages
 //! levels.rs       the levels of log lines
 //! metrics.rs      the metrics of all processes, and what Prometheus makes of them
 //! output.rs       nobody reads the output of a command, or a file has no room
@@ -25,6 +26,7 @@ mod common;
 mod dashboard;
 mod database;
 mod diagnostics;
+mod generate;
 mod levels;
 mod metrics;
 mod output;

@@ -9,9 +9,6 @@ use standin_tls::{Failure, Tls};
 use super::context::ShardContext;
 use super::listeners::Service;
 
-/// Capacity that an empty output may keep.
-const KEPT_BYTES: usize = 64 << 10;
-
 /// The TLS of a connection, and the time for which it may take.
 #[derive(Debug)]
 pub struct Sealed {
@@ -54,9 +51,6 @@ impl Sealed {
         sending: &mut Vec<u8>,
     ) {
         self.tls.seal(output, sending);
-        if output.is_empty() {
-            output.shrink_to(KEPT_BYTES);
-        }
         if is_closing {
             self.tls.close(sending);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 
+use super::empty;
 use super::redirecting::Redirections;
 use super::under_way::UnderWay;
 use crate::shard::codec::{Caller, Codec, Decoder};
@@ -121,7 +122,12 @@ impl Conn {
     pub(super) fn give_output(&mut self, sending: &mut Vec<u8>) {
         match &mut self.sealed {
             None => std::mem::swap(&mut self.output, sending),
-            Some(sealed) => sealed.seal(&mut self.output, self.closing, sending),
+            Some(sealed) => {
+                sealed.seal(&mut self.output, self.closing, sending);
+                if self.output.is_empty() {
+                    empty(&mut self.output);
+                }
+            }
         }
     }
 
