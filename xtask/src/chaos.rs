@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::prerequisites;
-use crate::process;
+use crate::process::{self, Clock};
 use crate::report::Outcome;
 use crate::workspace::Workspace;
 
@@ -50,7 +50,7 @@ fn build(workspace: &Workspace, programs: &[&str]) -> Result<(), String> {
     let mut command = workspace.cargo(&["build", "--release"]);
     command.args(programs);
     let log = workspace.logs().join("release-build.log");
-    let built = process::run(&mut command, &log, BUILD_LIMIT)
+    let built = process::run(&mut command, &log, BUILD_LIMIT, Clock::Shown)
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if built.success { Ok(()) } else { Err(format!("the release build failed:\n{}", built.output)) }
 }

@@ -4,6 +4,7 @@
 //! test.rs             the list of steps of `cargo xtask test`: read this first
 //! report.rs           runs steps, one line each; the summary
 //! process.rs          one command with a log file and a time limit
+//! meanwhile.rs        steps that run while another leaves processors idle
 //! counts.rs           what the test runners printed, counted
 //! prerequisites/      programs that the tests need, found or installed
 //! architecture/       allowed dependencies; licences, versions and reasons of others' crates
@@ -24,6 +25,7 @@ mod counts;
 mod demo;
 mod deny;
 mod fuzz;
+mod meanwhile;
 mod options;
 mod prerequisites;
 mod process;

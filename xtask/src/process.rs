@@ -28,6 +28,15 @@ pub(crate) struct Finished {
     pub(crate) output: String,
 }
 
+/// Whether the time that a command has run is shown on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// At the cursor: the command's line has been begun.
+    Shown,
+    /// The line belongs to another command.
+    Hidden,
+}
+
 /// Runs it to its end, or kills it and all its descendants after `limit`.
 ///
 /// # Errors
@@ -36,11 +45,12 @@ pub(crate) fn run(
     command: &mut Command,
     log: &Path,
     limit: Duration,
+    clock: Clock,
 ) -> Result<Finished, std::io::Error> {
     let file = File::create(log)?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let mut child = command.spawn()?;
-    let (status, late) = match wait(&mut child, limit)? {
+    let (status, late) = match wait(&mut child, limit, clock)? {
         Some(status) => (status, false),
         None => {
             kill_tree(child.id());
@@ -63,7 +73,19 @@ pub(crate) fn run_step(
     log: &Path,
     limit: Duration,
 ) -> Result<Finished, Failed> {
-    run(command, log, limit).map_err(|error| {
+    let result = run(command, log, limit, Clock::Shown);
+    as_step(command, result)
+}
+
+/// What [`run`] returned, for a step of a report.
+///
+/// # Errors
+/// When there is one in it.
+pub(crate) fn as_step(
+    command: &Command,
+    result: Result<Finished, std::io::Error>,
+) -> Result<Finished, Failed> {
+    result.map_err(|error| {
         Failed::new(format!("{command:?}: {error}"), "check that cargo can be run")
     })
 }
@@ -71,9 +93,10 @@ pub(crate) fn run_step(
 fn wait(
     child: &mut Child,
     limit: Duration,
+    clock: Clock,
 ) -> Result<Option<std::process::ExitStatus>, std::io::Error> {
     let start = Instant::now();
-    let watched = std::io::stdout().is_terminal();
+    let watched = clock == Clock::Shown && std::io::stdout().is_terminal();
     let mut shown = 0;
     loop {
         if let Some(status) = child.try_wait()? {
@@ -141,7 +164,8 @@ mod tests {
         let scratch = Scratch::new("process");
         let log = scratch.file("log");
         let limit = Duration::from_secs(60);
-        let finished = run(&mut shell("echo one; echo two >&2; exit 3"), &log, limit).unwrap();
+        let finished =
+            run(&mut shell("echo one; echo two >&2; exit 3"), &log, limit, Clock::Hidden).unwrap();
         assert!(!finished.success);
         assert_eq!(finished.code, Some(3));
         assert_eq!(finished.output, "one\ntwo\n");
@@ -152,7 +176,8 @@ mod tests {
         let scratch = Scratch::new("process");
         let log = scratch.file("log");
         let script = "sleep 1000 & echo $!; wait";
-        let finished = run(&mut shell(script), &log, Duration::from_millis(300)).unwrap();
+        let finished =
+            run(&mut shell(script), &log, Duration::from_millis(300), Clock::Hidden).unwrap();
         assert!(!finished.success);
         assert!(finished.output.contains("killed: still running"));
         let sleeper: u32 = finished.output.lines().next().unwrap().parse().unwrap();

@@ -146,7 +146,8 @@ fn print_failure(failed: &Failed) {
     println!("  → {}", failed.remedy.replace('\n', "\n    "));
 }
 
-fn in_words(time: Duration) -> String {
+/// A time as a step's line shows it.
+pub(crate) fn in_words(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..60 => format!("{:.1} s", time.as_secs_f64()),

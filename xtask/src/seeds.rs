@@ -5,7 +5,7 @@ use std::time::Duration;
 use standin_testkit::Postgres;
 
 use crate::demo::{self, Demo, Figures};
-use crate::process;
+use crate::process::{self, Clock};
 use crate::workspace::Workspace;
 
 const BUILD_LIMIT: Duration = Duration::from_secs(900);
@@ -28,7 +28,7 @@ pub(crate) fn run(
     };
     let mut build = workspace.cargo(&["build", "--release"]);
     let log = workspace.logs().join("release-build.log");
-    let built = process::run(&mut build, &log, BUILD_LIMIT)
+    let built = process::run(&mut build, &log, BUILD_LIMIT, Clock::Shown)
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if !built.success {
         return Err(format!("the release build failed:\n{}", built.output));

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::counts;
 use crate::demo::{self, Demo};
-use crate::process;
+use crate::meanwhile::{self, Meanwhile, Work};
+use crate::process::{self, Finished};
 use crate::report::{Failed, Outcome, Passed, Report};
 use crate::tidy::{self, claims};
 use crate::workspace::Workspace;
@@ -19,7 +20,7 @@ use crate::{architecture, deny, prerequisites};
 /// Limits for steps that hang, not for slow ones: a cold build on a small, busy machine must not come
 /// near them.
 const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
-const TESTS_LIMIT: Duration = Duration::from_secs(1_200);
+const TESTS_LIMIT: Duration = Duration::from_secs(1_800);
 /// Simulated in each mode: as many as the simulator needs before it asks that every one of its
 /// coverage counters has risen.
 const SIMULATED: &str = "1..10001";
@@ -38,10 +39,15 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
         report.step("cargo deny", &[], || deny::step(workspace));
     }
     lints(workspace, &mut report, fast);
-    let conformance = all_tests(workspace, &mut report, fast);
-    if !fast {
-        released(workspace, &mut report);
-    }
+    build_of_tests(workspace, &mut report, fast);
+    let conformance = std::thread::scope(|scope| {
+        let meanwhile = (!fast).then(|| Meanwhile::begin(scope, computing(workspace)));
+        let conformance = all_tests(workspace, &mut report, fast);
+        if let Some(meanwhile) = &meanwhile {
+            released(workspace, &mut report, meanwhile);
+        }
+        conformance
+    });
     if !conformance.is_empty() {
         println!("\nclaims, shown with real processes:");
         for (name, passed) in &conformance {
@@ -94,18 +100,24 @@ const REQUIRED: [&str; 9] = [
     "TMUX",
 ];
 
-/// Builds and runs the tests. Returns the result of each conformance test, by name.
-fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap<String, bool> {
-    let mut conformance = BTreeMap::new();
-    let selection: &[&str] =
-        if fast { &["--workspace", "--exclude", "standin"] } else { &["--workspace"] };
+/// What is tested.
+fn selection(fast: bool) -> &'static [&'static str] {
+    if fast { &["--workspace", "--exclude", "standin"] } else { &["--workspace"] }
+}
+
+fn build_of_tests(workspace: &Workspace, report: &mut Report, fast: bool) {
     report.step("build of the tests", &[], || {
-        let arguments = [&["test", "--no-run"], selection].concat();
+        let arguments = [&["test", "--no-run"], selection(fast)].concat();
         simple(workspace, workspace.cargo(&arguments), "build", "fix the compilation errors")
     });
+}
+
+/// Runs the tests. Returns the result of each conformance test, by name.
+fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap<String, bool> {
+    let mut conformance = BTreeMap::new();
     report.step("tests", &["prerequisites", "build of the tests"], || {
         // A failing test binary must not hide the results of the next.
-        let arguments = [&["test", "--no-fail-fast"], selection].concat();
+        let arguments = [&["test", "--no-fail-fast"], selection(fast)].concat();
         let mut command = workspace.cargo(&arguments);
         for what in REQUIRED {
             command.env(format!("STANDIN_REQUIRE_{what}"), "1");
@@ -135,24 +147,42 @@ fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap
     conformance
 }
 
-/// The steps on the release build.
-fn released(workspace: &Workspace, report: &mut Report) {
-    report.step("release build", &[], || {
+/// The modes of the failover rules.
+const MODES: [&str; 2] = ["available", "strict"];
+
+/// The steps that only compute, so that they can run while the tests wait: the release build and the
+/// seeds that are simulated with it.
+fn computing(workspace: &Workspace) -> Vec<Work<'_>> {
+    let build: Work<'_> = Box::new(|| {
         // In one go, so that what both are made of is compiled once.
         let packages = ["--package", "standin", "--package", "standin-sim"];
-        let command = workspace.cargo(&[&["build", "--release", "--bins"], &packages[..]].concat());
-        simple(workspace, command, "release-build", "fix the compilation errors")
+        let mut command =
+            workspace.cargo(&[&["build", "--release", "--bins"], &packages[..]].concat());
+        let log = workspace.logs().join("release-build.log");
+        let finished = meanwhile::run_step(&mut command, &log, BUILD_LIMIT)?;
+        judged(&finished, "fix the compilation errors")
     });
+    let seeds = MODES.map(|mode| -> Work<'_> {
+        Box::new(move || {
+            let mut command = Command::new(workspace.release().join("sim"));
+            command.current_dir(workspace.root()).args(["--seeds", SIMULATED, "--mode", mode]);
+            let log = workspace.logs().join(format!("simulation-{mode}.log"));
+            let finished = meanwhile::run_step(&mut command, &log, BUILD_LIMIT)?;
+            judged(&finished, "the command in its line \"repeat\" reproduces it")
+        })
+    });
+    std::iter::once(build).chain(seeds).collect()
+}
+
+/// The release build and the steps on it.
+fn released(workspace: &Workspace, report: &mut Report, meanwhile: &Meanwhile) {
+    report.step("release build", &[], || meanwhile.next());
     report.step("released program is stripped", &["release build"], || {
         stripped(&workspace.release().join("standin"))
     });
-    for mode in ["available", "strict"] {
-        report.step(&format!("10,000 simulated seeds, {mode}"), &["release build"], || {
-            let mut command = Command::new(workspace.release().join("sim"));
-            command.current_dir(workspace.root()).args(["--seeds", SIMULATED, "--mode", mode]);
-            let remedy = "the command in its line \"repeat\" reproduces it";
-            simple(workspace, command, &format!("simulation-{mode}"), remedy)
-        });
+    for mode in MODES {
+        let name = format!("10,000 simulated seeds, {mode}");
+        report.step(&name, &["release build"], || meanwhile.next());
     }
     report.step("demo on SQLite", &["release build"], || {
         demo_step(workspace, &Demo { seconds: DEMO_SECONDS, ..Demo::new("demo-sqlite") })
@@ -172,7 +202,11 @@ fn released(workspace: &Workspace, report: &mut Report) {
 /// Runs a command whose exit code is its result.
 fn simple(workspace: &Workspace, mut command: Command, log: &str, remedy: &str) -> Outcome {
     let log = workspace.logs().join(format!("{log}.log"));
-    let finished = process::run_step(&mut command, &log, BUILD_LIMIT)?;
+    judged(&process::run_step(&mut command, &log, BUILD_LIMIT)?, remedy)
+}
+
+/// The outcome of a command whose exit code is its result.
+fn judged(finished: &Finished, remedy: &str) -> Outcome {
     match finished.success {
         true => Ok(Passed::default()),
         false => Err(Failed::new(counts::without_the_good(&finished.output), remedy)),

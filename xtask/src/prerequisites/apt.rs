@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::process;
+use crate::process::{self, Clock};
 use crate::report::Failed;
 
 const LIMIT: Duration = Duration::from_secs(600);
@@ -53,7 +53,7 @@ fn apt_get(arguments: &[&str], logs: &Path) -> Result<(), Failed> {
     command.args(arguments);
     let line = format!("apt-get {}", arguments.join(" "));
     let log = logs.join(format!("{}.log", line.replace(' ', "-")));
-    match process::run(&mut command, &log, LIMIT) {
+    match process::run(&mut command, &log, LIMIT, Clock::Shown) {
         Ok(finished) if finished.success => Ok(()),
         Ok(finished) => Err(Failed::new(
             finished.output,

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::runs;
-use crate::process;
+use crate::process::{self, Clock};
 use crate::report::Failed;
 use crate::workspace::Workspace;
 
@@ -55,7 +55,7 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<Vec<String>, Failed> {
         command.args(["talk.go", &format!("{name}.go")]);
         let line = format!("{command:?}");
         let remedy = "fix that, or do without these libraries";
-        match process::run(&mut command, &workspace.logs().join("go.log"), LIMIT) {
+        match process::run(&mut command, &workspace.logs().join("go.log"), LIMIT, Clock::Shown) {
             Ok(finished) if finished.success => {}
             Ok(finished) => {
                 return Err(Failed::new(format!("{line}\n{}", finished.output), remedy));

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{quietly, runs};
-use crate::process;
+use crate::process::{self, Clock};
 use crate::report::Failed;
 use crate::workspace::Workspace;
 
@@ -46,7 +46,7 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<Vec<String>, Failed> {
     command.arg(logs.join("node")).args(&named);
     let line = format!("{command:?}");
     let remedy = "fix that, and run this again";
-    match process::run(&mut command, &logs.join("npm.log"), LIMIT) {
+    match process::run(&mut command, &logs.join("npm.log"), LIMIT, Clock::Shown) {
         Ok(finished) if finished.success => Ok(named),
         Ok(finished) => Err(Failed::new(format!("{line}\n{}", finished.output), remedy)),
         Err(error) => Err(Failed::new(format!("{line}: {error}"), remedy)),

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::quietly;
-use crate::process;
+use crate::process::{self, Clock};
 use crate::report::Failed;
 use crate::workspace::Workspace;
 
@@ -43,7 +43,7 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<Vec<String>, Failed> {
 fn run(command: &mut Command, logs: &Path) -> Result<(), Failed> {
     let line = format!("{command:?}");
     let remedy = "fix that (on Debian, `apt-get install python3-venv`), and run this again";
-    match process::run(command, &logs.join("python.log"), LIMIT) {
+    match process::run(command, &logs.join("python.log"), LIMIT, Clock::Shown) {
         Ok(finished) if finished.success => Ok(()),
         Ok(finished) => Err(Failed::new(format!("{line}\n{}", finished.output), remedy)),
         Err(error) => Err(Failed::new(format!("{line}: {error}"), remedy)),

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{quietly, runs};
-use crate::process;
+use crate::process::{self, Clock};
 use crate::report::Failed;
 use crate::workspace::Workspace;
 
@@ -44,7 +44,7 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<Vec<String>, Failed> {
     let remedy = "Dalli is not installed: where RubyGems can't be reached, get its sources (petergoldstein/dalli on \
                   GitHub, version 3.2 or newer), name their folder `lib` in RUBYLIB, and run this again; or do \
                   without it (Debian's ruby-dalli is older and has no meta protocol)";
-    match process::run(&mut command, &workspace.logs().join("gem.log"), LIMIT) {
+    match process::run(&mut command, &workspace.logs().join("gem.log"), LIMIT, Clock::Shown) {
         Ok(finished) if finished.success => Ok(vec![format!("dalli {VERSION}")]),
         Ok(finished) => Err(Failed::new(format!("{line}\n{}", finished.output), remedy)),
         Err(error) => Err(Failed::new(format!("{line}: {error}"), remedy)),
