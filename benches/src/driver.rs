@@ -13,6 +13,7 @@ use hdrhistogram::Histogram;
 use standin_client::session::{Incoming, Session};
 use standin_loadgen::rng::Random;
 use standin_protocol::hello::{HelloBody, Role};
+use standin_tls::{Connector, Tls};
 
 use crate::exchange::{Ask, Exchange};
 use crate::ring::{Event, Ring};
@@ -105,6 +106,9 @@ pub struct Run {
 
 struct Conn {
     stream: TcpStream,
+    tls: Option<Box<Tls>>,
+    /// Before it is encrypted, or after it was decrypted; empty but meanwhile.
+    plain: Vec<u8>,
     batch: Vec<Ask>,
     output: Vec<u8>,
     sent: usize,
@@ -124,21 +128,28 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Opens the connections; with `hello` each begins with Standin's handshake.
+    /// Opens the connections; with `hello` each begins with Standin's handshake, and all is in TLS if there
+    /// is a connector.
     ///
     /// # Errors
     /// The target does not accept them, or this kernel has no usable io_uring.
-    pub fn connect(address: SocketAddr, count: usize, hello: bool) -> Result<Self, DriveError> {
+    pub fn connect(
+        address: SocketAddr,
+        count: usize,
+        hello: bool,
+        tls: Option<&Connector>,
+    ) -> Result<Self, DriveError> {
         let ring = Ring::new().map_err(io_error("the driver needs io_uring"))?;
         let mut conns = Vec::new();
         for _ in 0..count {
             let stream = TcpStream::connect(address).map_err(io_error("connecting"))?;
             stream.set_nodelay(true).map_err(io_error("TCP_NODELAY"))?;
-            if hello {
-                greet(&stream).map_err(io_error("the hello"))?;
-            }
+            let mut tls = tls.map(|connector| Box::new(connector.connect(address)));
+            open(&stream, &mut tls, hello).map_err(io_error("the handshake"))?;
             conns.push(Conn {
                 stream,
+                tls,
+                plain: Vec::new(),
                 batch: Vec::new(),
                 output: Vec::new(),
                 sent: 0,
@@ -240,7 +251,12 @@ impl Conn {
             return false;
         }
         self.output.clear();
-        (0..self.batch.len()).for_each(|slot| E::request(&self.batch, slot, &mut self.output));
+        let Self { batch, tls, plain, output, .. } = self;
+        let out = if tls.is_some() { &mut *plain } else { &mut *output };
+        (0..batch.len()).for_each(|slot| E::request(batch, slot, out));
+        if let Some(tls) = tls {
+            tls.seal(plain, output);
+        }
         (self.replies, self.sent, self.began) = (0, 0, now);
         self.send(ring, index);
         true
@@ -268,6 +284,17 @@ impl Conn {
 
     /// Checks the replies in these bytes; says how many there were.
     fn take<E: Exchange>(&mut self, bytes: &[u8], before: u64) -> Result<u64, DriveError> {
+        let Some(tls) = &mut self.tls else { return self.take_plain::<E>(bytes, before) };
+        let mut plain = std::mem::take(&mut self.plain);
+        let received = tls.receive(bytes, &mut plain).map_err(io::Error::other);
+        received.map_err(io_error("TLS"))?;
+        let taken = self.take_plain::<E>(&plain, before);
+        plain.clear();
+        self.plain = plain;
+        taken
+    }
+
+    fn take_plain<E: Exchange>(&mut self, bytes: &[u8], before: u64) -> Result<u64, DriveError> {
         let first = self.replies;
         if self.partial.is_empty() {
             let taken = self.check::<E>(bytes, before)?;
@@ -310,21 +337,44 @@ pub fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are constants")
 }
 
-/// Shakes hands as a client does.
-fn greet(mut stream: &TcpStream) -> io::Result<()> {
-    let hello =
+/// Sets up TLS, if there is any, and shakes hands as a client does if `hello` is set.
+fn open(mut stream: &TcpStream, tls: &mut Option<Box<Tls>>, hello: bool) -> io::Result<()> {
+    let body =
         HelloBody { client_id: 1, shard: 0, role: Role::Client as u8, ..HelloBody::default() };
-    let mut session = Session::new(hello, None);
-    let mut chunk = [0; 512];
+    let mut session = hello.then(|| Session::new(body, None));
+    let mut chunk = [0; 4_096];
     loop {
-        stream.write_all(&session.take_output())?;
-        match session.poll().map_err(io::Error::other)? {
-            Some(Incoming::Ready(_)) => return Ok(()),
-            Some(Incoming::Reply(_)) => unreachable!("nothing but the HELLO was sent"),
-            None => match stream.read(&mut chunk)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                length => session.receive(&chunk[..length]),
+        let is_open = tls.as_ref().is_none_or(|tls| tls.is_open());
+        let mut plain = match &mut session {
+            Some(session) if is_open => session.take_output(),
+            _ => Vec::new(),
+        };
+        let mut sending = Vec::new();
+        match tls {
+            Some(tls) => tls.seal(&mut plain, &mut sending),
+            None => sending = plain,
+        }
+        stream.write_all(&sending)?;
+        match &mut session {
+            None if is_open => return Ok(()),
+            Some(session) if is_open => match session.poll().map_err(io::Error::other)? {
+                Some(Incoming::Ready(_)) => return Ok(()),
+                Some(Incoming::Reply(_)) => unreachable!("nothing but the HELLO was sent"),
+                None => {}
             },
+            _ => {}
+        }
+        let length = stream.read(&mut chunk)?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut got = Vec::new();
+        match tls {
+            None => got.extend_from_slice(&chunk[..length]),
+            Some(tls) => tls.receive(&chunk[..length], &mut got).map_err(io::Error::other)?,
+        }
+        if let Some(session) = &mut session {
+            session.receive(&got);
         }
     }
 }

@@ -129,7 +129,15 @@ pub fn serve(
     core: usize,
     port: Port,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let cluster = Arc::new(cluster(directory, io, memory_bytes, core));
+    serve_cluster(cluster(directory, io, memory_bytes, core), port)
+}
+
+/// Runs the server of a cluster that [`cluster`] has made until the process ends.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_cluster(cluster: ClusterConfig, port: Port) -> Result<(), Box<dyn std::error::Error>> {
+    let cluster = Arc::new(cluster);
     let master = UdpSocket::bind(cluster.master.address)?;
     master.set_read_timeout(Some(Duration::from_secs(1)))?;
     let topology_id = cluster.topology()?.id;

@@ -102,9 +102,9 @@ impl Running {
         let meter = Meter::new(processes[0].pid(), prefix)?;
         let mut running = Self {
             subject,
-            many: Driver::connect(proxy, CONNECTIONS, false)?,
-            few: Driver::connect(proxy, FEW_CONNECTIONS, false)?,
-            direct: Driver::connect(direct, FEW_CONNECTIONS, false)?,
+            many: Driver::connect(proxy, CONNECTIONS, false, None)?,
+            few: Driver::connect(proxy, FEW_CONNECTIONS, false, None)?,
+            direct: Driver::connect(direct, FEW_CONNECTIONS, false, None)?,
             meter,
             _processes: processes,
         };

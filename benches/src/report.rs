@@ -48,6 +48,9 @@ pub fn markdown_row(cells: &[String]) -> String {
     format!("| {} |", cells.join(" | "))
 }
 
+/// The end of the name of a target with TLS.
+pub const TLS: &str = "-tls";
+
 /// One round of one cell.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Round {
@@ -84,6 +87,8 @@ pub struct Cell {
     pub cpu_to_echo: Option<Spread>,
     /// Its cost over that of its peer, if that was measured.
     pub cpu_to_peer: Option<Spread>,
+    /// Its cost over its own without TLS, if it has TLS.
+    pub cpu_to_plain: Option<Spread>,
 }
 
 /// A whole run.
@@ -115,6 +120,7 @@ impl Report {
             rounds,
             cpu_to_echo: None,
             cpu_to_peer: None,
+            cpu_to_plain: None,
         });
     }
 
@@ -131,7 +137,10 @@ impl Report {
             let cell = &self.cells[number];
             let to_peer = cell.peer.as_deref().and_then(|peer| of(&self.cells, cell, peer));
             let to_echo = of(&self.cells, cell, "echo");
+            let plain = cell.target.strip_suffix(TLS);
+            let to_plain = plain.and_then(|plain| of(&self.cells, cell, plain));
             (self.cells[number].cpu_to_echo, self.cells[number].cpu_to_peer) = (to_echo, to_peer);
+            self.cells[number].cpu_to_plain = to_plain;
         }
     }
 
@@ -140,8 +149,8 @@ impl Report {
     pub fn table(&self) -> String {
         let mut out = String::from(
             "| keys | depth | target | CPU µs/key (min–max) | × echo | × peer (min–max) | \
-             keys/s (min–max) | p50 µs | p99 µs | busy |\n\
-             |---|---|---|---|---|---|---|---|---|---|\n",
+             × without TLS (min–max) | keys/s (min–max) | p50 µs | p99 µs | busy |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         let ratio =
             |ratio: Option<Spread>| ratio.map_or("–".into(), |r| format!("{:.2}", r.median));
@@ -155,7 +164,7 @@ impl Report {
             // Writing to a String can't fail.
             let _ = writeln!(
                 out,
-                "| {} | {} | {} | {:.3} ({:.3}–{:.3}) | {} | {} | {:.0}k ({:.0}–{:.0}) | {:.0} | {:.0} | {:.0} % |",
+                "| {} | {} | {} | {:.3} ({:.3}–{:.3}) | {} | {} | {} | {:.0}k ({:.0}–{:.0}) | {:.0} | {:.0} | {:.0} % |",
                 cell.keys,
                 cell.depth,
                 cell.target,
@@ -164,6 +173,7 @@ impl Report {
                 cpu.max,
                 ratio(cell.cpu_to_echo),
                 spread(cell.cpu_to_peer),
+                spread(cell.cpu_to_plain),
                 rate.median / 1e3,
                 rate.min / 1e3,
                 rate.max / 1e3,
@@ -201,12 +211,14 @@ mod tests {
         report.add(10, 1, "standin-uring", peer, vec![round(3.0)]);
         report.add(10, 16, "standin-uring", peer, vec![round(3.0), round(9.0)]);
         report.add(10, 16, "memcached", None, vec![round(6.0), round(6.0)]);
+        report.add(10, 16, "memcached-tls", None, vec![round(9.0), round(12.0)]);
         report.compare();
         let spread = |median, min, max| Some(Spread { median, min, max });
         assert_eq!(report.cells[1].cpu_to_echo, spread(1.5, 1.5, 1.5));
         assert_eq!(report.cells[1].cpu_to_peer, None);
         assert_eq!(report.cells[2].cpu_to_echo, None);
         assert_eq!(report.cells[2].cpu_to_peer, spread(1.0, 0.5, 1.5), "round by round");
+        assert_eq!(report.cells[4].cpu_to_plain, spread(1.75, 1.5, 2.0));
         assert!(report.table().contains("| 10 | 1 | standin-uring | 3.000 (3.000–3.000) | 1.50 |"));
     }
 }

@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use standin_config::{IoKind, ServiceProtocol};
+use standin_config::{IoKind, ServiceProtocol, TlsConfig};
 
 use crate::fixture::{self, Port};
-use crate::targets::Target;
+use crate::targets::{Certificates, Target};
 use crate::{cpu, echo};
 
 /// What a benchmark's program does in a process that it has started itself.
@@ -29,6 +29,9 @@ pub struct Serve {
     memory_mib: u64,
     #[arg(long)]
     core: usize,
+    /// The folder of the certificates, for a target with TLS.
+    #[arg(long)]
+    tls: Option<PathBuf>,
 }
 
 impl Role {
@@ -37,7 +40,7 @@ impl Role {
     /// # Errors
     /// The target can't start, or has ended.
     pub fn run(&self) -> Result<(), Box<dyn Error>> {
-        let Self::Serve(Serve { target, directory, memory_mib, core }) = self;
+        let Self::Serve(Serve { target, directory, memory_mib, core, tls }) = self;
         let target = Target::named(target).ok_or_else(|| format!("no target is named {target}"))?;
         let (io, port) = match target {
             Target::StandinUring => (IoKind::Uring, Port::Own),
@@ -56,6 +59,9 @@ impl Role {
                 return Err(format!("{} is a program of its own", target.name()).into());
             }
         };
-        fixture::serve(directory, io, memory_mib << 20, *core, port)
+        let mut cluster = fixture::cluster(directory, io, memory_mib << 20, *core);
+        cluster.tls = tls.as_deref().map(Certificates::ports);
+        cluster.tls_calls = cluster.tls.as_ref().and_then(TlsConfig::calls);
+        fixture::serve_cluster(cluster, port)
     }
 }

@@ -2,13 +2,15 @@
 //! serving core, and killed when it is dropped or when this process ends.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use standin_config::{TlsAuthorities, TlsCalls, TlsConfig, TlsPort};
 use standin_loadgen::rng::Random;
-use standin_testkit::{Child, free_ports, wait_until};
+use standin_testkit::{Authority, Child, free_ports, wait_until};
+use standin_tls::{Connector, TlsError};
 
 use crate::cpu::{self, Meter};
 use crate::driver::{DriveError, Driver, Keys, Run};
@@ -162,6 +164,39 @@ impl Target {
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
+    /// Whether it can have TLS.
+    #[must_use]
+    pub fn has_tls(self) -> bool {
+        self != Self::Echo
+    }
+
+    /// The arguments by which it has TLS on its port.
+    fn tls_arguments(self, certificates: &Certificates, port: &str) -> Vec<String> {
+        let TlsConfig { cert_file, key_file, .. } = Certificates::ports(&certificates.folder);
+        let (cert, key) = (cert_file.display().to_string(), key_file.display().to_string());
+        let text = |arguments: &[&str]| arguments.iter().map(|&one| one.to_owned()).collect();
+        match self {
+            Self::Memcached | Self::MemcachedText => {
+                text(&["-Z", "-o", &format!("ssl_chain_cert={cert},ssl_key={key}")])
+            }
+            Self::Redis | Self::Valkey => text(&[
+                "--tls-port",
+                port,
+                "--port",
+                "0",
+                "--tls-cert-file",
+                &cert,
+                "--tls-key-file",
+                &key,
+                "--tls-ca-cert-file",
+                &cert,
+                "--tls-auth-clients",
+                "no",
+            ]),
+            _ => text(&["--tls", &certificates.folder.display().to_string()]),
+        }
+    }
+
     /// The command that serves; `own` is the program that serves what has no other.
     fn command(self, own: &Path, directory: &Path, port: u16, keys: u32, core: usize) -> Command {
         // Room for every peer's overhead per item, rounded up generously.
@@ -191,6 +226,46 @@ impl Target {
     }
 }
 
+/// The certificates of targets with TLS, and the driver that trusts them.
+pub struct Certificates {
+    folder: PathBuf,
+    connector: Connector,
+}
+
+impl Certificates {
+    /// Makes them in a folder.
+    ///
+    /// # Errors
+    /// They can't be used.
+    ///
+    /// # Panics
+    /// `openssl` is missing.
+    pub fn new(folder: &Path) -> Result<Self, TlsError> {
+        let authority = Authority::new(folder, "root");
+        let _ = authority.issue("server", "IP:127.0.0.1");
+        let calls = TlsCalls {
+            authorities: TlsAuthorities::File(authority.root.certificate),
+            name: None,
+            own: None,
+        };
+        Ok(Self { folder: folder.to_owned(), connector: Connector::new(&calls)? })
+    }
+
+    /// The TLS of ports with the certificates of this folder.
+    #[must_use]
+    pub fn ports(folder: &Path) -> TlsConfig {
+        TlsConfig {
+            ports: vec![TlsPort::Standin, TlsPort::Memcached, TlsPort::Redis],
+            cert_file: folder.join("server.crt"),
+            key_file: folder.join("server.key"),
+            client_ca_file: None,
+            is_certificate_enough: false,
+            ca_file: Some(folder.join("root.crt")),
+            name: None,
+        }
+    }
+}
+
 /// A running target without any key.
 pub struct Serving {
     /// Which.
@@ -202,8 +277,9 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Starts a target on `core`, with room for this number of keys. `own` is the benchmark's program,
-    /// which serves the echo and Standin in a process of its own: [`SELF`] or another build.
+    /// Starts a target on `core`, with room for this number of keys, and possibly with TLS. `own` is the
+    /// benchmark's program, which serves the echo and Standin in a process of its own: [`SELF`] or another
+    /// build.
     ///
     /// # Errors
     /// It does not answer as it should.
@@ -216,9 +292,13 @@ impl Serving {
         directory: &Path,
         keys: u32,
         core: usize,
+        tls: Option<&Certificates>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let port = free_ports(1)[0];
-        let command = target.command(own, directory, port, keys, core);
+        let mut command = target.command(own, directory, port, keys, core);
+        if let Some(certificates) = tls {
+            command.args(target.tls_arguments(certificates, &port.to_string()));
+        }
         let child = Child::spawn(target.name(), command, directory);
         let address = match target.program() {
             None => {
@@ -268,9 +348,12 @@ impl Running {
         directory: &Path,
         keys: u32,
         core: usize,
+        tls: Option<&Certificates>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
-        let serving = Serving::start(target, own, directory, keys, core)?;
-        let driver = Driver::connect(serving.address, CONNECTIONS, target.is_native())?;
+        let serving = Serving::start(target, own, directory, keys, core, tls)?;
+        let connector = tls.map(|certificates| &certificates.connector);
+        let hello = target.is_native();
+        let driver = Driver::connect(serving.address, CONNECTIONS, hello, connector)?;
         let mut running = Self { driver, load, serving };
         let in_order = |are_writes| Keys::InOrder { next: 0, end: keys, are_writes };
         match target {

@@ -82,7 +82,7 @@ pub fn compare(
         let directory = scratch.file(target.name());
         std::fs::create_dir(&directory)?;
         let own = Path::new(SELF);
-        serving.push(Serving::start(target, own, &directory, KEYS, options.server_core)?);
+        serving.push(Serving::start(target, own, &directory, KEYS, options.server_core, None)?);
     }
     // The load generators are children of this thread.
     cpu::pin_self(options.driver_core)?;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use standin_config::{CheckedProxy, ClusterConfig, DASHBOARD, METRICS, ProxyConfig};
 use standin_master::Master;
+use standin_proxy::Proxy;
 use standin_server::check;
 use standin_server::shard::users::{self, AllUsers};
 
@@ -137,6 +138,11 @@ fn check_proxy(path: &Path) -> Ended {
         diagnostics::remark(&format!("{name}: {error}"));
         return Ok(ExitCode::FAILURE);
     }
+    let https = port::certificates(config.tls.as_ref()).err();
+    if let Some(error) = https.or_else(|| Proxy::check_tls(&config)) {
+        diagnostics::remark(&format!("{name}: {error}"));
+        return Ok(ExitCode::FAILURE);
+    }
     let files = config.services.iter().filter_map(|service| service.passwords.as_deref());
     for doubt in files.filter_map(users::doubt).chain(port::doubts(metrics)) {
         diagnostics::remark(&format!("warning: {name}: {doubt}"));
@@ -168,7 +174,8 @@ fn check_server(cluster: &ClusterConfig, server: u16, only: Option<u16>, found: 
     let of_addresses = of_addresses.chain(check::of_address(own.address));
     let of_metrics = port::refusals(METRICS, own.metrics.as_ref());
     let errors = of_machine.chain(of_addresses).map(|error| error.to_string());
-    for error in errors.chain(of_metrics) {
+    let of_https = port::certificates(cluster.tls.as_ref()).err().map(|error| error.to_string());
+    for error in errors.chain(of_metrics).chain(of_https) {
         found.here(is_for_here, format!("server {:?} could not start here: {error}", own.name));
     }
     let of_metrics = port::doubts(own.metrics.as_ref());
@@ -187,7 +194,8 @@ fn check_master(cluster: &ClusterConfig, is_for_here: bool, found: &mut Findings
         found.here(false, format!("the master: {doubt}"));
     }
     let of_ports = ports.iter().flat_map(|(keys, config)| port::refusals(*keys, config.as_ref()));
-    for error in errors.map(|error| error.to_string()).chain(of_ports) {
+    let of_https = port::certificates(cluster.tls.as_ref()).err().map(|error| error.to_string());
+    for error in errors.map(|error| error.to_string()).chain(of_ports).chain(of_https) {
         found.here(is_for_here, format!("the master could not start here: {error}"));
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use standin_config::{CheckedProxy, ClusterConfig, ProxyConfig};
 use standin_proxy::Proxy;
 use standin_server::Server;
+use standin_tls::TlsError;
 use tracing::{error, info, warn};
 
 use crate::ConfigArg;
@@ -32,11 +33,7 @@ impl ClusterFile {
         if services.is_some_and(|own| own.services.iter().any(|port| port.passwords.is_some())) {
             info!("taken over: the password files, for connections from now on");
         }
-        match server.reload_tls() {
-            Ok(true) => info!("the files of [tls] have been read again, for new connections"),
-            Ok(false) => {}
-            Err(error) => warn!(%error, "the certificates of before stay in use"),
-        }
+        tell_certificates(server.reload_tls());
         tell_restart(&reload.needs_restart);
         self.running = reload.config;
     }
@@ -84,7 +81,17 @@ impl ProxyFile {
         if services.iter().any(|service| service.passwords.is_some()) {
             info!("taken over: the password files, for connections from now on");
         }
+        tell_certificates(proxy.reload_tls());
         tell_restart(&self.running.differing_parts(&new));
+    }
+}
+
+/// Says whether the files of `[tls]` were read again.
+pub(crate) fn tell_certificates(reloaded: Result<bool, TlsError>) {
+    match reloaded {
+        Ok(true) => info!("the files of [tls] have been read again, for new connections"),
+        Ok(false) => {}
+        Err(error) => warn!(%error, "the certificates of before stay in use"),
     }
 }
 

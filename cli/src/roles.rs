@@ -21,7 +21,7 @@ use crate::diagnostics::{Diagnostics, LogArgs};
 use crate::events::EventFile;
 use crate::metrics;
 use crate::port::{self, Port};
-use crate::reload::{ClusterFile, ProxyFile};
+use crate::reload::{ClusterFile, ProxyFile, tell_certificates};
 use crate::signals::{self, Asked, RoleSignals, THREAD_DIED};
 use crate::{ConfigArg, Ended, dashboard, service, watch};
 
@@ -143,19 +143,10 @@ impl Running for Proxy {
     }
 }
 
-/// Says in the log whether the files of `[tls]` were read again.
-fn tell_reloaded(reloaded: Result<bool, impl std::fmt::Display>) {
-    match reloaded {
-        Ok(true) => info!("the files of [tls] have been read again, for new connections"),
-        Ok(false) => {}
-        Err(error) => warn!(%error, "the certificates of before stay in use"),
-    }
-}
-
 /// Reads the files of the ports for HTTP again, if these have TLS.
 fn reload_https(https: Option<&Acceptor>) {
     if let Some(https) = https {
-        tell_reloaded(https.reload().map(|()| true));
+        tell_certificates(https.reload().map(|()| true));
     }
 }
 
@@ -207,7 +198,8 @@ fn run_proxy(
     diagnostics: &Diagnostics,
     signals: &mut RoleSignals,
 ) -> Ended {
-    let port = Port::bind(METRICS, config.metrics.as_ref(), None)?;
+    let https = port::certificates(config.tls.as_ref())?;
+    let port = Port::bind(METRICS, config.metrics.as_ref(), https.as_ref())?;
     let proxy = Proxy::start(config, Arc::clone(&diagnostics.lost))?;
     let scrape = proxy.scrape();
     let samples = move |now| scrape.samples(now);
@@ -218,7 +210,10 @@ fn run_proxy(
     service::ready();
     service::watch(places, samples)?;
     let file = ProxyFile { path: path.to_owned(), running: config.clone() };
-    let reload = |proxy: &Proxy| file.reload(proxy);
+    let reload = |proxy: &Proxy| {
+        file.reload(proxy);
+        reload_https(https.as_deref());
+    };
     run_until_stopped(proxy, reload, config.timings.drain_timeout, diagnostics, signals)
 }
 
@@ -263,7 +258,7 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
                 Some(Asked::Stop) => return,
                 Some(Asked::Reload) => {
                     hang_up(&diagnostics, events.as_deref(), || file.reload_master());
-                    tell_reloaded(certificates.reload());
+                    tell_certificates(certificates.reload());
                     reload_https(https.as_deref());
                 }
                 None => {}

@@ -10,7 +10,7 @@ use standin_protocol::frame::{
     FrameError, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
 use standin_protocol::handshake::{Caller, CallerError, Next};
-use standin_protocol::hello::{HelloBody, HelloReply};
+use standin_protocol::hello::{HelloBody, HelloReply, TLS_ONLY};
 
 use crate::ids::IdMap;
 
@@ -45,6 +45,9 @@ pub enum SessionError {
     /// The handshake has failed.
     #[error(transparent)]
     Handshake(#[from] CallerError),
+    /// The port takes TLS and nothing else.
+    #[error("this port takes TLS only")]
+    TlsOnly,
     /// The bytes are not in the protocol, or are in another version of it.
     #[error("{0}")]
     Frame(#[from] FrameError),
@@ -209,6 +212,9 @@ impl Session {
         status: Status,
         value: &[u8],
     ) -> Result<Option<HelloReply>, SessionError> {
+        if status == Status::Malformed && value == TLS_ONLY {
+            return Err(SessionError::TlsOnly);
+        }
         match self.handshake.answered(status, header.retry_after_ms, value)? {
             Next::Ready(reply) => Ok(Some(reply)),
             Next::Prove(proof) => {

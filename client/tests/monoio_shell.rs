@@ -15,6 +15,7 @@ use standin_protocol::auth::ClusterKey;
 use standin_protocol::control::DatagramKind;
 use standin_protocol::map::ServerState;
 use standin_protocol::time::Micros;
+use standin_testkit::Scratch;
 use support::{Cluster, drivers};
 
 fn secret() -> ClientConfig {
@@ -57,6 +58,23 @@ fn all_operations_on_both_drivers_and_with_a_secret() {
                 all_operations(Client::new(config, seeds).unwrap(), &cluster).await;
             });
         }
+    }
+}
+
+#[test]
+fn all_operations_and_the_largest_value_with_tls() {
+    let scratch = Scratch::new("monoio-tls");
+    for driver in drivers() {
+        let (cluster, config) = Cluster::start_with_tls(scratch.path());
+        runtime(driver).unwrap().block_on(async {
+            let bootstrap = Bootstrap::Config(cluster.topology.clone());
+            let client = Client::new(config.clone(), bootstrap).unwrap();
+            all_operations(client.clone(), &cluster).await;
+            let large = vec![9; 16 << 20];
+            client.put(1, b"large", large.clone(), 0).await.unwrap();
+            assert!(client.get(1, b"large").await.unwrap().unwrap().bytes == large);
+            client.delete(1, b"large").await.unwrap();
+        });
     }
 }
 

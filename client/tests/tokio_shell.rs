@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use standin_client::tokio::Client;
 use standin_client::{Bootstrap, CasOutcome, ClientConfig, ClientError, ClientEvent, Target};
+use standin_config::{TlsAuthorities, TlsCalls};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::map::ServerState;
 use standin_protocol::time::Micros;
+use standin_testkit::{Authority, Scratch};
+use standin_tls::Failure;
 use support::Cluster;
 use tokio::runtime::{Builder, Runtime};
 
@@ -67,6 +70,55 @@ fn all_operations_on_both_runtimes_and_with_a_secret() {
             });
         }
     }
+}
+
+#[test]
+fn all_operations_and_the_largest_value_with_tls() {
+    let scratch = Scratch::new("tokio-tls");
+    for runtime in runtimes() {
+        let (cluster, config) = Cluster::start_with_tls(scratch.path());
+        runtime.block_on(async {
+            let client = client(&cluster, config.clone());
+            all_operations(client.clone(), &cluster).await;
+            let large = vec![9; 16 << 20];
+            client.put(1, b"large", large.clone(), 0).await.unwrap();
+            assert!(client.get(1, b"large").await.unwrap().unwrap().bytes == large);
+            client.delete(1, b"large").await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_told_at_once() {
+    let scratch = Scratch::new("tokio-tls-wrong");
+    let (cluster, config) = Cluster::start_with_tls(scratch.path());
+    let calls = config.tls.clone().unwrap();
+    let other = Authority::new(scratch.path(), "other").root.certificate;
+    for (calls, is_own) in [
+        (TlsCalls { authorities: TlsAuthorities::File(other), ..calls.clone() }, true),
+        (TlsCalls { own: None, ..calls }, false),
+    ] {
+        let config = ClientConfig { tls: Some(calls), ..config.clone() };
+        for runtime in runtimes() {
+            runtime.block_on(async {
+                let error = client(&cluster, config.clone()).get(1, b"k").await.unwrap_err();
+                let ClientError::Tls { failure, .. } = &error else { panic!("{error}") };
+                match failure {
+                    Failure::Certificate(_) => assert!(is_own, "{error}"),
+                    failure => {
+                        assert!(matches!(failure, Failure::Refused(_)) && !is_own, "{error}")
+                    }
+                }
+            });
+        }
+    }
+    let gone = TlsAuthorities::File(scratch.file("gone.crt"));
+    let calls = TlsCalls { authorities: gone, name: None, own: None };
+    let config = ClientConfig { tls: Some(calls), ..config };
+    let bootstrap = Bootstrap::Config(Arc::clone(&cluster.topology));
+    let runtime = &runtimes()[0];
+    let error = runtime.block_on(async { Client::new(config, bootstrap).err().unwrap() });
+    assert!(error.to_string().contains("gone.crt"), "{error}");
 }
 
 #[test]

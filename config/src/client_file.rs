@@ -6,11 +6,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use standin_protocol::auth::ClusterKey;
+
 use crate::defaults::TTL_JITTER_PERCENT;
 use crate::model::{
     ClusterConfig, KeyspaceConfig, Limits, MasterConfig, Mode, Security, ServerConfig,
 };
-use crate::tls::{TlsAuthorities, TlsCalls};
+use crate::tls::{TlsAuthorities, TlsCalls, TlsConfig};
 use crate::toml::{Toml, quoted};
 use crate::write::{WriteError, hex, type_word, write_new};
 
@@ -49,13 +51,19 @@ impl ClusterConfig {
             limits: Limits { output_bytes: None, ..self.limits.clone() },
             security: Security {
                 secret: None,
-                client_key: self.client_key().map(|key| *key.bytes()),
+                client_key: self.key_of_clients().map(|key| *key.bytes()),
             },
             // Each client's own certificate is on its host.
             tls_calls: self.tls_calls.clone().map(|calls| TlsCalls { own: None, ..calls }),
             for_clients: true,
             ..none
         }
+    }
+
+    /// The key of clients whose certificate is not enough.
+    fn key_of_clients(&self) -> Option<ClusterKey> {
+        let is_enough = self.tls.as_ref().is_some_and(TlsConfig::lets_clients_in);
+        self.client_key().filter(|_| !is_enough)
     }
 
     /// Writes [`Self::client_file`] to a path, readable by this user alone.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::http::HttpConfig;
 use crate::model::{IoKind, KeyspaceConfig, Limits, Security, Timings};
 use crate::services::{Naming, ServiceProtocol};
-use crate::tls::TlsCalls;
+use crate::tls::{TlsCalls, TlsConfig};
 
 /// A proxy: the cluster that it uses, and where it listens.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,8 @@ pub struct ProxyConfig {
     pub io: IoKind,
     /// The port on which the proxy publishes its metrics; `None` if it does not.
     pub metrics: Option<HttpConfig>,
+    /// The TLS of its own ports; `None`: they have none.
+    pub tls: Option<TlsConfig>,
     /// The keyspaces, sorted by id, of which only ids and names are known.
     pub keyspaces: Vec<KeyspaceConfig>,
     /// The way in which a key names its keyspace.

@@ -105,6 +105,7 @@ impl ProxyConfig {
             timings: self.timings.clone(),
             limits: self.limits.clone(),
             security: self.security.clone(),
+            tls_calls: self.tls_calls.clone(),
             ..file.clone()
         };
         let parts = [
@@ -113,6 +114,7 @@ impl ProxyConfig {
             ("[timings]", self.timings == new.timings),
             ("[limits]", self.limits == new.limits),
             ("[security]", self.security == new.security),
+            ("[tls]", self.tls_calls == new.tls_calls),
         ];
         let differing = parts.iter().filter(|(_, is_equal)| !is_equal);
         differing.map(|(part, _)| (*part).to_owned()).collect()

@@ -60,6 +60,9 @@ pub struct TlsConfig {
     pub key_file: PathBuf,
     /// The authorities of which callers have to have certificates; `None`: they need none.
     pub client_ca_file: Option<PathBuf>,
+    /// Whether clients with such a certificate need no proof of the clients' key; only with
+    /// [`TlsPort::Standin`] and `client_ca_file`.
+    pub is_certificate_enough: bool,
     /// The authorities of the certificates of servers and the master; there are some with
     /// [`TlsPort::Standin`], and only then.
     pub ca_file: Option<PathBuf>,
@@ -111,6 +114,12 @@ impl TlsConfig {
         let (cert_file, key_file) = (self.cert_file.clone(), self.key_file.clone());
         let own = self.client_ca_file.is_some().then_some(TlsOwn { cert_file, key_file });
         Some(TlsCalls { authorities, name: self.name.clone(), own })
+    }
+
+    /// Whether clients of Standin's own protocol need a certificate and no proof of a key.
+    #[must_use]
+    pub fn lets_clients_in(&self) -> bool {
+        self.is_certificate_enough && self.is_for(TlsPort::Standin) && self.client_ca_file.is_some()
     }
 
     pub(crate) fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {

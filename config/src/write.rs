@@ -166,6 +166,7 @@ impl ClusterConfig {
         let ca_file = tls.ca_file.as_ref().map(|path| path.to_string_lossy());
         out.optional_text("ca_file", ca_file.as_deref());
         out.optional_text("name", tls.name.as_deref());
+        out.plain("certificate_is_enough", tls.is_certificate_enough);
     }
 
     fn write_origin(&self, out: &mut Toml) {

@@ -86,6 +86,7 @@ fn tls() -> Option<TlsConfig> {
         cert_file: file("standin.crt"),
         key_file: file("standin.key"),
         client_ca_file: Some(file("clients-ca.crt")),
+        is_certificate_enough: false,
         ca_file: Some(file("ca.crt")),
         name: Some("cache.internal".to_owned()),
     })

@@ -56,6 +56,18 @@ fn the_documented_defaults_are_the_defaults() {
 
 #[test]
 fn a_mistake_is_reported_with_its_key_and_what_to_write() {
+    const KEYSPACE: &str = "[[keyspace]]";
+    let of_tls = |port: &str| {
+        let files = "cert_file = \"c\"\nkey_file = \"k\"";
+        format!("[proxy.tls]\nports = [\"{port}\"]\n{files}\n{KEYSPACE}")
+    };
+    let own = of_tls("redis");
+    let at_socket = format!("/r.sock\"\n{}\n", own.trim_end_matches(KEYSPACE));
+    let config = parse(&RIGHT.replace(KEYSPACE, &own));
+    assert!(config.tls.is_some_and(|tls| tls.is_for(ServiceProtocol::Redis)));
+    // A certificate may take the place of the clients' key.
+    let remote = RIGHT.replace("127.0.0.1:7101", "10.0.0.2:7101");
+    parse(&remote.replace(KEYSPACE, &format!("[tls]\nca_file = \"ca\"\n{KEYSPACE}")));
     parse(RIGHT);
     for (from, to, key, wanted) in [
         ("servers = [\"127.0.0.1:7101\"]\n", "", "proxy.servers", "127.0.0.1:7101"),
@@ -69,6 +81,10 @@ fn a_mistake_is_reported_with_its_key_and_what_to_write() {
         ("redis = \"127", "cores = [1, 2]\nredis = \"127", "proxy.cores", "one core for each"),
         ("redis = \"127", "memcached = \"127.0.0.1:6379\"\nredis = \"127", "proxy", "another"),
         ("redis = \"127", "metrics = \"127.0.0.1:6379\"\nredis = \"127", "metrics", "`redis`"),
+        (KEYSPACE, &of_tls("standin"), "proxy.tls.ports", "no kind of port"),
+        (KEYSPACE, &of_tls("memcached"), "proxy.tls.ports", "no port for memcached"),
+        (KEYSPACE, &of_tls("http"), "proxy.tls.ports", "`metrics = "),
+        ("127.0.0.1:6379\"\n", &at_socket, "proxy.tls.ports", "has no TLS"),
         ("redis = \"127", "metrics = \"10.0.0.1:1\"\nredis = \"127", "metrics", "_passwords"),
         ("redis = \"127", "metrics_passwords = \"x\"\nredis = \"127", "metrics", "no port"),
         (

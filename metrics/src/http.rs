@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,8 +25,9 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use standin_protocol::bind::patiently;
-use standin_tls::Acceptor;
-use tokio::io::{AsyncRead, AsyncWrite};
+use standin_protocol::time::Micros;
+use standin_tls::{Acceptor, Failure, is_hello};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle as Task;
@@ -50,6 +51,12 @@ const HEAD_BYTES_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 64;
 /// The pause after a failure to accept, which most likely means that no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The interval between two log lines about callers that were closed because of TLS.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// The answer to a caller without TLS on a port that has to have it.
+const HTTPS_ONLY: &str = "this port takes HTTPS only\n";
+/// The answer to a caller with TLS on a port that has none, which sees that it is no TLS.
+const NO_HTTPS: &str = "this port has no HTTPS\n";
 
 /// What a caller wants.
 #[derive(Debug, Clone, Copy)]
@@ -177,7 +184,7 @@ impl Listener {
         let ends = Arc::new(Notify::new());
         let until = Arc::clone(&ends);
         let has_tls = tls.is_some();
-        let port = Arc::new(Port { name, site, admit, is_guarded, tls });
+        let port = Arc::new(Port { name, site, admit, is_guarded, tls, told: Mutex::default() });
         let body = move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -237,6 +244,8 @@ struct Port {
     admit: Option<Admit>,
     is_guarded: bool,
     tls: Option<Arc<Acceptor>>,
+    /// When a caller that was closed because of TLS was last logged.
+    told: Mutex<Option<Micros>>,
 }
 
 async fn accept(socket: TcpListener, port: Arc<Port>) -> io::Result<()> {
@@ -267,19 +276,45 @@ async fn accept(socket: TcpListener, port: Arc<Port>) -> io::Result<()> {
 }
 
 async fn connection(stream: TcpStream, port: Arc<Port>) {
-    // An error concerns the other side, which has left, is too slow, or does not speak TLS or HTTP.
-    let served = async {
-        match &port.tls {
-            None => serve(stream, &port).await,
-            Some(tls) => {
-                let accept = TlsAcceptor::from(tls.config()).accept(stream);
-                if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, accept).await {
-                    serve(stream, &port).await;
-                }
+    // An error concerns the other side, which has left, is too slow, or does not speak HTTP.
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, secure(stream, &port)).await;
+}
+
+/// Answers, without TLS, a caller that has TLS where there is none, or the reverse.
+async fn turn_away(mut stream: TcpStream, text: &str) {
+    let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close";
+    let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{text}", text.len());
+    let _ = stream.write_all(answer.as_bytes()).await;
+    // It has to have read the answer when the connection is closed.
+    let _ = stream.shutdown().await;
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+}
+
+/// Serves a caller if it speaks TLS where that is wanted, and nowhere else.
+async fn secure(stream: TcpStream, port: &Port) {
+    let mut first = [0];
+    let begins = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut first)).await;
+    let Ok(Ok(bytes)) = begins else { return };
+    match (&port.tls, is_hello(&first[..bytes])) {
+        (None, false) => serve(stream, port).await,
+        (None, true) => {
+            port.tell(&Failure::Unexpected);
+            turn_away(stream, NO_HTTPS).await;
+        }
+        (Some(_), false) if bytes == 0 => {}
+        (Some(_), false) => {
+            port.tell(&Failure::Plain);
+            turn_away(stream, HTTPS_ONLY).await;
+        }
+        (Some(tls), true) => {
+            let accept = TlsAcceptor::from(tls.config()).accept(stream);
+            match tokio::time::timeout(HEAD_TIMEOUT, accept).await {
+                Ok(Ok(stream)) => serve(stream, port).await,
+                Ok(Err(error)) => port.tell(&Failure::of_io(&error)),
+                Err(_) => {}
             }
         }
-    };
-    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
+    }
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, port: &Port) {
@@ -298,6 +333,16 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, port: &Port) {
 }
 
 impl Port {
+    /// Says in the log, now and then, that a caller was closed because of TLS.
+    fn tell(&self, why: &Failure) {
+        let now = Micros::boottime();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| now >= told + TOLD_EVERY) {
+            *told = Some(now);
+            warn!("closed a caller of `{}` because of TLS: {why}", self.name);
+        }
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
         let has_passwords = self.admit.is_some();

@@ -192,6 +192,7 @@ fn with_tls_the_same_is_answered_and_nothing_without() {
         cert_file: certificate,
         key_file: key,
         client_ca_file: None,
+        is_certificate_enough: false,
         ca_file: None,
         name: None,
     };

@@ -25,6 +25,10 @@ pub const NONCE_BYTES: usize = 16;
 /// The `shard` of a caller that accepts any shard.
 pub const ANY_SHARD: u16 = u16::MAX;
 
+/// The value of the MALFORMED with which a port that takes TLS and nothing else answers a caller that begins
+/// with anything else. It is not encrypted, because that caller could not read it.
+pub const TLS_ONLY: &[u8] = b"this port takes TLS only; see [tls]";
+
 /// The caller's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -186,8 +190,10 @@ impl HelloBody {
     }
 }
 
-/// Whether a body is that of a caller without a part in the cluster.
-fn is_of_clients(body: &[u8]) -> bool {
+/// Whether the value of a HELLO is that of a caller without a part in the cluster.
+#[must_use]
+pub fn is_of_clients(value: &[u8]) -> bool {
+    let body = value.get(..HELLO_BYTES).unwrap_or_default();
     let role = rkyv::access::<ArchivedHelloBody, Failure>(body).ok().map(|body| body.role);
     matches!(role.and_then(Role::from_wire), Some(Role::Client | Role::Observer))
 }

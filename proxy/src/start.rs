@@ -10,7 +10,7 @@ use std::time::Duration;
 use standin_client::engine::Engine;
 use standin_client::{Bootstrap, ClientConfig};
 use standin_config::{
-    ClusterConfig, HTTP_DESCRIPTORS, ListenAt, ProxyConfig, ProxyService, ServiceConfig,
+    ClusterConfig, HTTP_DESCRIPTORS, ListenAt, ProxyConfig, ProxyService, ServiceConfig, TlsConfig,
 };
 use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
@@ -22,6 +22,7 @@ use standin_server::shard::mailbox::{Mailboxes, Message};
 use standin_server::shard::users::{AllUsers, UsersError};
 use standin_server::shard::{self, LoopError, Outside, ShardContext};
 use standin_server::stats::StatsHub;
+use standin_tls::{Acceptor, Connector, TlsError};
 use tracing::{error, info, warn};
 
 use crate::notices::Notices;
@@ -66,9 +67,9 @@ pub enum StartError {
         /// The smallest number that is needed.
         needed: u64,
     },
-    /// TLS to the cluster can't be set up.
+    /// TLS can't be set up.
     #[error(transparent)]
-    Tls(io::Error),
+    Tls(#[from] TlsError),
     /// The system refused something else.
     #[error("{what}: {error}")]
     System {
@@ -90,9 +91,32 @@ pub struct Proxy {
     hub: Arc<StatsHub>,
     shards: Vec<JoinHandle<Result<(), LoopError>>>,
     listening: Vec<Listening>,
+    certificates: Certificates,
+}
+
+/// The TLS of a proxy in both directions.
+struct Certificates {
+    tls: Option<Arc<Acceptor>>,
+    tls_calls: Option<Arc<Connector>>,
+}
+
+impl Certificates {
+    fn read(config: &ProxyConfig) -> Result<Self, TlsError> {
+        let has_some =
+            |tls: &&TlsConfig| config.services.iter().any(|service| tls.is_for(service.protocol));
+        let tls = config.tls.as_ref().filter(has_some).map(Acceptor::new).transpose()?;
+        let tls_calls = config.tls_calls.as_ref().map(Connector::new).transpose()?;
+        Ok(Self { tls: tls.map(Arc::new), tls_calls: tls_calls.map(Arc::new) })
+    }
 }
 
 impl Proxy {
+    /// Returns why its TLS could not be set up here.
+    #[must_use]
+    pub fn check_tls(config: &ProxyConfig) -> Option<TlsError> {
+        Certificates::read(config).err()
+    }
+
     /// Starts a proxy. When this returns, its sockets accept connections. `log_lines_lost` counts the
     /// lines that the log has lost.
     ///
@@ -101,6 +125,7 @@ impl Proxy {
     pub fn start(config: &ProxyConfig, log_lines_lost: Arc<AtomicU64>) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System { what, error };
         let users = Arc::new(read_users(&config.services)?);
+        let certificates = Certificates::read(config)?;
         let cluster = Arc::new(as_cluster(config));
         let topology = Arc::new(cluster.topology()?);
         let places = places(config, descriptors())?;
@@ -125,7 +150,7 @@ impl Proxy {
             admission: Arc::new(Admission::new(places)),
             challenges: Challenges::new([0; 32]),
             users,
-            tls: None,
+            tls: certificates.tls.clone(),
             tls_calls: None,
             link: LinkConfig::new(&cluster, 0),
             cluster: Arc::clone(&cluster),
@@ -135,7 +160,8 @@ impl Proxy {
         let upstreams: Vec<Upstream> = (0..config.threads)
             .map(|shard| {
                 let notices = Notices::new(mailboxes.clone(), shard);
-                upstream(config, &cluster, notices, learned.clone())
+                let tls = certificates.tls_calls.clone();
+                upstream(config, (&cluster, tls), notices, learned.clone())
             })
             .collect::<Result<_, _>>()?;
         let shards = spawn(config, upstreams, &context, &outside, listeners)
@@ -150,6 +176,7 @@ impl Proxy {
             hub,
             shards,
             listening,
+            certificates,
         })
     }
 
@@ -175,6 +202,22 @@ impl Proxy {
             mailbox.post(Message::Users(Arc::clone(&users)));
         }
         Ok(())
+    }
+
+    /// Reads the files of `[tls]` and `[proxy.tls]` again, for new connections. Returns whether there are
+    /// some.
+    ///
+    /// # Errors
+    /// If one of them can't be used; then those of before stay in use.
+    pub fn reload_tls(&self) -> Result<bool, TlsError> {
+        let Certificates { tls, tls_calls } = &self.certificates;
+        if let Some(tls_calls) = tls_calls {
+            tls_calls.reload()?;
+        }
+        if let Some(tls) = tls {
+            tls.reload()?;
+        }
+        Ok(tls.is_some() || tls_calls.is_some())
     }
 
     /// Returns the thread that has ended unexpectedly, if there is one.
@@ -226,6 +269,7 @@ fn as_cluster(config: &ProxyConfig) -> ClusterConfig {
     cluster.timings = config.timings.clone();
     cluster.limits = config.limits.clone();
     cluster.security = config.security.clone();
+    cluster.tls.clone_from(&config.tls);
     let own = &mut cluster.servers[0];
     (own.shards, own.io, own.memory_bytes) = (config.threads, config.io, 0);
     own.cores.clone_from(&config.cores);
@@ -262,17 +306,16 @@ fn wait_for_cluster(config: &ProxyConfig, has_learned: &Receiver<()>) {
 /// The client of one thread.
 fn upstream(
     config: &ProxyConfig,
-    cluster: &ClusterConfig,
+    (cluster, tls): (&ClusterConfig, Option<Arc<Connector>>),
     notices: Notices,
     learned: Sender<()>,
 ) -> Result<Upstream, StartError> {
     let client = ClientConfig {
         operations_max: config.limits.in_flight_per_shard as usize,
-        tls: config.tls_calls.clone(),
         ..ClientConfig::from(cluster)
     };
     let seeds = Bootstrap::Seeds(config.servers.clone());
-    let engine = Engine::start(client, seeds, random()?, random()?).map_err(StartError::Tls)?;
+    let engine = Engine::new(client, seeds, random()?, random()?).with_tls(tls);
     let keyspaces = config.keyspaces.iter().map(|keyspace| keyspace.id).collect();
     Ok(Upstream::new(engine, notices, keyspaces, learned))
 }

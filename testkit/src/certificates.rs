@@ -49,6 +49,42 @@ impl Authority {
     }
 }
 
+/// Reissues a certificate of this authority, in its file, so that it has expired long ago.
+///
+/// # Panics
+/// If `openssl` fails.
+pub fn expire(authority: &Authority, issued: &Issued) {
+    let Authority { folder, root } = authority;
+    let file = |name: &str| folder.join(format!("expire.{name}"));
+    let (asked, config) = (file("csr"), file("conf"));
+    std::fs::write(file("index"), "").expect("our file");
+    let text = format!(
+        "[ca]\ndefault_ca = own\n[own]\ndatabase = {index}\nnew_certs_dir = {folder}\n\
+         default_md = sha256\npolicy = any\ncopy_extensions = copy\nrand_serial = yes\n\
+         unique_subject = no\n[any]\ncommonName = supplied\n",
+        index = path(&file("index")),
+        folder = path(folder),
+    );
+    std::fs::write(&config, text).expect("our file");
+    let mut ask = Command::new("openssl");
+    ask.args(["x509", "-x509toreq", "-copy_extensions", "copy"]);
+    ask.args([
+        "-in",
+        path(&issued.certificate),
+        "-signkey",
+        path(&issued.key),
+        "-out",
+        path(&asked),
+    ]);
+    run(&mut ask);
+    let mut sign = Command::new("openssl");
+    sign.args(["ca", "-batch", "-notext", "-config", path(&config), "-in", path(&asked)]);
+    sign.args(["-cert", path(&root.certificate), "-keyfile", path(&root.key)]);
+    sign.args(["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"]);
+    sign.args(["-out", path(&issued.certificate)]);
+    run(&mut sign);
+}
+
 /// Makes a certificate that signs itself, as PostgreSQL's manual does, for a host.
 ///
 /// # Panics
@@ -73,8 +109,12 @@ fn request(folder: &Path, name: &str, more: &[&str]) -> Issued {
         .args(["-nodes", "-days", "2", "-subj", &format!("/CN={name}")])
         .args(["-keyout", path(&issued.key), "-out", path(&issued.certificate)])
         .args(more);
-    let output = command.output().expect("openssl; on Debian and Ubuntu: apt-get install openssl");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    run(&mut command);
     std::fs::set_permissions(&issued.key, Permissions::from_mode(0o600)).expect("our key");
     issued
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("openssl; on Debian and Ubuntu: apt-get install openssl");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -28,7 +28,7 @@ pub mod skip;
 pub mod uring;
 pub mod wait;
 
-pub use certificates::{Authority, Issued};
+pub use certificates::{Authority, Issued, expire};
 pub use child::Child;
 pub use ports::{free_ports, free_ports_in_a_row};
 pub use postgres::Postgres;

@@ -52,6 +52,12 @@ impl Connector {
         Ok(())
     }
 
+    /// Whether this side has a certificate of its own.
+    #[must_use]
+    pub fn has_own(&self) -> bool {
+        self.files.own.is_some()
+    }
+
     /// The state of a connection that has been opened to this address.
     #[must_use]
     pub fn connect(&self, address: SocketAddr) -> Tls {

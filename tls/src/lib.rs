@@ -19,4 +19,4 @@ mod tls;
 pub use acceptor::Acceptor;
 pub use connector::Connector;
 pub use error::TlsError;
-pub use tls::{Failure, Tls};
+pub use tls::{Failure, Tls, is_hello};

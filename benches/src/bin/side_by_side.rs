@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use standin_benches::cpu;
-use standin_benches::report::{Report, Round};
+use standin_benches::report::{Report, Round, TLS};
 use standin_benches::serve::Role;
-use standin_benches::targets::{CONNECTIONS, Load, Running, SELF, Target};
+use standin_benches::targets::{CONNECTIONS, Certificates, Load, Running, SELF, Target};
 use standin_loadgen::rng::Random;
 use standin_testkit::Scratch;
 
@@ -52,6 +52,10 @@ struct Options {
     /// Another build of this program: its Standin is measured too, and is the peer of this one's.
     #[arg(long)]
     beside: Option<PathBuf>,
+    /// Measure each target with TLS, too; those with TLS are compared with each other, and with themselves
+    /// without.
+    #[arg(long)]
+    tls: bool,
     /// Core for the target.
     #[arg(long, default_value_t = 0)]
     server_core: usize,
@@ -87,7 +91,12 @@ fn bench(options: &Options) -> Result<(), Box<dyn Error>> {
         match target.version() {
             Some(version) => {
                 report.versions.push((target.name(), version));
-                targets.extend(Contestant::of(target, options.beside.as_deref()));
+                let plain = Contestant::of(target, options.beside.as_deref());
+                let sealed: Vec<Contestant> = match options.tls && target.has_tls() {
+                    true => plain.iter().map(Contestant::with_tls).collect(),
+                    false => Vec::new(),
+                };
+                targets.extend(plain.into_iter().chain(sealed));
             }
             None => eprintln!("{} is not installed: left out", target.name()),
         }
@@ -114,6 +123,7 @@ struct Contestant {
     own: PathBuf,
     name: String,
     peer: Option<String>,
+    has_tls: bool,
 }
 
 impl Contestant {
@@ -125,12 +135,25 @@ impl Contestant {
             own: own.to_owned(),
             name: format!("{name}-beside"),
             peer: None,
+            has_tls: false,
         });
         let peer = match &other {
             Some(other) => Some(other.name.clone()),
             None => target.peer().map(|peer| peer.name().to_owned()),
         };
-        std::iter::once(Self { target, own, name, peer }).chain(other).collect()
+        let own = Self { target, own, name, peer, has_tls: false };
+        std::iter::once(own).chain(other).collect()
+    }
+
+    /// The same target with TLS, beside a peer with TLS.
+    fn with_tls(&self) -> Self {
+        Self {
+            target: self.target,
+            own: self.own.clone(),
+            name: format!("{}{TLS}", self.name),
+            peer: self.peer.as_ref().map(|peer| format!("{peer}{TLS}")),
+            has_tls: true,
+        }
     }
 }
 
@@ -143,12 +166,14 @@ fn run_keys(
 ) -> Result<(), Box<dyn Error>> {
     let scratch = Scratch::new("side-by-side");
     let mut running = Vec::new();
-    for Contestant { target, own, name, .. } in targets {
+    let certificates = options.tls.then(|| Certificates::new(scratch.path())).transpose()?;
+    for Contestant { target, own, name, has_tls, .. } in targets {
         eprintln!("{keys} keys: loading {name}");
         let directory = scratch.file(name);
         std::fs::create_dir(&directory)?;
         let core = options.server_core;
-        let started = Running::start(*target, options.load, own, &directory, keys, core);
+        let tls = certificates.as_ref().filter(|_| *has_tls);
+        let started = Running::start(*target, options.load, own, &directory, keys, core, tls);
         running.push(started.map_err(|error| format!("{name}: {error}"))?);
     }
     // Now, not earlier: the servers' other threads would have inherited it.

@@ -9,6 +9,8 @@ use standin_config::{ClusterConfig, TlsCalls, TlsConfig, TlsPort};
 use standin_testkit::{Authority, Issued, Scratch};
 use standin_tls::{Connector, Tls};
 
+use super::WITHIN;
+
 /// The TLS of clusters, by their names.
 static CALLS: Mutex<BTreeMap<String, TlsCalls>> = Mutex::new(BTreeMap::new());
 
@@ -24,6 +26,7 @@ pub fn switch_on(config: &mut ClusterConfig, ports: &[TlsPort]) -> (Authority, S
         cert_file: certificate,
         key_file: key,
         client_ca_file: None,
+        is_certificate_enough: false,
         ca_file: ports.contains(&TlsPort::Standin).then_some(root),
         name: None,
     };
@@ -55,6 +58,29 @@ impl Stream {
         let connector = calls.map(|calls| Connector::new(&calls).expect("our files"));
         let tls = connector.map(|connector| Box::new(connector.connect(address)));
         Self { socket, tls, plain: Vec::new() }
+    }
+
+    /// A connection to an address with this TLS.
+    pub fn open(address: SocketAddr, calls: &TlsCalls) -> io::Result<Self> {
+        let socket = TcpStream::connect(address)?;
+        socket.set_read_timeout(Some(WITHIN))?;
+        let connector = Connector::new(calls).map_err(io::Error::other)?;
+        let tls = Some(Box::new(connector.connect(address)));
+        Ok(Self { socket, tls, plain: Vec::new() })
+    }
+
+    /// Sends a request, and returns what comes until the other side closes, or what is wanted.
+    pub fn exchange(&mut self, request: &[u8], wanted: &[u8]) -> io::Result<Vec<u8>> {
+        self.write_all(request)?;
+        let mut said = Vec::new();
+        let mut chunk = [0; 4_096];
+        while wanted.is_empty() || !said.windows(wanted.len()).any(|bytes| bytes == wanted) {
+            match self.read(&mut chunk)? {
+                0 => break,
+                count => said.extend_from_slice(&chunk[..count]),
+            }
+        }
+        Ok(said)
     }
 
     pub fn socket(&self) -> &TcpStream {

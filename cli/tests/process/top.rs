@@ -1,10 +1,11 @@
-//! `standin top` in a terminal, while a server is killed and returns.
+//! `standin top` in a terminal, while a server of a cluster with TLS is killed and returns.
 
+use standin_config::TlsPort;
 use standin_protocol::map::ServerState::Online;
 
 use crate::common::cluster::PROGRAM;
 use crate::common::screen::Screen;
-use crate::common::{Cluster, Load, PAIR};
+use crate::common::{Cluster, Load, PAIR, tls};
 
 /// A script that runs `standin top` twice, and says what it has done to the terminal.
 fn script(cluster: &Cluster) -> String {
@@ -18,7 +19,10 @@ fn script(cluster: &Cluster) -> String {
 
 #[test]
 fn a_terminal_shows_a_kill_and_a_return_and_is_left_as_it_was() {
-    let mut cluster = Cluster::new("top", PAIR);
+    let mut made = None;
+    let mut cluster = Cluster::with("top", PAIR, |config| {
+        made = Some(tls::switch_on(config, &[TlsPort::Standin]));
+    });
     let Some(screen) = Screen::run_or_skip("standin top", &script(&cluster), 180, 40) else {
         return;
     };

@@ -3,12 +3,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use standin_config::IoKind;
+use standin_config::{IoKind, TlsAuthorities, TlsCalls, TlsPort};
 use standin_protocol::slots::KeyHash;
-use standin_testkit::wait_until;
+use standin_testkit::{Authority, wait_until};
 
 use super::common::memcached::Many;
-use super::common::{WITHIN, ring};
+use super::common::{WITHIN, ring, tls};
 use super::{Proxy, Wanted, start_cluster, start_cluster_with};
 
 #[test]
@@ -51,6 +51,53 @@ fn both_protocols_reach_every_key_on_both_loops() {
         assert_eq!(proxy.terminate(WITHIN), Some(0));
         assert!(!Path::new(&proxy.redis).exists(), "the file of the socket is removed");
     }
+}
+
+#[test]
+fn a_proxy_has_tls_on_both_sides_and_reads_its_certificates_again() {
+    let mut made = None;
+    let cluster = start_cluster_with("proxy_tls", |config| {
+        made = Some(tls::switch_on(config, &[TlsPort::Standin]));
+    });
+    let (authority, files) = made.expect("it was made");
+    let of_clients = Authority::new(files.path(), "of-clients");
+    let issued = of_clients.issue("proxy", "IP:127.0.0.1");
+    let more = format!(
+        "[proxy.tls]\nports = [\"memcached\"]\ncert_file = {:?}\nkey_file = {:?}\n[tls]\nca_file = {:?}\n",
+        issued.certificate, issued.key, authority.root.certificate,
+    );
+    let mut proxy = Proxy::start(&cluster, Wanted { more: &more, ..Wanted::default() });
+    let place = proxy.memcached.parse().expect("an address");
+    let calls = |authority: &Authority| TlsCalls {
+        authorities: TlsAuthorities::File(authority.root.certificate.clone()),
+        name: None,
+        own: None,
+    };
+    let calls_now = calls(&of_clients);
+    let mut stream = tls::Stream::open(place, &calls_now).expect("it connects");
+    let mut ask = |request: &str, wanted: &str| {
+        let said = stream.exchange(request.as_bytes(), wanted.as_bytes()).expect("it answers");
+        assert_eq!(String::from_utf8_lossy(&said), wanted);
+    };
+    for number in 0..20 {
+        ask(&format!("set key{number} 0 0 5\r\nvalue\r\n"), "STORED\r\n");
+        ask(&format!("get key{number}\r\n"), &format!("VALUE key{number} 0 5\r\nvalue\r\nEND\r\n"));
+    }
+    // The other place is a Unix socket, which has none.
+    proxy.redis().ask("GET key7\r\n", "$5\r\nvalue\r\n");
+    proxy.memcached().ask("get key7\r\n", "SERVER_ERROR this port takes TLS only\r\n");
+    proxy.child.wait_for_line("it does not speak TLS", WITHIN);
+    let renewed = Authority::new(files.path(), "renewed");
+    let new = renewed.issue("renewed-proxy", "IP:127.0.0.1");
+    std::fs::copy(&new.certificate, &issued.certificate).expect("our file");
+    std::fs::copy(&new.key, &issued.key).expect("our file");
+    proxy.child.signal(libc::SIGHUP);
+    wait_until(WITHIN, "the new certificate", || {
+        let mut stream = tls::Stream::open(place, &calls(&renewed)).expect("it connects");
+        stream.exchange(b"get none\r\n", b"END\r\n").is_ok_and(|said| said == b"END\r\n")
+    });
+    // Connections of before stay.
+    ask("get none\r\n", "END\r\n");
 }
 
 /// A flush of everything needs to know the cluster, which a proxy learns before it is asked for anything.

@@ -204,10 +204,14 @@ impl Engine {
     ) -> io::Result<Self> {
         let tls = config.tls.as_ref().map(Connector::new).transpose();
         let tls = tls.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let mut engine =
-            Self::new(ClientConfig { tls: None, ..config }, bootstrap, client_id, seed);
-        engine.tls = tls.map(Arc::new);
-        Ok(engine)
+        let config = ClientConfig { tls: None, ..config };
+        Ok(Self::new(config, bootstrap, client_id, seed).with_tls(tls.map(Arc::new)))
+    }
+
+    /// Returns a client that has done nothing yet with this TLS, whose owner may read its files again.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<Connector>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Creates a client without TLS that has done nothing yet. `client_id` and `seed` must be random.

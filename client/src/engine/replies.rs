@@ -10,6 +10,7 @@ use standin_protocol::hello::HelloReply;
 use standin_protocol::hot::HotReply;
 use standin_protocol::map::ClusterMap;
 use standin_protocol::time::Micros;
+use standin_tls::Failure;
 
 use super::connection::Place;
 use super::errors::Passed;
@@ -74,6 +75,9 @@ impl Engine {
             // The request is sent again when it is known how many shards the server has.
             _ if is_misplaced && self.doubt.is_open() => None,
             SessionError::Handshake(CallerError::AuthFailed) => Some(ClientError::AuthFailed),
+            SessionError::TlsOnly => self.connections.get(&conn).map(|connection| {
+                ClientError::Tls { addr: connection.addr, failure: Failure::Wanted }
+            }),
             SessionError::Handshake(CallerError::Refused(
                 Status::NoSuchShard | Status::UnsupportedVersion,
             ))

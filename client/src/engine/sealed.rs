@@ -8,6 +8,11 @@ use super::{ConnId, Engine, Output};
 use crate::operation::ClientError;
 
 impl Engine {
+    /// Whether this client shows a certificate.
+    pub(super) fn has_own_certificate(&self) -> bool {
+        self.tls.as_ref().is_some_and(|connector| connector.has_own())
+    }
+
     /// TCP has connected.
     pub(super) fn tcp_connected(&mut self, now: Micros, conn: ConnId) {
         // The engine gave the connection up before it was open.
@@ -64,6 +69,8 @@ impl Engine {
         let terminal = match failure {
             // Another try would end in the same way, and so would one at another server.
             Failure::Plain
+            | Failure::Unexpected
+            | Failure::Wanted
             | Failure::NoCertificate
             | Failure::Refused(_)
             | Failure::Certificate(_) => Some(ClientError::Tls { addr, failure }),

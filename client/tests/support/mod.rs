@@ -10,11 +10,15 @@
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
+use standin_client::ClientConfig;
 use standin_client::runtime::Driver;
+use standin_config::{TlsCalls, TlsConfig, TlsOwn, TlsPort};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::body::{Counter, PingReply, StatsReply};
 use standin_protocol::control::{Datagram, DatagramKind, SENDER_MASTER};
@@ -25,6 +29,8 @@ use standin_protocol::hello::{HelloBody, HelloError, HelloReply, NONCE_BYTES, cl
 use standin_protocol::map::{
     ClusterMap, MapEpoch, ServerInfo, ServerState, ServerStatus, Topology,
 };
+use standin_testkit::Authority;
+use standin_tls::Acceptor;
 
 /// Both event loops of the monoio shell. Where io_uring is unavailable, and need not be, epoll twice.
 pub(crate) fn drivers() -> [Driver; 2] {
@@ -52,6 +58,7 @@ struct Shared {
     id: u16,
     topology: Arc<Topology>,
     key: Option<ClusterKey>,
+    tls: Option<Arc<Acceptor>>,
     is_down: AtomicBool,
     is_silent: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
@@ -63,6 +70,37 @@ struct Shared {
 impl Cluster {
     /// One group of this many servers with two shards each, on one common database.
     pub fn start(servers: usize, key: Option<ClusterKey>) -> Self {
+        Self::start_with(servers, key, None)
+    }
+
+    /// Two servers with TLS, whose authority is in this folder. Callers need a certificate of it. Returns the
+    /// configuration of such callers, too.
+    pub fn start_with_tls(folder: &Path) -> (Self, ClientConfig) {
+        let authority = Authority::new(folder, "root");
+        let own = authority.issue("server", "IP:127.0.0.1");
+        let root = authority.root.certificate.clone();
+        let ports = TlsConfig {
+            ports: vec![TlsPort::Standin],
+            cert_file: own.certificate,
+            key_file: own.key,
+            client_ca_file: Some(root.clone()),
+            is_certificate_enough: false,
+            ca_file: Some(root),
+            name: None,
+        };
+        let client = authority.issue("client", "DNS:client");
+        let own = TlsOwn { cert_file: client.certificate, key_file: client.key };
+        let calls = TlsCalls { own: Some(own), ..ports.calls().unwrap() };
+        let cluster = Self::start_with(2, None, Some(Arc::new(Acceptor::new(&ports).unwrap())));
+        // A busy machine must not look like a silent server.
+        let attempt_timeout = Duration::from_secs(20);
+        let operation_timeout = attempt_timeout * 3;
+        let tls = Some(calls);
+        let default = ClientConfig::default();
+        (cluster, ClientConfig { tls, attempt_timeout, operation_timeout, ..default })
+    }
+
+    fn start_with(servers: usize, key: Option<ClusterKey>, tls: Option<Arc<Acceptor>>) -> Self {
         let listeners: Vec<TcpListener> =
             (0..servers).map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap()).collect();
         let infos = listeners.iter().enumerate().map(|(id, listener)| ServerInfo {
@@ -79,7 +117,8 @@ impl Cluster {
         let notices = Arc::default();
         let rows = Arc::default();
         let start = |(id, listener)| {
-            Server::start(id, listener, Arc::clone(&topology), key.clone(), Arc::clone(&rows))
+            let (keys, rows) = ((key.clone(), tls.clone()), Arc::clone(&rows));
+            Server::start(id, listener, Arc::clone(&topology), keys, rows)
         };
         let servers = (0u16..).zip(listeners).map(start).collect();
         run_master(master, Arc::clone(&topology), key, Arc::clone(&notices));
@@ -135,13 +174,14 @@ impl Server {
         id: u16,
         listener: TcpListener,
         topology: Arc<Topology>,
-        key: Option<ClusterKey>,
+        (key, tls): (Option<ClusterKey>, Option<Arc<Acceptor>>),
         rows: Rows,
     ) -> Self {
         let shared = Arc::new(Shared {
             id,
             topology,
             key,
+            tls,
             is_down: AtomicBool::new(false),
             is_silent: AtomicBool::new(false),
             connections: Mutex::default(),
@@ -205,6 +245,7 @@ impl Shared {
     fn serve(&self, mut stream: TcpStream) {
         let mut inbound = Vec::new();
         let mut chunk = vec![0; 1 << 16];
+        let mut tls = self.tls.as_ref().map(|tls| tls.accept());
         loop {
             let mut out = Vec::new();
             let mut read = 0;
@@ -216,12 +257,26 @@ impl Shared {
             }
             inbound.drain(..read);
             let is_silent = self.is_silent.load(Ordering::SeqCst);
+            if let Some(tls) = &mut tls {
+                let mut plain = std::mem::take(&mut out);
+                tls.seal(&mut plain, &mut out);
+            }
             if !is_silent && stream.write_all(&out).is_err() {
                 return;
             }
-            match stream.read(&mut chunk) {
+            let count = match stream.read(&mut chunk) {
                 Ok(0) | Err(_) => return,
-                Ok(count) => inbound.extend_from_slice(&chunk[..count]),
+                Ok(count) => count,
+            };
+            let Some(tls) = &mut tls else {
+                inbound.extend_from_slice(&chunk[..count]);
+                continue;
+            };
+            if tls.receive(&chunk[..count], &mut inbound).is_err() {
+                let mut alert = Vec::new();
+                tls.seal(&mut Vec::new(), &mut alert);
+                let _ = stream.write_all(&alert);
+                return;
             }
         }
     }

@@ -212,7 +212,9 @@ fn read_root(
     }
 
     let servers = groups.as_ref().map_or(&[][..], |groups| &groups.servers);
-    let secret_missing = secret.as_ref().is_some_and(Secret::is_absent);
+    // A client may have a certificate instead.
+    let has_tls = for_clients && tls.as_ref().is_some_and(tls::Tls::has_calls);
+    let secret_missing = secret.as_ref().is_some_and(Secret::is_absent) && !has_tls;
     let hash = cluster.as_ref().and_then(|cluster| cluster.hash);
     network::check(master.as_ref(), servers, hash, secret_missing, report);
     servers::check(servers, cluster.as_ref(), master.as_ref(), limits.as_ref(), report);

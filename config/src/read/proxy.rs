@@ -19,6 +19,7 @@ use crate::model::{IoKind, KeyspaceConfig};
 use crate::proxy::{ListenAt, ProxyConfig, ProxyService};
 use crate::section::{At, Section};
 use crate::services::ServiceProtocol;
+use crate::tls::TlsConfig;
 
 /// The section by which such a file is recognized.
 pub(super) const SECTION: &str = "proxy";
@@ -36,6 +37,7 @@ struct Proxy<'d> {
     cores: Option<Vec<usize>>,
     io: Option<IoKind>,
     metrics: Http,
+    tls: Option<Option<TlsConfig>>,
     naming: NamingKeys<'d>,
 }
 
@@ -62,7 +64,9 @@ pub(super) fn read(
     let naming = proxy.as_ref().map(|proxy| &proxy.naming);
     let naming = services::naming(SECTION, naming, keyspaces.as_deref(), report);
     let proxy = proxy?;
-    if secret.as_ref().is_some_and(Secret::is_absent) {
+    // It may have a certificate instead.
+    let has_tls = matches!(tls_calls, Some(Some(Some(_))));
+    if secret.as_ref().is_some_and(Secret::is_absent) && !has_tls {
         let remote = proxy.servers.iter().flatten().find(|at| !at.value.ip().is_loopback());
         if let Some(remote) = remote {
             let wrong = format!(
@@ -81,6 +85,7 @@ pub(super) fn read(
         cores: proxy.cores?,
         io: proxy.io?,
         metrics: proxy.metrics.complete()?,
+        tls: proxy.tls?,
         keyspaces: keyspaces?,
         naming: naming?,
         timings: timings?.complete?,
@@ -113,6 +118,9 @@ fn read_proxy<'d>(mut section: Section<'d>, base_dir: &Path, report: &mut Report
     let io = section.choice("io", &IO_KINDS, report).or(defaults::IO, section.at());
     let metrics = Http::read(METRICS, &mut section, base_dir, report);
     check_metrics(&metrics, services.as_deref(), report);
+    let tls = section.section("tls", report).and_then(|section| {
+        tls::read_of_proxy(section, services.as_deref(), &metrics, base_dir, report)
+    });
     let naming = NamingKeys::read(&mut section, report);
     section.finish(report);
     Proxy {
@@ -123,6 +131,7 @@ fn read_proxy<'d>(mut section: Section<'d>, base_dir: &Path, report: &mut Report
         cores: cores.map(|cores| cores.value),
         io: io.map(|io| io.value),
         metrics,
+        tls,
         naming,
     }
 }

@@ -1,4 +1,5 @@
-//! `[tls]`: which ports have it, and the files. In the file of a client or a proxy: whom it trusts.
+//! `[tls]`: which ports have it, and the files. In the file of a client or a proxy: whom it trusts. In that of
+//! a proxy, `[proxy.tls]` is for its own ports.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +7,15 @@ use super::cluster::Master;
 use super::http::Http;
 use super::servers::Server;
 use crate::mistake::Report;
+use crate::proxy::{ListenAt, ProxyService};
 use crate::section::{At, Section};
 use crate::suggest::nearest;
 use crate::tls::{TlsAuthorities, TlsCalls, TlsConfig, TlsOwn, TlsPort};
 
 const PORTS: &str = "[\"standin\", \"memcached\", \"redis\"]";
+const ENOUGH: &str = "certificate_is_enough";
+/// The kinds of ports that a proxy has.
+const PROXY_PORTS: [TlsPort; 3] = [TlsPort::Memcached, TlsPort::Redis, TlsPort::Http];
 
 /// The section, as far as it is right.
 pub(super) struct Tls {
@@ -26,6 +31,11 @@ impl Tls {
     /// Returns the TLS of ports and of callers, if it is right; `None` inside if there is none.
     pub(super) fn complete(self) -> Option<(Option<TlsConfig>, Option<TlsCalls>)> {
         Some((self.config?, self.calls?))
+    }
+
+    /// Whether callers have TLS, as far as is known.
+    pub(super) fn has_calls(&self) -> bool {
+        matches!(self.calls, Some(Some(_)))
     }
 
     /// Checks that there are ports of the kinds that are to have TLS. If a server is not right, it is not
@@ -76,15 +86,21 @@ pub(super) fn read(
     if !section.is_present() {
         return Tls { ports: None, config: Some(None), calls: Some(None) };
     }
-    let ports = read_ports(&mut section, report);
-    let mut file = |key, example: &str| -> Option<PathBuf> {
-        let path = section.required_text(key, example, report)?;
-        Some(base_dir.join(path.value))
-    };
-    let (cert_file, key_file) = (file("cert_file", "standin.crt"), file("key_file", "standin.key"));
-    let client_ca_file = section.text("client_ca_file", "clients-ca.crt", report).optional();
+    let all = TlsPort::ALL.map(|(_, port)| port);
+    let own = Own::read(&mut section, (&all, PORTS), base_dir, report);
+    let ports = own.ports.clone();
     let ca_file = section.text("ca_file", "ca.crt", report).optional();
     let name = section.text("name", "cache.internal", report).optional();
+    let enough = section.boolean(ENOUGH, report);
+    let is_certificate_enough = enough.or(false, section.at());
+    if let (Some(At { value: true, at }), Some(ports), Some(client_ca_file)) =
+        (is_certificate_enough, &ports, &own.client_ca_file)
+        && (client_ca_file.is_none() || !ports.value.contains(&TlsPort::Standin))
+    {
+        let wrong = "is for clients with a certificate; write `client_ca_file` and \"standin\" among \
+                     the ports, or remove it";
+        report.mistake(at, &section.key(ENOUGH), wrong);
+    }
     if let Some(ports) = &ports {
         let has_standin = ports.value.contains(&TlsPort::Standin);
         if has_standin && matches!(ca_file, Some(None)) {
@@ -106,17 +122,95 @@ pub(super) fn read(
     section.finish(report);
     let config = || {
         Some(TlsConfig {
-            ports: ports.as_ref()?.value.clone(),
-            cert_file: cert_file?,
-            key_file: key_file?,
-            client_ca_file: client_ca_file?.map(|path| base_dir.join(path.value)),
+            is_certificate_enough: is_certificate_enough?.value,
             ca_file: ca_file?.map(|path| base_dir.join(path.value)),
             name: name?.map(|name| name.value.to_owned()),
+            ..own.complete()?
         })
     };
     let config = config();
     let calls = config.as_ref().map(TlsConfig::calls);
     Tls { ports, config: config.map(Some), calls }
+}
+
+/// Reads `[proxy.tls]`. `None` inside: a proxy's own ports have no TLS.
+pub(super) fn read_of_proxy(
+    mut section: Section<'_>,
+    services: Option<&[ProxyService]>,
+    metrics: &Http,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Option<Option<TlsConfig>> {
+    if !section.is_present() {
+        return Some(None);
+    }
+    let own = Own::read(&mut section, (&PROXY_PORTS, "[\"redis\"]"), base_dir, report);
+    let key = section.key("ports");
+    section.finish(report);
+    // If a place is not right, it is not known which ones there are.
+    for port in own.ports.iter().filter(|_| services.is_some()).flat_map(|ports| &ports.value) {
+        let (at, name) = (own.ports.as_ref()?.at, port.name());
+        let mut services = services.unwrap_or_default().iter();
+        let wrong = match services.find(|service| TlsPort::from(service.protocol) == *port) {
+            Some(ProxyService { at: ListenAt::Tcp(_), .. }) => continue,
+            Some(ProxyService { at: ListenAt::Unix(_), .. }) => format!(
+                "{name} is at a Unix socket, which has no TLS; write an address as `{name}`, or \
+                 remove {name:?} here"
+            ),
+            None if *port == TlsPort::Http && !matches!(metrics.address, Some(None)) => continue,
+            None => {
+                let key = if *port == TlsPort::Http { metrics.keys.address } else { name };
+                format!(
+                    "the proxy has no port for {name}; write `{key} = \"ADDRESS\"` in [proxy], or \
+                     remove {name:?} here"
+                )
+            }
+        };
+        report.mistake(at, &key, wrong);
+    }
+    own.complete().map(Some)
+}
+
+/// The TLS of ports, as far as it is right.
+struct Own {
+    ports: Option<At<Vec<TlsPort>>>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    /// `None` inside: callers need no certificates.
+    client_ca_file: Option<Option<PathBuf>>,
+}
+
+impl Own {
+    /// Reads these keys. `kinds` are the kinds of ports that there can be, with an example.
+    fn read(
+        section: &mut Section<'_>,
+        kinds: (&[TlsPort], &str),
+        base_dir: &Path,
+        report: &mut Report<'_>,
+    ) -> Self {
+        let ports = read_ports(section, kinds, report);
+        let mut file = |key, example: &str| -> Option<PathBuf> {
+            let path = section.required_text(key, example, report)?;
+            Some(base_dir.join(path.value))
+        };
+        let (cert_file, key_file) =
+            (file("cert_file", "standin.crt"), file("key_file", "standin.key"));
+        let client_ca_file = section.text("client_ca_file", "clients-ca.crt", report).optional();
+        let client_ca_file = client_ca_file.map(|file| file.map(|file| base_dir.join(file.value)));
+        Self { ports, cert_file, key_file, client_ca_file }
+    }
+
+    fn complete(self) -> Option<TlsConfig> {
+        Some(TlsConfig {
+            ports: self.ports?.value,
+            cert_file: self.cert_file?,
+            key_file: self.key_file?,
+            client_ca_file: self.client_ca_file?,
+            is_certificate_enough: false,
+            ca_file: None,
+            name: None,
+        })
+    }
 }
 
 /// Reads the section of a file that is not for members of the cluster. `None` inside: there is none.
@@ -176,23 +270,28 @@ pub(super) fn read_calls(
     }))
 }
 
-fn read_ports(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<At<Vec<TlsPort>>> {
-    let list = section.text_list("ports", PORTS, report)?;
+fn read_ports(
+    section: &mut Section<'_>,
+    (kinds, example): (&[TlsPort], &str),
+    report: &mut Report<'_>,
+) -> Option<At<Vec<TlsPort>>> {
+    let list = section.text_list("ports", example, report)?;
     let key = section.key("ports");
     if list.value.is_empty() {
-        let wrong = format!("nothing would be encrypted; write `ports = {PORTS}`, or remove [tls]");
+        let wrong =
+            format!("nothing would be encrypted; write `ports = {example}`, or remove the section");
         report.mistake(list.at, &key, wrong);
         return None;
     }
-    let known = TlsPort::ALL.map(|(word, _)| word);
+    let known: Vec<&str> = kinds.iter().map(|port| port.name()).collect();
     let mut ports = Vec::new();
     let mut is_right = true;
     for name in &list.value {
-        let wrong = match TlsPort::ALL.iter().find(|(word, _)| word == name) {
-            Some((_, port)) if ports.contains(port) => {
+        let wrong = match kinds.iter().find(|port| port.name() == *name) {
+            Some(port) if ports.contains(port) => {
                 format!("{name:?} is there twice; remove one of them")
             }
-            Some((_, port)) => {
+            Some(port) => {
                 ports.push(*port);
                 continue;
             }

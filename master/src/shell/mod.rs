@@ -61,6 +61,8 @@ pub(crate) struct Shell {
     log_lines_lost: Arc<AtomicU64>,
     key: Option<ClusterKey>,
     cluster_id: u64,
+    /// Whether a certificate is enough for clients.
+    lets_clients_in: bool,
     /// The certificates of this side for callers, if its port has TLS.
     tls: Option<Arc<Acceptor>>,
     /// Whom this side trusts when it calls servers, if their ports have TLS.

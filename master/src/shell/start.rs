@@ -243,6 +243,7 @@ impl Master {
             topology: options.topology,
             log_lines_lost: options.log_lines_lost,
             key: cluster.cluster_key(),
+            lets_clients_in: cluster.tls.as_ref().is_some_and(TlsConfig::lets_clients_in),
             tls,
             tls_calls,
             tls_warnings: RefCell::default(),

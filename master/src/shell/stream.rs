@@ -108,7 +108,7 @@ impl Stream {
     /// Writes all bytes.
     pub(crate) async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         match self.tls {
-            None => self.send(bytes).await,
+            None => self.write_plain(bytes).await,
             Some(_) => self.send_sealed(&mut bytes.to_vec()).await,
         }
     }
@@ -119,7 +119,7 @@ impl Stream {
         if let Some(tls) = &self.tls {
             tls.borrow_mut().seal(plain, &mut sending);
         }
-        self.send(&sending).await
+        self.write_plain(&sending).await
     }
 
     /// Receives once. With TLS, what was received need not contain any bytes for `input`.
@@ -155,7 +155,8 @@ impl Stream {
         }
     }
 
-    async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
+    /// Writes all bytes as they are.
+    pub(crate) async fn write_plain(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match rustix::net::send(&*self.ready, bytes, SendFlags::NOSIGNAL) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -17,9 +17,10 @@ use standin_protocol::frame::{
     FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
 use standin_protocol::handshake::{Heard, Listener};
-use standin_protocol::hello::{HelloReply, NONCE_BYTES};
+use standin_protocol::hello::{HelloReply, NONCE_BYTES, TLS_ONLY, is_of_clients};
 use standin_protocol::map::NO_SERVER;
 use standin_protocol::time::Micros;
+use standin_tls::{Failure, is_hello};
 
 use crate::shell::Shell;
 use crate::shell::connections::Connections;
@@ -101,10 +102,20 @@ async fn serve(shell: &Shell, connections: &Rc<Connections>, stream: TcpStream) 
     let mut deadline = Micros::boottime() + shell.handshake_timeout;
     if let Some(tls) = &shell.tls {
         let secured = connection.secure(tls.accept(), &mut input);
-        timeout(shell.handshake_timeout, secured).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let secured = timeout(shell.handshake_timeout, secured).await;
+        if let Err(error) = secured.map_err(|_| io::ErrorKind::TimedOut)? {
+            if is_plain(&error) {
+                turn_away(shell, &connection, TLS_ONLY).await?;
+            }
+            return Err(error);
+        }
     }
     loop {
         let was_greeted = session.is_greeted;
+        if !was_greeted && shell.tls.is_none() && is_hello(&input) {
+            turn_away(shell, &connection, b"this port has no TLS").await?;
+            return Err(io::Error::new(io::ErrorKind::InvalidData, Failure::Unexpected));
+        }
         let used = session.take(shell, &input, &mut output);
         input.drain(..used);
         let is_full = output.len() >= OUTPUT_BYTES_MAX;
@@ -136,6 +147,21 @@ async fn serve(shell: &Shell, connections: &Rc<Connections>, stream: TcpStream) 
             deadline = Micros::boottime() + shell.handshake_timeout;
         }
     }
+}
+
+/// Whether the other side has no TLS.
+fn is_plain(error: &io::Error) -> bool {
+    let failure = error.get_ref().and_then(|error| error.downcast_ref::<Failure>());
+    matches!(failure, Some(Failure::Plain))
+}
+
+/// Answers, without TLS, a caller that has TLS where there is none, or the reverse.
+async fn turn_away(shell: &Shell, connection: &Stream, text: &[u8]) -> io::Result<()> {
+    let header = RequestHeader::new(Opcode::Hello, 0, 0);
+    let mut output = Vec::new();
+    Response::write(ResponseHeader::reply_to(&header, Status::Malformed), text, &mut output);
+    let write = connection.write_plain(&output);
+    timeout(shell.handshake_timeout, write).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 /// The state of a connection.
@@ -241,7 +267,8 @@ impl Session {
 
     fn greet(&mut self, shell: &Shell, request: &Request<'_>, output: &mut Vec<u8>) {
         let header = &request.header;
-        let key = shell.key.as_ref();
+        let is_certified = shell.lets_clients_in && is_of_clients(request.value);
+        let key = shell.key.as_ref().filter(|_| !is_certified);
         match self.listener.heard(request.value, key, shell.cluster_id, fresh_nonce) {
             Heard::Accepted(..) => {
                 self.is_greeted = true;

@@ -7,7 +7,7 @@ use standin_protocol::frame::{
     FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
 use standin_protocol::handshake::{Heard, Listener};
-use standin_protocol::hello::{ANY_SHARD, HelloReply, Role, cluster_id};
+use standin_protocol::hello::{ANY_SHARD, HelloReply, Role, TLS_ONLY, cluster_id, is_of_clients};
 use standin_protocol::time::Micros;
 
 use super::codec::{self, Asked, Caller};
@@ -26,6 +26,8 @@ pub struct Greeting {
     service: Service,
     /// The shard that a connection gets if it can't ask for one.
     own_shard: u16,
+    /// Its certificate proves that it may be a client.
+    is_certified: bool,
     listener: Listener,
     accepted: Option<Accepted>,
 }
@@ -80,6 +82,11 @@ impl Greeting {
     /// shard.
     pub(super) fn new(service: Service, shard: u16) -> Self {
         Self { service, own_shard: shard, ..Self::default() }
+    }
+
+    /// Notes that this connection opens only to those whose certificate proves that they may be clients.
+    pub(super) fn certified(self) -> Self {
+        Self { is_certified: true, ..self }
     }
 
     /// The service of the port.
@@ -156,12 +163,16 @@ impl Greeting {
     /// What a caller without TLS is told on a port that has to have it.
     pub(super) fn no_tls(&self, output: &mut Vec<u8>) {
         match self.service.protocol() {
-            None => {
-                let header = RequestHeader::new(Opcode::Hello, 0, 0);
-                let status = ResponseHeader::reply_to(&header, Status::Malformed);
-                Response::write(status, b"this port takes TLS only; see [tls]", output);
-            }
+            None => unheard(TLS_ONLY, output),
             Some(protocol) => output.extend_from_slice(codec::no_tls(protocol)),
+        }
+    }
+
+    /// What a caller with TLS is told on a port that has none.
+    pub(super) fn only_plain(&self, output: &mut Vec<u8>) {
+        match self.service.protocol() {
+            None => unheard(b"this port has no TLS", output),
+            Some(protocol) => output.extend_from_slice(codec::only_plain(protocol)),
         }
     }
 
@@ -185,7 +196,8 @@ impl Greeting {
             return refuse(&header, Status::Malformed, HELLO_FIRST, output);
         }
         let own_id = cluster_id(&context.cluster.name);
-        let key = context.key.as_ref();
+        let needs_proof = !(self.is_certified && is_of_clients(request.value));
+        let key = context.key.as_ref().filter(|_| needs_proof);
         let fresh = || Some(context.challenges.next());
         match self.listener.heard(request.value, key, own_id, fresh) {
             Heard::Accepted(hello, role) => {
@@ -244,6 +256,12 @@ fn make_room(output: &mut Vec<u8>) {
         ..ResponseHeader::reply_to(&header, Status::Overloaded)
     };
     Response::write(reply, b"too many connections that have not said HELLO", output);
+}
+
+/// Answers what is not in the protocol of the port, as if it had been a hello.
+fn unheard(text: &[u8], output: &mut Vec<u8>) {
+    let header = RequestHeader::new(Opcode::Hello, 0, 0);
+    Response::write(ResponseHeader::reply_to(&header, Status::Malformed), text, output);
 }
 
 fn refuse(header: &RequestHeader, status: Status, text: &str, output: &mut Vec<u8>) -> Step {

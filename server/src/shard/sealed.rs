@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use standin_config::TlsPort;
+use standin_config::{TlsConfig, TlsPort};
 use standin_protocol::time::Micros;
 use standin_tls::{Failure, Tls};
 
@@ -82,6 +82,11 @@ impl ShardContext {
         let acceptor = self.tls.as_ref().filter(|_| is_on);
         assert!(acceptor.is_some() || !is_on, "a port that has to have TLS would be without it");
         Some(Box::new(Sealed { tls: acceptor?.accept(), inside_since: None }))
+    }
+
+    /// Whether a certificate is enough for clients of Standin's own protocol.
+    pub(in crate::shard) fn lets_clients_in(&self) -> bool {
+        self.cluster.tls.as_ref().is_some_and(TlsConfig::lets_clients_in)
     }
 
     /// The state of TLS for a connection that this side opens; `None` if it has none.

@@ -35,6 +35,7 @@ impl Guarded {
             cert_file: certificate,
             key_file: key,
             client_ca_file: None,
+            is_certificate_enough: false,
             ca_file: None,
             name: None,
         };
@@ -57,7 +58,11 @@ impl Guarded {
     }
 
     fn caller(&self) -> Caller {
-        Caller::connect(self.address(), config(&self.authority.root.certificate, None))
+        self.caller_of(self.address())
+    }
+
+    fn caller_of(&self, address: SocketAddr) -> Caller {
+        Caller::connect(address, config(&self.authority.root.certificate, None))
     }
 
     fn wait_counter(&self, name: &str, value: u64) {
@@ -253,6 +258,23 @@ on_both_loops! {
         }
         guarded.wait_counter("tls_failures", 2);
         assert_eq!(guarded.cluster.counter("tls_handshakes"), 1);
+    }
+
+    fn tls_on_a_port_without_it_is_closed_and_hears_what_is_no_tls(io) {
+        let guarded = Guarded::start(io, |config| config.tls = None);
+        for address in [guarded.address(), guarded.cluster.config.servers[0].address] {
+            let refused = guarded.caller_of(address).closed();
+            assert_eq!(refused, Some(Failure::Plain));
+        }
+        // Some bytes of a hello look like the end of a line.
+        let mut caller = TcpStream::connect(guarded.address()).unwrap();
+        caller.set_read_timeout(Some(PATIENCE)).unwrap();
+        caller.write_all(b"\x16\x03\x01 and\r\nget a\r\n").unwrap();
+        let mut said = Vec::new();
+        // The kernel resets a connection with bytes that were not read.
+        let _ = caller.read_to_end(&mut said);
+        assert_eq!(said, b"SERVER_ERROR this port has no TLS\r\n");
+        guarded.cluster.assert_healthy();
     }
 
     fn clients_that_do_not_trust_the_certificate_do_not_connect(io) {

@@ -9,6 +9,7 @@
 mod tests;
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
@@ -21,6 +22,8 @@ use rustls::{
 
 /// The first byte of a connection that begins with TLS: the type of a handshake's records.
 const HANDSHAKE: u8 = 22;
+/// The type of the records with which a side says why it does not go on.
+const ALERT: u8 = 21;
 /// The most that a record adds to its contents, for either version, and its alignment.
 const RECORD_EXTRA: usize = 64;
 /// The contents of the largest record.
@@ -34,13 +37,21 @@ pub enum Failure {
     /// The other side does not speak TLS.
     #[error("it does not speak TLS; switch on TLS in it, or use a port without TLS")]
     Plain,
+    /// The other side speaks TLS to a port that has none.
+    #[error(
+        "it speaks TLS, and this port has none; switch off TLS in it, or name this kind of port in [tls]"
+    )]
+    Unexpected,
+    /// The other side takes TLS and nothing else, and this side has none.
+    #[error("it takes TLS only, and this side has none")]
+    Wanted,
     /// The other side has no certificate, and has to have one.
     #[error(
         "it has no certificate, and the authorities that are trusted here have to have signed one"
     )]
     NoCertificate,
     /// The other side has refused this side's certificate, or whatever else this side has offered.
-    #[error("it refuses what this side offers ({0:?}); see what it trusts")]
+    #[error("{}", refusal(*.0))]
     Refused(AlertDescription),
     /// The certificate of the other side can't be trusted.
     #[error("its certificate is not trusted: {0}")]
@@ -51,6 +62,15 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The reason why a connection that others have encrypted by rustls failed.
+    #[must_use]
+    pub fn of_io(error: &io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            Some(error) => Self::of(error.clone()),
+            None => Self::Broken(error.to_string()),
+        }
+    }
+
     fn of(error: Error) -> Self {
         match error {
             Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
@@ -67,6 +87,26 @@ impl Failure {
     }
 }
 
+fn refusal(alert: AlertDescription) -> String {
+    let why = match alert {
+        AlertDescription::CertificateExpired => {
+            "the certificate of this side has expired, by its clock; renew the certificate"
+        }
+        AlertDescription::UnknownCA => {
+            "it does not trust the authority of this side's certificate; compare the authorities"
+        }
+        AlertDescription::CertificateRequired => "this side has to have a certificate; give it one",
+        _ => "see what it trusts",
+    };
+    format!("it refuses what this side offers ({alert:?}): {why}")
+}
+
+/// Whether a connection that begins with these bytes begins with TLS, as those of no other protocol here do.
+#[must_use]
+pub fn is_hello(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&HANDSHAKE)
+}
+
 enum Side {
     Server(Box<UnbufferedServerConnection>),
     Client(Box<UnbufferedClientConnection>),
@@ -79,6 +119,7 @@ pub struct Tls {
     incoming: Vec<u8>,
     /// Bytes of this side's own, such as those of the handshake, that are to be sent.
     outgoing: Vec<u8>,
+    /// Whether the other side has sent anything.
     has_begun: bool,
     is_open: bool,
     has_ended: bool,
@@ -120,7 +161,6 @@ impl Tls {
     pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Self {
         let client = UnbufferedClientConnection::new(config, name).expect("a version is allowed");
         let mut tls = Self::of(Side::Client(Box::new(client)));
-        tls.has_begun = true;
         tls.go_on(&mut Vec::new());
         tls
     }
@@ -147,7 +187,8 @@ impl Tls {
             && let Some(first) = bytes.first()
         {
             self.has_begun = true;
-            if *first != HANDSHAKE {
+            let may_refuse = matches!(self.side, Side::Client(_)) && *first == ALERT;
+            if *first != HANDSHAKE && !may_refuse {
                 self.failure = Some(Failure::Plain);
             }
         }

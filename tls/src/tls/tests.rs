@@ -2,10 +2,11 @@
 
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, SupportedProtocolVersion};
+use standin_config::{TlsCalls, TlsConfig, TlsOwn, TlsPort};
 use standin_testkit::{Authority, Scratch};
 
 use super::*;
-use crate::pem;
+use crate::{Acceptor, Connector, pem};
 
 struct Pair {
     client: Tls,
@@ -83,10 +84,50 @@ fn what_one_side_seals_the_other_receives_and_nobody_can_read_it() {
 }
 
 #[test]
+fn a_certificate_that_has_expired_is_named_as_such_on_both_sides() {
+    for is_of_server in [true, false] {
+        let scratch = Scratch::new("tls-expired");
+        let authority = Authority::new(scratch.path(), "root");
+        let own = authority.issue("server", "DNS:here");
+        let client = authority.issue("client", "DNS:client");
+        standin_testkit::expire(&authority, if is_of_server { &own } else { &client });
+        let root = authority.root.certificate.clone();
+        let ports = TlsConfig {
+            ports: vec![TlsPort::Standin],
+            cert_file: own.certificate,
+            key_file: own.key,
+            client_ca_file: Some(root.clone()),
+            is_certificate_enough: false,
+            ca_file: Some(root),
+            name: Some("here".to_owned()),
+        };
+        let own = TlsOwn { cert_file: client.certificate, key_file: client.key };
+        let calls = TlsCalls { own: Some(own), ..ports.calls().expect("it is for callers") };
+        let mut pair = Pair {
+            client: Connector::new(&calls).expect("files").connect(([127, 0, 0, 1], 1).into()),
+            server: Acceptor::new(&ports).expect("files").accept(),
+        };
+        assert_eq!(pair.ask(&[]).0, Ok(Vec::new()));
+        let at_client = pair.answer(&[]).0;
+        let at_server = pair.ask(&[]).0;
+        let at_client = at_client.and_then(|_| pair.answer(&[]).0);
+        let (judge, judged) =
+            if is_of_server { (at_client, at_server) } else { (at_server, at_client) };
+        let judge = judge.expect_err("it has expired");
+        assert!(matches!(judge, Failure::Certificate(_)), "{judge}");
+        assert!(judge.to_string().contains("certificate expired"), "{judge}");
+        let judged = judged.expect_err("it is told");
+        assert_eq!(judged, Failure::Refused(AlertDescription::CertificateExpired));
+        assert!(judged.to_string().contains("has expired, by its clock; renew"), "{judged}");
+    }
+}
+
+#[test]
 fn nothing_is_sent_before_the_handshake_is_done() {
     let mut pair = Pair::new(&TLS13);
     let (mut plain, mut sending) = (b"too early".to_vec(), Vec::new());
     pair.client.seal(&mut plain, &mut sending);
+    assert!(is_hello(&sending) && !is_hello(b"get a\r\n") && !is_hello(b""));
     assert_eq!(plain, b"too early");
     assert!(!pair.client.can_send(true), "nothing goes before the other side has answered");
     assert!(!sending.windows(9).any(|bytes| bytes == b"too early"));
@@ -146,6 +187,18 @@ fn a_caller_without_tls_is_known_by_its_first_byte() {
     assert_eq!(pair.server.receive(b"", &mut got), Ok(()));
     assert_eq!(pair.server.receive(b"get a\r\n", &mut got), Err(Failure::Plain));
     assert!(got.is_empty() && !pair.server.can_send(true));
+}
+
+#[test]
+fn a_server_without_tls_is_known_by_its_first_byte() {
+    let mut pair = Pair::new(&TLS13);
+    let mut got = Vec::new();
+    assert_eq!(pair.client.receive(b"s\x01 is no record", &mut got), Err(Failure::Plain));
+    assert!(got.is_empty());
+    // One that has TLS may refuse at once.
+    let mut pair = Pair::new(&TLS13);
+    let refused = pair.client.receive(&[21, 3, 3, 0, 2, 2, 40], &mut got);
+    assert_eq!(refused, Err(Failure::Refused(AlertDescription::HandshakeFailure)));
 }
 
 #[test]

@@ -36,7 +36,7 @@ use standin_protocol::frame::FrameLimits;
 use self::names::Names;
 pub(in crate::shard) use self::read::{Answers, Read, Reads};
 use self::slice::Slice;
-pub(in crate::shard) use self::turned_away::{no_place, no_tls};
+pub(in crate::shard) use self::turned_away::{no_place, no_tls, only_plain};
 use self::walk::Walk;
 use super::listeners::Service;
 use super::nodes::Nodes;

@@ -31,6 +31,7 @@ impl<B: Backend> Core<B> {
         }
         self.node.counters().connections_accepted += 1;
         let greeting = match service {
+            Service::Standin if self.context.lets_clients_in() => Greeting::default().certified(),
             Service::Standin => Greeting::default(),
             Service::Other(_) => Greeting::new(service, self.take_turn()),
             Service::Node => Greeting::new(service, self.context.shard),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
+use standin_tls::is_hello;
 
 use super::empty;
 use super::redirecting::Redirections;
@@ -36,6 +37,8 @@ pub(super) struct Conn {
     /// Requests that were staged but not served because the connection was paused: they go before
     /// `input`, and are decoded again.
     pub(super) unserved: Option<Vec<u8>>,
+    /// Nothing that it has received was looked at for requests.
+    pub(super) is_new: bool,
     /// Not all that it has received was staged, because too much was.
     pub(super) has_more: bool,
     /// Bytes of a refused frame that are still to come.
@@ -88,6 +91,7 @@ impl Conn {
             input: Vec::new(),
             staged_to: 0,
             unserved: None,
+            is_new: true,
             has_more: false,
             skip: 0,
             output: Vec::new(),
@@ -135,6 +139,11 @@ impl Conn {
     #[inline]
     pub(super) fn output_bytes(&self) -> usize {
         self.output.len() + self.sealed.as_ref().map_or(0, |sealed| sealed.outgoing_bytes())
+    }
+
+    /// Whether these are the first bytes of a connection and those of TLS, on a port that has none.
+    pub(super) fn is_tls_unwanted(&self, bytes: &[u8]) -> bool {
+        self.is_new && self.sealed.is_none() && is_hello(bytes)
     }
 
     /// Returns since when the next request is waited for, if the caller may not stay idle: observers

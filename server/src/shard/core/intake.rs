@@ -138,6 +138,10 @@ impl<B: Backend> Core<B> {
             }
             let rest = &bytes[at..];
             let from = Origin { at: (base + at) as u32, ..from };
+            if at == 0 && self.conns[key].is_tls_unwanted(rest) {
+                self.refuse_tls(key);
+                break;
+            }
             match decoder.decode(rest, &around) {
                 Ok(Some(request)) => {
                     at += request.bytes as usize;
@@ -156,6 +160,7 @@ impl<B: Backend> Core<B> {
         let is_full = self.staged.is_full();
         if let Some(conn) = self.conns.get_mut(key) {
             conn.decoder = decoder;
+            conn.is_new &= bytes.is_empty();
             let unfinished = at < bytes.len() || conn.skip > 0 || decoder.is_inside();
             conn.unfinished_since = match (unfinished, conn.unfinished_since) {
                 (false, _) => conn.idle_since(now.mono),
@@ -285,6 +290,9 @@ impl<B: Backend> Core<B> {
     pub(super) fn greet(&mut self, now: Now, key: ConnKey) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.is_tls_unwanted(&conn.input) {
+            return self.refuse_tls(key);
+        }
         let ConnKind::Accepted(greeting) = &mut conn.kind else { return };
         match greeting.step(&self.context, &conn.input, &mut conn.output) {
             Step::Wait => {}

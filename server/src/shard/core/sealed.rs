@@ -95,6 +95,18 @@ impl<B: Backend> Core<B> {
         }
     }
 
+    /// Refuses a connection that begins with TLS on a port without.
+    pub(super) fn refuse_tls(&mut self, key: ConnKey) {
+        // It has been closed.
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if let ConnKind::Accepted(greeting) = &conn.kind {
+            greeting.only_plain(&mut conn.output);
+        }
+        self.failures.add(true, Failure::Unexpected);
+        self.node.counters().connections_dropped += 1;
+        self.close(key);
+    }
+
     /// TLS has failed on a connection, or has not been spoken.
     fn fail_sealed(&mut self, now: Now, key: ConnKey, failure: Failure) {
         // It has been closed.
