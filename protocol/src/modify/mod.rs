@@ -70,12 +70,16 @@ pub enum Edit {
     /// or with less than this time to live, is told to (WINS), and the others that somebody does
     /// (WON).
     Herd {
-        /// In milliseconds; 0: only what is stale is computed again.
+        /// In milliseconds; 0: only what is stale is computed again; [`RECACHE_ALWAYS`]: whatever its
+        /// lifetime.
         recache_ms: u64,
     },
     /// It is deleted.
     Delete,
 }
+
+/// A value is computed again, whatever its lifetime ([`Edit::Herd`]).
+pub const RECACHE_ALWAYS: u64 = u64::MAX;
 
 /// The conditions for a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

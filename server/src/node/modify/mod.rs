@@ -5,7 +5,7 @@ pub(crate) mod decimal;
 
 use bytes::Bytes;
 pub use standin_protocol::modify::{
-    Edit, Gives, LifetimeTest, Modify, Presence, Ttl, Vivified, Vivify, When,
+    Edit, Gives, LifetimeTest, Modify, Presence, RECACHE_ALWAYS, Ttl, Vivified, Vivify, When,
 };
 
 use self::decimal::Decimal;
@@ -226,7 +226,8 @@ fn check(modify: &Modify, found: &Found, operand: &Bytes) -> Result<bool, Status
 
 /// One of many callers reads a value that one of them has to compute again.
 fn herd(modify: &Modify, found: &Found, recache_ms: u64) -> (Effect, u8) {
-    let is_due = found.marks & marks::STALE != 0 || found.ttl_ms < recache_ms;
+    let is_short = recache_ms == RECACHE_ALWAYS || found.ttl_ms < recache_ms;
+    let is_due = found.marks & marks::STALE != 0 || is_short;
     let is_won = found.marks & marks::WON != 0;
     let stale = found.marks & marks::STALE;
     let (kept, told) = match (is_won, is_due) {

@@ -237,6 +237,9 @@ fn of_a_herd_one_computes_the_value_again() {
     assert_eq!(ask(WON, 29), (WON, WON), "and the others know");
     assert_eq!(ask(STALE, 99), (STALE | WON, STALE | WINS));
     assert_eq!(ask(STALE | WON, 99), (STALE | WON, STALE | WON));
+    let always = Modify::new(Edit::Herd { recache_ms: RECACHE_ALWAYS });
+    let applied = run(&always, Some(&Found { ttl_ms: u64::MAX, ..found(b"v") }), b"");
+    assert_eq!(applied.marks, WINS, "also a value that never expires");
     let stale = run(&Modify::new(Edit::MarkStale), Some(&Found { marks: WON, ..found(b"v") }), b"");
     let ttl = Ttl::For(1_000);
     let value = Bytes::from_static(b"v");

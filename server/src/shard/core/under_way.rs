@@ -3,7 +3,8 @@
 //! all that was sent before it, and before all that was sent behind it.
 //!
 //! Keys are known by one bit of their hash, so at times a request waits for one of another key. Writes of a
-//! key don't wait for each other here: they take turns at its owner. Nor do flushes.
+//! key don't wait for each other here: they take turns at its owner. Nor do flushes. But a MODIFY takes its turn
+//! only when it has read what it changes, so other writes wait for it here.
 
 use ahash::RandomState;
 
@@ -15,6 +16,8 @@ use crate::shard::codec::Codec;
 pub(super) struct UnderWay {
     reads: u64,
     writes: u64,
+    /// Those of the writes that may have to read first.
+    modifies: u64,
     is_flushing: bool,
     /// A request waits until all of them are answered.
     is_awaited: bool,
@@ -35,7 +38,12 @@ impl UnderWay {
         self.is_awaited = match action {
             Action::Flush => self.reads | self.writes != 0,
             Action::Get => self.is_flushing || self.writes & bit(key) != 0,
-            _ => action.has_key() && (self.is_flushing || self.reads & bit(key) != 0),
+            // Behind another MODIFY of its key it waits for the same read.
+            Action::Modify => self.is_flushing || self.reads & bit(key) != 0,
+            _ => {
+                let before = self.reads | self.modifies;
+                action.has_key() && (self.is_flushing || before & bit(key) != 0)
+            }
         };
         !self.is_awaited
     }
@@ -51,6 +59,10 @@ impl UnderWay {
         match action {
             Action::Flush => self.is_flushing = true,
             Action::Get => self.reads |= bit(key),
+            Action::Modify => {
+                self.modifies |= bit(key);
+                self.writes |= bit(key);
+            }
             _ if action.has_key() => self.writes |= bit(key),
             _ => {}
         }
@@ -80,6 +92,16 @@ mod tests {
         assert!(
             under_way.may_begin(Action::Get, b"a") && !under_way.may_begin(Action::Delete, b"a")
         );
+    }
+
+    #[test]
+    fn a_write_waits_for_a_modify_of_its_key_which_may_have_to_read_first() {
+        let mut under_way = UnderWay::default();
+        under_way.note(Action::Modify, b"a");
+        for behind in [Action::Put, Action::Delete, Action::Cas, Action::Touch, Action::Get] {
+            assert!(!under_way.may_begin(behind, b"a"), "{behind:?}");
+        }
+        assert!(under_way.may_begin(Action::Modify, b"a"), "it waits for the same read");
     }
 
     #[test]

@@ -23,7 +23,10 @@ pub(super) fn failure(head: &AnswerHead, value: &[u8], out: &mut Vec<u8>) {
         Status::Overloaded => "out of memory or overloaded; try again",
         Status::Unavailable => "the owner of the key is unavailable",
         Status::ShuttingDown => "this server is shutting down",
-        Status::DeadlineExceeded => "it took too long",
+        Status::DeadlineExceeded => "it took too long, and was not carried out",
+        Status::OutcomeUnknown if value.is_empty() => {
+            "OUTCOME_UNKNOWN: it may have been carried out; read before it is sent again"
+        }
         status => {
             out.extend_from_slice(b"SERVER_ERROR ");
             out.extend_from_slice(status.to_string().as_bytes());

@@ -8,7 +8,9 @@ use super::said::Said;
 use super::text::{BLOCK_BYTES_MAX, Line, tag_of};
 use super::tokens::Tokens;
 use super::{Decoder, KEY_BYTES_MAX, Kind, Tag, head, marks, modify, position, said, wants};
-use crate::node::modify::{Edit, Gives, Modify, Presence, Ttl, Vivified, Vivify, When};
+use crate::node::modify::{
+    Edit, Gives, Modify, Presence, RECACHE_ALWAYS, Ttl, Vivified, Vivify, When,
+};
 use crate::node::{Action, Command, CommandHead, OwnedCommand};
 use crate::shard::codec::names::{Named, Names};
 use crate::shard::codec::read::Places;
@@ -31,6 +33,8 @@ struct Flags {
     vivify: Option<i32>,
     ttl: Option<i32>,
     recache: Option<i32>,
+    /// The flag T came before R, which then looks at the new lifetime.
+    ttl_is_first: bool,
     client_flags: u32,
     mode: Option<u8>,
     initial: u64,
@@ -57,7 +61,10 @@ impl Flags {
                 b'x' => flags.remove_value = true,
                 b'N' => flags.vivify = Some(time()?),
                 b'T' => flags.ttl = Some(time()?),
-                b'R' => flags.recache = Some(time()?),
+                b'R' => {
+                    flags.recache = Some(time()?);
+                    flags.ttl_is_first = flags.ttl.is_some();
+                }
                 b'C' => flags.cas = Some(version(unsigned(token).ok_or(Said::BadToken)?)),
                 b'F' => flags.client_flags = unsigned_32(token).ok_or(Said::BadFormat)?,
                 b'M' => match token {
@@ -79,6 +86,18 @@ impl Flags {
     /// The new lifetime of a value that has one.
     fn ttl(&self, wall_ms: u64) -> Ttl {
         self.ttl.map_or(Ttl::Keep, |exptime| ttl(exptime, wall_ms))
+    }
+
+    /// The time to live, in milliseconds, below which an `mg` asks for a value to be computed again.
+    fn recache_ms(&self, wall_ms: u64) -> u64 {
+        let Some(Ttl::For(recache_ms)) = self.recache.map(|recache| ttl(recache, wall_ms)) else {
+            return 0;
+        };
+        match self.ttl(wall_ms) {
+            Ttl::For(new_ms) if self.ttl_is_first && new_ms < recache_ms => RECACHE_ALWAYS,
+            _ if self.ttl_is_first => 0,
+            _ => recache_ms,
+        }
     }
 
     fn vivify(&self, value: Vivified, wall_ms: u64) -> Option<Vivify> {
@@ -209,16 +228,15 @@ impl Line<'_> {
     pub(super) fn meta_get(&self, tokens: &Tokens<'_>) -> Request {
         self.meta_of(tokens, Kind::MetaGet, |flags, keyspace| {
             let (get, wall_ms) = (head(Action::Get, keyspace, self.around), self.around.wall_ms);
-            let recache = flags.recache.map(|recache| ttl(recache, wall_ms));
-            let recache_ms = match recache {
-                Some(Ttl::For(ms)) => ms,
-                _ => 0,
-            };
+            let recache_ms = flags.recache_ms(wall_ms);
             let is_of_herd = flags.vivify.is_some() || flags.recache.is_some();
             if !is_of_herd && flags.ttl.is_none() {
                 return Ok(What::Command(get));
             }
+            // A new item, too, gets the lifetime of T, if there is one.
+            let ttl_of_new = flags.ttl.or(flags.vivify).map(|exptime| ttl(exptime, wall_ms));
             let vivify = flags.vivify(Vivified::Empty, wall_ms);
+            let vivify = vivify.zip(ttl_of_new).map(|(vivify, ttl)| Vivify { ttl, ..vivify });
             let presence = if vivify.is_some() { Presence::Any } else { Presence::Present };
             let operation = Modify {
                 when: When { presence, ..When::default() },

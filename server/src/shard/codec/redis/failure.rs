@@ -19,6 +19,12 @@ pub(super) fn failure(head: &AnswerHead, value: &[u8], out: &mut Vec<u8>) {
         Status::Overloaded => "-TRYAGAIN this server is out of memory or overloaded",
         Status::Unavailable => "-CLUSTERDOWN the owner of the key is unavailable",
         Status::ShuttingDown => "-LOADING this server is shutting down",
+        Status::OutcomeUnknown if value.is_empty() => {
+            "-ERR OUTCOME_UNKNOWN: it may have been carried out; read before it is sent again"
+        }
+        Status::DeadlineExceeded if value.is_empty() => {
+            "-ERR DEADLINE_EXCEEDED: it took too long, and was not carried out"
+        }
         status => {
             out.extend_from_slice(b"-ERR ");
             out.extend_from_slice(status.to_string().as_bytes());

@@ -20,8 +20,9 @@ use crate::shard::codec::names::Names;
 use crate::shard::codec::order::{Context, InOrder};
 use crate::shard::codec::{Again, Answers, Memo, Read};
 
-/// The largest number of bytes of the commands between MULTI and EXEC.
-pub(super) const QUEUE_BYTES_MAX: usize = 1 << 20;
+/// The largest number of bytes of the commands between MULTI and EXEC. Frameworks write many values by one
+/// transaction.
+pub(super) const QUEUE_BYTES_MAX: usize = 4 << 20;
 
 /// The unanswered requests of a connection, and what it has set.
 #[derive(Debug)]

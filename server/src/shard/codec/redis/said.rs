@@ -51,6 +51,7 @@ said! {
     NotProtocol = "-ERR Protocol version is not an integer or out of range";
     NoProtocol = "-NOPROTO unsupported protocol version";
     ClientName = "-ERR Client names cannot contain spaces, newlines or special characters.";
+    ClientNameTooLong = "-ERR Client names can have at most 1024 bytes here.";
     NoMulti = "-ERR EXEC without MULTI";
     NoMultiDiscard = "-ERR DISCARD without MULTI";
     Nested = "-ERR MULTI calls can not be nested";
@@ -61,7 +62,7 @@ said! {
                        limits.value_bytes, so it is not cached, and changes of it can't be noticed";
     TooManyWatched = "-ERR EXEC was not carried out: the connection watches too many keys";
     ExecAbort = "-EXECABORT Transaction discarded because of previous errors.";
-    QueueTooLarge = "-ERR the transaction is larger than this server allows";
+    QueueTooLarge = "-ERR the transaction is larger than 4 MiB, the most that is kept until EXEC: send it in parts";
     Queued = "+QUEUED";
     Reset = "+RESET";
     CrossSlot = "-CROSSSLOT Keys in request don't hash to the same slot";

@@ -112,10 +112,7 @@ pub(super) fn hello_options<'a>(words: &[&'a [u8]]) -> Result<Hello<'a>, Result<
             hello.auth = Some((at + 1, at + 2));
             at += 3;
         } else if words[at].eq_ignore_ascii_case(b"setname") && left >= 1 {
-            if !is_name(words[at + 1]) {
-                return Err(Ok(Said::ClientName));
-            }
-            hello.name = Some(words[at + 1]);
+            hello.name = Some(name(words[at + 1]).map_err(Ok)?);
             at += 2;
         } else {
             return Err(Err(at));
@@ -136,16 +133,26 @@ pub(super) fn hello(call: &Call<'_>) -> Made {
     }
 }
 
-/// Whether a connection may have this name.
-fn is_name(name: &[u8]) -> bool {
-    name.iter().all(u8::is_ascii_graphic)
+/// The longest name of a connection, in bytes: each keeps its own.
+const CLIENT_NAME_BYTES_MAX: usize = 1_024;
+
+fn is_printable(word: &[u8]) -> bool {
+    word.iter().all(u8::is_ascii_graphic)
+}
+
+/// Returns the name if a connection may have it.
+fn name(name: &[u8]) -> Result<&[u8], Said> {
+    if name.len() > CLIENT_NAME_BYTES_MAX {
+        return Err(Said::ClientNameTooLong);
+    }
+    if is_printable(name) { Ok(name) } else { Err(Said::ClientName) }
 }
 
 pub(super) fn client_setname(call: &Call<'_>) -> Made {
-    if !is_name(call.word(2)) {
-        return Said::ClientName.into();
+    match name(call.word(2)) {
+        Ok(_) => call.repeats(Kind::SetName, 2, What::Said),
+        Err(wrong) => wrong.into(),
     }
-    call.repeats(Kind::SetName, 2, What::Said)
 }
 
 pub(super) fn client_getname(call: &Call<'_>) -> Made {
@@ -154,7 +161,7 @@ pub(super) fn client_getname(call: &Call<'_>) -> Made {
 
 pub(super) fn client_setinfo(call: &Call<'_>) -> Made {
     if call.is(2, "lib-name") || call.is(2, "lib-ver") {
-        let is_plain = is_name(call.word(3));
+        let is_plain = is_printable(call.word(3));
         return if is_plain { Said::Ok.into() } else { Said::ClientInfo.into() };
     }
     call.repeats(Kind::ClientAttribute, 2, What::Said)

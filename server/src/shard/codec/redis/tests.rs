@@ -124,7 +124,7 @@ fn commands_have_the_replies_of_redis() {
         ("MGET h o i|PING", "-TRYAGAIN this server is out of memory or overloaded\r\n+PONG\r\n"),
         (
             "DEL h m i|EXISTS h h m|TOUCH m|UNLINK h|DEL h u",
-            ":2\r\n:2\r\n:0\r\n:1\r\n-ERR OUTCOME_UNKNOWN\r\n",
+            ":2\r\n:2\r\n:0\r\n:1\r\n-ERR OUTCOME_UNKNOWN: it may have been carried out; read before it is sent again\r\n",
         ),
         (
             "MSET h 1 i 2|MSET h 1 i|MSET h 1 o 2",
@@ -300,15 +300,25 @@ fn what_is_no_command_ends_the_connection_and_what_is_announced_takes_no_memory(
 }
 
 #[test]
+fn the_name_of_a_connection_is_bounded() {
+    for command in ["CLIENT SETNAME", "HELLO 3 SETNAME"] {
+        let named = |bytes| replies(&sent(&format!("{command} {}", "n".repeat(bytes))));
+        assert!(!named(1_024).starts_with('-'), "{command}");
+        let refused = "-ERR Client names can have at most 1024 bytes here.\r\n";
+        assert_eq!(named(1_025), refused, "{command}");
+    }
+}
+
+#[test]
 fn a_transaction_is_bounded() {
     let value = "x".repeat(900);
     let mut bytes = sent("MULTI");
-    for _ in 0..1_300 {
+    for _ in 0..4_700 {
         bytes.extend(sent(&format!("SET h {value}")));
     }
     bytes.extend(sent("EXEC"));
     let said = replies(&bytes);
-    assert!(said.contains("-ERR the transaction is larger than this server allows\r\n"));
+    assert!(said.contains("-ERR the transaction is larger than 4 MiB"));
     assert!(said.ends_with("-EXECABORT Transaction discarded because of previous errors.\r\n"));
 }
 
