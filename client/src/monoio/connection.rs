@@ -1,4 +1,6 @@
-//! One TCP connection, with a task that connects and reads, and a task that writes.
+//! One TCP connection, with a task that connects and reads, and a task that writes. It knows no
+//! protocol: its owner is told what happens and gives it bytes. The client is such an owner, and so is
+//! the load generator for the protocols of other caches.
 //!
 //! No future is cancelled by dropping it, because monoio would leak the descriptor. A connection is
 //! ended by shutting its socket down. That wakes both tasks, even during a connect.
@@ -15,15 +17,35 @@ use std::time::Duration;
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
 
-use super::Inner;
-use crate::engine::{ConnId, Input};
 use crate::socket;
 
 const READ_BYTES: usize = 64 << 10;
 
+/// An event of a connection. After [`Happening::ConnectFailed`] and [`Happening::Closed`] there are no more.
+#[derive(Debug)]
+pub enum Happening<'a> {
+    /// The connection is open.
+    Connected,
+    /// The connection could not be opened.
+    ConnectFailed(&'a io::Error),
+    /// These bytes were received.
+    Received(&'a [u8]),
+    /// The connection has ended: the other side closed it, the network failed, or it was told to end.
+    Closed,
+}
+
+/// The owner of connections.
+pub trait Owner: 'static {
+    /// The owner's name for a connection.
+    type Id: Copy + 'static;
+
+    /// Tells the owner what happened on a connection.
+    fn happened(self: &Rc<Self>, id: Self::Id, event: Happening<'_>);
+}
+
 /// The bytes of a connection that wait for its writer.
 #[derive(Default)]
-pub(super) struct Outlet {
+pub struct Outlet {
     bytes: RefCell<Vec<u8>>,
     writer: RefCell<Option<Waker>>,
     has_ended: Cell<bool>,
@@ -32,7 +54,8 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    pub(super) fn send(&self, bytes: Vec<u8>) {
+    /// Sends these bytes after those that were given before.
+    pub fn send(&self, bytes: Vec<u8>) {
         let mut waiting = self.bytes.borrow_mut();
         if waiting.is_empty() {
             *waiting = bytes;
@@ -43,14 +66,14 @@ impl Outlet {
     }
 
     /// Ends the connection. Both tasks will notice.
-    pub(super) fn end(&self) {
+    pub fn end(&self) {
         self.shut();
         self.wake_writer();
     }
 
     /// Ends the connection without waking tasks, because that may be impossible. The reader notices
     /// the end and wakes the writer.
-    pub(super) fn shut(&self) {
+    pub fn shut(&self) {
         self.has_ended.set(true);
         if let Some(fd) = self.fd.take() {
             // SAFETY: `fd` is set only while a `Holding` lives, which its task drops before it
@@ -100,40 +123,40 @@ impl Drop for Holding {
     }
 }
 
-/// Runs a connection from connect to close.
-pub(super) async fn run(inner: Weak<Inner>, conn: ConnId, addr: SocketAddr, outlet: Rc<Outlet>) {
-    let feed = |input: Input<'_>| match inner.upgrade() {
-        Some(inner) => Inner::feed(&inner, input),
+/// Runs a connection from connect to close. If the owner is gone, the connection ends.
+///
+/// Bytes that the network does not accept within `unsent_max` are not sent at all.
+pub async fn run<O: Owner>(
+    owner: Weak<O>,
+    id: O::Id,
+    addr: SocketAddr,
+    unsent_max: Duration,
+    outlet: Rc<Outlet>,
+) {
+    let tell = |event: Happening<'_>| match owner.upgrade() {
+        Some(owner) => owner.happened(id, event),
         None => outlet.end(),
     };
-    let forget = || {
-        if let Some(inner) = inner.upgrade() {
-            inner.outlets.borrow_mut().remove(&conn);
-        }
-    };
-    let unsent_max =
-        inner.upgrade().map_or(Duration::ZERO, |inner| inner.engine.borrow().unsent_max());
-    let Ok(stream) = connect(addr, unsent_max, &outlet).await else {
-        forget();
-        return feed(Input::ConnectFailed(conn));
+    let stream = match connect(addr, unsent_max, &outlet).await {
+        Ok(stream) => stream,
+        Err(error) => return tell(Happening::ConnectFailed(&error)),
     };
     let fd = stream.as_raw_fd();
     let (mut reader, writer) = stream.into_split();
     let _holding = Holding::new(&outlet, fd);
     monoio::spawn(write(Rc::clone(&outlet), writer));
-    feed(Input::Connected(conn));
+    tell(Happening::Connected);
     let mut buffer = Vec::with_capacity(READ_BYTES);
     while !outlet.has_ended.get() {
         let (result, filled) = reader.read(buffer).await;
         buffer = filled;
         match result {
-            Ok(count) if count > 0 => feed(Input::Received(conn, &buffer[..count])),
+            Ok(count) if count > 0 => tell(Happening::Received(&buffer[..count])),
             Ok(_) | Err(_) => break,
         }
     }
     outlet.end();
-    forget();
-    feed(Input::Closed(conn));
+    tell(Happening::Closed);
 }
 
 async fn write(outlet: Rc<Outlet>, mut writer: OwnedWriteHalf<TcpStream>) {

@@ -9,7 +9,7 @@
 //! each connection gets all their requests in one write. It needs a runtime with timers, which tick
 //! in milliseconds (see [`crate::runtime::runtime`]).
 
-mod connection;
+pub mod connection;
 mod notices;
 
 use std::cell::{Cell, RefCell};
@@ -34,7 +34,7 @@ use crate::ids::Map;
 use crate::operation::{Answer, ClientError, Operation, Question, Target};
 use crate::socket;
 
-use connection::Outlet;
+use connection::{Happening, Outlet, Owner};
 use notices::NoticeSocket;
 
 /// The interval at which the driver task checks whether its client still exists.
@@ -224,7 +224,9 @@ impl Inner {
                 Output::Connect { conn, addr, .. } => {
                     let outlet = Rc::new(Outlet::default());
                     this.outlets.borrow_mut().insert(conn, Rc::clone(&outlet));
-                    monoio::spawn(connection::run(Rc::downgrade(this), conn, addr, outlet));
+                    let (owner, unsent_max) =
+                        (Rc::downgrade(this), this.engine.borrow().unsent_max());
+                    monoio::spawn(connection::run(owner, conn, addr, unsent_max, outlet));
                 }
                 Output::Send { conn, bytes } => {
                     // A connection that has ended has no outlet any more. Its end is reported
@@ -258,6 +260,26 @@ impl Inner {
                 waker.wake();
             }
         }
+    }
+}
+
+impl Owner for Inner {
+    type Id = ConnId;
+
+    fn happened(self: &Rc<Self>, conn: ConnId, event: Happening<'_>) {
+        let input = match event {
+            Happening::Connected => Input::Connected(conn),
+            Happening::Received(bytes) => Input::Received(conn, bytes),
+            Happening::ConnectFailed(_) => {
+                self.outlets.borrow_mut().remove(&conn);
+                Input::ConnectFailed(conn)
+            }
+            Happening::Closed => {
+                self.outlets.borrow_mut().remove(&conn);
+                Input::Closed(conn)
+            }
+        };
+        Self::feed(self, input);
     }
 }
 
