@@ -22,6 +22,7 @@ use standin_loadgen::origin::{OriginError, Rows, RunOrigin};
 use standin_loadgen::recorder::Recording;
 use standin_loadgen::request::ValueSizes;
 use standin_loadgen::schedule::Arrivals;
+use standin_loadgen::targets::{Standin, Target};
 use standin_loadgen::workload::{Cold, Keys, Mix, Supply, SweepAccess};
 use standin_protocol::time::Micros;
 
@@ -148,7 +149,9 @@ pub(crate) fn play(
     warm_up(&plan, net, interrupt)?;
 
     let sampler = net
-        .within(Node::Client, || Sampler::start(&plan.topology, &plan.client))?
+        .within(Node::Client, || {
+            Sampler::start(&cluster.topology, &ClientConfig::from(&cluster.config))
+        })?
         .map_err(ClusterError::system("asking for statistics"))?;
     let live = Arc::new(Live::new(WORKERS));
     let supplies =
@@ -196,9 +199,11 @@ pub(crate) fn play(
 /// The load during a fault.
 fn load(settings: &Settings, cluster: &Cluster, checker: &Arc<Checker>) -> Plan {
     Plan {
-        topology: Arc::clone(&cluster.topology),
-        client: ClientConfig::from(&cluster.config),
-        keyspace: KEYSPACE,
+        target: Target::Standin(Standin {
+            topology: Arc::clone(&cluster.topology),
+            client: ClientConfig::from(&cluster.config),
+            keyspace: KEYSPACE,
+        }),
         keys: Keys::Numbered,
         pacing: Pacing::Open { rate_per_s: settings.rate_per_s, arrivals: Arrivals::Constant },
         duration: None,

@@ -1,10 +1,11 @@
-//! The load generator: drives a cluster with the real client, injects faults, and reports the
-//! results. `standin demo` and `standin load` are this library.
+//! The load generator: drives a cluster with the real client, or other caches, injects faults, and reports
+//! the results. `standin demo` and `standin load` are this library.
 //!
 //! ```text
-//! demo/                a whole cluster, a kill, a return          load/   a running cluster
+//! demo/                a whole cluster, a kill, a return          load/   a running target
 //!   └──────────────────────────┬────────────────────────────────────┘
-//! drive/     worker threads, the client, sending on time
+//! drive/     worker threads, sockets, sending on time
+//! targets/   to whom: Standin, memcached, Redis; one workload, recorder and checker for all
 //! schedule   when   ─┐
 //! workload   what    ├ pure, seeded: the same seed gives the same requests
 //! request, zipf, trace
@@ -30,6 +31,7 @@ pub mod report;
 pub mod request;
 pub mod rng;
 pub mod schedule;
+pub mod targets;
 pub mod threads;
 pub mod trace;
 pub mod value;

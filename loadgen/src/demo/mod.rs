@@ -42,6 +42,7 @@ use crate::report::table::thousands;
 use crate::request::ValueSizes;
 use crate::rng::Random;
 use crate::schedule::Arrivals;
+use crate::targets::{Standin, Target};
 use crate::workload::{Cold, Keys, Mix};
 use cluster::{DemoCluster, KEYSPACE};
 use folder::RunFolder;
@@ -216,9 +217,11 @@ fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &DemoCluster) -> Plan {
     let initial = if args.cache { Initial::Empty } else { Initial::Filled };
     let checker = Checker::new(ROWS, run, initial);
     Plan {
-        topology: Arc::clone(&cluster.topology),
-        client: ClientConfig::from(&cluster.config),
-        keyspace: KEYSPACE,
+        target: Target::Standin(Standin {
+            topology: Arc::clone(&cluster.topology),
+            client: ClientConfig::from(&cluster.config),
+            keyspace: KEYSPACE,
+        }),
         keys: Keys::Numbered,
         pacing: script::pacing(args.rate, Arrivals::Constant),
         duration: Some(Duration::from_secs(args.seconds.into())),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
+use standin_client::ClientConfig;
 use standin_protocol::time::Micros;
 
 use super::DemoError;
@@ -85,11 +86,12 @@ pub(super) fn play(
     interrupt: &Interrupt,
     console: &mut Console,
 ) -> Result<Played, DemoError> {
-    let stats = StatsWatch::start(Arc::clone(&plan.topology), &plan.client)
+    let client = ClientConfig::from(&cluster.config);
+    let stats = StatsWatch::start(Arc::clone(&cluster.topology), &client)
         .map_err(DemoError::system("asking for statistics"))?;
     let first = stats.read_now(STATS_WITHIN);
     let mut tail = EventTail::new(&cluster.event_file);
-    let names = plan.topology.servers.iter().map(|server| server.name.clone()).collect();
+    let names = cluster.topology.servers.iter().map(|server| server.name.clone()).collect();
     let live = Arc::new(Live::new(workers));
     let supplies = (0..workers).map(|worker| Supply::mixed(mix, plan.seed, worker)).collect();
     let running = drive::start(plan, supplies, &live)?;

@@ -1,8 +1,8 @@
-//! Drives requests into a cluster with the real client, from several threads.
+//! Drives requests into a target from several threads.
 //!
 //! ```text
 //! caller ── start(Plan) ──► worker threads ── each: one monoio loop ───────────────┐
-//!   │                        supply ─► pacer (timerfd) ─► request ─► Client ─► TCP │
+//!   │                        supply ─► pacer (timerfd) ─► request ─► link ─► TCP   │
 //!   │                                                       │                      │
 //!   │ ◄─ Notable (channel) ◄── events of the client, first answers of a server     │
 //!   │ ◄─ Live (atomics)    ◄── counts so far          Recorder (the worker's own) ─┘
@@ -10,9 +10,13 @@
 //! ```
 //! Not here: which server is killed when. That is the demo's script, or a test's.
 
+mod link;
 mod pacer;
 mod request;
 mod shared;
+#[cfg(test)]
+mod tests;
+mod wire;
 mod worker;
 
 use std::io;
@@ -21,8 +25,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use standin_client::{ClientConfig, ClientEvent};
-use standin_protocol::map::Topology;
+use standin_client::ClientEvent;
 use standin_protocol::time::Micros;
 
 use crate::checker::Checker;
@@ -30,6 +33,7 @@ use crate::live::Live;
 use crate::recorder::Recording;
 use crate::request::ValueSizes;
 use crate::schedule::Arrivals;
+use crate::targets::Target;
 use crate::workload::{Keys, Supply};
 
 /// The time between "all workers are connected" and the first request.
@@ -48,7 +52,7 @@ pub enum Pacing {
     /// When an earlier request is answered. This finds the highest throughput, but hides every
     /// stall.
     Closed {
-        /// Clients, each with one connection to each shard.
+        /// Clients, each with connections of its own.
         clients: u32,
         /// Requests that each has under way.
         depth: u32,
@@ -58,12 +62,8 @@ pub enum Pacing {
 /// A run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The cluster.
-    pub topology: Arc<Topology>,
-    /// Timings, bounds and the secret of the clients.
-    pub client: ClientConfig,
-    /// Keyspace of all requests.
-    pub keyspace: u8,
+    /// What the requests are sent to.
+    pub target: Target,
     /// Names of the keys.
     pub keys: Keys,
     /// The pacing of the requests.

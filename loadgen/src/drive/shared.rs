@@ -10,7 +10,7 @@ use std::task::{Poll, Waker};
 
 use standin_protocol::time::Micros;
 
-use super::{Notable, Plan};
+use super::{Notable, Pacing, Plan};
 use crate::live::Live;
 use crate::recorder::Recorder;
 use crate::workload::Supply;
@@ -54,6 +54,13 @@ impl Shared {
             open: Cell::new(0),
             idle: RefCell::default(),
         }
+    }
+
+    /// Whether a request of a closed loop is followed by another one. An open loop has its schedule.
+    pub(super) fn goes_on(&self, now: Micros) -> bool {
+        let Pacing::Closed { .. } = self.plan.pacing else { return false };
+        let end = self.plan.duration.map_or(Micros::NEVER, |duration| self.start + duration);
+        !self.live.is_stopped() && now < end
     }
 
     /// Whether this is the worker's first such answer in the phase.

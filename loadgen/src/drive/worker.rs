@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use standin_client::monoio::Client;
 use standin_client::runtime::{Driver, runtime};
-use standin_client::{Bootstrap, Target};
+use standin_client::{Bootstrap, Target as Party};
 use standin_protocol::time::Micros;
 
+use super::link::Link;
 use super::pacer::Pacer;
-use super::request::{perform, ticket};
+use super::request::Job;
 use super::shared::Shared;
+use super::wire::WireClient;
 use super::{Notable, Pacing, Plan};
 use crate::live::Live;
 use crate::recorder::Recording;
 use crate::schedule::Schedule;
+use crate::targets::{Standin, Target};
 use crate::workload::Supply;
 
 /// Requests that are begun before answers are looked at, when the worker is behind.
@@ -44,7 +47,7 @@ pub(super) fn run(parameters: WorkerParameters, supply: Supply) -> io::Result<Re
 
 async fn run_in_loop(parameters: WorkerParameters, supply: Supply) -> io::Result<Recording> {
     let WorkerParameters { plan, number, count, live, notables, ready, started } = parameters;
-    let clients = connect(&plan, number, count, &notables).await?;
+    let links = connect(&plan, number, count, &notables).await?;
     let pacer = Pacer::new()?;
     // Blocking is right: nothing runs in this loop yet.
     let _ = ready.send(());
@@ -57,61 +60,76 @@ async fn run_in_loop(parameters: WorkerParameters, supply: Supply) -> io::Result
         Pacing::Open { rate_per_s, arrivals } => {
             let schedule = Schedule::new(arrivals, rate_per_s, number, count, shared.plan.seed);
             // An open loop has one client per worker.
-            if let Some(client) = clients.first() {
-                paced(&shared, client, schedule, &pacer).await?;
+            if let Some(link) = links.first() {
+                paced(&shared, link, schedule, &pacer).await?;
             }
         }
         Pacing::Closed { depth, .. } => {
             pacer.wait_until(start).await?;
-            for client in &clients {
-                (0..depth.max(1)).for_each(|_| unpaced(&shared, client));
+            for link in &links {
+                (0..depth.max(1)).for_each(|_| unpaced(&shared, link));
             }
         }
     }
     shared.all_ended().await;
-    drop(clients);
+    drop(links);
     match Rc::try_unwrap(shared) {
         Ok(shared) => Ok(shared.recorder.into_inner().finish()),
         Err(_) => unreachable!("no task is left that could hold a reference"),
     }
 }
 
-/// The worker's clients, connected to every shard, so that no measured request pays for it.
+/// The worker's clients, connected to every server, so that no measured request pays for it.
 async fn connect(
     plan: &Plan,
     number: u32,
     count: u32,
     notables: &Sender<Notable>,
-) -> io::Result<Vec<Client>> {
+) -> io::Result<Vec<Link>> {
     let own = match plan.pacing {
         Pacing::Open { .. } => 1,
         Pacing::Closed { clients, .. } => {
             (0..clients.max(1)).filter(|client| client % count == number).count()
         }
     };
-    let mut clients = Vec::new();
+    let mut links = Vec::new();
     for _ in 0..own {
-        let bootstrap = Bootstrap::Config(Arc::clone(&plan.topology));
-        let client = Client::new(plan.client.clone(), bootstrap)?;
-        let notables = notables.clone();
-        client.observe(move |at, event| {
-            let _ = notables.send(Notable::Client { at, worker: number, event: event.clone() });
-        });
-        for (id, server) in (0..).zip(&plan.topology.servers) {
-            for shard in 0..server.shards {
-                // A server that is down now is what the run may be about.
-                let _ = client.ping(Target::Server(id), shard).await;
+        links.push(match &plan.target {
+            Target::Standin(standin) => connect_standin(standin, number, notables).await?,
+            Target::Wire(settings) => {
+                let client = WireClient::new(settings);
+                client.connect().await;
+                Link::Wire(client)
             }
-        }
-        clients.push(client);
+        });
     }
-    Ok(clients)
+    Ok(links)
+}
+
+async fn connect_standin(
+    standin: &Standin,
+    number: u32,
+    notables: &Sender<Notable>,
+) -> io::Result<Link> {
+    let Standin { topology, client, keyspace } = standin;
+    let client = Client::new(client.clone(), Bootstrap::Config(Arc::clone(topology)))?;
+    let notables = notables.clone();
+    client.observe(move |at, event| {
+        let _ = notables.send(Notable::Client { at, worker: number, event: event.clone() });
+    });
+    for (id, server) in (0..).zip(&topology.servers) {
+        for shard in 0..server.shards {
+            // A server that is down now is what the run may be about.
+            let _ = client.ping(Party::Server(id), shard).await;
+        }
+    }
+    Ok(Link::Standin(client, *keyspace))
 }
 
 /// The open loop: sends what is due, however many answers are outstanding.
 async fn paced(
     shared: &Rc<Shared>,
-    client: &Client,
+    link: &Link,
     schedule: Schedule,
     pacer: &Pacer,
 ) -> io::Result<()> {
@@ -133,32 +151,18 @@ async fn paced(
         }
         burst += 1;
         // The supply is used up.
-        let Some(wanted) = shared.supply.borrow_mut().next() else { return Ok(()) };
-        let ticket = ticket(shared, wanted);
-        let (shared, client) = (Rc::clone(shared), client.clone());
-        shared.begin();
-        monoio::spawn(async move {
-            perform(&shared, &client, ticket, Some(due)).await;
-            drop(client);
-            shared.end();
-        });
+        let Some(job) = Job::next(shared, Some(due), Micros::boottime()) else { return Ok(()) };
+        link.begin(shared, job);
     }
     Ok(())
 }
 
 /// One of the closed loop's chains: the next request when the last is answered.
-fn unpaced(shared: &Rc<Shared>, client: &Client) {
-    let (shared, client) = (Rc::clone(shared), client.clone());
-    let end = shared.plan.duration.map_or(Micros::NEVER, |duration| shared.start + duration);
-    shared.begin();
-    monoio::spawn(async move {
-        while !shared.live.is_stopped() && Micros::boottime() < end {
-            // The supply is used up.
-            let Some(wanted) = shared.supply.borrow_mut().next() else { break };
-            let ticket = ticket(&shared, wanted);
-            perform(&shared, &client, ticket, None).await;
-        }
-        drop(client);
-        shared.end();
-    });
+fn unpaced(shared: &Rc<Shared>, link: &Link) {
+    let now = Micros::boottime();
+    // The supply is used up, or the run is over already.
+    let first = shared.goes_on(now).then(|| Job::next(shared, None, now)).flatten();
+    if let Some(job) = first {
+        link.begin(shared, job);
+    }
 }

@@ -1,7 +1,8 @@
-//! `standin load`: load on a running cluster, open or closed loop, made up or replayed.
+//! `standin load`: load on a running target, open or closed loop, made up or replayed.
 //!
 //! ```text
 //! options.rs ─► run ─┬ trace file, if any
+//!                    ├ subject.rs: the cluster of a file, or the target of a URL
 //!                    ├ --fill: every key written once (a closed loop)
 //!                    ├ the run: drive, recorder, checker (with --check)
 //!                    └ outcome.rs: table, JSON, HDR log, what the generator itself held up
@@ -9,6 +10,7 @@
 
 mod options;
 mod outcome;
+mod subject;
 
 use std::error::Error;
 use std::fs::File;
@@ -18,16 +20,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use standin_client::ClientConfig;
-use standin_client::blocking::discover;
-use standin_config::{ClusterConfig, ConfigErrors};
+use standin_config::ConfigErrors;
 use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 
 pub use options::{Closed, LoadArgs};
 pub use outcome::{Lateness, LoadReport};
+use subject::{Subject, check_depth};
 
-use crate::checker::{Checker, Initial, age_allowed, grace};
+use crate::checker::{Checker, Initial};
 use crate::console::{Console, Show};
 use crate::drive::{self, DriveError, Pacing, Plan, Running};
 use crate::interrupt::Interrupt;
@@ -39,6 +40,7 @@ use crate::report::files::Files;
 use crate::report::table::thousands;
 use crate::request::ValueSizes;
 use crate::rng::Random;
+use crate::targets::address::UrlError;
 use crate::trace::{Clamped, Trace, TraceError, TraceFormat};
 use crate::value::VALUE_BYTES_MIN;
 use crate::workload::{Cold, Keys, Mix, Supply, SweepAccess};
@@ -76,7 +78,16 @@ pub enum LoadError {
         /// The names there are.
         known: String,
     },
-    /// The options contradict the cluster file.
+    /// The URL of the target.
+    #[error("--target: {0}")]
+    Target(#[from] UrlError),
+    /// No server of the cluster has answered.
+    #[error(
+        "no server of the cluster answers: {0}; if the cluster has a secret, use --config instead \
+         of --target"
+    )]
+    NoCluster(String),
+    /// The options contradict the cluster file or the target.
     #[error("{0}")]
     Options(String),
     /// Not every key could be written.
@@ -145,37 +156,31 @@ fn run_shown(
     interrupt: Option<&Interrupt>,
     console: &mut Console,
 ) -> Result<(LoadReport, Recording), LoadError> {
-    let cluster = ClusterConfig::load(&args.config)?;
     let trace = args.trace.as_ref().map(|path| read_trace(path, args)).transpose()?;
     if let Some(trace) = &trace {
         clamped(trace, args.sizes()).iter().for_each(|line| console.line(line));
     }
     let trace = trace.map(Arc::new);
-    let mut plan = plan(args, &cluster, trace.as_deref())?;
-    let (topology, how) = discover(plan.client.clone(), plan.topology)
-        .map_err(LoadError::system("looking for the cluster"))?;
-    plan.topology = topology;
-    if let Some(how) = how {
-        let file = args.config.display();
-        console.line(&format!(
-            "warning: {file} is out of date and does not describe the running cluster: {how}"
-        ));
-    }
+    let subject = Subject::find(args, trace.as_deref(), console)?;
+    let plan = plan(args, &subject, trace.as_deref())?;
     let workers = args.workers();
     if args.fill {
         fill(args, &plan, trace.as_ref(), workers, interrupt, console)?;
     }
     let keys = trace.as_ref().map_or(args.keys, |trace| trace.keys.len() as u32);
-    let checker = args.check.then(|| {
-        let is_cache = cluster.keyspaces.iter().any(|k| k.id == plan.keyspace && k.is_cache());
-        let checker = Checker::new(keys, plan.run, Initial::Filled).with_losses(is_cache);
-        Arc::new(checker.with_bound(age_allowed(&cluster)).with_grace(grace(&cluster)))
-    });
+    let checker = args
+        .check
+        .then(|| Arc::new(subject.checker(args, Checker::new(keys, plan.run, Initial::Filled))));
     let plan = Plan { checker, ..plan };
 
-    let stats = StatsWatch::start(Arc::clone(&plan.topology), &plan.client)
-        .map_err(LoadError::system("asking for statistics"))?;
-    let before = stats.read_now(STATS_WITHIN);
+    // Other caches have no database behind them.
+    let stats = plan.target.standin().map(|standin| {
+        StatsWatch::start(Arc::clone(&standin.topology), &standin.client)
+            .map_err(LoadError::system("asking for statistics"))
+    });
+    let stats = stats.transpose()?;
+    let read_now = || stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
+    let before = read_now();
     let supplies = (0..workers).map(|w| supply(args, trace.as_ref(), w, workers)).collect();
     let cpu_before = cpu_time();
     let running = drive::start(&plan, supplies, live)?;
@@ -183,41 +188,15 @@ fn run_shown(
     let recording = what.until_end(running, interrupt, console)?;
     let cpu = cpu_time().saturating_sub(cpu_before);
     let seconds = Micros::boottime().since(recording.start);
-    let origin = before.zip(stats.read_now(STATS_WITHIN));
+    let origin = before.zip(read_now());
     let origin_reads = origin.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
     drop(stats);
     let report = LoadReport::new(args, &plan, &recording, seconds, cpu, origin_reads);
     Ok((report, recording))
 }
 
-fn plan(
-    args: &LoadArgs,
-    cluster: &ClusterConfig,
-    trace: Option<&Trace>,
-) -> Result<Plan, LoadError> {
-    let known = || cluster.keyspaces.iter().map(|k| k.name.as_str()).collect::<Vec<_>>().join(", ");
-    let keyspace = match &args.keyspace {
-        Some(name) => cluster.keyspace(name),
-        None => cluster.keyspaces.first(),
-    };
-    let keyspace = keyspace.ok_or_else(|| {
-        let name = args.keyspace.clone().unwrap_or_default();
-        LoadError::Keyspace { name, known: known() }
-    })?;
-    let (reads, sizes) = (args.reads.unwrap_or(READS_PERCENT), args.sizes());
-    let writes = args.fill || args.fill_misses || (trace.is_none() && reads < 100.0);
-    if writes && !keyspace.is_writable() {
-        let name = &keyspace.name;
-        return Err(LoadError::Options(format!(
-            "keyspace {name} has no `put` statement: use --reads 100 and no --fill or --fill-misses, or add one"
-        )));
-    }
-    if sizes.max_bytes > cluster.limits.value_bytes {
-        return Err(LoadError::Options(format!(
-            "--value-bytes {} is over the cluster's limits.value_bytes of {}",
-            sizes.max_bytes, cluster.limits.value_bytes
-        )));
-    }
+fn plan(args: &LoadArgs, subject: &Subject, trace: Option<&Trace>) -> Result<Plan, LoadError> {
+    let sizes = args.sizes();
     if sizes.min_bytes < VALUE_BYTES_MIN {
         let text = format!(
             "--value-bytes {} is too small: a value begins with {VALUE_BYTES_MIN} bytes that \
@@ -230,11 +209,10 @@ fn plan(
         Some(Closed { clients, depth }) => Pacing::Closed { clients, depth },
         None => Pacing::Open { rate_per_s: args.rate, arrivals: args.arrivals },
     };
+    check_depth(&subject.target, pacing)?;
     let seconds = args.seconds.or(trace.is_none().then_some(SECONDS));
     Ok(Plan {
-        topology: Arc::new(cluster.topology()?),
-        client: ClientConfig::from(cluster),
-        keyspace: keyspace.id,
+        target: subject.target.clone(),
         keys: trace.map_or(Keys::Numbered, |trace| Keys::Listed(Arc::clone(&trace.keys))),
         pacing,
         duration: seconds.map(|seconds| Duration::from_secs(seconds.into())),

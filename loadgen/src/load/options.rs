@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::request::ValueSizes;
 use crate::schedule::Arrivals;
+use crate::targets::address::TargetUrl;
 use crate::trace::TraceFormat;
 use crate::value::VALUE_BYTES_MIN;
 
@@ -24,6 +25,12 @@ pub struct LoadArgs {
     /// Keyspace, by name or number; the first one by default.
     #[arg(long, short)]
     pub keyspace: Option<String>,
+    /// Instead of the cluster of a file: memcached://host:port, redis://user:password@host:port/database,
+    /// redis-cluster://host:port or standin://host:port. Several addresses, separated by commas, are servers over which the keys are
+    /// spread. Parameters follow behind a question mark, such as
+    /// ?protocol=meta&distribution=ketama&eject=3&retry=30s&timeout=250ms&connections=4&pipeline=16.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "keyspace"])]
+    pub target: Option<TargetUrl>,
     /// Requests per second on a fixed schedule (open loop).
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub rate: u32,
@@ -73,6 +80,10 @@ pub struct LoadArgs {
     /// Check whether any read is stale or wrong. Nothing else may write these keys.
     #[arg(long, requires = "fill")]
     pub check: bool,
+    /// With --check: also judge reads that find nothing, because the target has room for all keys and may
+    /// lose none. A database behind Standin never may.
+    #[arg(long, requires = "check")]
+    pub lossless: bool,
     /// Replay this file instead of random requests.
     #[arg(long, value_name = "FILE", requires = "format")]
     pub trace: Option<PathBuf>,
@@ -88,6 +99,7 @@ impl LoadArgs {
         Self {
             config: config.into(),
             keyspace: None,
+            target: None,
             rate: 1_000,
             arrivals: Arrivals::Constant,
             closed: None,
@@ -103,6 +115,7 @@ impl LoadArgs {
             fill: false,
             fill_misses: false,
             check: false,
+            lossless: false,
             trace: None,
             format: None,
         }
@@ -189,6 +202,8 @@ mod tests {
         assert_eq!(load.sizes(), ValueSizes { min_bytes: 32, max_bytes: 4_096 });
         let load = parse(&["--trace", "t", "--format", "oracle", "--value-bytes", "50"]).unwrap();
         assert_eq!(load.sizes(), ValueSizes::fixed(50), "a size that is asked for is honoured");
+        let load = parse(&["--target", "memcached://a:1,b:2?eject=2"]).unwrap();
+        assert!(load.target.is_some());
         let (load, same) = (parse(&[]).unwrap(), LoadArgs::new("cluster.toml"));
         assert_eq!(format!("{load:?}"), format!("{same:?}"), "one set of defaults");
     }
@@ -204,6 +219,9 @@ mod tests {
             &["--zipf", "-1"],
             &["--reads", "101"],
             &["--keys", "0"],
+            &["--target", "ftp://a:1"],
+            &["--target", "redis://a:1", "--config", "c.toml"],
+            &["--lossless"],
         ] {
             assert!(parse(arguments).is_none(), "{arguments:?}");
         }

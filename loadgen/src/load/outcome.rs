@@ -36,6 +36,10 @@ pub struct LoadReport {
     pub total: Figures,
     /// Reads and writes apart.
     pub operations: Vec<OperationFigures>,
+    /// The measured target.
+    pub target: String,
+    #[serde(skip)]
+    is_standin: bool,
     /// Requests per second asked for; `None`: a closed loop.
     pub asked_per_s: Option<u32>,
     /// Whether reads were judged.
@@ -92,6 +96,8 @@ impl LoadReport {
             operations: OperationFigures::of(&recording.phases[0]),
             warnings: warnings(asked_per_s, &total, lateness, busy),
             total,
+            target: plan.target.name(),
+            is_standin: plan.target.standin().is_some(),
             asked_per_s,
             is_checked: plan.checker.is_some(),
             lateness,
@@ -121,12 +127,16 @@ impl LoadReport {
         rows.push(("all", total.requests, total.latency_us));
         let mut text = format!("\n{}\n", operations(&rows));
         text += &format!(
-            "  {} answers/s over {:.1} s, hit ratio {:.1} %, origin reads {}\n",
+            "  {} answers/s over {:.1} s, hit ratio {:.1} %",
             thousands(total.throughput_per_s.round() as u64),
             total.seconds,
             total.hit_ratio * 100.0,
-            total.origin_reads.map_or_else(|| "unknown".to_owned(), thousands),
         );
+        if self.is_standin {
+            let reads = total.origin_reads.map_or_else(|| "unknown".to_owned(), thousands);
+            text += &format!(", origin reads {reads}");
+        }
+        text.push('\n');
         let counts = &total.counts;
         text += &format!("  failed {}", thousands(total.failed));
         for (kind, count) in counts.failures_by_kind() {
@@ -147,13 +157,18 @@ impl LoadReport {
                 );
             }
         }
-        text += &format!(
-            "\n  by stand-ins {}, forwarded {}, sent again {}, no such row {}\n",
-            thousands(counts.stand_in),
-            thousands(counts.forwarded),
-            thousands(counts.resent),
-            thousands(counts.absent)
-        );
+        text += &match self.is_standin {
+            true => format!(
+                "\n  by stand-ins {}, forwarded {}, sent again {}, no such row {}\n",
+                thousands(counts.stand_in),
+                thousands(counts.forwarded),
+                thousands(counts.resent),
+                thousands(counts.absent)
+            ),
+            false => {
+                format!("\n  {}; reads of absent keys {}\n", self.target, thousands(counts.absent))
+            }
+        };
         if counts.redraws > 0 {
             text += &format!(
                 "  keys with a write under way: another key was drawn {} times\n",

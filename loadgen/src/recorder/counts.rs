@@ -41,6 +41,12 @@ failure_kinds! {
     DeadlineExceeded = "deadline_exceeded",
     /// No server of the group answered.
     Unavailable = "unavailable",
+    /// No connection could be opened.
+    ConnectFailed = "connect_failed",
+    /// The connection ended before the answer.
+    ConnectionLost = "connection_lost",
+    /// The server answered with an error.
+    ServerError = "server_error",
     /// Refused for what it was: size, keyspace, secret.
     Refused = "refused",
     /// Answered with what this build does not understand.

@@ -1,0 +1,327 @@
+//! Requests, engine, recorder and checker against a fake cache, on a virtual clock: the figures of a stall are
+//! those that follow from the schedule, and each planted mistake is found, for each protocol.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+
+use super::request::Job;
+use super::shared::Shared;
+use super::wire::{Token, handle, submit};
+use super::{Pacing, Plan};
+use crate::checker::{Checker, Initial};
+use crate::live::Live;
+use crate::recorder::{Counts, FailureKind, Recording};
+use crate::request::ValueSizes;
+use crate::schedule::{Arrivals, Schedule};
+use crate::targets::Target;
+use crate::targets::fake_cache::{FakeCache, Planted, Speaks};
+use crate::targets::wire::codec::Protocol;
+use crate::targets::wire::settings::{Server, Settings};
+use crate::targets::wire::{ConnId, Engine, Input, Output};
+use crate::workload::{Cold, Keys, Mix, Supply, SweepAccess};
+
+const START: Micros = Micros(1_000_000_000);
+/// The time of a message from one side to the other.
+const WAY: Duration = Duration::from_micros(50);
+const RATE_PER_S: u32 = 500;
+const SECONDS: u64 = 10;
+const STALL_BEGINS: Micros = Micros(START.0 + 4_000_000);
+const STALL_ENDS: Micros = Micros(START.0 + 6_000_000);
+const SEED: u64 = 5;
+const KEYS: u32 = 100;
+const RUN: u32 = 77;
+
+/// A message on its way, or the clock.
+enum Event {
+    Job,
+    Connected(ConnId),
+    ToServer(ConnId, Vec<u8>),
+    ToClient(ConnId, Vec<u8>),
+}
+
+/// A run on a virtual clock.
+struct World {
+    engine: Engine<Token>,
+    cache: FakeCache,
+    /// Messages that arrive within this time are answered at its end.
+    stall: Option<(Micros, Micros)>,
+    events: BTreeMap<(Micros, u64), Event>,
+    numbers: u64,
+    inputs: BTreeMap<ConnId, Vec<u8>>,
+}
+
+fn protocol(speaks: Speaks) -> Protocol {
+    match speaks {
+        Speaks::Text => Protocol::MemcachedText,
+        Speaks::Meta => Protocol::MemcachedMeta,
+        Speaks::Resp2 => Protocol::Resp2,
+        Speaks::Resp3 => Protocol::Resp3,
+    }
+}
+
+fn settings(speaks: Speaks) -> Settings {
+    let (name, address) = ("127.0.0.1:1".to_owned(), ([127, 0, 0, 1], 1).into());
+    Settings::new(protocol(speaks), vec![Server { name, address }])
+}
+
+fn plan(settings: &Settings, pacing: Pacing, seconds: u64) -> Plan {
+    let checker = Checker::new(KEYS, RUN, Initial::Filled);
+    Plan {
+        target: Target::Wire(settings.clone()),
+        keys: Keys::Numbered,
+        pacing,
+        duration: Some(Duration::from_secs(seconds)),
+        seed: SEED,
+        run: RUN,
+        fills: None,
+        checker: Some(Arc::new(checker)),
+        phases: 1,
+        slot: Duration::from_secs(1),
+        is_logged: false,
+    }
+}
+
+fn supply() -> Supply {
+    let mix = Mix {
+        keys: KEYS,
+        zipf_exponent: 0.9,
+        reads_percent: 90.0,
+        sizes: ValueSizes { min_bytes: 40, max_bytes: 200 },
+        cold: Cold::default(),
+    };
+    Supply::mixed(mix, SEED, 0)
+}
+
+impl World {
+    fn new(settings: Settings, cache: FakeCache) -> Self {
+        Self {
+            engine: Engine::new(settings),
+            cache,
+            stall: None,
+            events: BTreeMap::new(),
+            numbers: 0,
+            inputs: BTreeMap::new(),
+        }
+    }
+
+    fn at(&mut self, time: Micros, event: Event) {
+        self.numbers += 1;
+        self.events.insert((time, self.numbers), event);
+    }
+
+    /// Writes every key once.
+    fn fill(&mut self, plan: &Plan) {
+        let access = SweepAccess::Fill(60);
+        let sweep = Supply::Sweep { next: 0, end: KEYS, step: 1, access };
+        let pacing = Pacing::Closed { clients: 1, depth: 1 };
+        let plan = Plan { pacing, checker: None, ..plan.clone() };
+        let recording = self.run(plan, sweep, Micros(START.0 - 100_000_000));
+        assert_eq!(recording.counts().requests, u64::from(KEYS));
+        assert_eq!(recording.counts().failed, 0);
+    }
+
+    fn run(&mut self, plan: Plan, supply: Supply, start: Micros) -> Recording {
+        let (notables, _received) = mpsc::channel();
+        let mut schedule = None;
+        if let Pacing::Open { rate_per_s, arrivals } = plan.pacing {
+            let end = plan.duration.unwrap_or(Duration::MAX);
+            let dues = Schedule::new(arrivals, rate_per_s, 0, 1, plan.seed);
+            schedule = Some(dues.take_while(move |due| *due < end));
+        }
+        let live = Arc::new(Live::new(1));
+        let shared = Rc::new(Shared::new(plan, 0, start, live, notables, supply));
+        let mut next_due =
+            schedule.as_mut().map_or(Some(start), |dues| dues.next().map(|due| start + due));
+        if let Some(due) = next_due {
+            self.at(due, Event::Job);
+        }
+        while let Some((now, event)) = self.next_event() {
+            match event {
+                Some(Event::Job) => {
+                    let due = schedule.as_ref().and(next_due);
+                    if let Some(job) = Job::next(&shared, due, now) {
+                        shared.begin();
+                        submit(&mut self.engine, &shared, job, now);
+                    }
+                    next_due =
+                        schedule.as_mut().and_then(|dues| dues.next().map(|due| start + due));
+                    if let Some(due) = next_due {
+                        self.at(due, Event::Job);
+                    }
+                }
+                Some(Event::Connected(conn)) => {
+                    handle(&mut self.engine, now, Input::Connected(conn));
+                }
+                Some(Event::ToClient(conn, bytes)) => {
+                    handle(&mut self.engine, now, Input::Received(conn, &bytes));
+                }
+                Some(Event::ToServer(conn, bytes)) => self.serve(now, conn, bytes),
+                None => handle(&mut self.engine, now, Input::Tick),
+            }
+            self.carry_out(now);
+        }
+        assert_eq!(self.engine.open(), 0, "every request ends");
+        match Rc::try_unwrap(shared) {
+            Ok(shared) => shared.recorder.into_inner().finish(),
+            Err(_) => panic!("nothing is open any more"),
+        }
+    }
+
+    /// The next message or deadline; `None` in its place is a deadline.
+    fn next_event(&mut self) -> Option<(Micros, Option<Event>)> {
+        let first = self.events.first_key_value().map(|((at, _), _)| *at);
+        match (first, self.engine.next_deadline()) {
+            (Some(at), deadline) if deadline.is_none_or(|deadline| at <= deadline) => {
+                let ((at, _), event) = self.events.pop_first()?;
+                Some((at, Some(event)))
+            }
+            (_, deadline) => Some((deadline?, None)),
+        }
+    }
+
+    fn serve(&mut self, now: Micros, conn: ConnId, bytes: Vec<u8>) {
+        if let Some((begins, ends)) = self.stall
+            && now >= begins
+            && now < ends
+        {
+            return self.at(ends, Event::ToServer(conn, bytes));
+        }
+        let input = self.inputs.entry(conn).or_default();
+        input.extend(bytes);
+        let mut output = Vec::new();
+        self.cache.answer(input, &mut output);
+        if !output.is_empty() {
+            self.at(now + WAY, Event::ToClient(conn, output));
+        }
+    }
+
+    fn carry_out(&mut self, now: Micros) {
+        while let Some(output) = self.engine.poll() {
+            match output {
+                Output::Connect(conn, _) => self.at(now + WAY, Event::Connected(conn)),
+                Output::Send(conn, bytes) => self.at(now + WAY, Event::ToServer(conn, bytes)),
+                Output::Close(conn) => drop(self.inputs.remove(&conn)),
+            }
+        }
+    }
+}
+
+/// What a latency should be, from the schedule alone.
+fn expected(arrivals: Arrivals, quantile: f64) -> f64 {
+    let end = Duration::from_secs(SECONDS);
+    let dues = Schedule::new(arrivals, RATE_PER_S, 0, 1, SEED).take_while(|due| *due < end);
+    let round_trip = 2 * WAY;
+    let mut latencies: Vec<Duration> = dues
+        .map(|due| START + due)
+        .map(|due| {
+            let is_stalled = due + WAY >= STALL_BEGINS && due + WAY < STALL_ENDS;
+            if is_stalled { STALL_ENDS.since(due) + WAY } else { round_trip }
+        })
+        .collect();
+    latencies.sort();
+    #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "an index")]
+    let index = (quantile * latencies.len() as f64).ceil() as usize;
+    latencies[index.saturating_sub(1)].as_secs_f64() * 1e6
+}
+
+#[track_caller]
+fn assert_close(measured_us: u64, expected_us: f64, what: &str) {
+    let off = (measured_us as f64 / expected_us - 1.0).abs();
+    assert!(off < 0.01, "{what}: {measured_us} µs instead of {expected_us} µs");
+}
+
+#[test]
+fn the_figures_of_a_stall_of_two_seconds_follow_from_the_schedule() {
+    for speaks in Speaks::ALL {
+        for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+            let settings = settings(speaks);
+            let pacing = Pacing::Open { rate_per_s: RATE_PER_S, arrivals };
+            let plan = plan(&settings, pacing, SECONDS);
+            let mut world = World::new(settings, FakeCache::new(speaks, Planted::Nothing));
+            world.fill(&plan);
+            world.stall = Some((STALL_BEGINS, STALL_ENDS));
+            let recording = world.run(plan, supply(), START);
+            let (counts, latency) = (recording.counts(), recording.latency());
+            assert_eq!((counts.failed, counts.stale, counts.wrong), (0, 0, 0), "{speaks:?}");
+            for quantile in [0.5, 0.75, 0.9, 0.99, 0.999] {
+                let measured = latency.value_at_quantile(quantile);
+                let what = format!("{speaks:?} {arrivals:?} {quantile}");
+                assert_close(measured, expected(arrivals, quantile), &what);
+            }
+            assert_close(latency.max(), expected(arrivals, 1.0), "the longest");
+        }
+    }
+}
+
+#[test]
+fn a_closed_loop_hides_the_same_stall() {
+    let settings = settings(Speaks::Text);
+    let plan = plan(&settings, Pacing::Closed { clients: 1, depth: 1 }, 7);
+    let mut world = World::new(settings, FakeCache::new(Speaks::Text, Planted::Nothing));
+    world.fill(&plan);
+    world.stall = Some((STALL_BEGINS, STALL_ENDS));
+    let latency = world.run(plan, supply(), START).latency();
+    assert!(latency.value_at_quantile(0.999) < 1_000, "one request in tens of thousands was late");
+    assert_close(latency.max(), 2e6, "the longest");
+    assert!(expected(Arrivals::Constant, 0.99) > 1.8e6);
+}
+
+/// Runs this many seconds of 2,000 requests each against a cache with this mistake.
+fn judged(speaks: Speaks, planted: Planted, seconds: u64) -> (Counts, u64) {
+    let settings = settings(speaks);
+    let pacing = Pacing::Open { rate_per_s: 2_000, arrivals: Arrivals::Constant };
+    let plan = plan(&settings, pacing, seconds);
+    let mut world = World::new(settings, FakeCache::new(speaks, planted));
+    world.fill(&plan);
+    let counts = world.run(plan, supply(), START).counts();
+    assert_eq!((counts.requests, counts.failed), (seconds * 2_000, 0));
+    (counts, world.cache.mistakes())
+}
+
+#[test]
+fn a_correct_cache_is_never_accused() {
+    for speaks in Speaks::ALL {
+        let (counts, mistakes) = judged(speaks, Planted::Nothing, 2);
+        assert_eq!((counts.stale, counts.wrong, mistakes), (0, 0, 0), "{speaks:?}");
+        assert!(counts.checked > 3_000 && counts.hits == counts.reads);
+    }
+}
+
+#[test]
+fn each_planted_mistake_is_found() {
+    for speaks in Speaks::ALL {
+        let (counts, mistakes) = judged(speaks, Planted::StaleRead(10_000), 6);
+        assert_eq!((counts.stale, counts.wrong, mistakes), (1, 0, 1), "{speaks:?}");
+        let (counts, mistakes) = judged(speaks, Planted::LostWrite(200), 2);
+        assert!(counts.stale > 0 && counts.wrong == 0 && mistakes == 1, "{speaks:?}");
+        for planted in [Planted::TornValue(1_000), Planted::WrongKey(1_000)] {
+            let (counts, mistakes) = judged(speaks, planted, 2);
+            assert_eq!((counts.stale, counts.wrong, mistakes), (0, 1, 1), "{speaks:?} {planted:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_of_an_outage_that_is_longer_than_the_timeout_is_discarded() {
+    let timeout = Duration::from_millis(500);
+    let settings = Settings { timeout, ..settings(Speaks::Text) };
+    let pacing = Pacing::Open { rate_per_s: RATE_PER_S, arrivals: Arrivals::Constant };
+    let plan = plan(&settings, pacing, SECONDS);
+    let mut world = World::new(settings, FakeCache::new(Speaks::Text, Planted::Nothing));
+    world.fill(&plan);
+    world.stall = Some((STALL_BEGINS, STALL_ENDS));
+    let recording = world.run(plan, supply(), START);
+    let counts = recording.counts();
+    assert_eq!(counts.requests, SECONDS * u64::from(RATE_PER_S), "each request is recorded");
+    assert_eq!((counts.stale, counts.wrong), (0, 0));
+    let of = |kind: FailureKind| counts.failures[kind as usize];
+    let (timed_out, lost) = (of(FailureKind::DeadlineExceeded), of(FailureKind::ConnectionLost));
+    assert_eq!(timed_out + lost, counts.failed);
+    assert!(timed_out > 0 && (500..=1_000).contains(&counts.failed), "{counts:?}");
+    assert!(recording.latency().max() <= 505_000, "{}", recording.latency().max());
+}

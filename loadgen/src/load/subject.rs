@@ -1,0 +1,161 @@
+//! What `standin load` measures: the cluster of a file, or the target of a URL, and what is known of it.
+
+use std::sync::Arc;
+
+use standin_client::blocking::{Client, discover};
+use standin_client::{Bootstrap, ClientConfig, Target as Party};
+use standin_config::ClusterConfig;
+
+use super::{LoadArgs, LoadError, READS_PERCENT};
+use crate::checker::{Checker, age_allowed, grace};
+use crate::console::Console;
+use crate::drive::Pacing;
+use crate::targets::address::{Resolved, TargetUrl};
+use crate::targets::wire::{OPEN_MAX, codec::Protocol, settings::Settings};
+use crate::targets::{Standin, Target};
+use crate::trace::Trace;
+
+/// The longest key of memcached.
+const MEMCACHED_KEY_BYTES: usize = 250;
+
+/// The measured system.
+pub(super) struct Subject {
+    pub(super) target: Target,
+    /// The cluster file, if there is one.
+    cluster: Option<ClusterConfig>,
+}
+
+impl Subject {
+    /// Finds it, and checks that the options fit.
+    pub(super) fn find(
+        args: &LoadArgs,
+        trace: Option<&Trace>,
+        console: &mut Console,
+    ) -> Result<Self, LoadError> {
+        match &args.target {
+            None => Self::of_file(args, trace, console),
+            Some(url) => Self::of_url(url, trace),
+        }
+    }
+
+    fn of_file(
+        args: &LoadArgs,
+        trace: Option<&Trace>,
+        console: &mut Console,
+    ) -> Result<Self, LoadError> {
+        let cluster = ClusterConfig::load(&args.config)?;
+        let keyspace = keyspace(args, &cluster, trace)?;
+        let client = ClientConfig::from(&cluster);
+        let (topology, how) = discover(client.clone(), Arc::new(cluster.topology()?))
+            .map_err(LoadError::system("looking for the cluster"))?;
+        if let Some(how) = how {
+            let file = args.config.display();
+            console.line(&format!(
+                "warning: {file} is out of date and does not describe the running cluster: {how}"
+            ));
+        }
+        let target = Target::Standin(Standin { topology, client, keyspace });
+        Ok(Self { target, cluster: Some(cluster) })
+    }
+
+    fn of_url(url: &TargetUrl, trace: Option<&Trace>) -> Result<Self, LoadError> {
+        let target = match url.resolve()? {
+            Resolved::Standin(addresses, keyspace) => {
+                let client = ClientConfig::default();
+                let seeds = Bootstrap::Seeds(addresses);
+                let map = Client::new(client.clone(), seeds)
+                    .map_err(LoadError::system("looking for the cluster"))?
+                    .map(Party::Any)
+                    .map_err(|error| LoadError::NoCluster(error.to_string()))?;
+                let topology = Arc::clone(&map.topology);
+                Target::Standin(Standin { topology, client, keyspace })
+            }
+            Resolved::Wire(settings) => {
+                check_keys(&settings, trace)?;
+                Target::Wire(settings)
+            }
+        };
+        Ok(Self { target, cluster: None })
+    }
+
+    /// Sets what reads of this system may return.
+    pub(super) fn checker(&self, args: &LoadArgs, checker: Checker) -> Checker {
+        let keyspace = self.target.standin().map(|standin| standin.keyspace);
+        match &self.cluster {
+            Some(cluster) => {
+                let mut keyspaces = cluster.keyspaces.iter();
+                let is_cache = keyspaces.any(|k| Some(k.id) == keyspace && k.is_cache());
+                checker
+                    .with_losses(is_cache && !args.lossless)
+                    .with_bound(age_allowed(cluster))
+                    .with_grace(grace(cluster))
+            }
+            // A server that was stopped may execute an old write at any time.
+            None => checker.with_losses(!args.lossless),
+        }
+    }
+}
+
+/// The keyspace by the options.
+fn keyspace(
+    args: &LoadArgs,
+    cluster: &ClusterConfig,
+    trace: Option<&Trace>,
+) -> Result<u8, LoadError> {
+    let known = || cluster.keyspaces.iter().map(|k| k.name.as_str()).collect::<Vec<_>>().join(", ");
+    let keyspace = match &args.keyspace {
+        Some(name) => cluster.keyspace(name),
+        None => cluster.keyspaces.first(),
+    };
+    let keyspace = keyspace.ok_or_else(|| {
+        let name = args.keyspace.clone().unwrap_or_default();
+        LoadError::Keyspace { name, known: known() }
+    })?;
+    let (reads, sizes) = (args.reads.unwrap_or(READS_PERCENT), args.sizes());
+    let writes = args.fill || args.fill_misses || (trace.is_none() && reads < 100.0);
+    if writes && !keyspace.is_writable() {
+        let name = &keyspace.name;
+        return Err(LoadError::Options(format!(
+            "keyspace {name} has no `put` statement: use --reads 100 and no --fill or --fill-misses, or add one"
+        )));
+    }
+    if sizes.max_bytes > cluster.limits.value_bytes {
+        return Err(LoadError::Options(format!(
+            "--value-bytes {} is over the cluster's limits.value_bytes of {}",
+            sizes.max_bytes, cluster.limits.value_bytes
+        )));
+    }
+    Ok(keyspace.id)
+}
+
+/// Refuses a closed loop with more requests under way than a client of this target has room for.
+pub(super) fn check_depth(target: &Target, pacing: Pacing) -> Result<(), LoadError> {
+    match (target, pacing) {
+        (Target::Wire(_), Pacing::Closed { depth, .. }) if depth as usize > OPEN_MAX => {
+            let text = format!("--closed: a client has room for {OPEN_MAX} requests");
+            Err(LoadError::Options(text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// memcached has no quoting: a key with a space would be two.
+fn check_keys(settings: &Settings, trace: Option<&Trace>) -> Result<(), LoadError> {
+    if !matches!(settings.protocol, Protocol::MemcachedText | Protocol::MemcachedMeta) {
+        return Ok(());
+    }
+    let is_bad = |key: &[u8]| {
+        key.is_empty()
+            || key.len() > MEMCACHED_KEY_BYTES
+            || key.iter().any(|byte| *byte <= b' ' || *byte == 127)
+    };
+    let mut keys = trace.iter().flat_map(|trace| trace.keys.iter());
+    match keys.find(|key| is_bad(key)) {
+        None => Ok(()),
+        Some(key) => Err(LoadError::Options(format!(
+            "the trace has a key that memcached does not accept, {:?}; memcached's keys have 1 to \
+             {MEMCACHED_KEY_BYTES} bytes, and no spaces or control characters",
+            key.escape_ascii().to_string()
+        ))),
+    }
+}

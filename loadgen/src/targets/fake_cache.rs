@@ -1,0 +1,215 @@
+//! A cache that speaks the protocols of memcached and Redis, and makes one mistake when it is told to: for tests of
+//! what judges caches. Bytes in, bytes out; it has no socket and no clock.
+
+use std::collections::HashMap;
+
+/// The protocol of a [`FakeCache`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// memcached's classic commands.
+    Text,
+    /// memcached's meta commands.
+    Meta,
+    /// Redis' protocol, version 2.
+    Resp2,
+    /// Redis' protocol, version 3.
+    Resp3,
+}
+
+impl Speaks {
+    /// Each of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Text, Self::Meta, Self::Resp2, Self::Resp3];
+}
+
+/// The mistake of a [`FakeCache`]. It is made once there is an opportunity after this many requests of the kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Planted {
+    /// None.
+    Nothing,
+    /// A read returns the value before the last one; again after as many reads.
+    StaleRead(u64),
+    /// A write is acknowledged and not executed.
+    LostWrite(u64),
+    /// A read returns the first half of the value and the second half of the one before.
+    TornValue(u64),
+    /// A read returns the value of another key.
+    WrongKey(u64),
+}
+
+#[derive(Debug, Default)]
+struct Versions {
+    now: Option<Vec<u8>>,
+    before: Option<Vec<u8>>,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(crate) struct FakeCache {
+    speaks: Speaks,
+    planted: Planted,
+    values: HashMap<Vec<u8>, Versions>,
+    reads: u64,
+    writes: u64,
+    made: u64,
+}
+
+impl FakeCache {
+    /// An empty cache.
+    pub(crate) fn new(speaks: Speaks, planted: Planted) -> Self {
+        Self { speaks, planted, values: HashMap::new(), reads: 0, writes: 0, made: 0 }
+    }
+
+    /// The number of mistakes that it has made.
+    pub(crate) fn mistakes(&self) -> u64 {
+        self.made
+    }
+
+    /// Answers the whole requests at the beginning of `input`, which are removed from it.
+    pub(crate) fn answer(&mut self, input: &mut Vec<u8>, output: &mut Vec<u8>) {
+        let mut at = 0;
+        while at < input.len() {
+            let rest = &input[at..];
+            let request = match self.speaks {
+                Speaks::Text | Speaks::Meta => memcached_request(rest),
+                Speaks::Resp2 | Speaks::Resp3 => redis_request(rest),
+            };
+            // The rest of the request is still to come.
+            let Some((length, words)) = request else { break };
+            let words: Vec<Vec<u8>> = words.into_iter().map(<[u8]>::to_vec).collect();
+            at += length;
+            self.execute(&words, output);
+        }
+        input.drain(..at);
+    }
+
+    fn execute(&mut self, words: &[Vec<u8>], output: &mut Vec<u8>) {
+        match (self.speaks, words[0].as_slice()) {
+            (_, b"get" | b"mg" | b"GET") => {
+                let value = self.read(&words[1]);
+                self.write_value(&words[1], value.as_deref(), output);
+            }
+            (_, b"set" | b"ms" | b"SET") => {
+                let value = match self.speaks {
+                    Speaks::Text | Speaks::Meta => words.last(),
+                    Speaks::Resp2 | Speaks::Resp3 => words.get(2),
+                };
+                self.store(&words[1], value.expect("a value").clone());
+                output.extend_from_slice(match self.speaks {
+                    Speaks::Text => b"STORED\r\n",
+                    Speaks::Meta => b"HD\r\n",
+                    Speaks::Resp2 | Speaks::Resp3 => b"+OK\r\n",
+                });
+            }
+            (_, b"delete" | b"md" | b"DEL") => {
+                let was_there = self.values.remove(&words[1]).is_some_and(|v| v.now.is_some());
+                output.extend_from_slice(match (self.speaks, was_there) {
+                    (Speaks::Text, true) => b"DELETED\r\n",
+                    (Speaks::Text, false) => b"NOT_FOUND\r\n",
+                    (Speaks::Meta, true) => b"HD\r\n",
+                    (Speaks::Meta, false) => b"NF\r\n",
+                    (Speaks::Resp2 | Speaks::Resp3, true) => b":1\r\n",
+                    (Speaks::Resp2 | Speaks::Resp3, false) => b":0\r\n",
+                });
+            }
+            (Speaks::Resp3, b"HELLO") => output.extend_from_slice(b"%1\r\n+proto\r\n:3\r\n"),
+            (_, other) => {
+                panic!("a command that the fake cache does not have: {}", other.escape_ascii())
+            }
+        }
+    }
+
+    fn read(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        self.reads += 1;
+        let versions = self.values.get(key)?;
+        let now = versions.now.clone()?;
+        let before = versions.before.as_ref();
+        let is_due = |after: u64| self.reads > after * (self.made + 1);
+        let wrong = match self.planted {
+            Planted::StaleRead(after) if is_due(after) => before.cloned(),
+            Planted::TornValue(after) if self.made == 0 && is_due(after) => before.map(|before| {
+                let half = now.len() / 2;
+                [&now[..half], &before[half.min(before.len())..]].concat()
+            }),
+            Planted::WrongKey(after) if self.made == 0 && is_due(after) => {
+                let mut others = self.values.iter().filter(|(other, _)| *other != key);
+                others.find_map(|(_, versions)| versions.now.clone())
+            }
+            _ => None,
+        };
+        self.made += u64::from(wrong.is_some());
+        Some(wrong.unwrap_or(now))
+    }
+
+    fn store(&mut self, key: &[u8], value: Vec<u8>) {
+        self.writes += 1;
+        let versions = self.values.entry(key.to_vec()).or_default();
+        if let Planted::LostWrite(after) = self.planted
+            && self.made == 0
+            && self.writes > after
+            && versions.now.is_some()
+        {
+            self.made = 1;
+            return;
+        }
+        versions.before = versions.now.replace(value);
+    }
+
+    fn write_value(&self, key: &[u8], value: Option<&[u8]>, output: &mut Vec<u8>) {
+        let Some(value) = value else {
+            return output.extend_from_slice(match self.speaks {
+                Speaks::Text => b"END\r\n",
+                Speaks::Meta => b"EN\r\n",
+                Speaks::Resp2 => b"$-1\r\n",
+                Speaks::Resp3 => b"_\r\n",
+            });
+        };
+        let head = match self.speaks {
+            Speaks::Text => format!("VALUE {} 0 {}\r\n", key.escape_ascii(), value.len()),
+            Speaks::Meta => format!("VA {}\r\n", value.len()),
+            Speaks::Resp2 | Speaks::Resp3 => format!("${}\r\n", value.len()),
+        };
+        output.extend_from_slice(head.as_bytes());
+        output.extend_from_slice(value);
+        output.extend_from_slice(if self.speaks == Speaks::Text {
+            b"\r\nEND\r\n"
+        } else {
+            b"\r\n"
+        });
+    }
+}
+
+/// The length of a request and its words; a value is the last of them.
+fn memcached_request(input: &[u8]) -> Option<(usize, Vec<&[u8]>)> {
+    let (line, at) = line(input)?;
+    let mut words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    let length = match words[0] {
+        b"set" => words[4],
+        b"ms" => words[2],
+        _ => return Some((at, words)),
+    };
+    let value = input.get(at..at + number(length) + 2)?;
+    words.push(&value[..value.len() - 2]);
+    Some((at + value.len(), words))
+}
+
+fn redis_request(input: &[u8]) -> Option<(usize, Vec<&[u8]>)> {
+    let (head, mut at) = line(input)?;
+    let mut words = Vec::new();
+    for _ in 0..number(&head[1..]) {
+        let (head, length) = line(&input[at..])?;
+        at += length;
+        let word = input.get(at..at + number(&head[1..]) + 2)?;
+        at += word.len();
+        words.push(&word[..word.len() - 2]);
+    }
+    Some((at, words))
+}
+
+fn line(input: &[u8]) -> Option<(&[u8], usize)> {
+    let end = input.windows(2).position(|pair| pair == b"\r\n")?;
+    Some((&input[..end], end + 2))
+}
+
+fn number(digits: &[u8]) -> usize {
+    String::from_utf8_lossy(digits).parse().expect("a number")
+}

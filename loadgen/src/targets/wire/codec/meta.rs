@@ -1,0 +1,53 @@
+//! memcached's meta commands: `mg`, `ms`, `md`.
+
+use super::text::is_error;
+use super::{Decoded, Malformed, Reply, block, line, number};
+use crate::targets::operation::{Action, Kind, Question};
+
+pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
+    match question.action {
+        Action::Get => {
+            out.extend_from_slice(b"mg ");
+            out.extend_from_slice(question.key);
+            out.extend_from_slice(b" v");
+        }
+        Action::Put { value, ttl_s } => {
+            out.extend_from_slice(b"ms ");
+            out.extend_from_slice(question.key);
+            out.push(b' ');
+            number(out, value.len() as u64);
+            if ttl_s > 0 {
+                out.extend_from_slice(b" T");
+                number(out, ttl_s.into());
+            }
+            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(value);
+        }
+        Action::Delete => {
+            out.extend_from_slice(b"md ");
+            out.extend_from_slice(question.key);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
+    // The line is still to come.
+    let Some((first, at)) = line(bytes)? else { return Ok(None) };
+    if let Some(head) = first.strip_prefix(b"VA ") {
+        if kind != Kind::Get {
+            return Err(Malformed("a value answers a write"));
+        }
+        let length = head.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let value = block(bytes, at, length)?;
+        return Ok(value.map(|(value, end)| (end, Reply::Value(value))));
+    }
+    let reply = match (kind, first.get(..2).unwrap_or_default()) {
+        (Kind::Get, b"EN") | (Kind::Delete, b"NF") => Reply::Absent,
+        (Kind::Put | Kind::Delete, b"HD") => Reply::Done,
+        _ if is_error(first) => Reply::Error(first),
+        (Kind::Put, b"NS") => Reply::Error(first),
+        _ => return Err(Malformed("an unexpected line")),
+    };
+    Ok(Some((at, reply)))
+}

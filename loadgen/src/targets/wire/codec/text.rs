@@ -1,0 +1,60 @@
+//! memcached's classic commands: `get`, `set`, `delete`.
+
+use super::{Decoded, Malformed, Reply, block, line, number};
+use crate::targets::operation::{Action, Kind, Question};
+
+const END: &[u8] = b"END\r\n";
+
+pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
+    match question.action {
+        Action::Get => {
+            out.extend_from_slice(b"get ");
+            out.extend_from_slice(question.key);
+        }
+        Action::Put { value, ttl_s } => {
+            out.extend_from_slice(b"set ");
+            out.extend_from_slice(question.key);
+            out.extend_from_slice(b" 0 ");
+            number(out, ttl_s.into());
+            out.push(b' ');
+            number(out, value.len() as u64);
+            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(value);
+        }
+        Action::Delete => {
+            out.extend_from_slice(b"delete ");
+            out.extend_from_slice(question.key);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
+    // The line is still to come.
+    let Some((first, at)) = line(bytes)? else { return Ok(None) };
+    if let Some(head) = first.strip_prefix(b"VALUE ") {
+        if kind != Kind::Get {
+            return Err(Malformed("a value answers a write"));
+        }
+        // The key, its flags, the length.
+        let length = head.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
+        let Some((value, end)) = block(bytes, at, length)? else { return Ok(None) };
+        return match bytes.get(end..end + END.len()) {
+            Some(END) => Ok(Some((end + END.len(), Reply::Value(value)))),
+            Some(_) => Err(Malformed("something else than END follows a value")),
+            None => Ok(None),
+        };
+    }
+    let reply = match (kind, first) {
+        (Kind::Get, b"END") | (Kind::Delete, b"NOT_FOUND") => Reply::Absent,
+        (Kind::Put, b"STORED") | (Kind::Delete, b"DELETED") => Reply::Done,
+        _ if is_error(first) => Reply::Error(first),
+        _ => return Err(Malformed("an unexpected line")),
+    };
+    Ok(Some((at, reply)))
+}
+
+/// Whether this line reports an error, in either kind of command.
+pub(super) fn is_error(line: &[u8]) -> bool {
+    line == b"ERROR" || line.starts_with(b"CLIENT_ERROR") || line.starts_with(b"SERVER_ERROR")
+}
