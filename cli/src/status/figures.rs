@@ -32,6 +32,12 @@ impl Outage {
     }
 }
 
+/// Calls to the database that wait for a lock, as one server sees them: how long, in milliseconds, and who holds it.
+pub(crate) fn lock_wait(stats: &StatsReply) -> Option<(u64, String)> {
+    let (holder, lasts_ms) = labelled(stats, "origin_lock_wait_ms", "holder")?;
+    Some((lasts_ms, holder.trim().to_owned()))
+}
+
 /// The requests and connections of the last ten seconds that have failed for a reason that the
 /// server counts: their number, and a sentence about it. Observers that were refused have heard so
 /// themselves, and nothing suffers from it.

@@ -6,7 +6,7 @@ use standin_client::ClientError;
 use standin_protocol::body::StatsReply;
 use standin_protocol::map::{ClusterMap, MapEpoch, NO_SERVER, ServerState, Topology};
 
-use super::figures::{Outage, failures, figure};
+use super::figures::{Outage, failures, figure, lock_wait};
 
 /// The severity of a finding. [`Severity::code`] is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,6 +178,13 @@ impl Report<'_> {
             };
             let text = format!("{name} has not reached the database since {since} ({lasts}){why}");
             find(severity, text);
+        }
+        if let Some((lasts_ms, holder)) = lock_wait(stats) {
+            let seconds = lasts_ms / 1_000;
+            let text = format!(
+                "calls of {name} to the database have been waiting for {seconds} s for a lock: {holder}"
+            );
+            find(Severity::Warning, text);
         }
         // Older servers do not publish it.
         if owned > 0 && figure(stats, "is_leased") == Some(0) && stats.counter("is_orphan") == 0 {
@@ -363,6 +370,9 @@ mod tests {
         let text = "a1 has not reached the database since 2001-09-09T01:45:27Z (1m 12s): refused:";
         check(&well, UP, [&down, &up], critical, text);
         check(&one_offline, UP, [&down, &up], warning, text);
+        let locked = stats(EPOCH, &[("origin_lock_wait_ms{holder=\"table items, …\"}", 12_345)]);
+        let text = "a1 to the database have been waiting for 12 s for a lock: table items, …";
+        check(&well, UP, [&locked, &up], warning, text);
         check(&well, UP, [&full, &up], warning, "a1 has refused 3 connections of clients");
         let probed = stats(EPOCH, &[("masters_refused_10s", 4)]);
         check(&well, UP, [&probed, &up], warning, "a1 has refused 4 connections of the master");

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
+use super::locks::LockWait;
+
 /// The interval between two lines about one outage.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The interval between two lines that give the same reason, if others were given in between.
@@ -26,6 +28,23 @@ pub enum Health {
         /// Since when.
         since: Micros,
     },
+}
+
+/// What a server knows of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Whether it was reachable at the last attempt.
+    pub health: Health,
+    /// The reason why it is unreachable, if it is.
+    pub outage: Option<String>,
+    /// The lock that calls wait for, if there is one and the driver knows of it.
+    pub lock_wait: Option<LockWait>,
+}
+
+impl From<Health> for State {
+    fn from(health: Health) -> Self {
+        Self { health, outage: None, lock_wait: None }
+    }
 }
 
 /// The time since when it is down; 0 while it is up.

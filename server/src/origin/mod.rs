@@ -18,6 +18,7 @@
 //! queue.rs       handing them to the threads
 //! failure_log.rs the lines in the log about failed calls
 //! health.rs      up or down, and why
+//! locks.rs       the lock that calls wait for, and who holds it
 //! threads.rs     driver threads: started again after a panic, joined within a bound
 //! statements.rs  SQL of each keyspace in the driver's dialect
 //! value.rs       bytes on the wire ↔ columns
@@ -33,6 +34,7 @@ mod checks;
 mod failure_log;
 mod fair;
 mod health;
+mod locks;
 mod overdue;
 pub mod pause;
 mod postgres;
@@ -55,8 +57,10 @@ use standin_config::{KeyspaceConfig, OriginConfig, OriginKind};
 use standin_protocol::time::Micros;
 
 use failure_log::FailureLog;
-pub use health::Health;
 use health::HealthCell;
+pub use health::{Health, State};
+use locks::LockCell;
+pub use locks::LockWait;
 use overdue::Overdue;
 use pause::Heartbeat;
 pub use postgres::DatabaseHost;
@@ -282,6 +286,7 @@ struct Inner {
     timeout: Duration,
     queues: Queues,
     health: Arc<HealthCell>,
+    locks: Arc<LockCell>,
     overdue: Arc<Overdue>,
     heartbeat: Arc<Heartbeat>,
     failure_log: Arc<FailureLog>,
@@ -306,6 +311,7 @@ impl Origin {
         let Some(config) = config else { return Ok(Self { inner: None }) };
         let statements = Arc::new(Statements::translate(&config.kind, keyspaces)?);
         let health = Arc::new(HealthCell::default());
+        let locks = Arc::new(LockCell::default());
         let mut threads = Threads::default();
         let heartbeat = Arc::new(Heartbeat::new(pause_max));
         let failure_log = Arc::new(FailureLog::default());
@@ -331,7 +337,7 @@ impl Origin {
                     statements,
                     failure_log: Arc::clone(&failure_log),
                 };
-                postgres::start(config, server, &health, &mut threads)
+                postgres::start(config, server, &health, &locks, &mut threads)
             }
         };
         let queues = match started {
@@ -350,6 +356,7 @@ impl Origin {
             timeout,
             queues,
             health,
+            locks,
             overdue,
             heartbeat,
             failure_log,
@@ -388,6 +395,13 @@ impl Origin {
     #[must_use]
     pub fn outage(&self) -> Option<String> {
         self.inner.as_ref()?.health.reason()
+    }
+
+    /// Returns what this server knows of the database now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let lock_wait = self.inner.as_ref().and_then(|inner| inner.locks.get());
+        State { health: self.health(), outage: self.outage(), lock_wait }
     }
 
     /// Returns the number of reads and of writes that wait, and their bytes; `None` if there is no

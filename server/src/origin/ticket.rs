@@ -36,8 +36,8 @@ struct CallState {
     made: Micros,
     due: Micros,
     phase: AtomicU8,
-    /// When it was last started; zero: never.
-    started: AtomicU64,
+    /// When its last attempt began at the database; zero: never.
+    sent: AtomicU64,
     completions: Arc<dyn Completions>,
     heartbeat: Arc<Heartbeat>,
 }
@@ -56,7 +56,7 @@ impl Ticket {
             made: call.made,
             due,
             phase: AtomicU8::new(QUEUED),
-            started: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             completions: Arc::clone(completions),
             heartbeat: Arc::clone(heartbeat),
         }))
@@ -76,6 +76,12 @@ impl Ticket {
         self.0.is_answered()
     }
 
+    /// Notes that an attempt begins at the database, if only by preparing the statement. Without it, one begins when
+    /// the call starts.
+    pub(super) fn sent(&self, now: Micros) {
+        self.0.sent.store(now.0, Ordering::Relaxed);
+    }
+
     /// Must be called right before the database could execute the call, each time. Returns false if
     /// the call has been answered, in which case it must not be executed. An overdue call, and one
     /// that waited while this process was stopped, is answered here.
@@ -86,7 +92,7 @@ impl Ticket {
             self.0.expire();
             return false;
         }
-        self.0.started.store(now.0, Ordering::Relaxed);
+        let _ = self.0.sent.compare_exchange(0, now.0, Ordering::Relaxed, Ordering::Relaxed);
         let swap =
             self.0.phase.compare_exchange(QUEUED, STARTED, Ordering::AcqRel, Ordering::Acquire);
         swap.unwrap_or_else(|phase| phase) != ANSWERED
@@ -185,8 +191,8 @@ impl CallState {
     }
 
     fn deliver(&self, outcome: Outcome) {
-        let started = self.started.load(Ordering::Relaxed);
-        let sent = (started != 0).then_some(Micros(started));
+        let sent = self.sent.load(Ordering::Relaxed);
+        let sent = (sent != 0).then_some(Micros(sent));
         let done = Done { token: self.token, outcome, sent };
         // A panic of the receiver must not end the driver, which serves others too.
         let delivered =

@@ -71,7 +71,7 @@ mod tests {
             answers.turn_ended(Micros(100));
             hub.publish(shard, Micros(200), &Counters::default(), &answers);
         }
-        let stats = hub.reply(1, Micros(300), Health::Up, None);
+        let stats = hub.reply(1, Micros(300), &Health::Up.into());
         let of = |bound: &str| {
             stats.counter(&format!("request_duration_us{{kind=\"write\",le=\"{bound}\"}}"))
         };

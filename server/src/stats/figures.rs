@@ -18,6 +18,9 @@ standin_protocol::counters! {
         Gauge origin_up,
         /// Time since the database was last known to answer; 0 while it does, or if there is none.
         Gauge origin_outage_ms,
+        /// Time for which calls have been waiting for a lock that another session of the database holds; 0 if none
+        /// does. With PostgreSQL only.
+        Gauge origin_locked_ms,
         /// Connections of clients that there may be at once.
         Gauge connections_max,
         /// Time since the master last granted a lease, or since the start if it never has.

@@ -23,7 +23,7 @@ use crate::control::agent::{AgentCounters, Since};
 use crate::histogram::{CELLS, Histogram};
 use crate::hot::Sketch;
 use crate::node::counters::Counters;
-use crate::origin::Health;
+use crate::origin::{self, Health};
 
 /// The place where each shard publishes its counters, a few times per second. A shard writes only
 /// its own block, and no request reads one, so no cache line is contended.
@@ -146,7 +146,7 @@ impl StatsHub {
     }
 
     /// The figures of the server as a whole.
-    fn figures(&self, now: Micros, health: Health) -> ServerFigures {
+    fn figures(&self, now: Micros, origin: &origin::State) -> ServerFigures {
         let age_us = |at: &AtomicU64| now.0.saturating_sub(at.load(Ordering::Relaxed));
         ServerFigures {
             log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
@@ -154,10 +154,15 @@ impl StatsHub {
             reads_per_second: self.reads_per_second,
             is_strict: self.is_strict.into(),
             has_database: self.has_database.into(),
-            origin_up: u64::from(health == Health::Up),
-            origin_outage_ms: match health {
-                Health::Down { since } => down_ms(now, since),
+            origin_up: u64::from(origin.health == Health::Up),
+            origin_outage_ms: match origin.health {
+                Health::Down { since } => lasts_ms(now, since),
                 Health::Up => 0,
+            },
+            // Not 0 in its first millisecond.
+            origin_locked_ms: match &origin.lock_wait {
+                Some(lock) => lasts_ms(now, lock.since).max(1),
+                None => 0,
             },
             connections_max: self.connections_max,
             lease_age_us: age_us(&self.granted_at),
@@ -173,17 +178,22 @@ impl StatsHub {
     }
 
     /// The figures with a label, whose names are known only at run time: the version of this build,
-    /// and the reason why the database is down.
-    fn labelled(now: Micros, health: Health, reason: Option<&str>) -> Vec<Counter> {
+    /// the reason why the database is down, and who holds the lock that calls to it wait for.
+    fn labelled(now: Micros, origin: &origin::State) -> Vec<Counter> {
         let version = env!("CARGO_PKG_VERSION");
         let mut labelled =
             vec![Counter { name: format!("build_info{{version=\"{version}\"}}"), value: 1 }];
-        if let Health::Down { since } = health {
-            let value = down_ms(now, since);
-            // A label is one line, as it is to be shown. Not every failure has a text.
-            let reason = reason.unwrap_or_default().replace(['"', '\n', '\r'], " ");
+        // A label is one line, as it is to be shown.
+        let line = |text: &str| text.replace(['"', '\n', '\r'], " ");
+        if let Health::Down { since } = origin.health {
+            // Not every failure has a text.
+            let reason = line(origin.outage.as_deref().unwrap_or_default());
             let name = format!("origin_down_ms{{reason=\"{reason}\"}}");
-            labelled.push(Counter { name, value });
+            labelled.push(Counter { name, value: lasts_ms(now, since) });
+        }
+        if let Some(lock) = &origin.lock_wait {
+            let name = format!("origin_lock_wait_ms{{holder=\"{}\"}}", line(&lock.holder));
+            labelled.push(Counter { name, value: lasts_ms(now, lock.since) });
         }
         labelled
     }
@@ -227,15 +237,9 @@ impl StatsHub {
     }
 
     /// Returns the combined figures of the shards, those of the control thread, and the state of
-    /// the database with the reason if it is down.
+    /// the database.
     #[must_use]
-    pub fn reply(
-        &self,
-        map_epoch: u64,
-        now: Micros,
-        health: Health,
-        reason: Option<&str>,
-    ) -> StatsReply {
+    pub fn reply(&self, map_epoch: u64, now: Micros, origin: &origin::State) -> StatsReply {
         let values = |index: usize| {
             self.shards.iter().map(move |block| block.counters[index].load(Ordering::Relaxed))
         };
@@ -253,8 +257,8 @@ impl StatsHub {
             counters: counters
                 .chain(agent)
                 .chain(self.recent().list())
-                .chain(self.figures(now, health).list())
-                .chain(Self::labelled(now, health, reason))
+                .chain(self.figures(now, origin).list())
+                .chain(Self::labelled(now, origin))
                 .chain(self.durations())
                 .chain(self.keyspaces())
                 .collect(),
@@ -262,7 +266,7 @@ impl StatsHub {
     }
 }
 
-/// The time since the database went down.
-fn down_ms(now: Micros, since: Micros) -> u64 {
+/// The time since then.
+fn lasts_ms(now: Micros, since: Micros) -> u64 {
     u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX)
 }

@@ -44,7 +44,7 @@ impl Scrape {
         let mut all = self.hub.shard_samples(now);
         let agent = self.hub.agent.iter().map(|slot| slot.load(Ordering::Relaxed));
         all.extend(samples(AgentCounters::FIGURES, agent, &[]));
-        let figures = self.hub.figures(now, self.origin.health());
+        let figures = self.hub.figures(now, &self.origin.state());
         all.extend(samples(ServerFigures::FIGURES, figures.values(), &[]));
         for (calls, (length, bytes)) in self.origin.waiting().into_iter().flatten() {
             let figures =
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
     use crate::control::agent::Since;
-    use crate::origin::Health;
+    use crate::origin::{Health, LockWait, State};
     use crate::stats::answers::Answers;
 
     fn number(samples: &[Sample], name: &str, labels: &[&str]) -> u64 {
@@ -168,7 +168,7 @@ mod tests {
     fn ages_count_from_what_the_control_thread_has_seen_last() {
         let hub = StatsHub::new("a".to_owned(), 1, 1, Micros(1_000));
         let ages = |now| {
-            let figures = hub.figures(now, Health::Up);
+            let figures = hub.figures(now, &Health::Up.into());
             (figures.lease_age_us, figures.map_age_us, figures.control_age_us)
         };
         assert_eq!(ages(Micros(1_500)), (500, 500, 500), "since the start");
@@ -181,9 +181,22 @@ mod tests {
     fn a_database_that_is_down_shows_for_how_long() {
         let hub = StatsHub::new("a".to_owned(), 1, 1, Micros(1_000));
         let since = Micros(5_000_000);
-        let figures = hub.figures(Micros(8_000_000), Health::Down { since });
+        let figures = hub.figures(Micros(8_000_000), &Health::Down { since }.into());
         assert_eq!((figures.origin_up, figures.origin_outage_ms), (0, 3_000));
-        let figures = hub.figures(Micros(8_000_000), Health::Up);
+        let figures = hub.figures(Micros(8_000_000), &Health::Up.into());
         assert_eq!((figures.origin_up, figures.origin_outage_ms), (1, 0));
+    }
+
+    #[test]
+    fn calls_that_wait_for_a_lock_show_for_how_long_and_who_holds_it() {
+        let hub = StatsHub::new("a".to_owned(), 1, 1, Micros(1_000));
+        let lock = LockWait { since: Micros(5_000_000), holder: "items, by \"psql\"".to_owned() };
+        let locked = State { lock_wait: Some(lock), ..Health::Up.into() };
+        let figures = hub.figures(Micros(8_000_000), &locked);
+        assert_eq!((figures.origin_up, figures.origin_locked_ms), (1, 3_000));
+        assert_eq!(hub.figures(Micros(5_000_000), &locked).origin_locked_ms, 1, "it has begun");
+        let stats = hub.reply(1, Micros(8_000_000), &locked);
+        assert_eq!(stats.counter("origin_lock_wait_ms{holder=\"items, by  psql \"}"), 3_000);
+        assert_eq!(hub.figures(Micros(8_000_000), &Health::Up.into()).origin_locked_ms, 0);
     }
 }

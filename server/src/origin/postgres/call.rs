@@ -88,6 +88,7 @@ const TRIES_MAX: u32 = 4;
 /// Processes a call until it is answered or put back as the next of its keyspace.
 pub(super) async fn serve(pool: Rc<Pool>, kind: Traffic, handed: Handed) {
     let side = pool.side(kind);
+    let under_way = pool.calls.begin(Micros::boottime());
     let Handed { worker: slot, job, is_alone } = handed;
     let is_pipelined = kind == Traffic::Writes && !is_alone;
     let tried = match side.connection(slot) {
@@ -101,6 +102,7 @@ pub(super) async fn serve(pool: Rc<Pool>, kind: Traffic, handed: Handed) {
         Some(connection) => attempt(&pool, &connection, &job, false).await,
         None => Ok(Try::NotSent),
     };
+    drop(under_way);
     pool.under_way.set(pool.under_way.get() - 1);
     let Job { call, ticket, tries, wants_alone } = job;
     let is_write = call.operation.is_write();
@@ -203,6 +205,8 @@ impl<'a> Request<'a> {
 
     async fn once(&self, connection: &Connection, ticket: &Ticket) -> Try {
         let since = Micros::boottime();
+        // Preparing a statement for a locked table waits for the lock, and so for the database.
+        ticket.sent(since);
         let ready = match timeout(self.patience, self.prepare(connection)).await {
             Ok(Ok(ready)) => ready,
             Ok(Err(PrepareError::Server(error))) => {

@@ -17,6 +17,7 @@
 //! fit.rs       whether statements fit their keyspace
 //! key.rs       whether its keys are keys to the database
 //! folding.rs   whether the database folds letters as key_case does
+//! locks.rs     who holds the lock that statements wait for
 //! pace.rs      how many writes a connection has at once
 //! call.rs      one call: sent, retried where that is safe, answered
 //! tasks.rs     tasks whose panic is the thread's
@@ -50,6 +51,7 @@ mod failure;
 mod fit;
 mod folding;
 mod key;
+mod locks;
 mod pace;
 mod password;
 mod pool;
@@ -74,6 +76,7 @@ use super::OriginStartError;
 use super::failure_log::FailureLog;
 use super::fair::Bounds;
 use super::health::HealthCell;
+use super::locks::LockCell;
 use super::queue::{End, Lane, Queues};
 use super::statements::Statements;
 use super::threads::Threads;
@@ -119,6 +122,7 @@ struct Shared {
     statements: Arc<Statements>,
     timeout: Duration,
     health: Arc<HealthCell>,
+    locks: Arc<LockCell>,
     failure_log: Arc<FailureLog>,
 }
 
@@ -149,6 +153,7 @@ pub(super) fn start(
     config: &OriginConfig,
     setup: Setup<'_>,
     health: &Arc<HealthCell>,
+    locks: &Arc<LockCell>,
     threads: &mut Threads,
 ) -> Result<Queues, OriginStartError> {
     let server = understand(setup.url, setup.access, config.timeout)?;
@@ -161,6 +166,7 @@ pub(super) fn start(
         statements: setup.statements,
         timeout: config.timeout,
         health: Arc::clone(health),
+        locks: Arc::clone(locks),
         failure_log: setup.failure_log,
     };
     let wake = Arc::new(Notify::new());

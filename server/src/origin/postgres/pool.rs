@@ -10,6 +10,7 @@ use standin_protocol::time::Micros;
 
 use super::connect::{Backoff, ConnectError, Opened, open};
 use super::connection::Connection;
+use super::locks::{self, Calls};
 use super::tasks::Tasks;
 use super::{FirstAttempt, Shared};
 use crate::origin::queue::{Lane, Queues};
@@ -77,6 +78,7 @@ pub(super) struct Pool {
     writes: Side,
     /// The number of calls under way.
     pub(super) under_way: Cell<usize>,
+    pub(super) calls: Calls,
     pub(super) tasks: Rc<Tasks>,
 }
 
@@ -88,6 +90,7 @@ impl Pool {
             writes: Side::new(&queues.writes, writes),
             shared,
             under_way: Cell::new(0),
+            calls: Calls::default(),
             tasks,
         }
     }
@@ -312,5 +315,20 @@ async fn ask_until_silent(pool: &Pool, mut opened: Opened) -> ConnectError {
             },
             reason = ended(&mut opened) => return ConnectError::Unreachable(reason),
         }
+        look_for_locks(pool, &connection).await;
+    }
+}
+
+/// Finds out who holds the lock that calls wait for, if one of them takes long. What comes of it is news for the
+/// operator, and no word on whether the server answers: a database without these tables is none the worse.
+async fn look_for_locks(pool: &Pool, connection: &Connection) {
+    let shared = &pool.shared;
+    if !pool.calls.has_long_one(Micros::boottime(), shared.timeout) {
+        return shared.locks.note(None);
+    }
+    match tokio::time::timeout(shared.patience(), locks::holder(&connection.client)).await {
+        Ok(Ok(holder)) => shared.locks.note(holder),
+        Ok(Err(error)) => tracing::debug!("the database does not say who holds its locks: {error}"),
+        Err(_) => tracing::debug!("the database does not say in time who holds its locks"),
     }
 }

@@ -143,6 +143,40 @@ fn a_write_that_waited_for_its_connection_still_has_a_definite_answer() {
 }
 
 #[test]
+fn who_holds_the_lock_is_known_while_calls_wait_for_it() {
+    let Some(postgres) = Postgres::start_or_skip("who_holds_the_lock") else { return };
+    let bench = &two_tables(Duration::from_secs(1), &postgres);
+    assert_eq!(bench.put("a", "1"), ONE_ROW);
+    let holder = || bench.origin.state().lock_wait.map(|wait| wait.holder);
+    let session = Session::open(&postgres);
+    for (lock, call) in [
+        ("LOCK TABLE kv IN ACCESS EXCLUSIVE MODE", get_a as fn(&Bench)),
+        ("UPDATE kv SET v = 'x' WHERE k = 'a'", put_a),
+    ] {
+        assert_eq!(holder(), None);
+        session.run(&format!("BEGIN; {lock}"));
+        wait_until(SOON, "the holder to be known", || {
+            call(bench);
+            holder().is_some()
+        });
+        let text = holder().expect("it was there");
+        assert!(text.starts_with("table kv, held by process "), "{text}");
+        assert!(text.contains("idle in transaction"), "{text}");
+        assert_eq!(bench.origin.health(), Health::Up);
+        session.run("COMMIT");
+        wait_until(SOON, "the wait to be over", || holder().is_none());
+    }
+}
+
+fn get_a(bench: &Bench) {
+    bench.get("a");
+}
+
+fn put_a(bench: &Bench) {
+    bench.put("a", "2");
+}
+
+#[test]
 fn a_row_that_is_locked_holds_up_no_other_row_of_its_table() {
     let Some(postgres) = Postgres::start_or_skip("a_row_that_is_locked") else { return };
     let bench = &two_tables(Duration::from_secs(2), &postgres);

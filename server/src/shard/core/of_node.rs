@@ -266,8 +266,7 @@ impl Backend for Node {
             }
             Effect::Stats { to } => {
                 let epoch = core.node.map().map_or(0, |map| map.epoch.to_u64());
-                let (health, reason) = (origin.health(), origin.outage());
-                let reply = hub.reply(epoch, now.mono, health, reason.as_deref());
+                let reply = hub.reply(epoch, now.mono, &origin.state());
                 core.told(now, to, reply.to_bytes());
             }
             Effect::Hot { to } => core.told(now, to, hub.hot().to_bytes()),
