@@ -6,6 +6,8 @@ use standin_protocol::counters::{Figure, Sample};
 use standin_protocol::time::Micros;
 use standin_server::stats::StatsHub;
 
+use crate::view::Views;
+
 /// The names of the figures that a proxy has. Its shards are a server's, but their caches, partitions and
 /// the database are not here.
 const KEPT: [&str; 29] = [
@@ -44,23 +46,25 @@ const KEPT: [&str; 29] = [
 #[derive(Clone)]
 pub struct Scrape {
     hub: Arc<StatsHub>,
+    views: Arc<Views>,
 }
 
 impl Scrape {
-    pub(crate) fn new(hub: Arc<StatsHub>) -> Self {
-        Self { hub }
+    pub(crate) fn new(hub: Arc<StatsHub>, views: Arc<Views>) -> Self {
+        Self { hub, views }
     }
 
     /// All figures of a proxy, for documents.
     pub fn figures() -> impl Iterator<Item = &'static Figure> {
-        StatsHub::shard_figures().filter(|figure| is_kept(figure))
+        StatsHub::shard_figures().filter(|figure| is_kept(figure)).chain(Views::figures())
     }
 
     /// The figures of the proxy now.
     #[must_use]
     pub fn samples(&self, now: Micros) -> Vec<Sample> {
         let samples = self.hub.shard_samples(now).into_iter();
-        samples.filter(|sample| is_kept(&sample.figure)).collect()
+        let of_shards = samples.filter(|sample| is_kept(&sample.figure));
+        of_shards.chain(self.views.samples(now)).collect()
     }
 }
 
@@ -77,6 +81,7 @@ mod tests {
         for name in KEPT {
             assert!(StatsHub::shard_figures().any(|figure| figure.name == name), "{name}");
         }
-        assert_eq!(Scrape::figures().count(), KEPT.len());
+        let own = Views::figures().count();
+        assert_eq!(Scrape::figures().count(), KEPT.len() + own);
     }
 }

@@ -29,6 +29,7 @@ use crate::notices::Notices;
 use crate::place::Listening;
 use crate::scrape::Scrape;
 use crate::upstream::Upstream;
+use crate::view::Views;
 
 /// The number of descriptors that are not for clients: standard streams, logs, listeners, signals.
 const BASE: u64 = 32;
@@ -89,6 +90,7 @@ pub struct Proxy {
     drain_timeout: Duration,
     mailboxes: Mailboxes,
     hub: Arc<StatsHub>,
+    views: Arc<Views>,
     shards: Vec<JoinHandle<Result<(), LoopError>>>,
     listening: Vec<Listening>,
     certificates: Certificates,
@@ -156,12 +158,14 @@ impl Proxy {
             cluster: Arc::clone(&cluster),
         };
         let outside = Outside { mailboxes: mailboxes.clone(), hub: Arc::clone(&hub), threads: () };
+        let views = Arc::new(Views::new(Micros::boottime(), config.threads));
         let (learned, has_learned) = mpsc::channel();
         let upstreams: Vec<Upstream> = (0..config.threads)
             .map(|shard| {
                 let notices = Notices::new(mailboxes.clone(), shard);
                 let tls = certificates.tls_calls.clone();
-                upstream(config, (&cluster, tls), notices, learned.clone())
+                let of_thread = (shard, Arc::clone(&views));
+                upstream(config, (&cluster, tls), of_thread, notices, learned.clone())
             })
             .collect::<Result<_, _>>()?;
         let shards = spawn(config, upstreams, &context, &outside, listeners)
@@ -174,6 +178,7 @@ impl Proxy {
             drain_timeout: config.timings.drain_timeout,
             mailboxes,
             hub,
+            views,
             shards,
             listening,
             certificates,
@@ -189,7 +194,7 @@ impl Proxy {
     /// Returns what the metrics are read from.
     #[must_use]
     pub fn scrape(&self) -> Scrape {
-        Scrape::new(Arc::clone(&self.hub))
+        Scrape::new(Arc::clone(&self.hub), Arc::clone(&self.views))
     }
 
     /// Reads the password files of its services again. Connections that are open are not asked again.
@@ -307,6 +312,7 @@ fn wait_for_cluster(config: &ProxyConfig, has_learned: &Receiver<()>) {
 fn upstream(
     config: &ProxyConfig,
     (cluster, tls): (&ClusterConfig, Option<Arc<Connector>>),
+    views: (u16, Arc<Views>),
     notices: Notices,
     learned: Sender<()>,
 ) -> Result<Upstream, StartError> {
@@ -317,7 +323,7 @@ fn upstream(
     let seeds = Bootstrap::Seeds(config.servers.clone());
     let engine = Engine::new(client, seeds, random()?, random()?).with_tls(tls);
     let keyspaces = config.keyspaces.iter().map(|keyspace| keyspace.id).collect();
-    Ok(Upstream::new(engine, notices, keyspaces, learned))
+    Ok(Upstream::new(engine, views, notices, keyspaces, learned))
 }
 
 /// Starts the threads. The first accepts connections.

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use slotmap::{Key as _, KeyData, SecondaryMap, SlotMap};
 use standin_client::engine::{ConnId, Engine, Input, Output};
 use standin_client::{
-    Action, ClientError, ClientEvent, Encoded, EncodedReply, Operation, Outcome, Question, Target,
+    Action, ClientError, ClientEvent, Encoded, Operation, Outcome, Question, Target,
 };
-use standin_protocol::frame::{Opcode, Response};
+use standin_protocol::frame::Opcode;
 use standin_protocol::map::{MapEpoch, ServerState, Topology};
 use standin_protocol::time::Micros;
 use standin_protocol::walk::WalkHead;
@@ -25,14 +24,16 @@ use standin_server::origin::Health;
 use standin_server::shard::ShardContext;
 use standin_server::shard::codec::flushes::Flushes;
 use standin_server::shard::codec::slice::Slice;
-use standin_server::shard::codec::standin::{Parts, read_answer};
+use standin_server::shard::codec::standin::Parts;
 use standin_server::shard::core::backend::{Backend, LinkEnd};
 use standin_server::shard::core::{ConnKey, Core, Effect};
 use standin_server::shard::mailbox::Message;
 use standin_server::stats::StatsHub;
 use tracing::{info, warn};
 
+use crate::answers::{answer_of, refusal};
 use crate::notices::Notices;
+use crate::view::Views;
 
 slotmap::new_key_type! {
     /// The name of an operation that has not ended.
@@ -42,6 +43,8 @@ slotmap::new_key_type! {
 /// A client of the cluster.
 pub struct Upstream {
     engine: Engine,
+    /// The number of its thread, and what all threads know of the cluster.
+    views: (u16, Arc<Views>),
     notices: Notices,
     waiting: SlotMap<OpKey, Waiting>,
     /// The walks that wait for a newer map, in the order of the times at which they are given up.
@@ -96,12 +99,14 @@ impl Upstream {
     #[must_use]
     pub(crate) fn new(
         engine: Engine,
+        views: (u16, Arc<Views>),
         notices: Notices,
         keyspaces: Vec<u8>,
         learned: Sender<()>,
     ) -> Self {
         Self {
             engine,
+            views,
             notices,
             waiting: SlotMap::with_key(),
             walks: VecDeque::new(),
@@ -194,49 +199,30 @@ impl Upstream {
         None
     }
 
-    fn note(&mut self, event: &ClientEvent) {
+    fn note(&mut self, now: Now, event: &ClientEvent) {
         let name = |server: &u16| {
             let map = self.engine.map()?;
             Some(map.topology.servers.get(usize::from(*server))?.name.clone())
         };
+        let (thread, views) = &self.views;
         match event {
             ClientEvent::EnteredFailover { server, .. } => {
+                views.entered_failover(*thread, &self.engine);
                 warn!(server = name(server), "a server does not answer; its stand-ins are used");
             }
             ClientEvent::LeftFailover { server, .. } => {
+                views.failover_changed(*thread, &self.engine);
                 info!(server = name(server), "a server is used again");
             }
             ClientEvent::Reported { .. } => self.counters.reports += 1,
-            ClientEvent::MapApplied { .. } => self.counters.maps_applied += 1,
+            ClientEvent::MapApplied { .. } => {
+                views.map_applied(*thread, now.mono, &self.engine);
+                self.counters.maps_applied += 1;
+            }
             ClientEvent::MapRefused { reason } => warn!(reason, "a map can't be used"),
             _ => {}
         }
     }
-}
-
-/// The answer that a server has given.
-fn answer_of(reply: EncodedReply) -> Answer {
-    let EncodedReply { header, status, value } = reply;
-    let (head, rest) = read_answer(&Response { header, status, value: &value });
-    let before = value.len() - rest.len();
-    Answer { head, value: Bytes::from(value).slice(before..) }
-}
-
-/// The answer to a request that no server has answered.
-fn refusal(error: &ClientError) -> Answer {
-    let status = match error {
-        ClientError::Overloaded { .. } => return AnswerHead::overloaded().into(),
-        ClientError::OutcomeUnknown => Status::OutcomeUnknown,
-        ClientError::DeadlineExceeded => Status::DeadlineExceeded,
-        ClientError::TooLarge(_) => return Answer::status(Status::TooLarge),
-        ClientError::AuthFailed | ClientError::Tls { .. } => Status::AuthFailed,
-        _ => Status::Unavailable,
-    };
-    let value = match status {
-        Status::AuthFailed => Bytes::from(error.to_string()),
-        _ => Bytes::new(),
-    };
-    Answer { head: AnswerHead::status(status), value }
 }
 
 impl Backend for Upstream {
@@ -397,7 +383,7 @@ impl Backend for Upstream {
                 }
                 Output::Datagram { to, bytes } => core.node.notices.send(to, &bytes),
                 Output::Event(event) => {
-                    core.node.note(&event);
+                    core.node.note(now, &event);
                     learn_partitions(core);
                     if matches!(event, ClientEvent::MapApplied { .. }) {
                         walk_again(core, now);
@@ -465,7 +451,7 @@ impl Backend for Upstream {
             }
             Effect::Stats { to } => {
                 let epoch = core.node.engine.map().map_or(0, |map| map.epoch.to_u64());
-                let reply = hub.reply(epoch, now.mono, Health::Up, None);
+                let reply = hub.reply(epoch, now.mono, &Health::Up.into());
                 core.told(now, to, reply.to_bytes());
             }
             other => unreachable!("a proxy has no other threads for {other:?}"),
