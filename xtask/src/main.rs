@@ -12,6 +12,9 @@
 //! tidy/               rules for source files and documents
 //! demo.rs, seeds.rs   the demo and its report; ten of them in a row
 //! bench.rs, fuzz.rs   the benches and the fuzz targets
+//! machines/           machines with systemd in namespaces
+//! operations.rs       docs/OPERATIONS.md, followed to the letter on such machines
+//! package/            the static program and the Debian package
 //! chaos.rs            faults on a real cluster, on its peers, and under client libraries of other languages:
 //!                     programs of chaos/, benches/
 //! ```
@@ -25,8 +28,11 @@ mod counts;
 mod demo;
 mod deny;
 mod fuzz;
+mod machines;
 mod meanwhile;
+mod operations;
 mod options;
+mod package;
 mod prerequisites;
 mod process;
 mod report;
@@ -38,6 +44,7 @@ mod workspace;
 use std::process::ExitCode;
 
 use options::Options;
+use package::Made;
 use workspace::Workspace;
 
 const HELP: &str = "\
@@ -60,6 +67,15 @@ The project's checks and longer runs.
                                      memcached under the same load; --help for its options
   cargo xtask clients [OPTIONS]      client libraries of other languages through a server's
                                      death and return; --help for its options
+  cargo xtask package                the static program and the Debian package, in
+                                     target/package (musl-gcc, dpkg-deb)
+      --revision N                   Debian's revision, instead of that of its changelog
+      --program FILE                 a program that has been built already
+      --try                          installs it on a machine in namespaces, upgrades it under
+                                     load, removes and purges it (root, debootstrap,
+                                     systemd-nspawn; the first time some minutes)
+  cargo xtask operations             follows docs/OPERATIONS.md to the letter, on four such
+                                     machines; --program as above
   cargo xtask help                   this text
 ";
 
@@ -106,6 +122,24 @@ fn run(mut arguments: Vec<String>) -> Result<bool, String> {
         "chaos" => chaos::run(&Workspace::find()?, arguments),
         "peers" => chaos::run_peers(&Workspace::find()?, arguments),
         "clients" => chaos::run_clients(&Workspace::find()?, arguments),
+        "package" => {
+            let mut options = Options::new(arguments);
+            let revision = options.number("--revision")?;
+            let program = options.value("--program")?.map(Into::into);
+            let is_tried = options.flag("--try");
+            options.end()?;
+            match (is_tried, revision) {
+                (false, _) => package::run(&Workspace::find()?, &Made { revision, program }),
+                (true, None) => package::trial::run(&Workspace::find()?, program),
+                (true, Some(_)) => Err("--try chooses the revisions itself".to_owned()),
+            }
+        }
+        "operations" => {
+            let mut options = Options::new(arguments);
+            let program = options.value("--program")?.map(Into::into);
+            options.end()?;
+            operations::run(&Workspace::find()?, program)
+        }
         "demo-seeds" => {
             let mut options = Options::new(arguments);
             let seconds = options.number("--seconds")?.unwrap_or(12);

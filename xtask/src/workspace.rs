@@ -37,6 +37,11 @@ impl Workspace {
         &self.root
     }
 
+    /// Returns the folder of all that is built.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Returns the folder for the output of steps.
     pub(crate) fn logs(&self) -> PathBuf {
         self.target.join("xtask")

@@ -7,11 +7,13 @@
 //! node.rs     client libraries for Node.js
 //! ruby.rs     a client library for Ruby
 //! go.rs       programs with client libraries for Go
+//! packages.rs what Debian packages are made and tried with
 //! ```
 
 mod apt;
 mod go;
 mod node;
+mod packages;
 mod python;
 mod ruby;
 
@@ -25,6 +27,8 @@ use standin_testkit::languages::{GO_PROGRAMS, NODE_MODULES, PYTHON, names};
 
 use crate::report::{Failed, Outcome, Passed};
 use crate::workspace::Workspace;
+
+pub(crate) use packages::{for_machines, for_package, has_lintian};
 
 /// Installs client libraries that are missing, and returns their names.
 type Ensure = fn(&Workspace) -> Result<Vec<String>, Failed>;

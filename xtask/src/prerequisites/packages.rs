@@ -1,0 +1,62 @@
+//! What Debian packages are made with, and the machines on which they are tried.
+
+use super::{Need, ensure, is_root, runs};
+use crate::report::{Failed, Outcome};
+use crate::workspace::Workspace;
+
+const FOR_PACKAGE: &[Need] = &[
+    Need {
+        name: "musl-gcc",
+        what_for: "SQLite and cryptography in a static program",
+        is_there: || runs("musl-gcc", &["--version"]),
+        packages: &["musl-tools"],
+    },
+    Need {
+        name: "dpkg-deb and dpkg-parsechangelog",
+        what_for: "the package",
+        is_there: || {
+            runs("dpkg-deb", &["--version"]) && runs("dpkg-parsechangelog", &["--version"])
+        },
+        packages: &["dpkg-dev"],
+    },
+];
+
+const FOR_MACHINES: &[Need] = &[
+    Need {
+        name: "debootstrap",
+        what_for: "the system of a machine",
+        is_there: || runs("debootstrap", &["--version"]),
+        packages: &["debootstrap"],
+    },
+    Need {
+        name: "systemd-nspawn",
+        what_for: "machines in namespaces",
+        is_there: || runs("systemd-nspawn", &["--version"]),
+        packages: &["systemd-container"],
+    },
+    Need {
+        name: "ip",
+        what_for: "their network",
+        is_there: || runs("ip", &["-V"]),
+        packages: &["iproute2"],
+    },
+];
+
+/// Checks for the programs that `cargo xtask package` needs.
+pub(crate) fn for_package(workspace: &Workspace) -> Outcome {
+    ensure(workspace, FOR_PACKAGE, Vec::new())
+}
+
+/// Checks for the programs that machines in namespaces need.
+pub(crate) fn for_machines(workspace: &Workspace) -> Outcome {
+    if !is_root() {
+        let remedy = "run this as root: namespaces, mounts and debootstrap need it";
+        return Err(Failed::new("this user is not root", remedy));
+    }
+    ensure(workspace, FOR_MACHINES, Vec::new())
+}
+
+/// Returns whether Debian's own checks of packages are there.
+pub(crate) fn has_lintian() -> bool {
+    runs("lintian", &["--version"])
+}
