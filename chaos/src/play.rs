@@ -199,11 +199,11 @@ pub(crate) fn play(
 /// The load during a fault.
 fn load(settings: &Settings, cluster: &Cluster, checker: &Arc<Checker>) -> Plan {
     Plan {
-        target: Target::Standin(Standin {
+        target: Target::Standin(Box::new(Standin {
             topology: Arc::clone(&cluster.topology),
             client: ClientConfig::from(&cluster.config),
             keyspace: KEYSPACE,
-        }),
+        })),
         keys: Keys::Numbered,
         pacing: Pacing::Open { rate_per_s: settings.rate_per_s, arrivals: Arrivals::Constant },
         duration: None,

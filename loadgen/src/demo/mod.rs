@@ -217,11 +217,11 @@ fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &DemoCluster) -> Plan {
     let initial = if args.cache { Initial::Empty } else { Initial::Filled };
     let checker = Checker::new(ROWS, run, initial);
     Plan {
-        target: Target::Standin(Standin {
+        target: Target::Standin(Box::new(Standin {
             topology: Arc::clone(&cluster.topology),
             client: ClientConfig::from(&cluster.config),
             keyspace: KEYSPACE,
-        }),
+        })),
         keys: Keys::Numbered,
         pacing: script::pacing(args.rate, Arrivals::Constant),
         duration: Some(Duration::from_secs(args.seconds.into())),

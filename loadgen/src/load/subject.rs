@@ -54,7 +54,7 @@ impl Subject {
                 "warning: {file} is out of date and does not describe the running cluster: {how}"
             ));
         }
-        let target = Target::Standin(Standin { topology, client, keyspace });
+        let target = Target::Standin(Box::new(Standin { topology, client, keyspace }));
         Ok(Self { target, cluster: Some(cluster) })
     }
 
@@ -68,7 +68,7 @@ impl Subject {
                     .map(Party::Any)
                     .map_err(|error| LoadError::NoCluster(error.to_string()))?;
                 let topology = Arc::clone(&map.topology);
-                Target::Standin(Standin { topology, client, keyspace })
+                Target::Standin(Box::new(Standin { topology, client, keyspace }))
             }
             Resolved::Wire(settings) => {
                 check_keys(&settings, trace)?;

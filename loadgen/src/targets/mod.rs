@@ -25,7 +25,7 @@ use wire::settings::Settings;
 #[derive(Debug, Clone)]
 pub enum Target {
     /// A Standin cluster, by the real client.
-    Standin(Standin),
+    Standin(Box<Standin>),
     /// Servers of another cache.
     Wire(Settings),
 }

@@ -12,7 +12,7 @@ use crate::recorder::FailureKind;
 use crate::targets::operation::{Ending, Failure};
 
 impl<T> Engine<T> {
-    /// The time at which [`Input::Tick`] is due.
+    /// The time at which `Input::Tick` is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
         let timeout = self.settings.timeout;
