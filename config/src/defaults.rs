@@ -8,9 +8,8 @@ use std::time::Duration;
 use crate::database::{OriginConfig, OriginKind, PostgresAccess};
 use crate::model::{
     AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, KeyspaceKind, Limits,
-    LogLevel, MasterConfig, Mode, ServerConfig, Timings,
+    MasterConfig, Mode, Security, ServerConfig, Timings,
 };
-use crate::security::Security;
 use crate::services::Naming;
 use standin_protocol::slots::KeyHash;
 
@@ -73,7 +72,6 @@ impl ClusterConfig {
             security: Security::default(),
             tls: None,
             tls_calls: None,
-            log_level: LogLevel::default(),
             for_clients: false,
         }
     }

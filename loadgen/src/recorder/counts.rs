@@ -72,7 +72,6 @@ impl From<&ClientError> for FailureKind {
             ClientError::TooLarge(_)
             | ClientError::UnknownKeyspace(_)
             | ClientError::NotSupported { .. }
-            | ClientError::NotPermitted { .. }
             | ClientError::NotANumber
             | ClientError::AuthFailed
             | ClientError::Tls { .. }

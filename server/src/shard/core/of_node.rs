@@ -158,8 +158,7 @@ impl Backend for Node {
             | Message::StrayReply { .. }
             | Message::Slice { .. }
             | Message::Walked { .. }
-            | Message::Access(_)
-            | Message::Limits(_)
+            | Message::Users(_)
             | Message::Stop { .. } => unreachable!("the core takes it"),
         }
     }

@@ -122,12 +122,13 @@ impl Process {
             server: id,
             cluster: Arc::clone(config),
             topology: Arc::clone(&cluster.topology),
+            key: None,
             challenges: Challenges::new([7; 32]),
             admission: Arc::new(Admission::new(Places::wanted(config, id))),
             tls: None,
             tls_calls: None,
             link: LinkConfig::new(config, boot_id),
-            access: Arc::default(),
+            users: Arc::default(),
         };
         let shards = (0..setup.shards).map(|shard| {
             let mut node = NodeConfig::new(config, id, shard, boot_id, now.mono);
