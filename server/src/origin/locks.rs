@@ -11,6 +11,15 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(3);
 /// The interval between two lines about waits for locks, if their holders change.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// Who holds a lock that calls wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Holder {
+    /// The number of its session in the database.
+    pub(super) session: String,
+    /// The table, and what is known of the session.
+    pub(super) text: String,
+}
+
 /// Calls that wait for a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockWait {
@@ -27,9 +36,11 @@ pub(super) struct LockCell(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     wait: Option<LockWait>,
+    /// The session that holds the lock.
+    session: String,
     /// When it was last found.
     found: Micros,
-    /// The time of the last line in the log, and the holder that it names.
+    /// The time of the last line in the log, and the session that it names.
     logged: Option<(Micros, String)>,
 }
 
@@ -42,7 +53,7 @@ enum Line {
 
 impl State {
     /// Notes what a look at the locks has found. Returns the line to log, if any.
-    fn note(&mut self, now: Micros, holder: Option<String>) -> Option<Line> {
+    fn note(&mut self, now: Micros, holder: Option<Holder>) -> Option<Line> {
         let Some(holder) = holder else {
             if now.since(self.found) < FORGOTTEN_AFTER {
                 return None;
@@ -53,13 +64,16 @@ impl State {
         self.found = now;
         let is_due = match &self.logged {
             None => true,
-            Some((at, logged)) => *logged != holder && now.since(*at) >= PAUSE,
+            Some((at, logged)) => *logged != holder.session && now.since(*at) >= PAUSE,
         };
         if is_due {
-            self.logged = Some((now, holder.clone()));
+            self.logged = Some((now, holder.session.clone()));
         }
-        let since = self.wait.as_ref().map_or(now, |wait| wait.since);
-        self.wait = Some(LockWait { since, holder });
+        // One session after the other, each for a moment, is no lock that stays.
+        let same = self.wait.as_ref().filter(|_| self.session == holder.session);
+        let since = same.map_or(now, |wait| wait.since);
+        self.session = holder.session;
+        self.wait = Some(LockWait { since, holder: holder.text });
         is_due.then_some(Line::Waits)
     }
 }
@@ -70,7 +84,7 @@ impl LockCell {
     }
 
     /// Notes what a look at the locks has found, and logs it if it is news.
-    pub(super) fn note(&self, holder: Option<String>) {
+    pub(super) fn note(&self, holder: Option<Holder>) {
         let mut state = self.lock();
         let line = state.note(Micros::boottime(), holder);
         let holder = state.wait.as_ref().map(|wait| wait.holder.clone()).unwrap_or_default();
@@ -95,11 +109,16 @@ impl LockCell {
 mod tests {
     use super::*;
 
+    fn by(session: u64) -> Holder {
+        let session = session.to_string();
+        Holder { text: format!("table items, held by process {session}"), session }
+    }
+
     #[test]
     fn a_wait_is_one_from_its_first_look_to_its_last_although_calls_come_and_go() {
         let mut state = State::default();
         let at = |ms| Micros(3_600_000_000) + Duration::from_millis(ms);
-        let held = || Some("items, by 17".to_owned());
+        let held = || Some(by(17));
         assert_eq!(state.note(at(0), None), None, "nothing waits");
         assert_eq!(state.note(at(500), held()), Some(Line::Waits));
         assert_eq!(state.note(at(1_000), None), None, "the calls that waited have ended");
@@ -109,6 +128,16 @@ mod tests {
         assert_eq!(state.note(at(4_500), None), Some(Line::Over(Duration::from_secs(1))));
         assert_eq!((state.wait.clone(), state.note(at(5_000), None)), (None, None));
         assert_eq!(state.note(at(6_000), held()), Some(Line::Waits), "another one");
+        assert_eq!(
+            state.note(at(6_500), Some(by(18))),
+            None,
+            "it is said at most every ten seconds"
+        );
+        assert_eq!(
+            state.wait.map(|wait| wait.since),
+            Some(at(6_500)),
+            "but the time is of this holder"
+        );
     }
 
     #[test]
@@ -116,7 +145,7 @@ mod tests {
         let mut state = State::default();
         let lines = (0..200_u64).filter(|n| {
             let now = Micros(3_600_000_000) + Duration::from_millis(n * 500);
-            state.note(now, Some((n % 3).to_string())).is_some()
+            state.note(now, Some(by(n % 3))).is_some()
         });
         assert_eq!(lines.count(), 10, "one in ten seconds");
     }

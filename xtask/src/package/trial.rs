@@ -343,7 +343,7 @@ fn again(machine: &Machine, package: &Package) -> Outcome {
     Ok(Passed::default())
 }
 
-/// Nothing is left but the user.
+/// Nothing is left but the user and the database.
 fn purged(machine: &Machine) -> Outcome {
     let said = check(
         machine,
@@ -352,14 +352,15 @@ fn purged(machine: &Machine) -> Outcome {
         no pgrep -u standin
         getent passwd standin > /dev/null
         find / -xdev \( -path /proc -o -path /sys -o -path /root -o -path /srv -o -path /var/log/journal \) -prune \
-            -o -name '*standin*' -print | grep -v -e '^/etc/standin-base$' > /srv/left || true
+            -o -name '*standin*' -print | grep -v -e '^/etc/standin-base$' -e '^/var/lib/standin$' > /srv/left || true
         if test -s /srv/left; then cat /srv/left >&2; exit 1; fi
-        no test -e /var/lib/standin
+        test -s /var/lib/standin/origin.sqlite
+        no test -e /var/lib/standin/master.state
         systemctl is-system-running || systemctl --failed >&2
         "#,
     )?;
     drop(said);
-    Ok(Passed::with_note("nothing is left but the user"))
+    Ok(Passed::with_note("nothing is left but the user and the database"))
 }
 
 #[cfg(test)]

@@ -292,6 +292,7 @@ async fn watch(pool: Rc<Pool>, first: Result<Opened, ConnectError>) {
             }
         };
         pool.doubt(&error);
+        pool.shared.locks.note(None);
         tokio::time::sleep(pause.next()).await;
     }
 }
@@ -315,7 +316,10 @@ async fn ask_until_silent(pool: &Pool, mut opened: Opened) -> ConnectError {
             },
             reason = ended(&mut opened) => return ConnectError::Unreachable(reason),
         }
-        look_for_locks(pool, &connection).await;
+        tokio::select! {
+            () = look_for_locks(pool, &connection) => {}
+            reason = ended(&mut opened) => return ConnectError::Unreachable(reason),
+        }
     }
 }
 
@@ -326,9 +330,22 @@ async fn look_for_locks(pool: &Pool, connection: &Connection) {
     if !pool.calls.has_long_one(Micros::boottime(), shared.timeout) {
         return shared.locks.note(None);
     }
-    match tokio::time::timeout(shared.patience(), locks::holder(&connection.client)).await {
-        Ok(Ok(holder)) => shared.locks.note(holder),
-        Ok(Err(error)) => tracing::debug!("the database does not say who holds its locks: {error}"),
-        Err(_) => tracing::debug!("the database does not say in time who holds its locks"),
-    }
+    let asking = async {
+        // The database gives up before this side does: what went on there would delay the next empty query, and
+        // that counts as an outage.
+        connection.limit(shared.patience()).await?;
+        locks::holder(&connection.client).await
+    };
+    let holder = match tokio::time::timeout(shared.patience(), asking).await {
+        Ok(Ok(holder)) => holder,
+        Ok(Err(error)) => {
+            tracing::debug!("the database does not say who holds its locks: {error}");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("the database does not say in time who holds its locks");
+            None
+        }
+    };
+    shared.locks.note(holder);
 }
