@@ -20,7 +20,7 @@ use crate::request::ValueSizes;
 use crate::schedule::{Arrivals, Schedule};
 use crate::targets::Target;
 use crate::targets::fake_cache::{FakeCache, Planted, Speaks};
-use crate::targets::wire::codec::Protocol;
+use crate::targets::wire::codec::{Login, Protocol};
 use crate::targets::wire::settings::{Server, Settings};
 use crate::targets::wire::{ConnId, Engine, Input, Output};
 use crate::workload::{Cold, Keys, Mix, Supply, SweepAccess};
@@ -289,6 +289,19 @@ fn a_correct_cache_is_never_accused() {
         let (counts, mistakes) = judged(speaks, Planted::Nothing, 2);
         assert_eq!((counts.stale, counts.wrong, mistakes), (0, 0, 0), "{speaks:?}");
         assert!(counts.checked > 3_000 && counts.hits == counts.reads);
+    }
+}
+
+#[test]
+fn a_redis_with_a_password_is_measured_in_both_versions_of_its_protocol() {
+    for speaks in [Speaks::Resp2, Speaks::Resp3] {
+        let login = Login { password: Some("pw".into()), ..Login::default() };
+        let settings = Settings { login, ..settings(speaks) };
+        let plan = plan(&settings, Pacing::Closed { clients: 1, depth: 1 }, 1);
+        let cache = FakeCache::new(speaks, Planted::Nothing).with_password("pw");
+        let mut world = World::new(settings, cache);
+        // Every request is answered.
+        world.fill(&plan);
     }
 }
 

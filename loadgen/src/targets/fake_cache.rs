@@ -47,6 +47,8 @@ struct Versions {
 pub(crate) struct FakeCache {
     speaks: Speaks,
     planted: Planted,
+    /// The password that the only connection has not told yet.
+    password: Option<Vec<u8>>,
     values: HashMap<Vec<u8>, Versions>,
     reads: u64,
     writes: u64,
@@ -56,7 +58,13 @@ pub(crate) struct FakeCache {
 impl FakeCache {
     /// An empty cache.
     pub(crate) fn new(speaks: Speaks, planted: Planted) -> Self {
-        Self { speaks, planted, values: HashMap::new(), reads: 0, writes: 0, made: 0 }
+        let values = HashMap::new();
+        Self { speaks, planted, password: None, values, reads: 0, writes: 0, made: 0 }
+    }
+
+    /// A Redis with this password. It must get a single connection.
+    pub(crate) fn with_password(self, password: &str) -> Self {
+        Self { password: Some(password.into()), ..self }
     }
 
     /// The number of mistakes that it has made.
@@ -83,6 +91,17 @@ impl FakeCache {
     }
 
     fn execute(&mut self, words: &[Vec<u8>], output: &mut Vec<u8>) {
+        if let Some(password) = &self.password {
+            let is_right = words[0] == b"AUTH" && words.last() == Some(password);
+            // Redis demands it before everything else, also before HELLO.
+            if is_right {
+                self.password = None;
+                output.extend_from_slice(b"+OK\r\n");
+            } else {
+                output.extend_from_slice(b"-NOAUTH Authentication required.\r\n");
+            }
+            return;
+        }
         match (self.speaks, words[0].as_slice()) {
             (_, b"get" | b"mg" | b"GET") => {
                 let value = self.read(&words[1]);

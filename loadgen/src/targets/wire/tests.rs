@@ -298,9 +298,9 @@ fn a_connection_begins_with_its_password_and_requests_wait_for_it() {
     world.submit(1, &GET);
     assert_eq!(
         world.sends(),
-        r"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n*2\r\n$4\r\nAUTH\r\n$2\r\npw\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n2\r\n"
+        r"*2\r\n$4\r\nAUTH\r\n$2\r\npw\r\n*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n2\r\n"
     );
-    world.handle(Input::Received(conn, b"%1\r\n+proto\r\n:3\r\n+OK\r\n"));
+    world.handle(Input::Received(conn, b"+OK\r\n%1\r\n+proto\r\n:3\r\n"));
     assert!(world.outputs().is_empty());
     world.handle(Input::Received(conn, b"+OK\r\n"));
     assert_eq!(world.sends(), r"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n");

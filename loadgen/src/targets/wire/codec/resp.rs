@@ -28,15 +28,16 @@ pub(in crate::targets::wire) fn greet(
 ) -> usize {
     let Login { user, password, database } = login;
     let mut replies = 0;
-    if protocol == Protocol::Resp3 {
-        command(out, &[b"HELLO", b"3"]);
-        replies += 1;
-    }
     if let Some(password) = password {
         match user {
             Some(user) => command(out, &[b"AUTH", user.as_bytes(), password.as_bytes()]),
             None => command(out, &[b"AUTH", password.as_bytes()]),
         }
+        replies += 1;
+    }
+    // Redis answers HELLO only to users that it knows.
+    if protocol == Protocol::Resp3 {
+        command(out, &[b"HELLO", b"3"]);
         replies += 1;
     }
     if *database > 0 {
