@@ -119,8 +119,9 @@ impl<T> Connection<T> {
         }
     }
 
+    /// Whether no answer is waited for, not even to the greeting.
     pub(super) fn is_idle(&self) -> bool {
-        self.flights.is_empty()
+        self.flights.is_empty() && self.greetings == 0
     }
 
     /// Takes a request; returns the bytes of it. A copy is kept if it may have to be sent elsewhere.
@@ -314,9 +315,19 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Whether requests have timed out and nothing was heard since `before`.
-    pub(super) fn is_silent(&self, before: Micros) -> bool {
-        self.expired > 0 && self.heard <= before
+    /// The reason to close an open connection, if there is one: an answer, to requests that have timed out or
+    /// to the greeting, is waited for and nothing was heard since `before`; or the first request is older than
+    /// `long_before`, and what the network has of it and of those behind it must not grow for ever.
+    pub(super) fn overdue(&self, before: Micros, long_before: Micros) -> Option<&'static str> {
+        let is_awaited = self.expired > 0 || self.greetings > 0;
+        let front = self.flights.front().filter(|_| self.expired > 0);
+        if is_awaited && self.heard <= before {
+            Some("the connection was closed because nothing arrived")
+        } else if front.is_some_and(|flight| flight.since <= long_before) {
+            Some("the connection was closed because an answer took twice the timeout")
+        } else {
+            None
+        }
     }
 }
 

@@ -76,14 +76,15 @@ impl<T> Engine<T> {
             let text = format!("{name}: no answer within {timeout:?}");
             end(token, Err(Failure { kind: FailureKind::DeadlineExceeded, text }));
         });
-        let is_silent = connection.state == State::Open && connection.is_silent(before);
+        let long_before = Micros(before.0.saturating_sub(micros(timeout)));
+        let is_open = connection.state == State::Open;
+        let overdue = connection.overdue(before, long_before).filter(|_| is_open);
         let is_due =
             matches!(connection.state, State::Down(again) if again <= now) && !connection.is_idle();
         self.open -= ended;
         self.open_bytes -= ended_bytes;
-        if is_silent {
+        if let Some(why) = overdue {
             self.outputs.push_back(Output::Close(id));
-            let why = "the connection was closed because nothing arrived";
             self.lost(now, id, (FailureKind::ConnectionLost, why), end);
         } else if is_due {
             self.connect(now, server, place);

@@ -10,7 +10,8 @@
 //! ```
 //! A server that can't be reached is tried again in steps of [`Settings::reconnect`]. Requests to it wait for
 //! the next attempt, and fail with it: so a failure is always that of an attempt, and a closed loop does not
-//! spin. A connection on which nothing has arrived for the whole timeout is closed.
+//! spin. A connection is closed if nothing has arrived on it for the whole timeout, or if an answer takes twice
+//! that.
 
 mod cluster;
 pub mod codec;

@@ -260,6 +260,49 @@ fn a_silent_connection_is_closed_and_what_has_timed_out_is_not_sent_later() {
 }
 
 #[test]
+fn a_connection_whose_answers_fall_ever_further_behind_is_closed() {
+    let mut world = World::new(settings(Protocol::MemcachedText, 1));
+    let conn = world.open();
+    let mut token = 0;
+    // Ten requests are sent for each answer, so something arrives all the time.
+    let closed = loop {
+        for _ in 0..10 {
+            token += 1;
+            world.submit(token, &GET);
+        }
+        world.after(10);
+        world.handle(Input::Tick);
+        if world.outputs().contains(&Output::Close(conn)) {
+            break world.now;
+        }
+        assert!(token < 1_000, "requests of ten timeouts have piled up");
+        world.handle(Input::Received(conn, b"END\r\n"));
+    };
+    assert!(closed.since(Micros(1_000_000)) >= Duration::from_millis(200));
+    assert_eq!(world.engine.open(), 0);
+    let lost = world.ended.iter().filter(|(_, end)| *end == Err(FailureKind::ConnectionLost));
+    assert!(lost.count() > 0);
+}
+
+#[test]
+fn a_server_that_accepts_and_does_not_greet_is_given_up_and_left_out() {
+    let retry = Duration::from_secs(1);
+    let login = Login { user: None, password: Some("pw".into()), database: 0 };
+    let usual = settings(Protocol::Resp2, 2);
+    let ejection = Some(Ejection { failures: 1, retry });
+    let mut world = World::new(Settings { ejection, login, ..usual });
+    world.submit(1, &GET);
+    let home = world.connects();
+    world.handle(Input::Connected(home));
+    world.after(100);
+    world.handle(Input::Tick);
+    assert_eq!(world.ended, [(1, Err(FailureKind::DeadlineExceeded))]);
+    assert!(world.outputs().contains(&Output::Close(home)));
+    world.submit(2, &GET);
+    assert_ne!(world.connects().server, home.server, "its failure counts");
+}
+
+#[test]
 fn a_server_that_fails_is_left_out_for_a_while() {
     let retry = Duration::from_millis(500);
     let usual = settings(Protocol::MemcachedText, 2);
