@@ -156,10 +156,12 @@ fn requests_have_the_bytes_of_their_protocol() {
     for (protocol, question, bytes) in [
         (Protocol::MemcachedText, GET, "get k\r\n"),
         (Protocol::MemcachedText, put(9), "set k 0 9 2\r\nv1\r\n"),
+        (Protocol::MemcachedText, put(2_592_001), "set k 0 2592000 2\r\nv1\r\n"),
         (Protocol::MemcachedText, delete, "delete k\r\n"),
         (Protocol::MemcachedMeta, GET, "mg k v\r\n"),
         (Protocol::MemcachedMeta, put(0), "ms k 2\r\nv1\r\n"),
         (Protocol::MemcachedMeta, put(9), "ms k 2 T9\r\nv1\r\n"),
+        (Protocol::MemcachedMeta, put(u32::MAX), "ms k 2 T2592000\r\nv1\r\n"),
         (Protocol::MemcachedMeta, delete, "md k\r\n"),
         (Protocol::Resp2, GET, "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"),
         (Protocol::Resp2, put(0), "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\nv1\r\n"),

@@ -1,6 +1,6 @@
 //! memcached's meta commands: `mg`, `ms`, `md`.
 
-use super::text::is_error;
+use super::text::{is_error, lifetime};
 use super::{Decoded, Malformed, Reply, block, line, number};
 use crate::targets::operation::{Action, Kind, Question};
 
@@ -18,7 +18,7 @@ pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
             number(out, value.len() as u64);
             if ttl_s > 0 {
                 out.extend_from_slice(b" T");
-                number(out, ttl_s.into());
+                lifetime(out, ttl_s);
             }
             out.extend_from_slice(b"\r\n");
             out.extend_from_slice(value);

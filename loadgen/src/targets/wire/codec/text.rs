@@ -4,6 +4,8 @@ use super::{Decoded, Malformed, Reply, block, line, number};
 use crate::targets::operation::{Action, Kind, Question};
 
 const END: &[u8] = b"END\r\n";
+/// The longest lifetime of memcached, 30 days. It takes a larger number for a Unix time, which would long be over.
+const LIFETIME_MAX_S: u32 = 30 * 24 * 60 * 60;
 
 pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
     match question.action {
@@ -15,7 +17,7 @@ pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(b"set ");
             out.extend_from_slice(question.key);
             out.extend_from_slice(b" 0 ");
-            number(out, ttl_s.into());
+            lifetime(out, ttl_s);
             out.push(b' ');
             number(out, value.len() as u64);
             out.extend_from_slice(b"\r\n");
@@ -27,6 +29,11 @@ pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a lifetime in seconds, or the longest one.
+pub(super) fn lifetime(out: &mut Vec<u8>, ttl_s: u32) {
+    number(out, ttl_s.min(LIFETIME_MAX_S).into());
 }
 
 pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
