@@ -26,7 +26,7 @@ use standin_protocol::time::Micros;
 
 pub use options::{Closed, LoadArgs};
 pub use outcome::{Lateness, LoadReport};
-use subject::{Subject, check_depth};
+use subject::{Subject, check_depth, check_lossless, depth_max};
 
 use crate::checker::{Checker, Initial};
 use crate::console::{Console, Show};
@@ -47,7 +47,7 @@ use crate::workload::{Cold, Keys, Mix, Supply, SweepAccess};
 
 const SECONDS: u32 = 10;
 const READS_PERCENT: f64 = 95.0;
-/// A fill is a closed loop of this shape per worker.
+/// The requests under way, at most, of the closed loop of each worker that fills.
 const FILL_DEPTH: u32 = 64;
 const PAUSE: Duration = Duration::from_millis(20);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -209,7 +209,8 @@ fn plan(args: &LoadArgs, subject: &Subject, trace: Option<&Trace>) -> Result<Pla
         Some(Closed { clients, depth }) => Pacing::Closed { clients, depth },
         None => Pacing::Open { rate_per_s: args.rate, arrivals: args.arrivals },
     };
-    check_depth(&subject.target, pacing)?;
+    check_depth(pacing, depth_max(&subject.target, sizes, trace))?;
+    check_lossless(args, trace)?;
     let seconds = args.seconds.or(trace.is_none().then_some(SECONDS));
     Ok(Plan {
         target: subject.target.clone(),
@@ -293,7 +294,8 @@ fn fill(
         Some(trace) => (trace.keys.len() as u32, SweepAccess::FillAs(Arc::clone(trace))),
         None => (args.keys, SweepAccess::Fill(args.sizes().min_bytes)),
     };
-    let pacing = Pacing::Closed { clients: workers, depth: FILL_DEPTH };
+    let depth = FILL_DEPTH.min(depth_max(&plan.target, args.sizes(), trace.map(Arc::as_ref)));
+    let pacing = Pacing::Closed { clients: workers, depth };
     let plan = Plan { pacing, duration: None, ..plan.clone() };
     let sweep = |next| Supply::Sweep { next, end: keys, step: workers, access: access.clone() };
     let live = Arc::new(Live::new(workers));

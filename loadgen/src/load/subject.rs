@@ -10,13 +10,16 @@ use super::{LoadArgs, LoadError, READS_PERCENT};
 use crate::checker::{Checker, age_allowed, grace};
 use crate::console::Console;
 use crate::drive::Pacing;
+use crate::request::{Access, ValueSizes};
 use crate::targets::address::{Resolved, TargetUrl};
-use crate::targets::wire::{OPEN_MAX, codec::Protocol, settings::Settings};
+use crate::targets::wire::{OPEN_BYTES_MAX, OPEN_MAX, codec::Protocol, settings::Settings};
 use crate::targets::{Standin, Target};
-use crate::trace::Trace;
+use crate::trace::{Entry, Trace};
 
 /// The longest key of memcached.
 const MEMCACHED_KEY_BYTES: usize = 250;
+/// The bytes of a request beside its key and its value, at most, and those of a numbered key.
+const FRAME_BYTES: usize = 512;
 
 /// The measured system.
 pub(super) struct Subject {
@@ -128,15 +131,41 @@ fn keyspace(
     Ok(keyspace.id)
 }
 
-/// Refuses a closed loop with more requests under way than a client of this target has room for.
-pub(super) fn check_depth(target: &Target, pacing: Pacing) -> Result<(), LoadError> {
-    match (target, pacing) {
-        (Target::Wire(_), Pacing::Closed { depth, .. }) if depth as usize > OPEN_MAX => {
-            let text = format!("--closed: a client has room for {OPEN_MAX} requests");
+/// The largest number of requests under way for which each client of a closed loop has room. With more, a client
+/// would refuse requests, and a closed loop follows up each of them at once.
+pub(super) fn depth_max(target: &Target, sizes: ValueSizes, trace: Option<&Trace>) -> u32 {
+    let Target::Wire(_) = target else { return u32::MAX };
+    let keys = trace.iter().flat_map(|trace| trace.keys.iter());
+    let key_bytes = keys.map(|key| key.len()).max().unwrap_or_default();
+    let request_bytes = sizes.max_bytes as usize + key_bytes + FRAME_BYTES;
+    let depth = (OPEN_BYTES_MAX / request_bytes).clamp(1, OPEN_MAX);
+    u32::try_from(depth).unwrap_or(u32::MAX)
+}
+
+/// Refuses a closed loop with more requests under way than there is room for.
+pub(super) fn check_depth(pacing: Pacing, depth_max: u32) -> Result<(), LoadError> {
+    match pacing {
+        Pacing::Closed { depth, .. } if depth > depth_max => {
+            let text = format!(
+                "--closed: each client has room for {depth_max} requests with values of this size; \
+                 use more clients, or smaller --value-bytes"
+            );
             Err(LoadError::Options(text))
         }
-        _ => Ok(()),
+        Pacing::Closed { .. } | Pacing::Open { .. } => Ok(()),
     }
+}
+
+/// Refuses to judge losses where values have lifetimes.
+pub(super) fn check_lossless(args: &LoadArgs, trace: Option<&Trace>) -> Result<(), LoadError> {
+    let mut entries = trace.iter().flat_map(|trace| &trace.entries);
+    let has_lifetime = |entry: &Entry| matches!(entry.access, Access::Write { ttl_s: 1.., .. });
+    if args.lossless && entries.any(has_lifetime) {
+        let text = "--lossless: the trace gives values lifetimes, and a value whose lifetime has ended is \
+                    not lost; replay it without --lossless";
+        return Err(LoadError::Options(text.to_owned()));
+    }
+    Ok(())
 }
 
 /// memcached has no quoting: a key with a space would be two.
@@ -157,5 +186,36 @@ fn check_keys(settings: &Settings, trace: Option<&Trace>) -> Result<(), LoadErro
              {MEMCACHED_KEY_BYTES} bytes, and no spaces or control characters",
             key.escape_ascii().to_string()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_loop_has_no_more_under_way_than_its_clients_have_room_for() {
+        let settings = Settings::new(Protocol::MemcachedText, Vec::new());
+        let target = Target::Wire(settings);
+        let depth_max = |max_bytes| depth_max(&target, ValueSizes::fixed(max_bytes), None);
+        let megabyte = depth_max(1 << 20);
+        assert!((200..256).contains(&megabyte));
+        assert_eq!(depth_max(u32::MAX), 1, "a single request is always taken");
+        let check = |depth| check_depth(Pacing::Closed { clients: 9, depth }, megabyte);
+        assert!(check(megabyte).is_ok() && check(megabyte + 1).is_err());
+    }
+
+    #[test]
+    fn a_trace_with_lifetimes_can_not_be_lossless() {
+        let sizes = ValueSizes::fixed(100);
+        let trace = |ttl: &str| {
+            let line = format!("0,k,1,100,1,set,{ttl}\n");
+            Trace::twitter(line.as_bytes(), sizes).unwrap()
+        };
+        let args = |lossless| LoadArgs { lossless, ..LoadArgs::new("cluster.toml") };
+        assert!(check_lossless(&args(true), Some(&trace("60"))).is_err());
+        assert!(check_lossless(&args(false), Some(&trace("60"))).is_ok());
+        assert!(check_lossless(&args(true), Some(&trace("0"))).is_ok());
+        assert!(check_lossless(&args(true), None).is_ok());
     }
 }

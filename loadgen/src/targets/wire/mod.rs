@@ -39,8 +39,8 @@ use crate::recorder::FailureKind;
 
 /// The largest number of open requests of a client.
 pub const OPEN_MAX: usize = 1 << 20;
-/// The largest number of bytes of open requests of a client.
-const OPEN_BYTES_MAX: usize = 256 << 20;
+/// The number of bytes of open requests from which on a client takes no more.
+pub const OPEN_BYTES_MAX: usize = 256 << 20;
 /// The longest text of a server that is quoted.
 const QUOTED_MAX: usize = 120;
 
