@@ -135,6 +135,9 @@ fn what_is_no_reply_ends_the_connection() {
         (Protocol::MemcachedMeta, b"+OK\r\n"),
         (Protocol::Resp2, b"hello\r\n"),
         (Protocol::Resp2, b"$2\r\nabc\r\n"),
+        (Protocol::Resp2, b"+OK\r\n"),
+        (Protocol::Resp2, b":1\r\n"),
+        (Protocol::Resp3, b"*1\r\n$1\r\na\r\n"),
         (Protocol::Resp3, b">1\r\n>1\r\n>1\r\n>1\r\n>1\r\n>1\r\n>1\r\n>1\r\n>1\r\n>1\r\n"),
     ] {
         let mut world = World::new(settings(protocol, 1));
@@ -146,6 +149,22 @@ fn what_is_no_reply_ends_the_connection() {
         world.handle(Input::Received(conn, bytes));
         assert_eq!(world.ended, [(1, Err(FailureKind::Protocol))], "{protocol:?}");
         assert!(world.outputs().contains(&Output::Close(conn)));
+    }
+}
+
+#[test]
+fn replies_of_redis_are_to_the_question() {
+    let replies: [&[u8]; 5] = [b"$1\r\na\r\n", b"$-1\r\n", b"+OK\r\n", b"*0\r\n", b"-ERR x\r\n"];
+    for (kind, fit) in [
+        (Kind::Get, [true, true, false, false, true]),
+        // CLUSTER SLOTS is answered with an array.
+        (Kind::Put, [false, false, true, true, true]),
+        (Kind::Delete, [false, true, true, false, true]),
+    ] {
+        for (bytes, fits) in replies.iter().zip(fit) {
+            let is_right = Protocol::Resp2.decode(kind, bytes).is_ok();
+            assert_eq!(is_right, fits, "{kind:?} {}", bytes.escape_ascii());
+        }
     }
 }
 

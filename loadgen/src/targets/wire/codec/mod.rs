@@ -85,7 +85,7 @@ impl Protocol {
         match self {
             Self::MemcachedText => text::decode(kind, bytes),
             Self::MemcachedMeta => meta::decode(kind, bytes),
-            Self::Resp2 | Self::Resp3 => resp::decode(bytes),
+            Self::Resp2 | Self::Resp3 => resp::decode(kind, bytes),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Redis' protocol, versions 2 and 3: `GET`, `SET`, `DEL`, and what begins a connection.
 
 use super::{Decoded, Login, Malformed, Protocol, Reply, block, line, number};
-use crate::targets::operation::{Action, Question};
+use crate::targets::operation::{Action, Kind, Question};
 
 /// The deepest nesting of a reply that is skipped.
 const DEPTH_MAX: u32 = 8;
@@ -62,7 +62,19 @@ pub(super) fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
     }
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Decoded<'_> {
+pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
+    let decoded = decode_any(bytes)?;
+    match (kind, decoded) {
+        (Kind::Get, Some((_, Reply::Done | Reply::Array(_))))
+        | (Kind::Put, Some((_, Reply::Value(_) | Reply::Absent)))
+        | (Kind::Delete, Some((_, Reply::Value(_) | Reply::Array(_)))) => {
+            Err(Malformed("a reply to another question"))
+        }
+        _ => Ok(decoded),
+    }
+}
+
+fn decode_any(bytes: &[u8]) -> Decoded<'_> {
     // The line is still to come.
     let Some((first, at)) = line(bytes)? else { return Ok(None) };
     let Some((kind, rest)) = first.split_first() else { return Err(Malformed("an empty line")) };
