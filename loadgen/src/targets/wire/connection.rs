@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use standin_protocol::time::Micros;
 
-use super::codec::{Login, Malformed, Protocol, Reply, resp};
+use super::codec::{Login, Malformed, Protocol, Reply, quoted, resp};
 use super::settings::Settings;
 use crate::targets::operation::{Kind, Question};
 
@@ -260,7 +260,10 @@ impl<T> Connection<T> {
             let kind = match self.flights.front() {
                 _ if self.greetings > 0 => Kind::Put,
                 Some(flight) if self.released > 0 => flight.kind,
-                Some(_) | None => return Err(Malformed("a reply without a request")),
+                Some(_) | None => {
+                    let text = format!("a reply without a request: {}", quoted(&bytes[at..]));
+                    return Err(Malformed(text.into()));
+                }
             };
             // The rest of the reply is still to come.
             let Some((length, reply)) = protocol.decode(kind, &bytes[at..])? else { break };

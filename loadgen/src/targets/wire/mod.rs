@@ -30,7 +30,7 @@ use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
 use self::cluster::{Cluster, Redirect, SENDS_MAX};
-use self::codec::Reply;
+use self::codec::{Reply, quoted};
 use self::connection::{Connection, Ended, State};
 use self::placement::Placement;
 use self::settings::Settings;
@@ -41,8 +41,6 @@ use crate::recorder::FailureKind;
 pub const OPEN_MAX: usize = 1 << 20;
 /// The number of bytes of open requests from which on a client takes no more.
 pub const OPEN_BYTES_MAX: usize = 256 << 20;
-/// The longest text of a server that is quoted.
-const QUOTED_MAX: usize = 120;
 
 /// A connection, or rather one of its sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -296,7 +294,7 @@ impl<T> Engine<T> {
             self.drop_held(id, (FailureKind::ServerError, &why), end);
         } else if let Err(malformed) = result {
             self.outputs.push_back(Output::Close(id));
-            self.lost(now, id, (FailureKind::Protocol, malformed.0), end);
+            self.lost(now, id, (FailureKind::Protocol, &malformed.0), end);
         } else {
             self.mark_dirty(id.server, id.place);
         }
@@ -431,8 +429,4 @@ fn ending<'a>(server: u16, name: &str, reply: Reply<'a>, sends: u32) -> Ending<'
 
 fn failure(name: &str, (kind, why): (FailureKind, &str)) -> Failure {
     Failure { kind, text: format!("{name}: {why}") }
-}
-
-fn quoted(text: &[u8]) -> String {
-    text[..text.len().min(QUOTED_MAX)].escape_ascii().to_string()
 }

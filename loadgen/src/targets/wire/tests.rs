@@ -92,6 +92,7 @@ fn replies_mean_the_same_in_whatever_pieces_they_come() {
         (Kind::Get, b"END\r\n", Reply::Absent),
         (Kind::Put, b"STORED\r\n", Reply::Done),
         (Kind::Delete, b"NOT_FOUND\r\n", Reply::Absent),
+        (Kind::Get, b"ERROR Too many open\r\n", Reply::Error(b"ERROR Too many open")),
         (Kind::Put, b"SERVER_ERROR out of memory\r\n", Reply::Error(b"SERVER_ERROR out of memory")),
     ];
     let meta: &[(Kind, &[u8], Reply<'_>)] = &[

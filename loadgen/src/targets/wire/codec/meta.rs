@@ -36,7 +36,7 @@ pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
     let Some((first, at)) = line(bytes)? else { return Ok(None) };
     if let Some(head) = first.strip_prefix(b"VA ") {
         if kind != Kind::Get {
-            return Err(Malformed("a value answers a write"));
+            return Err(Malformed("a value answers a write".into()));
         }
         let length = head.split(|byte| *byte == b' ').next().unwrap_or_default();
         let value = block(bytes, at, length)?;
@@ -47,7 +47,7 @@ pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
         (Kind::Put | Kind::Delete, b"HD") => Reply::Done,
         _ if is_error(first) => Reply::Error(first),
         (Kind::Put, b"NS") => Reply::Error(first),
-        _ => return Err(Malformed("an unexpected line")),
+        _ => return Err(Malformed::line(first)),
     };
     Ok(Some((at, reply)))
 }

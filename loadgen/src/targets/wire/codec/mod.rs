@@ -4,6 +4,7 @@ mod meta;
 pub(super) mod resp;
 mod text;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::targets::operation::{Kind, Question};
@@ -57,13 +58,22 @@ pub enum Reply<'a> {
 }
 
 /// The bytes are not of the protocol, or answer another request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Malformed(pub &'static str);
+pub struct Malformed(pub Cow<'static, str>);
+
+impl Malformed {
+    /// A line that no reply begins with.
+    fn line(line: &[u8]) -> Self {
+        Self(format!("an unexpected line: {}", quoted(line)).into())
+    }
+}
 
 /// The bytes of the first reply and its meaning; `None` if it is not complete yet.
 pub type Decoded<'a> = Result<Option<(usize, Reply<'a>)>, Malformed>;
 
+/// The longest text of a server that is quoted.
+const QUOTED_MAX: usize = 120;
 /// The largest value that is accepted in a reply.
 pub(super) const VALUE_BYTES_MAX: usize = 512 << 20;
 
@@ -101,6 +111,11 @@ impl Protocol {
     }
 }
 
+/// The beginning of a server's text, as messages have it.
+pub(super) fn quoted(text: &[u8]) -> String {
+    text[..text.len().min(QUOTED_MAX)].escape_ascii().to_string()
+}
+
 /// The longest line of a reply.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
@@ -109,9 +124,9 @@ pub(super) fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, Malformed> {
     match memchr::memchr(b'\n', bytes) {
         Some(end) => match bytes[..end].strip_suffix(b"\r") {
             Some(line) => Ok(Some((line, end + 1))),
-            None => Err(Malformed("a line does not end with CR LF")),
+            None => Err(Malformed("a line does not end with CR LF".into())),
         },
-        None if bytes.len() > LINE_BYTES_MAX => Err(Malformed("a line has no end")),
+        None if bytes.len() > LINE_BYTES_MAX => Err(Malformed("a line has no end".into())),
         None => Ok(None),
     }
 }
@@ -124,13 +139,13 @@ pub(super) fn block<'a>(
 ) -> Result<Option<(&'a [u8], usize)>, Malformed> {
     let length: Option<usize> = std::str::from_utf8(length).ok().and_then(|text| text.parse().ok());
     let Some(length) = length.filter(|length| *length <= VALUE_BYTES_MAX) else {
-        return Err(Malformed("the length of a value is not a number, or too large"));
+        return Err(Malformed("the length of a value is not a number, or too large".into()));
     };
     let end = at + length;
     // The end is still to come.
     let Some(after) = bytes.get(end..end + 2) else { return Ok(None) };
     if after != b"\r\n" {
-        return Err(Malformed("a value does not end where its length says"));
+        return Err(Malformed("a value does not end where its length says".into()));
     }
     Ok(Some((&bytes[at..end], end + 2)))
 }

@@ -68,7 +68,7 @@ pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
         (Kind::Get, Some((_, Reply::Done | Reply::Array(_))))
         | (Kind::Put, Some((_, Reply::Value(_) | Reply::Absent)))
         | (Kind::Delete, Some((_, Reply::Value(_) | Reply::Array(_)))) => {
-            Err(Malformed("a reply to another question"))
+            Err(Malformed("a reply to another question".into()))
         }
         _ => Ok(decoded),
     }
@@ -77,7 +77,9 @@ pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
 fn decode_any(bytes: &[u8]) -> Decoded<'_> {
     // The line is still to come.
     let Some((first, at)) = line(bytes)? else { return Ok(None) };
-    let Some((kind, rest)) = first.split_first() else { return Err(Malformed("an empty line")) };
+    let Some((kind, rest)) = first.split_first() else {
+        return Err(Malformed("an empty line".into()));
+    };
     let reply = match kind {
         b'$' if rest != b"-1" => {
             let value = block(bytes, at, rest)?;
@@ -92,7 +94,7 @@ fn decode_any(bytes: &[u8]) -> Decoded<'_> {
         // HELLO is answered with a map.
         b'%' => return Ok(skip(bytes, 0)?.map(|end| (end, Reply::Done))),
         b'*' => return Ok(skip(bytes, 0)?.map(|end| (end, Reply::Array(&bytes[..end])))),
-        _ => return Err(Malformed("a reply of an unexpected type")),
+        _ => return Err(Malformed::line(first)),
     };
     Ok(Some((at, reply)))
 }
@@ -100,23 +102,25 @@ fn decode_any(bytes: &[u8]) -> Decoded<'_> {
 /// The bytes of the first reply, whatever it is; `None` if it is not complete yet.
 fn skip(bytes: &[u8], depth: u32) -> Result<Option<usize>, Malformed> {
     if depth > DEPTH_MAX {
-        return Err(Malformed("a reply is nested too deeply"));
+        return Err(Malformed("a reply is nested too deeply".into()));
     }
     // The line is still to come.
     let Some((first, at)) = line(bytes)? else { return Ok(None) };
-    let Some((kind, rest)) = first.split_first() else { return Err(Malformed("an empty line")) };
+    let Some((kind, rest)) = first.split_first() else {
+        return Err(Malformed("an empty line".into()));
+    };
     let many = match kind {
         b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => return Ok(Some(at)),
         b'$' | b'!' | b'=' if rest == b"-1" => return Ok(Some(at)),
         b'$' | b'!' | b'=' => return Ok(block(bytes, at, rest)?.map(|(_, end)| end)),
         b'*' | b'~' | b'>' => 1,
         b'%' | b'|' => 2,
-        _ => return Err(Malformed("a reply of an unknown type")),
+        _ => return Err(Malformed("a reply of an unknown type".into())),
     };
     let count: i64 = std::str::from_utf8(rest)
         .ok()
         .and_then(|text| text.parse().ok())
-        .ok_or(Malformed("the length of an array is not a number"))?;
+        .ok_or(Malformed("the length of an array is not a number".into()))?;
     let mut at = at;
     for _ in 0..count.max(0).saturating_mul(many) {
         // The element is not complete yet.

@@ -41,14 +41,14 @@ pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
     let Some((first, at)) = line(bytes)? else { return Ok(None) };
     if let Some(head) = first.strip_prefix(b"VALUE ") {
         if kind != Kind::Get {
-            return Err(Malformed("a value answers a write"));
+            return Err(Malformed("a value answers a write".into()));
         }
         // The key, its flags, the length.
         let length = head.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
         let Some((value, end)) = block(bytes, at, length)? else { return Ok(None) };
         return match bytes.get(end..end + END.len()) {
             Some(END) => Ok(Some((end + END.len(), Reply::Value(value)))),
-            Some(_) => Err(Malformed("something else than END follows a value")),
+            Some(_) => Err(Malformed("something else than END follows a value".into())),
             None => Ok(None),
         };
     }
@@ -56,12 +56,13 @@ pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
         (Kind::Get, b"END") | (Kind::Delete, b"NOT_FOUND") => Reply::Absent,
         (Kind::Put, b"STORED") | (Kind::Delete, b"DELETED") => Reply::Done,
         _ if is_error(first) => Reply::Error(first),
-        _ => return Err(Malformed("an unexpected line")),
+        _ => return Err(Malformed::line(first)),
     };
     Ok(Some((at, reply)))
 }
 
-/// Whether this line reports an error, in either kind of command.
+/// Whether this line reports an error, in either kind of command. Text may follow, as in
+/// `ERROR Too many open connections`.
 pub(super) fn is_error(line: &[u8]) -> bool {
-    line == b"ERROR" || line.starts_with(b"CLIENT_ERROR") || line.starts_with(b"SERVER_ERROR")
+    [&b"ERROR"[..], b"CLIENT_ERROR", b"SERVER_ERROR"].iter().any(|error| line.starts_with(error))
 }
