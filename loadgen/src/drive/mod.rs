@@ -118,6 +118,12 @@ pub enum DriveError {
     /// A worker could not set up its loop, timer or client.
     #[error("a load thread can't start: {0}; is the limit of open files or locked memory reached?")]
     Setup(#[from] io::Error),
+    /// The target should be a Redis Cluster.
+    #[error(
+        "the slots of the cluster are not known: {0}; use redis:// for servers that are no cluster; the nodes of a \
+         cluster must announce IP addresses"
+    )]
+    NoSlots(String),
     /// A worker has panicked.
     #[error("a load thread stopped because of a bug; please report it")]
     Panicked,
@@ -130,7 +136,7 @@ pub struct Running {
     pub start: Micros,
     /// The events, as they happen. Closed when all workers have ended.
     pub notables: Receiver<Notable>,
-    workers: Vec<JoinHandle<io::Result<Recording>>>,
+    workers: Vec<JoinHandle<Result<Recording, DriveError>>>,
 }
 
 /// Starts a run with one worker per supply.
@@ -174,7 +180,7 @@ pub fn start(plan: &Plan, supplies: Vec<Supply>, live: &Arc<Live>) -> Result<Run
     if let Some(failed) = workers.iter().position(JoinHandle::is_finished) {
         drop(starts);
         let error = match workers.swap_remove(failed).join() {
-            Ok(Err(error)) => DriveError::Setup(error),
+            Ok(Err(error)) => error,
             Ok(Ok(_)) | Err(_) => DriveError::Panicked,
         };
         return Err(error);

@@ -20,6 +20,7 @@ use monoio::time::{Instant, Sleep, sleep};
 use standin_client::monoio::connection::{self, Happening, Outlet, Owner};
 use standin_protocol::time::Micros;
 
+use super::DriveError;
 use super::request::{Asked, Flight, Job};
 use super::shared::Shared;
 use crate::targets::operation::{Action, Question};
@@ -105,7 +106,10 @@ impl WireClient {
     }
 
     /// Opens all connections, or finds out that they can't be opened now.
-    pub(super) async fn connect(&self) {
+    ///
+    /// # Errors
+    /// The servers should be a cluster, and the one that was asked knows of none.
+    pub(super) async fn connect(&self) -> Result<(), DriveError> {
         self.inner.engine.borrow_mut().connect_all(Micros::boottime());
         self.inner.wake_driver();
         poll_fn(|context| {
@@ -116,6 +120,10 @@ impl WireClient {
             Poll::Pending
         })
         .await;
+        match self.inner.engine.borrow().slots_problem() {
+            Some(problem) => Err(DriveError::NoSlots(problem.to_owned())),
+            None => Ok(()),
+        }
     }
 
     /// Sends a job, and those that follow from it.

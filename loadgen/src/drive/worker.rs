@@ -16,7 +16,7 @@ use super::pacer::Pacer;
 use super::request::Job;
 use super::shared::Shared;
 use super::wire::WireClient;
-use super::{Notable, Pacing, Plan};
+use super::{DriveError, Notable, Pacing, Plan};
 use crate::live::Live;
 use crate::recorder::Recording;
 use crate::schedule::Schedule;
@@ -40,12 +40,12 @@ pub(super) struct WorkerParameters {
 }
 
 /// The thread's body.
-pub(super) fn run(parameters: WorkerParameters, supply: Supply) -> io::Result<Recording> {
+pub(super) fn run(parameters: WorkerParameters, supply: Supply) -> Result<Recording, DriveError> {
     let mut runtime = runtime(Driver::Auto)?;
     runtime.block_on(run_in_loop(parameters, supply))
 }
 
-async fn run_in_loop(parameters: WorkerParameters, supply: Supply) -> io::Result<Recording> {
+async fn run_in_loop(parameters: WorkerParameters, supply: Supply) -> Result<Recording, DriveError> {
     let WorkerParameters { plan, number, count, live, notables, ready, started } = parameters;
     let links = connect(&plan, number, count, &notables).await?;
     let pacer = Pacer::new()?;
@@ -53,7 +53,7 @@ async fn run_in_loop(parameters: WorkerParameters, supply: Supply) -> io::Result
     let _ = ready.send(());
     drop(ready);
     let Ok(start) = started.recv() else {
-        return Err(io::Error::other("another load thread could not start"));
+        return Err(io::Error::other("another load thread could not start").into());
     };
     let shared = Rc::new(Shared::new(plan, number, start, live, notables, supply));
     match shared.plan.pacing {
@@ -85,7 +85,7 @@ async fn connect(
     number: u32,
     count: u32,
     notables: &Sender<Notable>,
-) -> io::Result<Vec<Link>> {
+) -> Result<Vec<Link>, DriveError> {
     let own = match plan.pacing {
         Pacing::Open { .. } => 1,
         Pacing::Closed { clients, .. } => {
@@ -98,7 +98,7 @@ async fn connect(
             Target::Standin(standin) => connect_standin(standin, number, notables).await?,
             Target::Wire(settings) => {
                 let client = WireClient::new(settings);
-                client.connect().await;
+                client.connect().await?;
                 Link::Wire(client)
             }
         });

@@ -15,6 +15,8 @@ pub(super) const SENDS_MAX: u32 = 17;
 pub(super) struct Cluster {
     owners: Box<[u16]>,
     is_known: bool,
+    /// The last answer from which nothing could be learned.
+    problem: Option<String>,
     is_wanted: bool,
     next: Micros,
 }
@@ -58,10 +60,10 @@ impl Cluster {
     /// Nothing is known: the first server is asked for everything, and redirects.
     pub(super) fn new() -> Self {
         let owners = vec![0; SLOTS as usize].into();
-        Self { owners, is_known: false, is_wanted: true, next: Micros(0) }
+        Self { owners, is_known: false, problem: None, is_wanted: true, next: Micros(0) }
     }
 
-    /// Whether all slots were learned at least once.
+    /// Whether slots were learned at least once.
     pub(super) fn is_known(&self) -> bool {
         self.is_known
     }
@@ -90,6 +92,16 @@ impl Cluster {
             }
         }
         (self.is_known, self.is_wanted) = (true, false);
+    }
+
+    /// A node was asked for the slots and has given none that can be used, with this text.
+    pub(super) fn not_learned(&mut self, problem: String) {
+        self.problem = Some(problem);
+    }
+
+    /// The reason why no slots are known, if nodes have given one.
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.problem.as_deref().filter(|_| !self.is_known)
     }
 
     /// The time at which a node should be asked for the slots.

@@ -158,17 +158,24 @@ impl<T> Engine<T> {
         }
     }
 
-    /// Whether no connection is being opened, and the nodes of a cluster are known if any can be asked.
+    /// Whether no connection is being opened, and no node of a cluster is being asked for the first slots.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let has = |is_meant: fn(State) -> bool| {
-            let mut connections = self.members.iter().flat_map(|member| &member.connections);
-            connections.any(|connection| is_meant(connection.state))
-        };
         let is_unknown = self.cluster.as_ref().is_some_and(|cluster| !cluster.is_known());
-        let is_opening = has(|state| matches!(state, State::Connecting(_)));
-        let is_asking = is_unknown && has(|state| state == State::Open);
-        !(is_opening || is_asking)
+        let is_pending = |connection: &Connection<T>| match connection.state {
+            State::Connecting(_) => true,
+            // A question that has timed out is not waited for.
+            State::Open => is_unknown && connection.oldest().is_some(),
+            State::Down(_) => false,
+        };
+        !self.members.iter().flat_map(|member| &member.connections).any(is_pending)
+    }
+
+    /// The reason why the slots of a cluster are not known, in the words of the node that was asked; `None` if
+    /// they are, if this is no cluster, or if no node has answered.
+    #[must_use]
+    pub fn slots_problem(&self) -> Option<&str> {
+        self.cluster.as_ref().and_then(Cluster::problem)
     }
 
     /// Takes a request. Its end will be told by [`Self::handle`].
@@ -247,7 +254,7 @@ impl<T> Engine<T> {
         let member = &mut self.members[usize::from(id.server)];
         let name = &self.settings.servers[usize::from(id.server)].name;
         let (mut answers, mut ended_bytes, mut refused) = (0, 0, None);
-        let (mut redirects, mut slots) = (Vec::new(), None);
+        let (mut redirects, mut slots, mut problem) = (Vec::new(), None, None);
         let is_cluster = self.cluster.is_some();
         let connection = &mut member.connections[usize::from(id.place)];
         let result =
@@ -265,15 +272,23 @@ impl<T> Engine<T> {
                     end(sent.token, ending(id.server, name, reply, sent.sends));
                 }
                 Ended::Slots(Reply::Array(array)) => slots = Some(array.to_vec()),
+                Ended::Slots(Reply::Error(text)) => {
+                    problem = Some(format!("{name} answers CLUSTER SLOTS with {}", quoted(text)));
+                }
                 // It is asked again.
                 Ended::Slots(_) => {}
                 Ended::Refused(text) => refused = Some(quoted(text)),
             });
-        connection.release(self.pipeline);
+        if result.is_ok() {
+            connection.release(self.pipeline);
+        }
         self.open -= answers;
         self.open_bytes -= ended_bytes;
         if answers > 0 || !redirects.is_empty() {
             member.failures = 0;
+        }
+        if let (Some(problem), Some(cluster)) = (problem, &mut self.cluster) {
+            cluster.not_learned(problem);
         }
         if let Some(array) = slots {
             self.learn(now, id.server, &array);

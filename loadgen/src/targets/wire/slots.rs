@@ -18,15 +18,15 @@ impl<T> Engine<T> {
             return;
         }
         cluster.asked(now);
-        let open = |member: &Member<T>| {
-            member.connections.iter().position(|connection| connection.state == State::Open)
-        };
-        // A node whose last connection has failed may be down; any other will do.
-        let found = (0u16..).zip(&self.members).find_map(|(server, member)| {
-            Some((server, open(member).filter(|_| member.failures == 0)?))
+        let open = (0u16..).zip(&self.members).filter_map(|(server, member)| {
+            let mut connections = member.connections.iter();
+            let place = connections.position(|connection| connection.state == State::Open)?;
+            Some((member.failures, server, place))
         });
+        // A node with failed connections may be down: others are asked first.
+        let found = open.min_by_key(|(failures, ..)| *failures);
         // There is none. It is tried again at the next deadline.
-        let Some((server, place)) = found else { return };
+        let Some((_, server, place)) = found else { return };
         let connection = &mut self.members[usize::from(server)].connections[place];
         connection.ask_slots(now);
         connection.release(self.pipeline);
@@ -42,9 +42,13 @@ impl<T> Engine<T> {
             let server = node_name(&host, port, &asked).and_then(|name| self.member(now, name));
             ranges.extend(server.map(|server| (first, last, server)));
         }
-        if !ranges.is_empty()
-            && let Some(cluster) = &mut self.cluster
-        {
+        // This is no cluster.
+        let Some(cluster) = &mut self.cluster else { return };
+        if ranges.is_empty() {
+            cluster.not_learned(format!(
+                "{asked} answers CLUSTER SLOTS without a node that announces an IP address"
+            ));
+        } else {
             cluster.learn(&ranges);
         }
     }

@@ -418,6 +418,45 @@ fn a_cluster_says_where_its_keys_are() {
 }
 
 #[test]
+fn a_target_that_knows_of_no_cluster_is_reported_and_not_waited_for() {
+    let cluster = || World::new(Settings { is_cluster: true, ..settings(Protocol::Resp2, 1) });
+    let by_name = b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$6\r\nnode-1\r\n:1\r\n";
+    for (answer, says) in [
+        (&b"-ERR This instance has cluster support disabled\r\n"[..], "support disabled"),
+        (b"-NOAUTH Authentication required.\r\n", "NOAUTH"),
+        (b"*0\r\n", "announces"),
+        (by_name, "announces"),
+    ] {
+        let mut world = cluster();
+        let conn = world.open();
+        assert!(!world.engine.is_settled());
+        world.handle(Input::Received(conn, answer));
+        assert!(world.engine.is_settled());
+        let problem = world.engine.slots_problem().unwrap_or_default();
+        assert!(problem.contains(says), "{problem}");
+    }
+    let mut silent = cluster();
+    silent.open();
+    silent.after(100);
+    silent.handle(Input::Tick);
+    assert!(silent.engine.is_settled() && silent.engine.slots_problem().is_none());
+}
+
+#[test]
+fn a_node_with_a_failed_connection_is_asked_for_the_slots_if_there_is_no_other() {
+    let usual = settings(Protocol::Resp2, 1);
+    let mut world = World::new(Settings { is_cluster: true, connections: 2, ..usual });
+    world.engine.connect_all(world.now);
+    let outputs = world.outputs();
+    let [Output::Connect(one, _), Output::Connect(other, _)] = &outputs[..] else {
+        panic!("{outputs:?}")
+    };
+    world.handle(Input::ConnectFailed(*one, "refused"));
+    world.handle(Input::Connected(*other));
+    assert_eq!(world.sends(), ASK_SLOTS);
+}
+
+#[test]
 fn redirects_are_followed_and_the_slots_asked_for_again() {
     let (mut world, first, second) = cluster();
     world.submit(1, &FOO);
