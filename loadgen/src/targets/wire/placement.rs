@@ -58,10 +58,10 @@ impl KeyHash {
             Self::Md5 => md5_points(key)[0],
             Self::Fnv1a64 => key
                 .iter()
-                .fold(0x8422_2325, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x1B3)),
+                .fold(0x8422_2325, |hash: u32, byte| (hash ^ extended(*byte)).wrapping_mul(0x1B3)),
             Self::OneAtATime => {
                 let hash = key.iter().fold(0u32, |hash, byte| {
-                    let hash = hash.wrapping_add(u32::from(*byte));
+                    let hash = hash.wrapping_add(extended(*byte));
                     let hash = hash.wrapping_add(hash << 10);
                     hash ^ hash >> 6
                 });
@@ -71,6 +71,11 @@ impl KeyHash {
             }
         }
     }
+}
+
+/// A byte as libmemcached's and twemproxy's hashes take it: as C's `char`, which has a sign on most machines.
+fn extended(byte: u8) -> u32 {
+    i32::from(byte.cast_signed()).cast_unsigned()
 }
 
 /// Where each key is, among the servers that are in use.
@@ -210,6 +215,13 @@ mod tests {
             "111111111111111111111111111111111111111111111111111111111111",
             [0, 800, 200],
         );
+    }
+
+    #[test]
+    fn bytes_have_signs_in_the_hashes() {
+        let hash = 0x8422_2325 ^ 0xFFFF_FFE9_u32;
+        assert_eq!(KeyHash::Fnv1a64.of(b"\xE9"), hash.wrapping_mul(0x1B3));
+        assert_eq!(extended(b'a'), 0x61);
     }
 
     #[test]
