@@ -294,7 +294,7 @@ impl<T> Engine<T> {
             self.learn(now, id.server, &array);
         }
         for (sent, redirect, bytes) in redirects {
-            let text = format!("{redirect:?} is no address that can be used");
+            let text = format!("{redirect:?} is no IP address, or that of a node too many");
             if let Err(sent) = self.redirect(now, sent, redirect) {
                 self.open -= 1;
                 self.open_bytes -= bytes;

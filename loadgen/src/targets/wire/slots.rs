@@ -9,6 +9,9 @@ use super::connection::{Sent, State};
 use super::settings::Server;
 use super::{Engine, Member};
 
+/// The largest number of nodes, as in Redis' own specification of its cluster.
+const MEMBERS_MAX: usize = 1_000;
+
 impl<T> Engine<T> {
     /// Asks a node for the slots of the cluster, if it is time to.
     pub(super) fn ask_slots(&mut self, now: Micros) {
@@ -53,11 +56,14 @@ impl<T> Engine<T> {
         }
     }
 
-    /// The number of this server, which may be new; `None`: it is not an address.
+    /// The number of this server, which may be new; `None`: it is not an address, or one too many.
     fn member(&mut self, now: Micros, name: String) -> Option<u16> {
         let known = self.settings.servers.iter().position(|server| server.name == name);
         if let Some(known) = known {
             return u16::try_from(known).ok();
+        }
+        if self.members.len() >= MEMBERS_MAX {
+            return None;
         }
         let number = u16::try_from(self.members.len()).ok()?;
         self.settings.servers.push(Server::named(name)?);
@@ -79,7 +85,7 @@ impl<T> Engine<T> {
             Redirect::Moved(slot, name) => (name, Some(slot)),
             Redirect::Ask(name) => (name, None),
         };
-        // There is nothing at such a place.
+        // There is nothing at such a place, or there are too many.
         let Some(server) = self.member(now, name) else { return Err(sent) };
         if let (Some(slot), Some(cluster)) = (slot, &mut self.cluster) {
             cluster.moved(slot, server);

@@ -493,6 +493,18 @@ fn endless_redirects_end() {
 }
 
 #[test]
+fn redirects_name_a_bounded_number_of_nodes() {
+    let (mut world, _, second) = cluster();
+    for port in 1_000..3_000 {
+        world.submit(port, &FOO);
+        let moved = format!("-MOVED 5061 10.0.0.7:{port}\r\n");
+        world.handle(Input::Received(second, moved.as_bytes()));
+    }
+    assert!(world.engine.settings().servers.len() <= 1_000);
+    assert!(world.ended.contains(&(2_999, Err(FailureKind::ServerError))));
+}
+
+#[test]
 fn when_a_node_is_lost_another_one_is_asked_for_the_slots() {
     let (mut world, first, second) = cluster();
     world.after(200);
