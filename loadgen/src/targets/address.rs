@@ -187,6 +187,13 @@ fn is_address(text: &str) -> bool {
     !host.is_empty() && !is_bare_v6 && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
+/// The addresses of a name, of which a cache's client uses the first: IPv4 before IPv6, as most caches listen on
+/// the former alone unless told otherwise, also where `localhost` means both.
+fn in_order(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    addresses
+}
+
 /// Without the password.
 impl fmt::Debug for TargetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -208,14 +215,17 @@ impl TargetUrl {
     pub fn resolve(&self) -> Result<Resolved, UrlError> {
         let resolve = |name: &String| {
             let failed = |error| UrlError::NoAddress { name: name.clone(), error };
-            let mut found = name.to_socket_addrs().map_err(|error| failed(error.to_string()))?;
-            let address = found.next().ok_or_else(|| failed("no address".to_owned()))?;
-            Ok(Server { name: name.clone(), address })
+            let found = name.to_socket_addrs().map_err(|error| failed(error.to_string()))?;
+            let addresses = in_order(found.collect());
+            match addresses.first() {
+                Some(first) => Ok((Server { name: name.clone(), address: *first }, addresses)),
+                None => Err(failed("no address".to_owned())),
+            }
         };
-        let servers = self.servers.iter().map(resolve).collect::<Result<Vec<_>, UrlError>>()?;
+        let found = self.servers.iter().map(resolve).collect::<Result<Vec<_>, UrlError>>()?;
+        let (servers, addresses): (Vec<Server>, Vec<Vec<SocketAddr>>) = found.into_iter().unzip();
         if self.scheme == Scheme::Standin {
-            let addresses = servers.iter().map(|server| server.address).collect();
-            return Ok(Resolved::Standin(addresses, self.keyspace()?));
+            return Ok(Resolved::Standin(addresses.concat(), self.keyspace()?));
         }
         Ok(Resolved::Wire(self.settings(servers)?))
     }
@@ -349,6 +359,12 @@ mod tests {
         let standin = "standin://127.0.0.1:7101?keyspace=3".parse::<TargetUrl>().unwrap();
         let Ok(Resolved::Standin(addresses, 3)) = standin.resolve() else { panic!("{standin:?}") };
         assert_eq!(addresses, [SocketAddr::from(([127, 0, 0, 1], 7_101))]);
+    }
+
+    #[test]
+    fn a_name_with_addresses_of_both_kinds_means_ipv4() {
+        let [v6, first, second] = ["[::1]:1", "127.0.0.1:1", "127.0.0.2:1"].map(|a| a.parse().unwrap());
+        assert_eq!(in_order(vec![v6, first, second]), [first, second, v6]);
     }
 
     #[test]
