@@ -157,6 +157,12 @@ impl LoadReport {
                 );
             }
         }
+        if counts.late_writes > 0 {
+            text += &format!(
+                "\n  {} reads showed a write without an acknowledgement that took effect after a newer one",
+                thousands(counts.late_writes)
+            );
+        }
         text += &match self.is_standin {
             true => format!(
                 "\n  by stand-ins {}, forwarded {}, sent again {}, no such row {}\n",
