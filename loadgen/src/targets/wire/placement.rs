@@ -112,7 +112,7 @@ impl Placement {
             for server in &self.used {
                 let name = &self.names[usize::from(*server)];
                 let name = name.strip_suffix(PORT_LEFT_OUT).unwrap_or(name);
-                for number in 0..POINTS / POINTS_OF_HASH {
+                for number in 0..hashes(self.used.len()) {
                     let points = md5_points(format!("{name}-{number}").as_bytes());
                     self.circle.extend(points.map(|point| (point, *server)));
                 }
@@ -141,6 +141,20 @@ impl Placement {
             }
         }
     }
+}
+
+/// The hashes of each server for ketama, if there are this many servers. libmemcached and twemproxy multiply a server's
+/// share with the number of servers in single precision, and round down: of 25 servers each has one hash less.
+fn hashes(servers: usize) -> usize {
+    let share = 1.0 / servers as f32;
+    let hashes = share * POINTS as f32 / POINTS_OF_HASH as f32 * servers as f32 + 1e-10;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "libmemcached's formula: positive, and rounded down"
+    )]
+    let rounded = hashes as usize;
+    rounded
 }
 
 /// Lamping, Veach: A Fast, Minimal Memory, Consistent Hash Algorithm (2014).
@@ -215,6 +229,13 @@ mod tests {
             "111111111111111111111111111111111111111111111111111111111111",
             [0, 800, 200],
         );
+    }
+
+    #[test]
+    fn the_share_of_a_server_is_rounded_as_in_libmemcached() {
+        let fewer: Vec<usize> = (1..=100).filter(|servers| hashes(*servers) != 40).collect();
+        assert_eq!(fewer, [25, 47, 50, 55, 61, 71, 94, 100]);
+        assert_eq!(hashes(25), 39);
     }
 
     #[test]
