@@ -81,7 +81,7 @@ pub struct LoadArgs {
     #[arg(long, requires = "fill")]
     pub check: bool,
     /// With --check: also judge reads that find nothing, because the target has room for all keys and may
-    /// lose none. A database behind Standin never may.
+    /// lose none. A database behind Standin never may. Not with a trace that gives values lifetimes.
     #[arg(long, requires = "check")]
     pub lossless: bool,
     /// Replay this file instead of random requests.
