@@ -120,8 +120,8 @@ pub enum DriveError {
     Setup(#[from] io::Error),
     /// The target should be a Redis Cluster.
     #[error(
-        "the slots of the cluster are not known: {0}; use redis:// for servers that are no cluster; the nodes of a \
-         cluster must announce IP addresses"
+        "the slots of the cluster are not known: {0}; use redis:// for servers that are no cluster; \
+         the nodes of a cluster must announce IP addresses"
     )]
     NoSlots(String),
     /// A worker has panicked.

@@ -2,7 +2,7 @@
 //!
 //! | name | as in | server |
 //! |---|---|---|
-//! | `ketama` | libmemcached's `KETAMA_WEIGHTED`, twemproxy (with `hash=fnv1a_64`) | the next of 160 points of each server on a circle, which are MD5s of `host:port-n` |
+//! | `ketama` | libmemcached's `KETAMA_WEIGHTED`, twemproxy (with `hash=fnv1a_64`) | the next of 160 points of each server (156 for some numbers of servers) on a circle, which are MD5s of `host:port-n` |
 //! | `modula` | libmemcached's default | the hash modulo the number of servers |
 //! | `jump` | memcached's built-in proxy | Lamping's and Veach's jump consistent hash of an XXH3 |
 //!

@@ -9,7 +9,7 @@ use super::connection::{Sent, State};
 use super::settings::Server;
 use super::{Engine, Member};
 
-/// The largest number of nodes, as in Redis' own specification of its cluster.
+/// The largest number of nodes: that for which Redis Cluster is specified.
 const MEMBERS_MAX: usize = 1_000;
 
 impl<T> Engine<T> {
