@@ -2,6 +2,8 @@
 
 mod meta;
 pub(super) mod resp;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::borrow::Cow;
