@@ -45,7 +45,10 @@ pub(super) fn run(parameters: WorkerParameters, supply: Supply) -> Result<Record
     runtime.block_on(run_in_loop(parameters, supply))
 }
 
-async fn run_in_loop(parameters: WorkerParameters, supply: Supply) -> Result<Recording, DriveError> {
+async fn run_in_loop(
+    parameters: WorkerParameters,
+    supply: Supply,
+) -> Result<Recording, DriveError> {
     let WorkerParameters { plan, number, count, live, notables, ready, started } = parameters;
     let links = connect(&plan, number, count, &notables).await?;
     let pacer = Pacer::new()?;

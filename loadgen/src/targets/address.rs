@@ -363,7 +363,8 @@ mod tests {
 
     #[test]
     fn a_name_with_addresses_of_both_kinds_means_ipv4() {
-        let [v6, first, second] = ["[::1]:1", "127.0.0.1:1", "127.0.0.2:1"].map(|a| a.parse().unwrap());
+        let [v6, first, second] =
+            ["[::1]:1", "127.0.0.1:1", "127.0.0.2:1"].map(|a| a.parse().unwrap());
         assert_eq!(in_order(vec![v6, first, second]), [first, second, v6]);
     }
 
