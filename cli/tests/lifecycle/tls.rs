@@ -13,7 +13,6 @@ use standin_config::{
 };
 use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
 use standin_protocol::hello::{HelloBody, Role, TLS_ONLY};
-use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::{Authority, Scratch, free_ports, wait_until};
 use standin_tls::Failure;
 
@@ -62,13 +61,7 @@ fn everything_goes_on_through_a_kill_and_a_return_with_tls_and_nobody_gets_in_wi
     let (authority, files) = made.expect("it was made");
     cluster.start();
     let load = Load::start(&cluster, 3);
-    load.wait_for(300);
-    cluster.kill("b1");
-    cluster.wait_states(&[("b1", Offline)]);
-    load.wait_for(300);
-    cluster.start_server("b1");
-    cluster.wait_states(&[("b1", Online)]);
-    load.wait_for(300);
+    load.through_kill_and_return(&mut cluster, "b1", 300);
     load.finish().assert_clean();
     for server in ["a1", "a2", "b1", "b2"] {
         assert!(cluster.counter(server, "tls_handshakes") > 0, "{server}");

@@ -10,6 +10,7 @@
 //! in milliseconds (see [`crate::runtime::runtime`]).
 
 pub mod connection;
+pub mod driver;
 mod notices;
 
 use std::cell::{Cell, RefCell};
@@ -18,12 +19,10 @@ use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use monoio::time::{Instant, Sleep, sleep};
 use standin_protocol::map::ClusterMap;
 use standin_protocol::time::Micros;
 
@@ -35,13 +34,8 @@ use crate::operation::{Answer, ClientError, Operation, Question, Target};
 use crate::socket;
 
 use connection::{Happening, Outlet, Owner};
+use driver::{Driven, Driver};
 use notices::NoticeSocket;
-
-/// The interval at which the driver task checks whether its client still exists.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// The shortest pause. Timers tick in milliseconds, so a shorter pause would only keep the
-/// processor busy.
-const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 type Observer = Rc<dyn Fn(Micros, &ClientEvent)>;
 
@@ -64,7 +58,7 @@ struct Inner {
     outlets: RefCell<BTreeMap<ConnId, Rc<Outlet>>>,
     notice_socket: RefCell<Option<NoticeSocket>>,
     observer: RefCell<Option<Observer>>,
-    driver: RefCell<Option<Waker>>,
+    driver: Driver,
 }
 
 impl Client {
@@ -84,14 +78,9 @@ impl Client {
             outlets: RefCell::default(),
             notice_socket: RefCell::default(),
             observer: RefCell::default(),
-            driver: RefCell::default(),
+            driver: Driver::default(),
         });
-        let driver = DriverTask {
-            inner: Rc::downgrade(&inner),
-            sleep: Box::pin(sleep(PAUSE_MIN)),
-            armed: None,
-        };
-        monoio::spawn(driver);
+        driver::start(&inner);
         Ok(Self { inner })
     }
 
@@ -126,7 +115,7 @@ impl Client {
         inner.last_op.set(op_id);
         inner.waiters.borrow_mut().insert(op_id, Waiter::Waiting(None));
         inner.engine.borrow_mut().handle(Micros::boottime(), input(op_id));
-        inner.wake_driver();
+        inner.driver.wake();
         Pending { inner: Rc::clone(inner), op_id }
     }
 }
@@ -166,90 +155,11 @@ impl Drop for Pending {
     }
 }
 
-/// The driver task. It carries out the engine's outputs, and calls the engine at its deadlines.
-struct DriverTask {
-    inner: Weak<Inner>,
-    sleep: Pin<Box<Sleep>>,
-    /// The time at which `sleep` ends, if a task is waiting for it.
-    armed: Option<Micros>,
-}
-
-impl Future for DriverTask {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // The client was dropped.
-        let Some(inner) = self.inner.upgrade() else { return Poll::Ready(()) };
-        *inner.driver.borrow_mut() = Some(cx.waker().clone());
-        let now = Micros::boottime();
-        if inner.engine.borrow().next_deadline().is_some_and(|due| due <= now) {
-            inner.engine.borrow_mut().handle(now, Input::Tick);
-        }
-        Inner::carry_out(&inner);
-        if self.armed.is_some() && self.sleep.as_mut().poll(cx).is_ready() {
-            self.armed = None;
-        }
-        let due = inner.engine.borrow().next_deadline().unwrap_or(Micros::NEVER);
-        if self.armed.is_none_or(|armed| due < armed) {
-            let pause = due.since(now).clamp(PAUSE_MIN, PAUSE_MAX);
-            self.sleep.as_mut().reset(Instant::now() + pause);
-            self.armed = Some(now + pause);
-            if self.sleep.as_mut().poll(cx).is_ready() {
-                self.armed = None;
-                cx.waker().wake_by_ref();
-            }
-        }
-        Poll::Pending
-    }
-}
-
 impl Inner {
     /// Passes an input from a socket to the engine.
     fn feed(this: &Rc<Self>, input: Input<'_>) {
         this.engine.borrow_mut().handle(Micros::boottime(), input);
-        this.wake_driver();
-    }
-
-    fn wake_driver(&self) {
-        if let Some(waker) = &*self.driver.borrow() {
-            waker.wake_by_ref();
-        }
-    }
-
-    fn carry_out(this: &Rc<Self>) {
-        loop {
-            // The borrow ends before an output is executed, because an observer may use the client.
-            let Some(output) = this.engine.borrow_mut().poll() else { break };
-            match output {
-                Output::Connect { conn, addr, .. } => {
-                    let outlet = Rc::new(Outlet::default());
-                    this.outlets.borrow_mut().insert(conn, Rc::clone(&outlet));
-                    let (owner, unsent_max) =
-                        (Rc::downgrade(this), this.engine.borrow().unsent_max());
-                    monoio::spawn(connection::run(owner, conn, addr, unsent_max, outlet));
-                }
-                Output::Send { conn, bytes } => {
-                    // A connection that has ended has no outlet any more. Its end is reported
-                    // separately.
-                    if let Some(outlet) = this.outlets.borrow().get(&conn) {
-                        outlet.send(bytes);
-                    }
-                }
-                Output::Close { conn } => {
-                    if let Some(outlet) = this.outlets.borrow_mut().remove(&conn) {
-                        outlet.end();
-                    }
-                }
-                Output::Datagram { to, bytes } => notices::send(this, to, bytes),
-                Output::Completed { op_id, result } => this.complete(op_id, result),
-                Output::Event(event) => {
-                    let observer = this.observer.borrow().clone();
-                    if let Some(observer) = observer {
-                        observer(Micros::boottime(), &event);
-                    }
-                }
-            }
-        }
+        this.driver.wake();
     }
 
     fn complete(&self, op_id: u64, result: Result<Answer, ClientError>) {
@@ -258,6 +168,56 @@ impl Inner {
             let before = std::mem::replace(waiter, Waiter::Ended(result));
             if let Waiter::Waiting(Some(waker)) = before {
                 waker.wake();
+            }
+        }
+    }
+}
+
+impl Driven for Inner {
+    fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
+    fn next_deadline(&self) -> Option<Micros> {
+        self.engine.borrow().next_deadline()
+    }
+
+    fn tick(&self, now: Micros) {
+        self.engine.borrow_mut().handle(now, Input::Tick);
+    }
+
+    fn carry_out(self: &Rc<Self>) {
+        loop {
+            // The borrow ends before an output is executed, because an observer may use the client.
+            let Some(output) = self.engine.borrow_mut().poll() else { break };
+            match output {
+                Output::Connect { conn, addr, .. } => {
+                    let outlet = Rc::new(Outlet::default());
+                    self.outlets.borrow_mut().insert(conn, Rc::clone(&outlet));
+                    let (owner, unsent_max) =
+                        (Rc::downgrade(self), self.engine.borrow().unsent_max());
+                    monoio::spawn(connection::run(owner, conn, addr, unsent_max, outlet));
+                }
+                Output::Send { conn, bytes } => {
+                    // A connection that has ended has no outlet any more. Its end is reported
+                    // separately.
+                    if let Some(outlet) = self.outlets.borrow().get(&conn) {
+                        outlet.send(bytes);
+                    }
+                }
+                Output::Close { conn } => {
+                    if let Some(outlet) = self.outlets.borrow_mut().remove(&conn) {
+                        outlet.end();
+                    }
+                }
+                Output::Datagram { to, bytes } => notices::send(self, to, bytes),
+                Output::Completed { op_id, result } => self.complete(op_id, result),
+                Output::Event(event) => {
+                    let observer = self.observer.borrow().clone();
+                    if let Some(observer) = observer {
+                        observer(Micros::boottime(), &event);
+                    }
+                }
             }
         }
     }

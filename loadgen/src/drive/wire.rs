@@ -10,14 +10,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
 
-use monoio::time::{Instant, Sleep, sleep};
 use standin_client::monoio::connection::{self, Happening, Outlet, Owner};
+use standin_client::monoio::driver::{self, Driven, Driver};
 use standin_protocol::time::Micros;
 
 use super::DriveError;
@@ -26,11 +24,6 @@ use super::shared::Shared;
 use crate::targets::operation::{Action, Question};
 use crate::targets::wire::settings::Settings;
 use crate::targets::wire::{ConnId, Engine, Input, Output};
-
-/// The interval at which the driver task checks whether its client still exists.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// The shortest pause, because timers tick in milliseconds.
-const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// A request's own state, and what all of a worker's share.
 pub(super) struct Token {
@@ -46,7 +39,7 @@ pub(super) struct WireClient {
 struct Inner {
     engine: RefCell<Engine<Token>>,
     outlets: RefCell<BTreeMap<ConnId, Rc<Outlet>>>,
-    driver: RefCell<Option<Waker>>,
+    driver: Driver,
     settled: RefCell<Option<Waker>>,
 }
 
@@ -93,15 +86,10 @@ impl WireClient {
         let inner = Rc::new(Inner {
             engine: RefCell::new(Engine::new(settings.clone())),
             outlets: RefCell::default(),
-            driver: RefCell::default(),
+            driver: Driver::default(),
             settled: RefCell::default(),
         });
-        let driver = DriverTask {
-            inner: Rc::downgrade(&inner),
-            sleep: Box::pin(sleep(PAUSE_MIN)),
-            armed: None,
-        };
-        monoio::spawn(driver);
+        driver::start(&inner);
         Self { inner }
     }
 
@@ -111,7 +99,7 @@ impl WireClient {
     /// The servers should be a cluster, and the one that was asked knows of none.
     pub(super) async fn connect(&self) -> Result<(), DriveError> {
         self.inner.engine.borrow_mut().connect_all(Micros::boottime());
-        self.inner.wake_driver();
+        self.inner.driver.wake();
         poll_fn(|context| {
             if self.inner.engine.borrow().is_settled() {
                 return Poll::Ready(());
@@ -129,7 +117,7 @@ impl WireClient {
     /// Sends a job, and those that follow from it.
     pub(super) fn submit(&self, shared: &Rc<Shared>, job: Job) {
         submit(&mut self.inner.engine.borrow_mut(), shared, job, Micros::boottime());
-        self.inner.wake_driver();
+        self.inner.driver.wake();
     }
 }
 
@@ -139,36 +127,44 @@ impl Inner {
         if let Some(waker) = self.settled.borrow_mut().take() {
             waker.wake();
         }
-        self.wake_driver();
+        self.driver.wake();
+    }
+}
+
+impl Driven for Inner {
+    fn driver(&self) -> &Driver {
+        &self.driver
     }
 
-    fn wake_driver(&self) {
-        if let Some(waker) = &*self.driver.borrow() {
-            waker.wake_by_ref();
-        }
+    fn next_deadline(&self) -> Option<Micros> {
+        self.engine.borrow().next_deadline()
     }
 
-    fn carry_out(this: &Rc<Self>) {
+    fn tick(&self, _now: Micros) {
+        self.feed(Input::Tick);
+    }
+
+    fn carry_out(self: &Rc<Self>) {
         loop {
             // The borrow ends before an output is executed.
-            let Some(output) = this.engine.borrow_mut().poll() else { break };
+            let Some(output) = self.engine.borrow_mut().poll() else { break };
             match output {
                 Output::Connect(conn, address) => {
                     let outlet = Rc::new(Outlet::default());
-                    this.outlets.borrow_mut().insert(conn, Rc::clone(&outlet));
+                    self.outlets.borrow_mut().insert(conn, Rc::clone(&outlet));
                     // What the network does not take in time must not arrive later.
-                    let unsent_max = this.engine.borrow().settings().timeout;
-                    let owner = Rc::downgrade(this);
+                    let unsent_max = self.engine.borrow().settings().timeout;
+                    let owner = Rc::downgrade(self);
                     monoio::spawn(connection::run(owner, conn, address, unsent_max, outlet));
                 }
                 Output::Send(conn, bytes) => {
                     // A connection that has ended has no outlet any more. Its end is told separately.
-                    if let Some(outlet) = this.outlets.borrow().get(&conn) {
+                    if let Some(outlet) = self.outlets.borrow().get(&conn) {
                         outlet.send(bytes);
                     }
                 }
                 Output::Close(conn) => {
-                    if let Some(outlet) = this.outlets.borrow_mut().remove(&conn) {
+                    if let Some(outlet) = self.outlets.borrow_mut().remove(&conn) {
                         outlet.end();
                     }
                 }
@@ -201,43 +197,5 @@ impl Drop for Inner {
         for outlet in self.outlets.borrow().values() {
             outlet.shut();
         }
-    }
-}
-
-/// Carries out the engine's outputs, and calls the engine at its deadlines.
-struct DriverTask {
-    inner: Weak<Inner>,
-    sleep: Pin<Box<Sleep>>,
-    /// The time at which `sleep` ends, if a task is waiting for it.
-    armed: Option<Micros>,
-}
-
-impl Future for DriverTask {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // The client was dropped.
-        let Some(inner) = self.inner.upgrade() else { return Poll::Ready(()) };
-        *inner.driver.borrow_mut() = Some(cx.waker().clone());
-        let now = Micros::boottime();
-        let is_due = inner.engine.borrow().next_deadline().is_some_and(|due| due <= now);
-        if is_due {
-            inner.feed(Input::Tick);
-        }
-        Inner::carry_out(&inner);
-        if self.armed.is_some() && self.sleep.as_mut().poll(cx).is_ready() {
-            self.armed = None;
-        }
-        let due = inner.engine.borrow().next_deadline().unwrap_or(Micros::NEVER);
-        if self.armed.is_none_or(|armed| due < armed) {
-            let pause = due.since(now).clamp(PAUSE_MIN, PAUSE_MAX);
-            self.sleep.as_mut().reset(Instant::now() + pause);
-            self.armed = Some(now + pause);
-            if self.sleep.as_mut().poll(cx).is_ready() {
-                self.armed = None;
-                cx.waker().wake_by_ref();
-            }
-        }
-        Poll::Pending
     }
 }
