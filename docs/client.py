@@ -45,7 +45,7 @@ STATUSES = [
     "ORIGIN_REJECTED", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNKNOWN_KEYSPACE",
     "UNKNOWN_OPCODE", "TOO_LARGE", "MALFORMED", "UNSUPPORTED_VERSION", "AUTH_REQUIRED",
     "AUTH_FAILED", "SHUTTING_DOWN", "NOT_SUPPORTED", "NO_SUCH_SHARD", "NOT_STORED",
-    "NOT_A_NUMBER", "OUT_OF_RANGE",
+    "NOT_A_NUMBER", "OUT_OF_RANGE", "NOT_PERMITTED",
 ]
 KINDS = ["REPORT_FAILED", "REPORT_OK", "VERDICT", "RENEW", "GRANT", "ANNOUNCE", "ACK", "LEAVING",
          "GOSSIP", "ASK_PROBE", "PROBE_RESULT"]
@@ -375,11 +375,30 @@ HELLO = struct.Struct("<QQHB13x")
 HELLO_REPLY = struct.Struct("<QHHHH")
 
 
-def keyed_code(secret, purpose, data):
-    data = bytes([purpose]) + data
+def keyed_hash(key, data):
     if _blake3 is not None:
-        return _blake3.blake3(data, key=secret).digest()[:16]
-    return blake3_keyed_pure(secret, data)[:16]
+        return _blake3.blake3(data, key=key).digest()
+    return blake3_keyed_pure(key, data)
+
+
+def keyed_code(secret, purpose, data):
+    return keyed_hash(secret, bytes([purpose]) + data)[:16]
+
+
+def user_key(name, password):
+    """The key of a user, from the name and the password."""
+    return keyed_hash(b"standin: a user's name, password", name + b"\0" + password)
+
+
+def user_verifier(key):
+    """What servers keep of a user's key."""
+    return keyed_hash(key, b"\x04")
+
+
+def user_proof(key, nonce, body):
+    """The proof by which a user answers a challenge."""
+    mask = keyed_hash(user_verifier(key), b"\x05" + nonce + body)
+    return bytes(a ^ b for a, b in zip(key, mask))
 
 
 BLAKE3_IV = (
@@ -391,9 +410,7 @@ CHUNK_START, CHUNK_END, PARENT, ROOT, KEYED_HASH = 1, 2, 4, 8, 16
 
 def clients_key(secret):
     """The key that clients have instead of the secret: all 32 bytes of the hash."""
-    if _blake3 is not None:
-        return _blake3.blake3(b"\x03", key=secret).digest()
-    return blake3_keyed_pure(secret, b"\x03")
+    return keyed_hash(secret, b"\x03")
 
 
 def blake3_compress(chaining, block, counter, flags):
@@ -699,9 +716,13 @@ class Connection:
         body = HELLO.pack(client.client_id, 0, shard, 0)
         reply = self.ask(client.next_id(), "HELLO", value=body)
         if reply.name == "AUTH_REQUIRED":
-            if client.secret is None:
-                raise ProtocolError("the cluster has a secret: give --secret")
-            proof = keyed_code(client.secret, 2, reply.value + body)
+            if client.user is not None:
+                name, key = client.user
+                proof = user_proof(key, reply.value, body) + name
+            elif client.secret is not None:
+                proof = keyed_code(client.secret, 2, reply.value + body)
+            else:
+                raise ProtocolError("the cluster has a secret: give --secret, or --user")
             reply = self.ask(client.next_id(), "HELLO", value=body + proof)
         if reply.name != "OK":
             raise Refused(reply)
@@ -755,9 +776,10 @@ class Client:
     """Routes by the map, and keeps trying the candidates until an operation's time is over."""
 
     def __init__(self, seeds, secret=None, attempts=2, attempt_timeout_s=0.1,
-                 operation_timeout_s=6.0, hold_s=2.0, tell=lambda text: None, tls=None, tls_name=None):
+                 operation_timeout_s=6.0, hold_s=2.0, tell=lambda text: None, tls=None, tls_name=None,
+                 user=None):
         self.tls, self.tls_name = tls, tls_name
-        self.seeds, self.secret, self.tell = seeds, secret, tell
+        self.seeds, self.secret, self.user, self.tell = seeds, secret, user, tell
         self.attempts, self.attempt_timeout_s, self.hold_s = attempts, attempt_timeout_s, hold_s
         self.operation_timeout_s = operation_timeout_s
         self.client_id = random.SystemRandom().getrandbits(64)
@@ -1214,6 +1236,13 @@ def vectors_hello(items):
         elif "reply" in v:
             wanted = (number(v["reply_cluster_id"]), v["server"], v["shards"], v["shard"], 0)
             check(HELLO_REPLY.unpack(bytes.fromhex(v["reply"])) == wanted, "hello reply")
+        elif "user" in v:
+            name, nonce, body = v["user"].encode(), bytes.fromhex(v["nonce"]), bytes.fromhex(v["body"])
+            key = user_key(name, v["password"].encode())
+            check(key.hex() == v["key"], "user's key")
+            check(user_verifier(key).hex() == v["verifier"], "user's verifier")
+            check(user_proof(key, nonce, body).hex() == v["proof"], "user's proof")
+            check(v["value_of_second_hello"] == v["body"] + v["proof"] + name.hex(), "second hello of a user")
         else:
             nonce, body = bytes.fromhex(v["nonce"]), bytes.fromhex(v["body"])
             check(check_response(v["challenge"]).value == nonce, "challenge")
@@ -1358,6 +1387,7 @@ def main():
     parser.add_argument("--ca", help="the cluster has TLS: the authorities of its certificates, a PEM file")
     parser.add_argument("--tls-name", help="the name that the certificates are for, if not the addresses")
     parser.add_argument("--cert", nargs=2, metavar=("CERT", "KEY"), help="the client's certificate and its key, PEM files")
+    parser.add_argument("--user", help="name of a user; the password is in the environment variable STANDIN_PASSWORD")
     parser.add_argument("--timeout", type=float, default=0.25, help="seconds of silence after which a send has failed")
     parser.add_argument("--trace", action="store_true", help="say what happens when, on standard error")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -1391,11 +1421,15 @@ def run(options):
         if options.trace:
             print(f"{(time.monotonic() - began) * 1000:8.1f} ms  {text}", file=sys.stderr)
 
+    user = None
+    if options.user is not None:
+        name = options.user.encode()
+        user = name, user_key(name, os.environ.get("STANDIN_PASSWORD", "").encode())
     tls = ssl.create_default_context(cafile=options.ca) if options.ca else None
     if tls is not None and options.cert:
         tls.load_cert_chain(*options.cert)
     client = Client(options.seeds, options.secret, attempt_timeout_s=options.timeout, tell=tell,
-                    tls=tls, tls_name=options.tls_name)
+                    tls=tls, tls_name=options.tls_name, user=user)
     try:
         if options.command == "selftest":
             selftest(client, options.keyspace, options.key.encode(), options.count)

@@ -103,6 +103,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
         security: Security::default(),
         tls: None,
         tls_calls: None,
+        log_level: Default::default(),
         for_clients: false,
     }
 }

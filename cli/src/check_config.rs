@@ -10,7 +10,8 @@ use standin_config::{CheckedProxy, ClusterConfig, DASHBOARD, METRICS, ProxyConfi
 use standin_master::Master;
 use standin_proxy::Proxy;
 use standin_server::check;
-use standin_server::shard::users::{self, AllUsers};
+use standin_server::shard::access::Access;
+use standin_server::shard::users;
 
 use crate::{ConfigArg, Ended, diagnostics, out, port, private};
 
@@ -128,8 +129,8 @@ fn check_proxy(path: &Path) -> Ended {
         }
     };
     let name = path.display();
-    let users = config.services.iter().map(|s| (s.protocol, s.passwords.as_deref()));
-    if let Err(error) = AllUsers::read_files(users) {
+    let services = config.services.iter().map(|s| (s.protocol, s.passwords.as_deref()));
+    if let Err(error) = Access::read(Vec::new(), &config.security, services) {
         diagnostics::remark(&format!("{name}: {error}"));
         return Ok(ExitCode::FAILURE);
     }

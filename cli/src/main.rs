@@ -15,6 +15,7 @@
 //! status              map, counters, what is wrong        status/
 //! check-config        check a cluster file                check_config.rs
 //! client-config       write a client's file               client_config.rs
+//! user                a line for the file of users         user.rs
 //! doctor              check a host, and tune it           doctor.rs
 //! completions, man    made from the command line's definition    generate.rs
 //! demo, load          call the load generator's library
@@ -44,6 +45,7 @@ mod show;
 mod signals;
 mod status;
 mod top;
+mod user;
 mod watch;
 
 use std::error::Error;
@@ -105,6 +107,8 @@ enum Command {
     CheckConfig(check_config::CheckConfigArgs),
     /// Write the file that clients use, without the database and the cluster's secret.
     ClientConfig(client_config::ClientConfigArgs),
+    /// Make a password for a user of the cluster, and print the user's line for `users_file`.
+    User(user::UserArgs),
     /// Look at this host: what a server needs from it, what slows it down, and what to do about it.
     Doctor(doctor::DoctorArgs),
     /// Print the completions of this program for a shell.
@@ -185,6 +189,7 @@ fn main() -> ExitCode {
         Command::Top(args) => top::top(&args),
         Command::CheckConfig(args) => check_config::check_config(&args),
         Command::ClientConfig(args) => client_config::client_config(&args),
+        Command::User(args) => user::user(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions(args) => generate::completions(&args, Cli::command()),
         Command::Man(args) => generate::man(&args, Cli::command()),

@@ -1,5 +1,6 @@
-//! Refuses a cluster file that holds the database's password and that every user may read.
+//! Files with secrets: refuses those that every user of the machine may read.
 
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -20,4 +21,28 @@ pub(crate) fn refusal(path: &Path, cluster: &ClusterConfig) -> Option<String> {
             mode & 0o777
         )
     })
+}
+
+/// The longest password, in bytes.
+const PASSWORD_BYTES_MAX: u64 = 1_024;
+
+/// Reads a password from a file: its first line.
+///
+/// # Errors
+/// The file can't be read, every user of the machine may read it, or there is no password in it.
+pub(crate) fn password(path: &Path) -> io::Result<Vec<u8>> {
+    let wrong = |wrong: &str| io::Error::other(format!("{}: {wrong}", path.display()));
+    let file = std::fs::File::open(path).map_err(|error| wrong(&error.to_string()))?;
+    if file.metadata()?.permissions().mode() & 0o007 != 0 {
+        return Err(wrong("it is accessible to every user of this machine; run `chmod 600` on it"));
+    }
+    let mut bytes = Vec::new();
+    file.take(PASSWORD_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match line.len() as u64 {
+        0 => Err(wrong("there is no password in its first line")),
+        1..=PASSWORD_BYTES_MAX => Ok(line.to_vec()),
+        _ => Err(wrong("its first line is too long for a password")),
+    }
 }

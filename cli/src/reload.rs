@@ -3,19 +3,22 @@
 
 use std::path::PathBuf;
 
-use standin_config::{CheckedProxy, ClusterConfig, ProxyConfig};
+use standin_config::{CheckedProxy, ClusterConfig, LogLevel, ProxyConfig};
+use standin_master::Reloader;
 use standin_proxy::Proxy;
 use standin_server::Server;
 use standin_tls::TlsError;
 use tracing::{error, info, warn};
 
 use crate::ConfigArg;
+use crate::diagnostics::Diagnostics;
 
 /// The cluster file of a running server or master.
 pub(crate) struct ClusterFile {
     pub(crate) at: ConfigArg,
     /// What it runs with.
     pub(crate) running: ClusterConfig,
+    pub(crate) diagnostics: Diagnostics,
 }
 
 impl ClusterFile {
@@ -26,9 +29,7 @@ impl ClusterFile {
         if let Err(error) = server.reload(&reload.config) {
             return refused(&error.to_string());
         }
-        for change in &reload.changed {
-            info!("taken over: {change}");
-        }
+        tell_changed(&self.diagnostics, reload.config.log_level, &reload.changed);
         let services = self.running.servers.iter().find(|one| one.address == server.address());
         if services.is_some_and(|own| own.services.iter().any(|port| port.passwords.is_some())) {
             info!("taken over: the password files, for connections from now on");
@@ -38,10 +39,14 @@ impl ClusterFile {
         self.running = reload.config;
     }
 
-    /// Reads the file again, for the master, for which all of it is fixed while it runs.
-    pub(crate) fn reload_master(&self) {
+    /// Reads the file again, for the master, which takes over secrets and users.
+    pub(crate) fn reload_master(&mut self, master: &Reloader) {
         let Some(new) = self.read() else { return };
-        tell_restart(&self.running.reload(&new).needs_restart);
+        let reload = self.running.reload_of_master(&new);
+        master.reload(&reload.config);
+        tell_changed(&self.diagnostics, reload.config.log_level, &reload.changed);
+        tell_restart(&reload.needs_restart);
+        self.running = reload.config;
     }
 
     fn read(&self) -> Option<ClusterConfig> {
@@ -63,26 +68,29 @@ pub(crate) struct ProxyFile {
     pub(crate) path: PathBuf,
     /// What it runs with.
     pub(crate) running: ProxyConfig,
+    pub(crate) diagnostics: Diagnostics,
 }
 
 impl ProxyFile {
     /// Reads the file and the password files again.
-    pub(crate) fn reload(&self, proxy: &Proxy) {
+    pub(crate) fn reload(&mut self, proxy: &Proxy) {
         let CheckedProxy { config, warnings } = ProxyConfig::check_file(&self.path);
         warnings.iter().for_each(|warning| warn!("{warning}"));
         let new = match config {
             Ok(new) => new,
             Err(error) => return refused(&error.to_string()),
         };
-        let services = &self.running.services;
-        if let Err(error) = proxy.reload(services) {
+        let (config, changed, needs_restart) = self.running.reload(&new);
+        if let Err(error) = proxy.reload(&config) {
             return refused(&error.to_string());
         }
-        if services.iter().any(|service| service.passwords.is_some()) {
+        tell_changed(&self.diagnostics, config.log_level, &changed);
+        if config.services.iter().any(|service| service.passwords.is_some()) {
             info!("taken over: the password files, for connections from now on");
         }
         tell_certificates(proxy.reload_tls());
-        tell_restart(&self.running.differing_parts(&new));
+        tell_restart(&needs_restart);
+        self.running = config;
     }
 }
 
@@ -102,6 +110,19 @@ fn refused(mistakes: &str) {
     error!(
         "the file was not taken over, and nothing has changed; correct it and send SIGHUP again"
     );
+}
+
+/// Says what was taken over, at the level of the new file.
+fn tell_changed(diagnostics: &Diagnostics, level: LogLevel, changed: &[String]) {
+    let counts = diagnostics.set_level(level);
+    for change in changed {
+        info!("taken over: {change}");
+        if !counts && change.starts_with("[log]") {
+            warn!(
+                "the environment variable RUST_LOG says which lines the log has, so `level` does not"
+            );
+        }
+    }
 }
 
 fn tell_restart(parts: &[String]) {

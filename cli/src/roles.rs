@@ -71,7 +71,7 @@ pub(crate) fn server(args: &ServerArgs) -> Ended {
     let cluster = Arc::new(cluster);
     // This is in force from here on, because the start may hang in the database or on a disk.
     signals.bound_stop(cluster.timings.drain_timeout)?;
-    let diagnostics = Diagnostics::start(&args.log, &args.name)?;
+    let diagnostics = Diagnostics::start(&args.log, &args.name, cluster.log_level)?;
     log_warnings(&warnings);
     let run = AssertUnwindSafe(|| run_server(args, cluster, &diagnostics, &mut signals));
     catch_unwind(run).unwrap_or_else(|_| signals::end_without("main"))
@@ -88,7 +88,11 @@ fn run_server(
     let own = cluster.servers.iter().find(|server| server.name == args.name);
     let https = port::certificates(cluster.tls.as_ref())?;
     let port = Port::bind(METRICS, own.and_then(|own| own.metrics.as_ref()), https.as_ref())?;
-    let mut file = ClusterFile { at: args.config.clone(), running: (*cluster).clone() };
+    let mut file = ClusterFile {
+        at: args.config.clone(),
+        running: (*cluster).clone(),
+        diagnostics: diagnostics.clone(),
+    };
     let server = Server::start_counting(cluster, &args.name, lost)?;
     let scrape = server.scrape();
     let samples = move |now| scrape.samples(now);
@@ -186,7 +190,7 @@ pub(crate) fn proxy(args: &ProxyArgs) -> Ended {
     let CheckedProxy { config, warnings } = ProxyConfig::check_file(&args.config);
     let config = config?;
     signals.bound_stop(config.timings.drain_timeout)?;
-    let diagnostics = Diagnostics::start(&args.log, "proxy")?;
+    let diagnostics = Diagnostics::start(&args.log, "proxy", config.log_level)?;
     log_warnings(&warnings);
     let run = AssertUnwindSafe(|| run_proxy(&args.config, &config, &diagnostics, &mut signals));
     catch_unwind(run).unwrap_or_else(|_| signals::end_without("main"))
@@ -209,7 +213,11 @@ fn run_proxy(
     diagnostics.announce(&format!("standin proxy on {places} is ready"))?;
     service::ready();
     service::watch(places, samples)?;
-    let file = ProxyFile { path: path.to_owned(), running: config.clone() };
+    let mut file = ProxyFile {
+        path: path.to_owned(),
+        running: config.clone(),
+        diagnostics: diagnostics.clone(),
+    };
     let reload = |proxy: &Proxy| {
         file.reload(proxy);
         reload_https(https.as_deref());
@@ -222,7 +230,7 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     let (cluster, warnings) = args.config.load_for_role()?;
     // As for a server: the state file's disk may hang.
     signals.bound_stop(cluster.timings.drain_timeout)?;
-    let diagnostics = Diagnostics::start(&args.log, "master")?;
+    let diagnostics = Diagnostics::start(&args.log, "master", cluster.log_level)?;
     log_warnings(&warnings);
     let events = args.events.as_deref().map(|path| EventFile::open(path, &diagnostics));
     let events = events.transpose()?.map(Arc::new);
@@ -247,17 +255,20 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     service::ready();
     service::watch(master.address().to_string(), samples)?;
     let stopper = master.stopper();
-    let of_file = ClusterFile { at: args.config.clone(), running: file };
-    let of_signals = (diagnostics.clone(), events.clone(), of_file);
+    let of_file =
+        ClusterFile { at: args.config.clone(), running: file, diagnostics: diagnostics.clone() };
+    let of_signals = (diagnostics.clone(), events.clone(), of_file, master.reloader());
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let (diagnostics, events, file) = of_signals;
+        let (diagnostics, events, mut file, reloader) = of_signals;
         let listen = || loop {
             let asked = signals.wait();
             standin_protocol::fault::point();
             match asked {
                 Some(Asked::Stop) => return,
                 Some(Asked::Reload) => {
-                    hang_up(&diagnostics, events.as_deref(), || file.reload_master());
+                    hang_up(&diagnostics, events.as_deref(), || {
+                        file.reload_master(&reloader);
+                    });
                     tell_certificates(certificates.reload());
                     reload_https(https.as_deref());
                 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use standin_config::{ClusterConfig, Timings, TlsCalls};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{FrameLimits, VALUE_BYTES_MAX};
+use standin_protocol::handshake::Credential;
 use standin_protocol::map::Topology;
+use standin_protocol::users::UserKey;
 
 /// The source from which a client learns the cluster's servers.
 #[derive(Debug, Clone)]
@@ -58,6 +60,9 @@ pub struct ClientConfig {
     pub key: Option<ClusterKey>,
     /// The TLS of connections to servers and the master; `None`: there is none.
     pub tls: Option<TlsCalls>,
+    /// The name and the key of the user that this client is; it needs no other key then. Such a client sends no
+    /// notices.
+    pub user: Option<(String, UserKey)>,
     /// The names of keyspaces, for messages.
     pub keyspaces: BTreeMap<u8, String>,
     /// Whether this client only requests maps and counters. It then gets a connection even if
@@ -84,6 +89,7 @@ impl Default for ClientConfig {
             limits: FrameLimits { key_bytes: u16::MAX, value_bytes: VALUE_BYTES_MAX },
             key: None,
             tls: None,
+            user: None,
             keyspaces: BTreeMap::new(),
             observer: false,
         }
@@ -91,6 +97,14 @@ impl Default for ClientConfig {
 }
 
 impl ClientConfig {
+    /// What it proves by, if it has to.
+    pub(crate) fn credential(&self) -> Option<Credential> {
+        match &self.user {
+            Some((name, key)) => Some(Credential::User(name.as_str().into(), key.clone())),
+            None => self.key.clone().map(Credential::Key),
+        }
+    }
+
     /// The name of a keyspace, or its number if it is in no cluster file that this client knows.
     pub(crate) fn keyspace(&self, id: u8) -> String {
         self.keyspaces.get(&id).cloned().unwrap_or_else(|| format!("number {id}"))
@@ -110,6 +124,7 @@ impl From<&ClusterConfig> for ClientConfig {
             limits: FrameLimits { key_bytes: limits.key_bytes, value_bytes: limits.value_bytes },
             key: cluster.client_key(),
             tls: cluster.tls_calls.clone(),
+            user: cluster.security.user.clone(),
             keyspaces: cluster.keyspaces.iter().map(|k| (k.id, k.name.clone())).collect(),
             ..Self::default()
         }

@@ -312,8 +312,19 @@ pub enum ClientError {
         /// The reason.
         failure: Failure,
     },
-    /// The cluster has a secret, and this client has a different one or none.
-    #[error("the cluster refused this client; give it the cluster's secret")]
+    /// The user that this client is may not do this. Nothing was done.
+    #[error("this user may not do {opcode} in {place}; change the rights in `users_file`")]
+    NotPermitted {
+        /// The opcode of the request.
+        opcode: Opcode,
+        /// The keyspaces where it needs a right, in words.
+        place: String,
+    },
+    /// The cluster has a secret, and this client has a different one or none, or is none of its users.
+    #[error(
+        "the cluster refused this client; give it the cluster's secret, or a file of \
+             `standin client-config`"
+    )]
     AuthFailed,
     /// The party that was asked does not answer.
     #[error("{0} running, and reachable from here?")]

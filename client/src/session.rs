@@ -5,11 +5,10 @@
 //! what silence means. Memory is bounded: a receive buffer never holds more than one largest frame
 //! and the bytes that arrived with it. The engine bounds the number of pending requests.
 
-use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{
     FrameError, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
-use standin_protocol::handshake::{Caller, CallerError, Next};
+use standin_protocol::handshake::{Caller, CallerError, Credential, Next};
 use standin_protocol::hello::{HelloBody, HelloReply, TLS_ONLY};
 
 use crate::ids::IdMap;
@@ -81,8 +80,8 @@ pub struct Session {
 impl Session {
     /// Creates a session. The HELLO is ready to be sent.
     #[must_use]
-    pub fn new(hello: HelloBody, key: Option<ClusterKey>) -> Self {
-        let handshake = Caller::new(hello, key);
+    pub fn new(hello: HelloBody, credential: Option<Credential>) -> Self {
+        let handshake = Caller::new(hello, credential);
         let mut outbound = Vec::new();
         let header = RequestHeader::new(Opcode::Hello, 0, HELLO_ID);
         Request::write(header, &[], &handshake.hello(), &mut outbound);
@@ -240,6 +239,8 @@ mod tests {
     use standin_protocol::auth::Purpose;
     use standin_protocol::frame::FrameLimits;
 
+    use standin_protocol::auth::ClusterKey;
+
     use super::*;
 
     fn hello_ok() -> Vec<u8> {
@@ -288,7 +289,7 @@ mod tests {
     #[test]
     fn answers_a_challenge_once() {
         let key = ClusterKey::new([5; 32]);
-        let mut session = Session::new(HelloBody::default(), Some(key.clone()));
+        let mut session = Session::new(HelloBody::default(), Some(Credential::Key(key.clone())));
         let _ = session.take_output();
         session.receive(&response(Opcode::Hello, 0, Status::AuthRequired, &[7; 16]));
         assert_eq!(session.poll(), Ok(None));

@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 use standin_protocol::auth::ClusterKey;
 
 use crate::defaults::TTL_JITTER_PERCENT;
-use crate::model::{
-    ClusterConfig, KeyspaceConfig, Limits, MasterConfig, Mode, Security, ServerConfig,
-};
+use crate::digits::hex;
+use crate::model::{ClusterConfig, KeyspaceConfig, Limits, MasterConfig, Mode, ServerConfig};
+use crate::security::Security;
 use crate::tls::{TlsAuthorities, TlsCalls, TlsConfig};
 use crate::toml::{Toml, quoted};
-use crate::write::{WriteError, hex, type_word, write_new};
+use crate::write::{WriteError, type_word, write_new};
 
 impl ClusterConfig {
     /// Returns what clients need: the addresses, the way in which keys are placed, the timings and
-    /// limits, and if the cluster has a secret the key that is made from it for clients.
+    /// limits, and if the cluster has a secret the key that is made from it for clients. If this names a user,
+    /// it is that user's file.
     #[must_use]
     pub fn client_file(&self) -> Self {
         let servers = self.servers.iter().map(|server| ServerConfig {
@@ -50,8 +51,12 @@ impl ClusterConfig {
             timings: self.timings.clone(),
             limits: Limits { output_bytes: None, ..self.limits.clone() },
             security: Security {
-                secret: None,
-                client_key: self.key_of_clients().map(|key| *key.bytes()),
+                client_key: self
+                    .key_of_clients()
+                    .filter(|_| self.security.user.is_none())
+                    .map(|key| *key.bytes()),
+                user: self.security.user.clone(),
+                ..Security::default()
             },
             // Each client's own certificate is on its host.
             tls_calls: self.tls_calls.clone().map(|calls| TlsCalls { own: None, ..calls }),
@@ -133,7 +138,11 @@ impl ClusterConfig {
         }
         self.write_timings(&mut out);
         self.write_limits(&mut out);
-        if let Some(key) = self.client_key() {
+        if let Some((name, key)) = &self.security.user {
+            out.section("[security]");
+            out.text("user", name);
+            out.text("user_key", &hex(key.bytes()));
+        } else if let Some(key) = self.client_key() {
             out.section("[security]");
             out.text("client_key", &hex(key.bytes()));
         }

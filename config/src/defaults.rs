@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::database::{OriginConfig, OriginKind, PostgresAccess};
 use crate::model::{
     AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, KeyspaceKind, Limits,
-    MasterConfig, Mode, Security, ServerConfig, Timings,
+    LogLevel, MasterConfig, Mode, ServerConfig, Timings,
 };
+use crate::security::Security;
 use crate::services::Naming;
 use standin_protocol::slots::KeyHash;
 
@@ -72,6 +73,7 @@ impl ClusterConfig {
             security: Security::default(),
             tls: None,
             tls_calls: None,
+            log_level: LogLevel::default(),
             for_clients: false,
         }
     }

@@ -1,7 +1,6 @@
 //! The contents of a valid `cluster.toml`, as plain values. Every default is already
 //! filled in and every rule of `validate` already holds; the roles only read.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use standin_protocol::slots::KeyHash;
 
 use crate::database::OriginConfig;
 use crate::http::HttpConfig;
+use crate::security::Security;
 use crate::services::{Naming, ServiceConfig};
 use crate::tls::{TlsCalls, TlsConfig};
 
@@ -49,6 +49,8 @@ pub struct ClusterConfig {
     /// The TLS of whoever calls servers and the master by Standin's own protocol; `None`: there is none.
     /// In the file of members it follows from `tls`.
     pub tls_calls: Option<TlsCalls>,
+    /// The lines that the log has, unless the environment variable RUST_LOG says which.
+    pub log_level: LogLevel,
     /// Whether this is a client's file: it has no more than clients need, and neither a server nor the
     /// master starts with it. There is no database, and in keyspaces the statements are empty.
     pub for_clients: bool,
@@ -378,21 +380,36 @@ impl Default for Limits {
     }
 }
 
-/// `[security]`. Its `Debug` leaves out the secret and the key, so that no log can hold them.
-#[derive(Clone, PartialEq, Default)]
-pub struct Security {
-    /// Shared secret; without it every address must be a loopback address.
-    pub secret: Option<[u8; 32]>,
-    /// The key for clients, in a client's file, which has no secret.
-    pub client_key: Option<[u8; 32]>,
+/// The least important lines that a log has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What somebody should look at.
+    Warn,
+    /// What changes.
+    #[default]
+    Info,
+    /// Each step of a change.
+    Debug,
+    /// More than anybody reads.
+    Trace,
 }
 
-impl fmt::Debug for Security {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Security")
-            .field("has_secret", &self.secret.is_some())
-            .field("has_client_key", &self.client_key.is_some())
-            .finish_non_exhaustive()
+impl LogLevel {
+    /// Every level.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
     }
 }
 

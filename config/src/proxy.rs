@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::http::HttpConfig;
-use crate::model::{IoKind, KeyspaceConfig, Limits, Security, Timings};
+use crate::model::{IoKind, KeyspaceConfig, Limits, LogLevel, Timings};
+use crate::security::Security;
 use crate::services::{Naming, ServiceProtocol};
 use crate::tls::{TlsCalls, TlsConfig};
 
@@ -40,6 +41,8 @@ pub struct ProxyConfig {
     pub security: Security,
     /// The TLS by which the proxy calls the cluster; `None`: there is none.
     pub tls_calls: Option<TlsCalls>,
+    /// The lines that the log has, unless the environment variable RUST_LOG says which.
+    pub log_level: LogLevel,
 }
 
 /// A place where a proxy listens.

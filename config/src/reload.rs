@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use crate::model::{ClusterConfig, KeyspaceConfig};
+use standin_protocol::users::{User, Users};
+
+use crate::model::{ClusterConfig, KeyspaceConfig, Limits, LogLevel};
 use crate::proxy::ProxyConfig;
+use crate::security::Security;
 
 /// The settings of a keyspace that a running server takes over. They concern what is cached from then on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +74,21 @@ impl ClusterConfig {
             );
             new.apply_to(keyspace);
         }
+        config.limits = self.limits.reload(&new.limits, &mut changed);
+        config.log_level = self.log_level.reload(new.log_level, &mut changed);
+        config.security = self.security.reload(&new.security, &mut changed);
+        let needs_restart = config.differing_parts(new);
+        Reload { config, changed, needs_restart }
+    }
+
+    /// Compares a new file with this one, for the master, which has no use for most of what servers take over.
+    #[must_use]
+    pub fn reload_of_master(&self, new: &Self) -> Reload {
+        let mut changed = Vec::new();
+        let mut config = self.reload(new).config;
+        config.limits.handshake_timeout = self.limits.handshake_timeout;
+        config.log_level = self.log_level.reload(new.log_level, &mut changed);
+        config.security = self.security.reload(&new.security, &mut changed);
         let needs_restart = config.differing_parts(new);
         Reload { config, changed, needs_restart }
     }
@@ -96,14 +114,109 @@ impl ClusterConfig {
     }
 }
 
+impl LogLevel {
+    fn reload(self, new: Self, changed: &mut Vec<String>) -> Self {
+        if self != new {
+            changed.push(format!("[log] level {} -> {}", self.name(), new.name()));
+        }
+        new
+    }
+}
+
+impl Limits {
+    /// Returns what a running server uses of another file: all but the sizes of what it has made room for.
+    fn reload(&self, new: &Self, changed: &mut Vec<String>) -> Self {
+        let mut compare = |key: &str, old: String, new: String| {
+            if old != new {
+                changed.push(format!("[limits] {key} {old} -> {new}"));
+            }
+        };
+        let number = |number: u32| number.to_string();
+        let time = |time: Duration| format!("{time:?}");
+        compare("connections", number(self.connections), number(new.connections));
+        compare("handshakes", number(self.handshakes), number(new.handshakes));
+        let in_flight = |of: &Self| number(of.in_flight_per_connection);
+        compare("in_flight_per_connection", in_flight(self), in_flight(new));
+        compare("output_timeout", time(self.output_timeout), time(new.output_timeout));
+        compare("handshake_timeout", time(self.handshake_timeout), time(new.handshake_timeout));
+        Self {
+            connections: new.connections,
+            handshakes: new.handshakes,
+            in_flight_per_connection: new.in_flight_per_connection,
+            output_timeout: new.output_timeout,
+            handshake_timeout: new.handshake_timeout,
+            ..self.clone()
+        }
+    }
+}
+
+impl Security {
+    /// Returns what a running process uses of another file: its users; and its secrets, if the one that is used
+    /// counts before and after. Otherwise those that have changed theirs and those that have not would not
+    /// believe each other.
+    fn reload(&self, new: &Self, changed: &mut Vec<String>) -> Self {
+        let mut security = self.clone();
+        changed.extend(user_changes(self.users.as_ref(), new.users.as_ref()));
+        security.users.clone_from(&new.users);
+        let secrets = |of: &Self| (of.secret, of.second_secret);
+        let all = |of: &Self| [of.secret, of.second_secret];
+        let is_step = self.secret.is_some()
+            && new.secret.is_some()
+            && all(self).contains(&new.secret)
+            && all(new).contains(&self.secret);
+        if secrets(self) != secrets(new) && is_step {
+            let used =
+                if self.secret == new.secret { "the same is used" } else { "another is used" };
+            let number = 1 + usize::from(new.second_secret.is_some());
+            changed.push(format!("the cluster's secrets: {used}, and {number} count"));
+            (security.secret, security.second_secret) = secrets(new);
+        }
+        security
+    }
+}
+
+/// The users that differ, by name.
+fn user_changes(old: Option<&Users>, new: Option<&Users>) -> Vec<String> {
+    let named = |users: Option<&Users>, name: &str| -> Option<User> {
+        users.and_then(|users| users.named(name.as_bytes())).cloned()
+    };
+    let (none, mut changes) = (Users::default(), Vec::new());
+    for user in new.unwrap_or(&none).iter() {
+        match named(old, &user.name) {
+            None => changes.push(format!("user {:?}: new", user.name)),
+            Some(old) if old != *user => changes.push(format!("user {:?}: changed", user.name)),
+            Some(_) => {}
+        }
+    }
+    for user in old.unwrap_or(&none).iter() {
+        if named(new, &user.name).is_none() {
+            changes.push(format!("user {:?}: gone", user.name));
+        }
+    }
+    changes
+}
+
 impl ProxyConfig {
-    /// The names of the parts in which a new file differs. A running proxy takes over none of them.
+    /// Compares a new file with this one: returns this with what can be taken over, what that changes, and the
+    /// names of the parts in which the files differ otherwise.
     #[must_use]
-    pub fn differing_parts(&self, new: &Self) -> Vec<String> {
+    pub fn reload(&self, new: &Self) -> (Self, Vec<String>, Vec<String>) {
+        let changed = user_changes(self.security.users.as_ref(), new.security.users.as_ref());
+        let mut changed = changed;
+        let mut config = self.clone();
+        config.security.users.clone_from(&new.security.users);
+        config.limits = self.limits.reload(&new.limits, &mut changed);
+        config.log_level = self.log_level.reload(new.log_level, &mut changed);
+        let needs_restart = config.differing_parts(new);
+        (config, changed, needs_restart)
+    }
+
+    fn differing_parts(&self, new: &Self) -> Vec<String> {
         let proxy = |file: &Self| Self {
             keyspaces: Vec::new(),
             timings: self.timings.clone(),
             limits: self.limits.clone(),
+            log_level: self.log_level,
             security: self.security.clone(),
             tls_calls: self.tls_calls.clone(),
             ..file.clone()
@@ -151,6 +264,8 @@ impl Lifetimes {
 
 #[cfg(test)]
 mod tests {
+    use standin_protocol::users::Rights;
+
     use crate::database::OriginConfig;
 
     use super::*;
@@ -196,13 +311,80 @@ mod tests {
         let mut new = config();
         new.keyspaces[0].ttl_jitter_percent = 50;
         new.limits.key_bytes = 7;
+        new.limits.connections = 77;
+        new.limits.output_timeout = Duration::from_secs(9);
+        new.log_level = LogLevel::Debug;
         new.servers[0].address.set_port(7_109);
         let mut expected = config();
         expected.keyspaces[0].ttl_jitter_percent = 50;
+        expected.limits.connections = 77;
+        expected.limits.output_timeout = Duration::from_secs(9);
+        expected.log_level = LogLevel::Debug;
         let reload = config().reload(&new);
         assert_eq!(reload.config, expected);
         assert_eq!(reload.needs_restart, ["[[group]]", "[limits]"]);
-        assert_eq!(reload.changed.len(), 1);
+        let wanted = [
+            "keyspace \"one\": ttl_jitter_percent 10 -> 50",
+            "[limits] connections 10000 -> 77",
+            "[limits] output_timeout 30s -> 9s",
+            "[log] level info -> debug",
+        ];
+        assert_eq!(reload.changed, wanted);
+    }
+
+    #[test]
+    fn users_are_taken_over_and_the_log_names_those_that_differ() {
+        let user = |name: &str, keyspace| {
+            let mut rights = Rights::default();
+            rights.read.set(keyspace, true);
+            User { name: name.into(), verifiers: Vec::new(), rights }
+        };
+        let with = |users: Vec<User>| {
+            let mut config = config();
+            config.security.secret = Some([1; 32]);
+            config.security.users = Some(Users::new(users));
+            config
+        };
+        let old = with(vec![user("ann", 1), user("bob", 1), user("eve", 1)]);
+        let new = with(vec![user("ann", 1), user("bob", 2), user("new", 1)]);
+        let reload = old.reload(&new);
+        assert_eq!(reload.config, new);
+        assert_eq!(
+            reload.changed,
+            ["user \"bob\": changed", "user \"new\": new", "user \"eve\": gone"]
+        );
+        assert_eq!(reload.needs_restart, Vec::<String>::new());
+    }
+
+    #[test]
+    fn secrets_are_taken_over_if_the_one_in_use_counts_before_and_after() {
+        let reload = |old: (u8, u8), new: (u8, u8)| {
+            let with = |(secret, second)| {
+                let mut config = config();
+                let some = |byte: u8| (byte > 0).then_some([byte; 32]);
+                config.security.secret = some(secret);
+                config.security.second_secret = some(second);
+                config
+            };
+            let reload = with(old).reload(&with(new));
+            let is_taken = reload.config == with(new);
+            assert_eq!(reload.needs_restart.is_empty(), is_taken);
+            assert_eq!(reload.changed.is_empty(), !is_taken || old == new);
+            is_taken
+        };
+        for (old, new) in [((1, 0), (1, 2)), ((1, 2), (2, 1)), ((2, 1), (2, 0)), ((1, 2), (1, 0))] {
+            assert!(reload(old, new), "{old:?} {new:?}");
+        }
+        for (old, new) in [
+            ((1, 0), (2, 0)),
+            ((1, 0), (2, 1)),
+            ((1, 2), (2, 0)),
+            ((1, 2), (2, 3)),
+            ((0, 0), (1, 0)),
+            ((1, 0), (0, 0)),
+        ] {
+            assert!(!reload(old, new), "{old:?} {new:?}");
+        }
     }
 
     #[test]

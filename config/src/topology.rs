@@ -62,6 +62,13 @@ impl ClusterConfig {
         self.security.secret.map(ClusterKey::new)
     }
 
+    /// The keys of all secrets that count, the one that is used first.
+    #[must_use]
+    pub fn cluster_keys(&self) -> Vec<ClusterKey> {
+        let second = self.security.second_secret.map(ClusterKey::new);
+        self.cluster_key().into_iter().chain(second).collect()
+    }
+
     /// The key with which clients authenticate themselves, if the cluster has a secret.
     #[must_use]
     pub fn client_key(&self) -> Option<ClusterKey> {

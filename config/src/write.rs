@@ -6,17 +6,22 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::database::{OriginKind, PasswordSource, PostgresAccess, RootCertificates, SslMode};
+use crate::digits::hex;
 use crate::http::{DASHBOARD, HttpConfig, HttpKeys, METRICS};
 use crate::mistake::ConfigErrors;
 use crate::model::{ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Mode, ServerConfig};
+use crate::security::Security;
 use crate::tls::{TlsCalls, TlsConfig};
 use crate::toml::{Toml, quoted};
+use crate::users::user_line;
 
 /// Name of the file that [`ClusterConfig::write_into`] makes.
 pub const CONFIG_FILE: &str = "cluster.toml";
 
 /// Name of the secret's file, beside [`CONFIG_FILE`].
 pub const SECRET_FILE: &str = "cluster.secret";
+/// Name of the file of users beside it.
+pub const USERS_FILE: &str = "cluster.users";
 
 /// The reason why a configuration made in code was not written.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +102,10 @@ impl ClusterConfig {
         if self.security.secret.is_some() {
             out.section("[security]");
             out.text("secret_file", SECRET_FILE);
+            out.optional_text("users_file", self.security.users.as_ref().map(|_| USERS_FILE));
         }
+        out.section("[log]");
+        out.text("level", self.log_level.name());
         self.write_tls(&mut out);
         out.into_text()
     }
@@ -110,8 +118,16 @@ impl ClusterConfig {
     /// If the folder cannot be written, a rule is broken, or the file would not read back
     /// as these values (relative paths aside, which become relative to the folder).
     pub fn write_into(&self, folder: &Path) -> Result<PathBuf, WriteError> {
-        if let Some(secret) = &self.security.secret {
-            write_secret(&folder.join(SECRET_FILE), secret)?;
+        let Security { secret, second_secret, users, .. } = &self.security;
+        if secret.is_some() {
+            let secrets = [secret, second_secret].into_iter().flatten();
+            let lines: String = secrets.map(|secret| format!("{}\n", hex(secret))).collect();
+            write_secret(&folder.join(SECRET_FILE), &lines)?;
+        }
+        if let Some(users) = users {
+            let line = |user| format!("{}\n", user_line(user, &self.keyspaces));
+            let lines: String = users.iter().map(line).collect();
+            write_secret(&folder.join(USERS_FILE), &lines)?;
         }
         let path = folder.join(CONFIG_FILE);
         let text = self.to_toml();
@@ -247,18 +263,13 @@ pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The digits of a secret or key, as in the files.
-pub(crate) fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), WriteError> {
+fn write_secret(path: &Path, lines: &str) -> Result<(), WriteError> {
     let failed = |error| WriteError::Io { path: path.to_owned(), error };
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    write_new(path, &format!("{}\n", hex(secret))).map_err(failed)
+    write_new(path, lines).map_err(failed)
 }
 
 impl Toml {

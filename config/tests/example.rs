@@ -103,7 +103,7 @@ fn the_documented_defaults_are_the_defaults() {
     let without_postgres = example().replace(&postgres_section(), "");
     let text: String = without_postgres
         .lines()
-        .filter(|line| !line.starts_with("#secret_file"))
+        .filter(|line| !line.starts_with("#secret_file") && !line.starts_with("#users_file"))
         .flat_map(|line| [uncommented(line), "\n"])
         .collect();
     assert!(
@@ -128,6 +128,7 @@ fn the_documented_defaults_are_the_defaults() {
 fn every_key_is_in_the_manual() {
     let mut full = expected();
     full.security.secret = Some([7; 32]);
+    full.security.users = Some(standin_protocol::users::Users::default());
     full.master.offline_servers_max = Some(2);
     full.limits.output_bytes = Some(64 << 20);
     full.servers[0].cores = vec![0];

@@ -46,7 +46,9 @@ fn the_example_says_what_it_says() {
 fn the_documented_defaults_are_the_defaults() {
     let text = example();
     let is_example = |line: &str| {
-        ["_passwords =", "secret_file", "#metrics ="].iter().any(|part| line.contains(part))
+        ["_passwords =", "secret_file", "users_file", "#metrics ="]
+            .iter()
+            .any(|part| line.contains(part))
     };
     let lines = text.lines().map(|line| if is_example(line) { line } else { uncommented(line) });
     let all = lines.collect::<Vec<_>>().join("\n");

@@ -10,6 +10,7 @@ use proptest::option;
 use proptest::prelude::*;
 use standin_config::*;
 use standin_protocol::slots::KeyHash;
+use standin_protocol::users::{KeyspaceSet, Rights, User, UserKey, Users};
 
 /// A duration that the file can say and every range allows.
 fn duration() -> impl Strategy<Value = Duration> {
@@ -326,6 +327,7 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
                 security: Security::default(),
                 tls_calls: tls_calls(tls.as_ref()),
                 tls,
+                log_level: LogLevel::Debug,
                 for_clients: false,
             }
         },
@@ -370,12 +372,27 @@ fn a_secret_goes_into_a_file_of_its_own_that_nobody_else_reads() {
     let mut config = small();
     config.security.secret =
         Some(std::array::from_fn(|index| u8::try_from(index * 8).expect("small")));
+    config.security.second_secret = Some([9; 32]);
+    let ann = UserKey::new(b"ann", b"password");
+    let rights = Rights { write: KeyspaceSet::ALL, ..Rights::default() };
+    let user = User { name: "ann".into(), verifiers: vec![ann.verifier(); 2], rights };
+    config.security.users = Some(Users::new(vec![user]));
     for _ in 0..2 {
         let path = config.write_into(folder.path()).expect("the folder is ours");
         assert_eq!(ClusterConfig::load(&path), Ok(config.clone()));
     }
-    let secret = folder.path().join(SECRET_FILE).metadata().expect("it was written");
-    assert_eq!(secret.permissions().mode() & 0o777, 0o600);
+    for file in [SECRET_FILE, USERS_FILE] {
+        let file = folder.path().join(file).metadata().expect("it was written");
+        assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    }
+    // A client that is a user has neither.
+    config.security.user = Some(("ann".to_owned(), ann));
+    let path = folder.path().join("client.toml");
+    config.write_client_file(&path, false).expect("the folder is ours");
+    let read = ClusterConfig::load(&path).expect("a client's file");
+    let Security { secret, second_secret, client_key, user, users } = read.security;
+    assert_eq!((secret, second_secret, client_key, users), (None, None, None, None));
+    assert_eq!(user, config.security.user);
 }
 
 #[test]

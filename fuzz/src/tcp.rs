@@ -6,8 +6,11 @@ use standin_protocol::frame::{
     FrameError, FrameLimits, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader,
 };
 use standin_protocol::handback::{Handback, Keys};
-use standin_protocol::hello::{HELLO_BYTES, HelloBody, HelloError, HelloReply};
+use standin_protocol::hello::{
+    Accepted, Believed, HELLO_BYTES, HelloBody, HelloError, HelloReply, Known, Role,
+};
 use standin_protocol::hot::HotReply;
+use standin_protocol::users::{Rights, User, UserKey, Users};
 use standin_protocol::walk::{WalkHead, WalkedHead, append_key};
 
 /// A stream of requests: a frame is exactly its bytes, a part of a frame is waited for,
@@ -90,18 +93,33 @@ fn hello(value: &[u8]) {
     const NONCE: [u8; 16] = [9; 16];
     let key = ClusterKey::new([7; 32]);
     let own_cluster_id = 5;
-    if let Ok((body, role)) = HelloBody::accept(value, None, None, own_cluster_id) {
+    let ann = UserKey::new(b"ann", b"password");
+    let user =
+        User { name: "ann".into(), verifiers: vec![ann.verifier()], rights: Rights::default() };
+    let users = Users::new(vec![user]);
+    let known = Known { users: Some(&users), ..Known::of(Some(&key)) };
+    if let Ok(Accepted { body, role, .. }) =
+        HelloBody::accept(value, Known::default(), None, own_cluster_id)
+    {
         assert_eq!(body.role, role as u8);
         assert_eq!(body.to_bytes(), value[..HELLO_BYTES]);
         assert!(body.cluster_id == 0 || body.cluster_id == own_cluster_id);
         let proven = body.with_proof(&key, &NONCE);
-        let accepted = HelloBody::accept(&proven, Some(&key), Some(&NONCE), own_cluster_id);
-        assert_eq!(accepted, Ok((body, role)));
+        let accepted = HelloBody::accept(&proven, known, Some(&NONCE), own_cluster_id);
+        assert_eq!(accepted, Ok(Accepted { body, role, believed: Believed::ByKey(0) }));
+        let proven = body.with_user("ann", &ann, &NONCE);
+        let accepted = HelloBody::accept(&proven, known, Some(&NONCE), own_cluster_id);
+        let is_user = |accepted: Accepted| matches!(accepted.believed, Believed::AsUser(..));
+        let may_be = matches!(role, Role::Client | Role::Observer);
+        assert_eq!(accepted.is_ok_and(is_user), may_be);
     }
-    let refused = HelloBody::accept(value, Some(&key), Some(&NONCE), own_cluster_id);
+    let refused = HelloBody::accept(value, known, Some(&NONCE), own_cluster_id);
     assert!(matches!(
         refused,
-        Err(HelloError::BadLength(_) | HelloError::ProofMissing | HelloError::ProofWrong)
+        Err(HelloError::BadLength(_)
+            | HelloError::ProofMissing
+            | HelloError::ProofWrong
+            | HelloError::UserWrong)
     ));
 }
 

@@ -46,7 +46,7 @@ pub use registry::Registry;
 pub use rules::Rules;
 pub use senders::{Senders, Standing};
 pub use shell::{
-    Certificates, Master, MasterError, MasterHandle, MasterOptions, Scrape, Stopper,
+    Certificates, Master, MasterError, MasterHandle, MasterOptions, Reloader, Scrape, Stopper,
     TooFewDescriptors,
 };
 pub use state::{SavedServer, State, StateError};

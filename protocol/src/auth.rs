@@ -17,6 +17,16 @@ pub struct ClusterKey {
     is_of_clients: bool,
 }
 
+impl PartialEq for ClusterKey {
+    /// Compares in constant time.
+    fn eq(&self, other: &Self) -> bool {
+        let is_equal = blake3::Hash::from(self.secret) == blake3::Hash::from(other.secret);
+        is_equal && self.is_of_clients == other.is_of_clients
+    }
+}
+
+impl Eq for ClusterKey {}
+
 impl std::fmt::Debug for ClusterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ClusterKey(…)")

@@ -138,5 +138,7 @@ wire_enum! {
         NotANumber = 21, "NOT_A_NUMBER";
         /// MODIFY: the result is out of the range of its kind of number.
         OutOfRange = 22, "OUT_OF_RANGE";
+        /// The user of the connection may not do this; nothing was done.
+        NotPermitted = 23, "NOT_PERMITTED";
     }
 }

@@ -14,13 +14,23 @@
 
 use crate::auth::ClusterKey;
 use crate::frame::Status;
-use crate::hello::{HELLO_BYTES, HelloBody, HelloError, HelloReply, NONCE_BYTES, Role};
+use crate::hello::{Accepted, HELLO_BYTES, HelloBody, HelloError, HelloReply, Known, NONCE_BYTES};
+use crate::users::UserKey;
+
+/// What a caller proves by.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// The cluster's secret, or the clients' key.
+    Key(ClusterKey),
+    /// A user's name and key.
+    User(Box<str>, UserKey),
+}
 
 /// The side that has made the connection.
 #[derive(Debug, Clone)]
 pub struct Caller {
     body: HelloBody,
-    key: Option<ClusterKey>,
+    credential: Option<Credential>,
     stage: Stage,
 }
 
@@ -46,8 +56,10 @@ pub enum Next {
 /// The reason why the caller has to close the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CallerError {
-    /// The cluster has a secret, and the caller has another one or none.
-    #[error("the cluster's secret is missing or wrong: is it the same on both sides?")]
+    /// The cluster has a secret, and the caller has another one or none, or is none of its users.
+    #[error(
+        "the cluster's secret, or the user's key, is missing or wrong: is it the same on both sides?"
+    )]
     AuthFailed,
     /// The listener has no room for another connection.
     #[error("no room for another connection")]
@@ -64,10 +76,10 @@ pub enum CallerError {
 }
 
 impl Caller {
-    /// A handshake that has not begun. `key` is the cluster's key, if it has one.
+    /// A handshake that has not begun. A cluster with a secret asks for the credential.
     #[must_use]
-    pub fn new(body: HelloBody, key: Option<ClusterKey>) -> Self {
-        Self { body, key, stage: Stage::Greeting }
+    pub fn new(body: HelloBody, credential: Option<Credential>) -> Self {
+        Self { body, credential, stage: Stage::Greeting }
     }
 
     /// The value of the first HELLO.
@@ -99,12 +111,15 @@ impl Caller {
                 Ok(Next::Ready(reply))
             }
             (Status::AuthRequired, Stage::Greeting) => {
-                let key = self.key.as_ref().ok_or(CallerError::AuthFailed)?;
+                let credential = self.credential.as_ref().ok_or(CallerError::AuthFailed)?;
                 if value.len() != NONCE_BYTES {
                     return Err(CallerError::Unreadable);
                 }
                 self.stage = Stage::Proving;
-                Ok(Next::Prove(self.body.with_proof(key, value)))
+                Ok(Next::Prove(match credential {
+                    Credential::Key(key) => self.body.with_proof(key, value),
+                    Credential::User(name, key) => self.body.with_user(name, key, value),
+                }))
             }
             (Status::AuthRequired | Status::AuthFailed, _) => Err(CallerError::AuthFailed),
             (Status::Overloaded, _) => Err(CallerError::NoRoom { retry_after_ms }),
@@ -122,10 +137,10 @@ pub struct Listener {
 }
 
 /// The listener's answer to a HELLO.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// The caller is authenticated.
-    Accepted(HelloBody, Role),
+    Accepted(Box<Accepted>),
     /// Answer with AUTH_REQUIRED and this nonce; another HELLO has to follow.
     Challenge([u8; NONCE_BYTES]),
     /// Answer with this status and the error's text, and close the connection.
@@ -138,14 +153,14 @@ impl Listener {
     pub fn heard(
         &mut self,
         value: &[u8],
-        key: Option<&ClusterKey>,
+        known: Known<'_>,
         own_cluster_id: u64,
         fresh: impl FnOnce() -> Option<[u8; NONCE_BYTES]>,
     ) -> Heard {
         // A nonce is valid for one attempt.
         let nonce = self.nonce.take();
-        let error = match HelloBody::accept(value, key, nonce.as_ref(), own_cluster_id) {
-            Ok((body, role)) => return Heard::Accepted(body, role),
+        let error = match HelloBody::accept(value, known, nonce.as_ref(), own_cluster_id) {
+            Ok(accepted) => return Heard::Accepted(Box::new(accepted)),
             Err(error) => error,
         };
         match error {
@@ -156,7 +171,7 @@ impl Listener {
                 }
                 None => Heard::Refused(Status::Unavailable, HelloError::NoChallenge),
             },
-            HelloError::ProofMissing | HelloError::ProofWrong => {
+            HelloError::ProofMissing | HelloError::ProofWrong | HelloError::UserWrong => {
                 Heard::Refused(Status::AuthFailed, error)
             }
             _ => Heard::Refused(Status::Malformed, error),
@@ -167,6 +182,8 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hello::{Believed, Role};
+    use crate::users::{Rights, User, Users};
 
     const CLUSTER: u64 = 7;
     const NONCE: [u8; NONCE_BYTES] = [3; NONCE_BYTES];
@@ -180,14 +197,17 @@ mod tests {
     }
 
     fn heard(listener: &mut Listener, value: &[u8], key: Option<&ClusterKey>) -> Heard {
-        listener.heard(value, key, CLUSTER, || Some(NONCE))
+        listener.heard(value, Known::of(key), CLUSTER, || Some(NONCE))
+    }
+
+    fn accepted(believed: Believed) -> Heard {
+        Heard::Accepted(Box::new(Accepted { body: body(), role: Role::Client, believed }))
     }
 
     #[test]
     fn both_sides_agree_without_a_secret() {
         let (mut caller, mut listener) = (Caller::new(body(), None), Listener::default());
-        let accepted = Heard::Accepted(body(), Role::Client);
-        assert_eq!(heard(&mut listener, &caller.hello(), None), accepted);
+        assert_eq!(heard(&mut listener, &caller.hello(), None), accepted(Believed::Anyway));
         let reply = HelloReply { shards: 2, ..HelloReply::default() };
         let next = caller.answered(Status::Ok, 0, &reply.to_bytes());
         assert_eq!(next, Ok(Next::Ready(reply)));
@@ -198,15 +218,15 @@ mod tests {
 
     #[test]
     fn both_sides_agree_with_a_secret() {
-        let (mut caller, mut listener) = (Caller::new(body(), Some(key(5))), Listener::default());
+        let (mut caller, mut listener) =
+            (Caller::new(body(), Some(Credential::Key(key(5)))), Listener::default());
         let own = key(5);
         let challenge = heard(&mut listener, &caller.hello(), Some(&own));
         assert_eq!(challenge, Heard::Challenge(NONCE));
         let next = caller.answered(Status::AuthRequired, 0, &NONCE);
         let Ok(Next::Prove(proof)) = next else { panic!("{next:?}") };
         assert!(!caller.is_ready());
-        let accepted = Heard::Accepted(body(), Role::Client);
-        assert_eq!(heard(&mut listener, &proof, Some(&own)), accepted);
+        assert_eq!(heard(&mut listener, &proof, Some(&own)), accepted(Believed::ByKey(0)));
         let again = caller.answered(Status::AuthRequired, 0, &NONCE);
         assert_eq!(again, Err(CallerError::AuthFailed), "one proof is sent");
     }
@@ -235,6 +255,60 @@ mod tests {
     }
 
     #[test]
+    fn a_user_is_a_client_with_the_rights_of_the_user() {
+        let ann = UserKey::new(b"ann", b"password");
+        let mut rights = Rights::default();
+        rights.read.set(3, true);
+        let user = User { name: "ann".into(), verifiers: vec![ann.verifier()], rights };
+        let open = User { name: "default".into(), verifiers: Vec::new(), rights };
+        let (own, users) = (key(5), Users::new(vec![user, open]));
+        let known = Known { users: Some(&users), ..Known::of(Some(&own)) };
+        let says = |body: HelloBody, name: &str, key: UserKey, known| {
+            let mut caller = Caller::new(body, Some(Credential::User(name.into(), key)));
+            let mut listener = Listener::default();
+            let challenge = listener.heard(&caller.hello(), known, CLUSTER, || Some(NONCE));
+            assert_eq!(challenge, Heard::Challenge(NONCE));
+            let Ok(Next::Prove(value)) = caller.answered(Status::AuthRequired, 0, &NONCE) else {
+                panic!("it proves")
+            };
+            listener.heard(&value, known, CLUSTER, || None)
+        };
+        let Heard::Accepted(accepted) = says(body(), "ann", ann.clone(), known) else {
+            panic!("ann is known")
+        };
+        assert_eq!((accepted.body, accepted.role), (body(), Role::Client));
+        let Believed::AsUser(proven, has) = accepted.believed else { panic!("as a user") };
+        assert_eq!((&*proven.name, has), ("ann", rights));
+        let observer = HelloBody { role: Role::Observer as u8, ..body() };
+        assert!(matches!(says(observer, "ann", ann.clone(), known), Heard::Accepted(_)));
+        let refused = Heard::Refused(Status::AuthFailed, HelloError::UserWrong);
+        for role in [Role::Peer, Role::Master] {
+            let member = HelloBody { role: role as u8, ..body() };
+            assert_eq!(says(member, "ann", ann.clone(), known), refused, "{role:?}");
+        }
+        let other = UserKey::new(b"ann", b"other");
+        assert_eq!(says(body(), "ann", other.clone(), known), refused);
+        assert_eq!(says(body(), "eve", ann.clone(), known), refused);
+        assert_eq!(says(body(), "default", other, known), refused, "there is no proof of nothing");
+        let without = Known { users: None, ..known };
+        assert_eq!(says(body(), "ann", ann, without), refused);
+    }
+
+    #[test]
+    fn each_secret_that_counts_is_believed() {
+        let (keys, body) = ([key(5), key(6)], body());
+        let known = Known { keys: &keys, users: None };
+        let says = |with: &ClusterKey| {
+            let mut listener = Listener { nonce: Some(NONCE) };
+            listener.heard(&body.with_proof(with, &NONCE), known, CLUSTER, || None)
+        };
+        assert_eq!(says(&key(5)), accepted(Believed::ByKey(0)));
+        assert_eq!(says(&key(6).for_clients()), accepted(Believed::ByKey(1)));
+        let refused = Heard::Refused(Status::AuthFailed, HelloError::ProofWrong);
+        assert_eq!(says(&key(7)), refused);
+    }
+
+    #[test]
     fn a_caller_is_challenged_once() {
         let (own, mut listener) = (key(5), Listener::default());
         let hello = body().to_bytes();
@@ -246,7 +320,8 @@ mod tests {
     #[test]
     fn a_listener_without_random_numbers_refuses() {
         let own = key(5);
-        let heard = Listener::default().heard(&body().to_bytes(), Some(&own), CLUSTER, || None);
+        let heard =
+            Listener::default().heard(&body().to_bytes(), Known::of(Some(&own)), CLUSTER, || None);
         assert_eq!(heard, Heard::Refused(Status::Unavailable, HelloError::NoChallenge));
     }
 
@@ -270,7 +345,7 @@ mod tests {
         assert_eq!(answered(Status::Overloaded, b""), CallerError::NoRoom { retry_after_ms: 30 });
         assert_eq!(answered(Status::NoSuchShard, b""), CallerError::Refused(Status::NoSuchShard));
         assert_eq!(answered(Status::Ok, b"short"), CallerError::Unreadable);
-        let mut caller = Caller::new(body(), Some(key(5)));
+        let mut caller = Caller::new(body(), Some(Credential::Key(key(5))));
         let next = caller.answered(Status::AuthRequired, 0, b"short");
         assert_eq!(next, Err(CallerError::Unreadable));
     }

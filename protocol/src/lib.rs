@@ -30,6 +30,7 @@
 //! control.rs     UDP: notices, renewals, announcements
 //! states.rs      UDP: states that come in several datagrams
 //! auth.rs        keyed BLAKE3 for hello and control
+//! users.rs       users: how they prove who they are, and what they may do
 //! ```
 
 pub mod auth;
@@ -57,6 +58,7 @@ pub mod seeds;
 pub mod slots;
 pub mod states;
 pub mod time;
+pub mod users;
 pub mod walk;
 pub mod wire_map;
 

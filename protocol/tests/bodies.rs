@@ -6,7 +6,9 @@ mod support;
 use proptest::prelude::*;
 use standin_protocol::auth::{ClusterKey, Purpose};
 use standin_protocol::body::{BodyError, Counter, PingReply, StatsReply};
-use standin_protocol::hello::{ANY_SHARD, HelloBody, HelloError, HelloReply, Role, cluster_id};
+use standin_protocol::hello::{
+    ANY_SHARD, HelloBody, HelloError, HelloReply, Known, NONCE_BYTES, Role, cluster_id,
+};
 use standin_protocol::hot::{HotKey, HotReply, KEY_BYTES_MAX};
 use support::hex;
 
@@ -102,8 +104,18 @@ fn hellos_are_let_in_or_told_why_not() {
         ),
     ];
     for (what, value, key, nonce, expected) in table {
-        assert_eq!(HelloBody::accept(&value, key, nonce, own), expected, "{what}");
+        assert_eq!(accept(&value, key, nonce, own), expected, "{what}");
     }
+}
+
+fn accept(
+    value: &[u8],
+    key: Option<&ClusterKey>,
+    nonce: Option<&[u8; NONCE_BYTES]>,
+    own: u64,
+) -> Result<(HelloBody, Role), HelloError> {
+    let accepted = HelloBody::accept(value, Known::of(key), nonce, own);
+    accepted.map(|accepted| (accepted.body, accepted.role))
 }
 
 #[test]
@@ -111,15 +123,14 @@ fn the_clients_key_lets_in_clients_and_observers_only() {
     let (own, clients) = (cluster_id("example"), key().for_clients());
     for role in Role::ALL {
         let body = HelloBody { role: *role as u8, ..hello() };
-        let heard =
-            HelloBody::accept(&body.with_proof(&clients, &NONCE), Some(&key()), Some(&NONCE), own);
+        let heard = accept(&body.with_proof(&clients, &NONCE), Some(&key()), Some(&NONCE), own);
         let wanted = match role {
             Role::Client | Role::Observer => Ok((body, *role)),
             Role::Peer | Role::Master => Err(HelloError::ProofWrong),
         };
         assert_eq!(heard, wanted, "{role:?}");
         let member = body.with_proof(&key(), &NONCE);
-        let heard = HelloBody::accept(&member, Some(&key()), Some(&NONCE), own);
+        let heard = accept(&member, Some(&key()), Some(&NONCE), own);
         assert_eq!(heard, Ok((body, *role)));
     }
 }
@@ -217,7 +228,7 @@ proptest! {
             Some(key) => body.with_proof(key, &NONCE),
             None => body.to_bytes().to_vec(),
         };
-        let accepted = HelloBody::accept(&value, key.as_ref(), Some(&NONCE), own);
+        let accepted = accept(&value, key.as_ref(), Some(&NONCE), own);
         prop_assert_eq!(accepted, Ok((body, Role::from_wire(role).unwrap())));
     }
 
@@ -246,8 +257,8 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
-        let _ = HelloBody::accept(&bytes, None, None, 0);
-        let _ = HelloBody::accept(&bytes, Some(&key()), Some(&NONCE), 0);
+        let _ = accept(&bytes, None, None, 0);
+        let _ = accept(&bytes, Some(&key()), Some(&NONCE), 0);
         let _ = HelloReply::read(&bytes);
         if bytes.len() < 32 {
             prop_assert_eq!(PingReply::from_bytes(&bytes), Err(BodyError));

@@ -10,16 +10,17 @@ use std::time::Duration;
 use standin_client::engine::Engine;
 use standin_client::{Bootstrap, ClientConfig};
 use standin_config::{
-    ClusterConfig, HTTP_DESCRIPTORS, ListenAt, ProxyConfig, ProxyService, ServiceConfig, TlsConfig,
+    ClusterConfig, HTTP_DESCRIPTORS, ListenAt, ProxyConfig, ServiceConfig, TlsConfig,
 };
 use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
+use standin_server::shard::access::Access;
 use standin_server::shard::admission::{Admission, Places};
 use standin_server::shard::challenges::Challenges;
 use standin_server::shard::link::LinkConfig;
 use standin_server::shard::listeners::{Listener, Service};
 use standin_server::shard::mailbox::{Mailboxes, Message};
-use standin_server::shard::users::{AllUsers, UsersError};
+use standin_server::shard::users::UsersError;
 use standin_server::shard::{self, LoopError, Outside, ShardContext};
 use standin_server::stats::StatsHub;
 use standin_tls::{Acceptor, Connector, TlsError};
@@ -91,6 +92,7 @@ pub struct Proxy {
     mailboxes: Mailboxes,
     hub: Arc<StatsHub>,
     views: Arc<Views>,
+    admission: Arc<Admission>,
     shards: Vec<JoinHandle<Result<(), LoopError>>>,
     listening: Vec<Listening>,
     certificates: Certificates,
@@ -126,7 +128,7 @@ impl Proxy {
     /// [`StartError`]; nothing is left running then.
     pub fn start(config: &ProxyConfig, log_lines_lost: Arc<AtomicU64>) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System { what, error };
-        let users = Arc::new(read_users(&config.services)?);
+        let access = Arc::new(read_access(config)?);
         let certificates = Certificates::read(config)?;
         let cluster = Arc::new(as_cluster(config));
         let topology = Arc::new(cluster.topology()?);
@@ -143,15 +145,15 @@ impl Proxy {
         let mailboxes = Mailboxes::new(config.threads).map_err(system("mailboxes"))?;
         let hub = StatsHub::new("proxy".to_owned(), random()?, config.threads, Micros::boottime());
         let hub = Arc::new(hub.with_config(&cluster, 0).with_log_lines_lost(log_lines_lost));
+        let admission = Arc::new(Admission::new(places));
         let context = ShardContext {
             shard: 0,
             shards: config.threads,
             server: 0,
             topology,
-            key: None,
-            admission: Arc::new(Admission::new(places)),
+            admission: Arc::clone(&admission),
             challenges: Challenges::new([0; 32]),
-            users,
+            access,
             tls: certificates.tls.clone(),
             tls_calls: None,
             link: LinkConfig::new(&cluster, 0),
@@ -179,6 +181,7 @@ impl Proxy {
             mailboxes,
             hub,
             views,
+            admission,
             shards,
             listening,
             certificates,
@@ -197,14 +200,20 @@ impl Proxy {
         Scrape::new(Arc::clone(&self.hub), Arc::clone(&self.views))
     }
 
-    /// Reads the password files of its services again. Connections that are open are not asked again.
+    /// Takes over the limits and users of a changed file, and reads the password files of its services again.
     ///
     /// # Errors
     /// A password file can't be used. Then nothing has changed.
-    pub fn reload(&self, services: &[ProxyService]) -> Result<(), UsersError> {
-        let users = Arc::new(read_users(services)?);
+    pub fn reload(&self, config: &ProxyConfig) -> Result<(), UsersError> {
+        let access = Arc::new(read_access(config)?);
+        let limits = Arc::new(as_cluster(config));
+        // Fewer descriptors than at the start would have been an error there.
+        if let Ok(places) = places(config, descriptors()) {
+            self.admission.set_places(places);
+        }
         for mailbox in &*self.mailboxes.0 {
-            mailbox.post(Message::Users(Arc::clone(&users)));
+            mailbox.post(Message::Limits(Arc::clone(&limits)));
+            mailbox.post(Message::Access(Arc::clone(&access)));
         }
         Ok(())
     }
@@ -258,8 +267,10 @@ impl Proxy {
     }
 }
 
-fn read_users(services: &[ProxyService]) -> Result<AllUsers, UsersError> {
-    AllUsers::read_files(services.iter().map(|s| (s.protocol, s.passwords.as_deref())))
+/// Reads who may use its ports. Nobody connects to it by the cluster's secret.
+fn read_access(config: &ProxyConfig) -> Result<Access, UsersError> {
+    let services = config.services.iter().map(|s| (s.protocol, s.passwords.as_deref()));
+    Access::read(Vec::new(), &config.security, services)
 }
 
 /// What the shards are told of the proxy. To them it is a server without partitions, alone in a cluster

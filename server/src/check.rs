@@ -15,8 +15,9 @@ use crate::error::ServerError;
 use crate::node::NodeConfig;
 pub use crate::origin::DatabaseHost;
 use crate::origin::Origin;
+use crate::shard::access::Access;
 use crate::shard::admission::Places;
-use crate::shard::users::{self, AllUsers};
+use crate::shard::users::{self, UsersError};
 use crate::shard::{self, LoopError, uring_missing};
 use crate::store::can_map;
 
@@ -36,13 +37,20 @@ pub fn of_file(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     errors
 }
 
+/// Reads who may connect to a server, and what they may do.
+pub(crate) fn access(cluster: &ClusterConfig, server: u16) -> Result<Access, UsersError> {
+    let services = cluster.servers[usize::from(server)].services.iter();
+    let services = services.map(|service| (service.protocol, service.passwords.as_deref()));
+    Access::read(cluster.cluster_keys(), &cluster.security, services)
+}
+
 /// Returns the problems that prevent a server from starting on this machine, with the limits of
 /// this process. Raises the limit of descriptors, as a start does.
 #[must_use]
 pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     let own = &cluster.servers[usize::from(server)];
     let mut errors: Vec<ServerError> = Vec::new();
-    errors.extend(AllUsers::read(own).err().map(ServerError::from));
+    errors.extend(access(cluster, server).err().map(ServerError::from));
     errors.extend(tls(cluster, server).err().map(ServerError::from));
     errors.extend(tls_calls(cluster).err().map(ServerError::from));
     let access = cluster.origin.as_ref().map(Origin::check_here);

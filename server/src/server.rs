@@ -29,7 +29,7 @@ use crate::shard::challenges::Challenges;
 use crate::shard::link::LinkConfig;
 use crate::shard::listeners::{Listener, Service};
 use crate::shard::mailbox::{Mailboxes, Message};
-use crate::shard::users::{AllUsers, UsersError};
+use crate::shard::users::UsersError;
 use crate::shard::{self, LoopError, Outside, ServerThreads, ShardContext};
 use crate::slow_log::SlowLog;
 use crate::stats::{Scrape, StatsHub};
@@ -47,6 +47,7 @@ pub struct Server {
     control_thread: JoinHandle<io::Result<()>>,
     /// The listening sockets, kept open as long as any part of this server can reach the origin.
     ports: Vec<OwnedFd>,
+    admission: Arc<Admission>,
     tls: Option<Arc<Acceptor>>,
     tls_calls: Option<Arc<Connector>>,
 }
@@ -84,7 +85,7 @@ impl Server {
         let boot_id = random()?;
         let places = descriptors::divide(&cluster, server, descriptors::raise_limit())?;
         tell_places(places, Places::wanted(&cluster, server));
-        let users = Arc::new(AllUsers::read(own)?);
+        let access = Arc::new(check::access(&cluster, server)?);
         let tls = check::tls(&cluster, server)?.map(Arc::new);
         let tls_calls = check::tls_calls(&cluster)?.map(Arc::new);
         let bound = |what| move |error| ServerError::Bind { what, address: own.address, error };
@@ -117,15 +118,15 @@ impl Server {
         let hub = StatsHub::new(name.to_owned(), boot_id, own.shards, Micros::boottime());
         let hub = hub.with_config(&cluster, server).with_log_lines_lost(log_lines_lost);
         let hub = Arc::new(hub.with_connections_max(places.clients));
+        let admission = Arc::new(Admission::new(places));
         let context = ShardContext {
             shard: 0,
             shards: own.shards,
             server,
             topology: Arc::clone(&topology),
-            key: cluster.cluster_key(),
-            admission: Arc::new(Admission::new(places)),
+            admission: Arc::clone(&admission),
             challenges: Challenges::new(challenge_secret()?),
-            users,
+            access,
             tls: tls.clone(),
             tls_calls: tls_calls.clone(),
             link: LinkConfig::new(&cluster, boot_id),
@@ -144,7 +145,7 @@ impl Server {
         let options = ControlOptions {
             socket: udp,
             master: cluster.master.address,
-            key: cluster.cluster_key(),
+            keys: cluster.cluster_keys(),
             topology,
             agent,
             mailboxes: mailboxes.clone(),
@@ -173,6 +174,7 @@ impl Server {
             shards,
             control_thread,
             ports,
+            admission,
             tls,
             tls_calls,
         })
@@ -209,19 +211,28 @@ impl Server {
     }
 
     /// Takes over what a running server can of a changed file ([`ClusterConfig::reload`]): the lifetimes of
-    /// keyspaces, and the password files of its services, which are read again. Shards take them with their
-    /// next messages; requests that have arrived before, and connections that are open, keep the old ones.
+    /// keyspaces, limits, the users, and the password files of its services, which are read again. Shards take them
+    /// with their next messages; requests that have arrived before keep the old ones.
     ///
     /// # Errors
     /// A password file can't be used. Then nothing has changed.
     pub fn reload(&self, cluster: &ClusterConfig) -> Result<(), UsersError> {
-        let own = cluster.servers.iter().find(|server| server.address == self.address);
-        let users = own.map(AllUsers::read).transpose()?.map(Arc::new);
+        let own = cluster.servers.iter().position(|server| server.address == self.address);
+        let own = own.and_then(|own| u16::try_from(own).ok());
+        let access = own.map(|own| check::access(cluster, own)).transpose()?.map(Arc::new);
+        self.control.set_keys(cluster.cluster_keys());
+        if let Some(own) = own {
+            // Fewer descriptors than at the start would have been an error there.
+            let places = descriptors::divide(cluster, own, descriptors::raise_limit());
+            places.iter().for_each(|places| self.admission.set_places(*places));
+        }
+        let limits = Arc::new(cluster.clone());
         let lifetimes: Arc<[Lifetimes]> = cluster.keyspaces.iter().map(Lifetimes::of).collect();
         for mailbox in &*self.mailboxes.0 {
+            mailbox.post(Message::Limits(Arc::clone(&limits)));
             mailbox.post(Message::Lifetimes(Arc::clone(&lifetimes)));
-            if let Some(users) = &users {
-                mailbox.post(Message::Users(Arc::clone(users)));
+            if let Some(access) = &access {
+                mailbox.post(Message::Access(Arc::clone(access)));
             }
         }
         Ok(())

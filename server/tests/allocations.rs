@@ -101,13 +101,12 @@ impl Shard {
             server: 0,
             cluster: Arc::clone(&config),
             topology: Arc::clone(&topology),
-            key: None,
             challenges: Challenges::new([7; 32]),
             admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
             tls: None,
             tls_calls: None,
             link: LinkConfig::new(&config, BOOT),
-            users: Arc::default(),
+            access: Arc::default(),
         };
         let node = NodeConfig::new(&config, 0, 0, BOOT, now.mono);
         let node = Node::new(node, Arc::clone(&topology)).unwrap();

@@ -18,13 +18,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use standin_config::LogLevel;
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::layer::{Layer, Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Registry};
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 pub(crate) use sink::{Sink, Target};
 use style::Style;
@@ -79,12 +80,17 @@ pub(crate) struct Diagnostics {
     /// The number of lines of the log, the event file and standard output that could not be written
     /// or were suppressed.
     pub(crate) lost: Arc<AtomicU64>,
+    /// By this the level is changed; `None`: the environment has chosen the lines.
+    levels: Option<Levels>,
 }
 
+type Levels = reload::Handle<EnvFilter, Layered<BoxedLayer, Registry>>;
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
 impl Diagnostics {
-    /// Starts logging under the name of a server, or `master`. `RUST_LOG` selects the lines, `info`
-    /// by default. Panics are logged too.
-    pub(crate) fn start(args: &LogArgs, name: &str) -> io::Result<Self> {
+    /// Starts logging under the name of a server, or `master`. `RUST_LOG` selects the lines, otherwise the
+    /// level does. Panics are logged too.
+    pub(crate) fn start(args: &LogArgs, name: &str, level: LogLevel) -> io::Result<Self> {
         let lost = Arc::new(AtomicU64::new(0));
         let style = Style::new(args.log_format, name);
         let target = match &args.log_file {
@@ -102,7 +108,10 @@ impl Diagnostics {
             // The log itself can't say it.
             remark(&format!("standin: {}", not_open("--log-file", path)));
         }
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let of_environment = EnvFilter::try_from_default_env().ok();
+        let is_of_file = of_environment.is_none();
+        let filter = of_environment.unwrap_or_else(|| EnvFilter::new(level.name()));
+        let (filter, levels) = reload::Layer::new(filter);
         let lines = tracing_subscriber::fmt::layer::<Registry>()
             .with_writer(LogWriter(log.clone()))
             .with_target(false)
@@ -114,13 +123,20 @@ impl Diagnostics {
         };
         let limit = limit::Limit::new(log.clone(), style.clone());
         let _ = tracing_subscriber::registry().with(lines).with(filter).with(limit).try_init();
+        let levels = is_of_file.then_some(levels);
         let _ = LOG.set((log.clone(), style));
         std::panic::set_hook(Box::new(|panic| {
             let thread = std::thread::current();
             let name = thread.name().unwrap_or("without a name");
             log_now(&format!("thread {name}: {panic}; this is a bug, please report it"));
         }));
-        Ok(Self { log, lost })
+        Ok(Self { log, lost, levels })
+    }
+
+    /// Sets the level of the file. Returns whether it counts: the environment may have chosen the lines.
+    pub(crate) fn set_level(&self, level: LogLevel) -> bool {
+        let set = |levels: &Levels| levels.reload(EnvFilter::new(level.name())).is_ok();
+        self.levels.as_ref().is_some_and(set)
     }
 
     /// Opens another file of lines, which was named by `option`; `note` formats the line that says

@@ -186,7 +186,7 @@ impl Cluster {
     pub fn role(&self, role: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(role).arg("--config").arg(&self.config_path);
-        command.current_dir(self.directory()).env("RUST_LOG", "info");
+        command.current_dir(self.directory()).env_remove("RUST_LOG");
         command
     }
 

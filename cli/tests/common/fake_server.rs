@@ -11,7 +11,7 @@ use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, DatagramKind};
 use standin_protocol::frame::{
     FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status, request_flags,
 };
-use standin_protocol::hello::{HelloBody, HelloReply, Role, cluster_id};
+use standin_protocol::hello::{Accepted, HelloBody, HelloReply, Known, Role, cluster_id};
 use standin_protocol::map::{MapEpoch, ServerState, Topology};
 use standin_protocol::time::Micros;
 use standin_testkit::wait_until;
@@ -194,7 +194,8 @@ impl Shared {
 
     fn greet(&self, request: &Request<'_>, out: &mut Vec<u8>) -> (Role, u16) {
         let own = cluster_id(&self.topology.name);
-        let (hello, role) = HelloBody::accept(request.value, None, None, own).expect("a hello");
+        let Accepted { body: hello, role, .. } =
+            HelloBody::accept(request.value, Known::default(), None, own).expect("a hello");
         let shards = self.topology.servers[usize::from(self.id)].shards;
         let shard = if hello.shard < shards { hello.shard } else { 0 };
         let reply = HelloReply { cluster_id: own, server: self.id, shards, shard, reserved: 0 };

@@ -60,6 +60,9 @@ pub const KEYSPACE: u8 = 1;
 /// The secret of a cluster, if a test gives it one.
 pub const SECRET: [u8; 32] = [7; 32];
 
+/// A secret whose place [`SECRET`] takes.
+pub const OLD_SECRET: [u8; 32] = [9; 32];
+
 /// The groups of a cluster with one group of two servers.
 pub const PAIR: &[(&str, &[&str])] = &[("a", &["a1", "a2"])];
 

@@ -12,7 +12,7 @@ use standin_protocol::hello::{HelloBody, HelloReply, Role, cluster_id};
 use standin_protocol::map::Topology;
 
 use super::tls::Stream;
-use super::{KEYSPACE, SECRET, WITHIN};
+use super::{KEYSPACE, OLD_SECRET, SECRET, WITHIN};
 
 /// A connection after its HELLO.
 pub struct Wire {
@@ -45,6 +45,17 @@ impl Wire {
         shard: u16,
         role: Role,
     ) -> io::Result<Self> {
+        // A cluster may have another secret.
+        Self::greet(address, topology, (shard, role), SECRET)
+            .or_else(|_| Self::greet(address, topology, (shard, role), OLD_SECRET))
+    }
+
+    fn greet(
+        address: SocketAddr,
+        topology: &Topology,
+        (shard, role): (u16, Role),
+        secret: [u8; 32],
+    ) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, WITHIN)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(WITHIN))?;
@@ -60,7 +71,7 @@ impl Wire {
         };
         let mut reply = wire.try_ask(Opcode::Hello, b"", &body.to_bytes())?;
         if reply.status == Status::AuthRequired {
-            let proven = body.with_proof(&ClusterKey::new(SECRET), &reply.value);
+            let proven = body.with_proof(&ClusterKey::new(secret), &reply.value);
             reply = wire.try_ask(Opcode::Hello, b"", &proven)?;
         }
         wire.hello = HelloReply::read(&reply.value)

@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! addresses.rs     IPv6, and names of hosts
+//! rotation.rs      the cluster's secret is replaced while everything runs
+//! users.rs         what users may do, and what SIGHUP changes for them
 //! restarts.rs      servers and the master end and start again under load
 //! pauses.rs        servers are stopped while they hold writes
 //! origins.rs       the database is stopped, locked, and comes back
@@ -39,7 +41,9 @@ mod origins;
 mod outdated;
 mod pauses;
 mod restarts;
+mod rotation;
 mod spelled;
 mod stored;
 mod tls;
+mod users;
 mod without_database;

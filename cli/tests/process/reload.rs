@@ -65,11 +65,17 @@ fn a_server_takes_over_lifetimes_and_passwords_and_refuses_a_wrong_file_whole() 
     let (head, tail) = (notes.0, notes.1);
     let new =
         format!("{head}name = \"notes\"\nttl = \"1ms\"{}", tail.replace("\nttl = ", "\n#ttl = "));
-    let new = new.replace("connections = 10000", "connections = 9999");
+    let new = new.replace("level = \"info\"", "level = \"debug\"");
+    let new = new.replace("\nconnections = 10000", "\nconnections = 9999");
+    let new = new.replace("in_flight_per_shard = 65536", "in_flight_per_shard = 65535");
     std::fs::write(&cluster.config_path, &new).expect("written");
     let said = hang_up(&mut cluster, "a1", "taken over: keyspace \"notes\": ttl none -> 1ms");
     assert!(said.contains("INFO"), "{said}");
     cluster.process("a1").wait_for_line("[limits] of the file differ", WITHIN);
+    for change in ["[limits] connections 10000 -> 9999", "[log] level info -> debug"] {
+        cluster.process("a1").wait_for_line(&format!("taken over: {change}"), WITHIN);
+    }
+    cluster.process("a1").wait_for_line("DEBUG", WITHIN);
     wait_until(WITHIN, "the new password to count", || admits("second"));
     assert!(!admits("first"), "the old one has ended");
     // Each of the two shards has the new lifetime.

@@ -225,8 +225,10 @@ impl Engine {
         let map = router.map();
         let to = map.topology.master;
         while let Some(datagram) = self.notices.due(now, map.topology.id, map.epoch) {
-            // Where a certificate is enough, this client has no key, and the master would not believe it.
-            if self.config.key.is_none() && self.has_own_certificate() {
+            // Where a certificate is enough, this client has no key, and a user has none: the master would not
+            // believe it.
+            let has_none = self.config.key.is_none() && self.has_own_certificate();
+            if has_none || self.config.user.is_some() {
                 continue;
             }
             let bytes = datagram.to_bytes(self.config.key.as_ref());

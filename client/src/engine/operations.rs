@@ -472,7 +472,7 @@ impl Engine {
             role: role as u8,
             ..HelloBody::default()
         };
-        connection.open(now, Session::new(hello, self.config.key.clone()));
+        connection.open(now, Session::new(hello, self.config.credential()));
         self.mark_unsent(conn);
     }
 }

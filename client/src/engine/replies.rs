@@ -266,6 +266,10 @@ fn result_of(
             let (keyspace, opcode) = (keyspace(), action.opcode());
             return Err(ClientError::NotSupported { keyspace, opcode });
         }
+        (Status::NotPermitted, action) => {
+            let place = format!("keyspace {}", keyspace());
+            return Err(ClientError::NotPermitted { opcode: action.opcode(), place });
+        }
         (Status::AuthRequired | Status::AuthFailed, _) => return Err(ClientError::AuthFailed),
         (status, _) => {
             return Err(ClientError::Protocol(format!("the server answered with {status}")));
@@ -278,6 +282,10 @@ fn text(reply: &Reply) -> String {
 }
 
 fn answer_to_question(question: Question, reply: &Reply) -> Result<Outcome, ClientError> {
+    if reply.status == Status::NotPermitted {
+        let (opcode, place) = (question.opcode(), "all keyspaces".to_owned());
+        return Err(ClientError::NotPermitted { opcode, place });
+    }
     if reply.status != Status::Ok {
         let text = format!("{} was answered with {}", question.opcode(), reply.status);
         return Err(ClientError::Protocol(text));

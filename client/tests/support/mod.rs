@@ -25,7 +25,9 @@ use standin_protocol::control::{Datagram, DatagramKind, SENDER_MASTER};
 use standin_protocol::frame::{
     FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
-use standin_protocol::hello::{HelloBody, HelloError, HelloReply, NONCE_BYTES, cluster_id};
+use standin_protocol::hello::{
+    Accepted, HelloBody, HelloError, HelloReply, Known, NONCE_BYTES, cluster_id,
+};
 use standin_protocol::map::{
     ClusterMap, MapEpoch, ServerInfo, ServerState, ServerStatus, Topology,
 };
@@ -303,12 +305,12 @@ impl Shared {
         match (opcode, current) {
             (Opcode::Hello, _) => {
                 let own = cluster_id(&self.topology.name);
-                let key = self.key.as_ref();
+                let known = Known::of(self.key.as_ref());
                 // The challenge never changes: a test server need not be safe.
-                match HelloBody::accept(request.value, key, Some(&NONCE), own) {
+                match HelloBody::accept(request.value, known, Some(&NONCE), own) {
                     Err(HelloError::ProofMissing) => (Status::AuthRequired, 0, NONCE.to_vec()),
                     Err(_) => (Status::AuthFailed, 0, Vec::new()),
-                    Ok((hello, _)) => {
+                    Ok(Accepted { body: hello, .. }) => {
                         let reply = HelloReply {
                             cluster_id: own,
                             server: self.id,

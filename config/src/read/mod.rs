@@ -26,11 +26,10 @@ use std::path::Path;
 use toml_edit::Document;
 
 use crate::mistake::{ConfigErrors, Mistake, Report};
-use crate::model::ClusterConfig;
+use crate::model::{ClusterConfig, LogLevel};
 use crate::names::{self, Names};
 use crate::proxy::ProxyConfig;
 use crate::section::Section;
-use secret::Secret;
 use servers::Server;
 pub use servers::{SHARD_MEMORY_BYTES_MAX, SHARD_MEMORY_BYTES_MIN};
 
@@ -177,6 +176,15 @@ fn syntax_hint(message: &str) -> &'static str {
     }
 }
 
+/// `[log]`.
+fn read_log(root: &mut Section<'_>, report: &mut Report<'_>) -> Option<LogLevel> {
+    let mut section = root.section("log", report)?;
+    let levels = LogLevel::ALL.map(|level| (level.name(), level));
+    let level = section.choice("level", &levels, report).or(LogLevel::default(), section.at());
+    section.finish(report);
+    level.map(|level| level.value)
+}
+
 fn read_root(
     mut root: Section<'_>,
     base_dir: &Path,
@@ -201,27 +209,32 @@ fn read_root(
     let timings =
         root.section("timings", report).map(|section| tuning::read_timings(section, report));
     let limits = root.section("limits", report).map(|section| tuning::read_limits(section, report));
-    let secret =
+    let security =
         root.section("security", report).map(|section| secret::read(section, base_dir, report));
     let tls = root
         .section("tls", report)
         .map(|section| tls::read(section, for_clients, base_dir, report));
+    let log_level = read_log(&mut root, report);
     root.finish(report);
-    if let Some(secret) = &secret {
-        secret.check_place(for_clients, report);
+    if let Some(security) = &security {
+        security.check_place(for_clients, report);
     }
 
     let servers = groups.as_ref().map_or(&[][..], |groups| &groups.servers);
     // A client may have a certificate instead.
     let has_tls = for_clients && tls.as_ref().is_some_and(tls::Tls::has_calls);
-    let secret_missing = secret.as_ref().is_some_and(Secret::is_absent) && !has_tls;
+    let is_absent = security.as_ref().is_some_and(|security| security.is_absent());
+    let secret_missing = is_absent && !has_tls;
     let hash = cluster.as_ref().and_then(|cluster| cluster.hash);
-    network::check(master.as_ref(), servers, hash, secret_missing, report);
+    let known = keyspaces.as_ref().and_then(|keyspaces| keyspaces.as_deref());
+    let security =
+        security.map(|security| security.complete(secret::Of::Cluster, known, base_dir, report));
+    let users = security.as_ref().map(network::PortUsers::of);
+    network::check(master.as_ref(), servers, hash, (secret_missing, users), report);
     servers::check(servers, cluster.as_ref(), master.as_ref(), limits.as_ref(), report);
     if let (Some(tls), Some(_)) = (&tls, &groups) {
         tls.check(servers, master.as_ref(), report);
     }
-    let known = keyspaces.as_ref().and_then(|keyspaces| keyspaces.as_deref());
     if for_clients {
         origin::check_of_clients(origin.as_ref(), report);
     } else {
@@ -249,9 +262,10 @@ fn read_root(
         naming: naming?,
         timings: timings?.complete?,
         limits: limits?.complete?,
-        security: secret?.security()?,
+        security: security??,
         tls,
         tls_calls,
+        log_level: log_level?,
         for_clients: cluster.for_clients?,
     })
 }

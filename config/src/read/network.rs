@@ -11,6 +11,7 @@ use super::nodes;
 use super::servers::Server;
 use crate::mistake::Report;
 use crate::section::At;
+use crate::security::Security;
 use crate::services::ServiceProtocol;
 
 /// The instruction for creating a secret, word for word.
@@ -21,7 +22,7 @@ pub(super) fn check(
     master: Option<&Master>,
     servers: &[Server],
     hash: Option<At<KeyHash>>,
-    secret_missing: bool,
+    (secret_missing, users): (bool, Option<PortUsers>),
     report: &mut Report<'_>,
 ) {
     let mut endpoints: Vec<Endpoint> = servers.iter().filter_map(Endpoint::of_server).collect();
@@ -49,15 +50,9 @@ pub(super) fn check(
         let Endpoint { key, address, .. } = endpoint;
         check_reachable(key, *address, report);
         let wire = canonical(address.value);
-        if let Some((passwords_key, true)) = endpoint.service
-            && !wire.ip().is_loopback()
+        if !wire.ip().is_loopback()
+            && let Some(wrong) = endpoint.is_open(users)
         {
-            let wrong = format!(
-                "{} is not a loopback address, and everybody who reaches it could use it; write \
-                 `{passwords_key} = \"FILE\"`, a file of lines `user:password`, or a loopback \
-                 address",
-                address.value
-            );
             report.mistake(address.at, key, wrong);
         }
         if secret_missing && endpoint.service.is_none() && !wire.ip().is_loopback() {
@@ -98,19 +93,31 @@ struct Endpoint {
     is_default: bool,
     /// For a service, the key of its password file, and whether it certainly has none.
     service: Option<(&'static str, bool)>,
+    /// It asks for one of the cluster's users, too.
+    has_users: bool,
 }
 
 impl Endpoint {
+    /// What is wrong with an address that others reach, if everybody could use it.
+    fn is_open(&self, users: Option<PortUsers>) -> Option<String> {
+        let (passwords_key, has_none) = self.service?;
+        // A file that can't be used was reported.
+        let users = if self.has_users { users? } else { PortUsers::Absent };
+        open_port(self.address.value, passwords_key, has_none, users)
+    }
+
     fn of_master(master: &Master) -> Option<Self> {
         let owner = "the master".to_owned();
         let is_default = master.is_address_default;
         let key = "master.address".to_owned();
-        Some(Self { key, owner, address: master.address?, is_default, service: None })
+        let address = master.address?;
+        Some(Self { key, owner, address, is_default, service: None, has_users: false })
     }
 
     fn of_server(server: &Server) -> Option<Self> {
         let (key, owner) = ("group.server.address".to_owned(), server.shown());
-        Some(Self { key, owner, address: server.address?, is_default: false, service: None })
+        let address = server.address?;
+        Some(Self { key, owner, address, is_default: false, service: None, has_users: false })
     }
 
     fn of_services(server: &Server) -> impl Iterator<Item = Self> {
@@ -122,6 +129,7 @@ impl Endpoint {
                 address: service.address?,
                 is_default: false,
                 service: Some((protocol.passwords_key(), is_open)),
+                has_users: true,
             })
         })
     }
@@ -134,6 +142,7 @@ impl Endpoint {
             address: port.address??,
             is_default: false,
             service: Some((keys.passwords, port.is_open())),
+            has_users: false,
         })
     }
 
@@ -145,7 +154,50 @@ impl Endpoint {
             is_default: false,
             // A lack of passwords is reported at the address of the service.
             service: Some((ServiceProtocol::Redis.passwords_key(), false)),
+            has_users: false,
         })
+    }
+}
+
+/// What the file of users means for ports that ask for a user.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum PortUsers {
+    /// There is none, or it can't be used, which was reported.
+    Absent,
+    /// Everybody has to be a user.
+    Asked,
+    /// Everybody is a user.
+    Open,
+}
+
+impl PortUsers {
+    pub(super) fn of(security: &Option<Security>) -> Self {
+        match security.as_ref().and_then(|security| security.users.as_ref()) {
+            None => Self::Absent,
+            Some(users) if users.open().is_some() => Self::Open,
+            Some(_) => Self::Asked,
+        }
+    }
+}
+
+/// What is wrong with a port that others reach, if everybody could use it.
+pub(super) fn open_port(
+    address: SocketAddr,
+    passwords_key: &str,
+    has_no_passwords: bool,
+    users: PortUsers,
+) -> Option<String> {
+    match users {
+        PortUsers::Absent if has_no_passwords => Some(format!(
+            "{address} is not a loopback address, and everybody who reaches it could use it; write \
+             `{passwords_key} = \"FILE\"`, a file of lines `user:password`, or a loopback address"
+        )),
+        PortUsers::Open => Some(format!(
+            "{address} is not a loopback address, and in the file of users `default` is `open`, so \
+             everybody who reaches it could use it; give `default` a verifier, or write a loopback \
+             address"
+        )),
+        PortUsers::Absent | PortUsers::Asked => None,
     }
 }
 

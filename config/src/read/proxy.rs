@@ -9,9 +9,10 @@ use super::address::{read_address, read_addresses};
 use super::cluster::{NamingKeys, check_name};
 use super::http::Http;
 use super::keyspace::read_id;
-use super::secret::{self, Secret};
+use super::network::{PortUsers, open_port};
+use super::secret;
 use super::servers::{CORE_MAX, IO_KINDS, SHARDS_MAX, unique};
-use super::{services, tls, tuning};
+use super::{read_log, services, tls, tuning};
 use crate::defaults;
 use crate::http::METRICS;
 use crate::mistake::Report;
@@ -31,7 +32,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// `[proxy]`, as far as it is right.
 struct Proxy<'d> {
     servers: Option<Vec<At<SocketAddr>>>,
-    services: Option<Vec<ProxyService>>,
+    services: Option<Vec<At<ProxyService>>>,
     socket_mode: Option<u32>,
     threads: Option<u16>,
     cores: Option<Vec<usize>>,
@@ -52,10 +53,11 @@ pub(super) fn read(
     let timings =
         root.section("timings", report).map(|section| tuning::read_timings(section, report));
     let limits = root.section("limits", report).map(|section| tuning::read_limits(section, report));
-    let secret =
+    let security =
         root.section("security", report).map(|section| secret::read(section, base_dir, report));
     let tls = root.section("tls", report);
     let tls_calls = tls.map(|section| tls::read_calls(section, base_dir, report));
+    let log_level = read_log(&mut root, report);
     for key in ["cluster", "master", "defaults", "group", "origin"] {
         let why = "is learnt from the cluster; remove it from the file of a proxy";
         root.misplaced(key, why, report);
@@ -64,9 +66,15 @@ pub(super) fn read(
     let naming = proxy.as_ref().map(|proxy| &proxy.naming);
     let naming = services::naming(SECTION, naming, keyspaces.as_deref(), report);
     let proxy = proxy?;
+    let secret_missing = security.as_ref().is_some_and(|security| security.is_absent());
+    let known = keyspaces.as_deref();
+    let security =
+        security.map(|security| security.complete(secret::Of::Proxy, known, base_dir, report));
+    let users = security.as_ref().map(PortUsers::of);
+    check_open(proxy.services.as_deref().unwrap_or_default(), users, report);
     // It may have a certificate instead.
     let has_tls = matches!(tls_calls, Some(Some(Some(_))));
-    if secret.as_ref().is_some_and(Secret::is_absent) && !has_tls {
+    if secret_missing && !has_tls {
         let remote = proxy.servers.iter().flatten().find(|at| !at.value.ip().is_loopback());
         if let Some(remote) = remote {
             let wrong = format!(
@@ -79,7 +87,7 @@ pub(super) fn read(
     }
     Some(ProxyConfig {
         servers: proxy.servers?.into_iter().map(|server| server.value).collect(),
-        services: proxy.services?,
+        services: proxy.services?.into_iter().map(|service| service.value).collect(),
         socket_mode: proxy.socket_mode?,
         threads: proxy.threads?,
         cores: proxy.cores?,
@@ -90,8 +98,9 @@ pub(super) fn read(
         naming: naming?,
         timings: timings?.complete?,
         limits: limits?.complete?,
-        security: secret?.security()?,
+        security: security??,
         tls_calls: tls_calls??,
+        log_level: log_level?,
     })
 }
 
@@ -136,8 +145,27 @@ fn read_proxy<'d>(mut section: Section<'d>, base_dir: &Path, report: &mut Report
     }
 }
 
+/// An address that others reach asks for passwords or users.
+fn check_open(services: &[At<ProxyService>], users: Option<PortUsers>, report: &mut Report<'_>) {
+    // A file of users that can't be used was reported.
+    let Some(users) = users else { return };
+    for At { value: service, at } in services {
+        if let ListenAt::Tcp(address) = service.at
+            && !address.ip().to_canonical().is_loopback()
+            && let Some(wrong) = open_port(
+                address,
+                service.protocol.passwords_key(),
+                service.passwords.is_none(),
+                users,
+            )
+        {
+            report.mistake(*at, &format!("{SECTION}.{}", service.protocol.key()), wrong);
+        }
+    }
+}
+
 /// The port of metrics is no other, and has passwords if others reach it.
-fn check_metrics(metrics: &Http, services: Option<&[ProxyService]>, report: &mut Report<'_>) {
+fn check_metrics(metrics: &Http, services: Option<&[At<ProxyService>]>, report: &mut Report<'_>) {
     // A wrong one was reported.
     let Some(Some(At { value: address, at })) = metrics.address else { return };
     let key = format!("{SECTION}.{}", metrics.keys.address);
@@ -149,9 +177,9 @@ fn check_metrics(metrics: &Http, services: Option<&[ProxyService]>, report: &mut
         );
         report.mistake(at, &key, wrong);
     }
-    let is_taken = |service: &ProxyService| service.at == ListenAt::Tcp(address);
-    if let Some(service) = services.unwrap_or_default().iter().find(|service| is_taken(service)) {
-        let taken = service.protocol.key();
+    let is_taken = |service: &&At<ProxyService>| service.value.at == ListenAt::Tcp(address);
+    if let Some(service) = services.unwrap_or_default().iter().find(is_taken) {
+        let taken = service.value.protocol.key();
         let wrong = format!("{address} is already the place of `{taken}`; write another port");
         report.mistake(at, &key, wrong);
     }
@@ -176,8 +204,8 @@ fn read_services(
     section: &mut Section<'_>,
     base_dir: &Path,
     report: &mut Report<'_>,
-) -> Option<Vec<ProxyService>> {
-    let mut services: Vec<Option<ProxyService>> = Vec::new();
+) -> Option<Vec<At<ProxyService>>> {
+    let mut services: Vec<Option<At<ProxyService>>> = Vec::new();
     for protocol in ServiceProtocol::ALL {
         let (key, passwords_key) = (protocol.key(), protocol.passwords_key());
         let example = format!("127.0.0.1:{}", protocol.usual_port());
@@ -192,19 +220,9 @@ fn read_services(
         let passwords_path = section.key(passwords_key);
         match (place, passwords) {
             (Some(place), passwords) => {
-                let is_open = passwords.is_none();
-                if let (ListenAt::Tcp(address), true) = (&place.value, is_open)
-                    && !address.ip().to_canonical().is_loopback()
-                {
-                    let wrong = format!(
-                        "{address} is not a loopback address, and everybody who reaches it could \
-                         use it; write `{passwords_key} = \"FILE\"`, a file of lines \
-                         `user:password`, or a loopback address"
-                    );
-                    report.mistake(place.at, &path, wrong);
-                }
                 let passwords = passwords.map(|file| base_dir.join(file.value));
-                services.push(Some(ProxyService { protocol, at: place.value, passwords }));
+                let value = ProxyService { protocol, at: place.value, passwords };
+                services.push(Some(At { value, at: place.at }));
             }
             (None, Some(file)) => {
                 let wrong =
@@ -220,11 +238,12 @@ fn read_services(
                      \"/run/standin/redis.sock\"`";
         report.mistake(section.at(), SECTION, wrong);
     }
-    let services: Vec<ProxyService> = services.into_iter().collect::<Option<_>>()?;
+    let services: Vec<At<ProxyService>> = services.into_iter().collect::<Option<_>>()?;
     if let [first, second] = &*services
-        && first.at == second.at
+        && first.value.at == second.value.at
     {
-        let wrong = format!("{} is the place of both protocols; write another for one", first.at);
+        let wrong =
+            format!("{} is the place of both protocols; write another for one", first.value.at);
         report.mistake(section.at(), SECTION, wrong);
     }
     Some(services)

@@ -136,7 +136,7 @@ pub(super) fn read(
 /// Reads `[proxy.tls]`. `None` inside: a proxy's own ports have no TLS.
 pub(super) fn read_of_proxy(
     mut section: Section<'_>,
-    services: Option<&[ProxyService]>,
+    services: Option<&[At<ProxyService>]>,
     metrics: &Http,
     base_dir: &Path,
     report: &mut Report<'_>,
@@ -150,7 +150,7 @@ pub(super) fn read_of_proxy(
     // If a place is not right, it is not known which ones there are.
     for port in own.ports.iter().filter(|_| services.is_some()).flat_map(|ports| &ports.value) {
         let (at, name) = (own.ports.as_ref()?.at, port.name());
-        let mut services = services.unwrap_or_default().iter();
+        let mut services = services.unwrap_or_default().iter().map(|service| &service.value);
         let wrong = match services.find(|service| TlsPort::from(service.protocol) == *port) {
             Some(ProxyService { at: ListenAt::Tcp(_), .. }) => continue,
             Some(ProxyService { at: ListenAt::Unix(_), .. }) => format!(

@@ -79,6 +79,10 @@ fn folder_of_secrets() -> tempfile::TempDir {
         ("open.secret", digits.clone(), 0o644),
         ("short.secret", "0123".to_owned(), 0o600),
         ("strange.secret", digits.replace('f', "g"), 0o600),
+        ("three.secret", format!("{digits}\n\n{digits}\n{digits}\n"), 0o600),
+        ("good.users", format!("ann {digits} *=read\n"), 0o600),
+        ("open.users", "default open *=read\n".to_owned(), 0o600),
+        ("wrong.users", format!("ann {digits} *=read\nbob\n"), 0o600),
     ];
     for (name, text, mode) in secrets {
         let path = folder.path().join(name);
@@ -319,6 +323,25 @@ fn a_secret_opens_the_cluster() {
         .for_each(|part| part.copy_from_slice(&[0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]));
     assert_eq!(config.security.secret, Some(secret));
     assert!(!format!("{config:?}").contains("35, 69"), "a secret is not for logs");
+}
+
+/// Users are as good as passwords at ports that others reach, unless one is whoever says nothing.
+#[test]
+fn users_open_a_port_to_others() {
+    let folder = folder_of_secrets();
+    let beyond = |users: &str| {
+        let text = with_line(10, "address = \"10.0.0.2:7102\"\nredis = \"10.0.0.2:6379\"");
+        format!("[security]\nsecret_file = \"good.secret\"\n{users}\n{text}")
+    };
+    assert_eq!(said(&beyond("users_file = \"good.users\""), folder.path()), [""; 0]);
+    let none = said(&beyond(""), folder.path()).concat();
+    assert!(none.contains("group.server.redis") && none.contains("redis_passwords"), "{none}");
+    let open = said(&beyond("users_file = \"open.users\""), folder.path()).concat();
+    assert!(open.contains("in the file of users `default` is `open`"), "{open}");
+    let path = folder.path().join("good.users");
+    set_permissions(&path, Permissions::from_mode(0o644)).expect("the file is ours");
+    let seen = said(&beyond("users_file = \"good.users\""), folder.path()).concat();
+    assert!(seen.contains("accessible to every user of this machine"), "{seen}");
 }
 
 #[test]

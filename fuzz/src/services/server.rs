@@ -121,13 +121,12 @@ impl Server {
             server: 0,
             cluster: Arc::clone(&config),
             topology: Arc::clone(&topology),
-            key: None,
             challenges: Challenges::new([7; 32]),
             admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
             tls: None,
             tls_calls: None,
             link: LinkConfig::new(&config, BOOT),
-            users: Arc::default(),
+            access: Arc::default(),
         };
         let shards = (0..behaviour.shards).map(|shard| {
             let mut node = NodeConfig::new(&config, 0, shard, BOOT, NOW.mono);

@@ -72,6 +72,7 @@ impl From<&ClientError> for FailureKind {
             ClientError::TooLarge(_)
             | ClientError::UnknownKeyspace(_)
             | ClientError::NotSupported { .. }
+            | ClientError::NotPermitted { .. }
             | ClientError::NotANumber
             | ClientError::AuthFailed
             | ClientError::Tls { .. }

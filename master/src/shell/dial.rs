@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
-use standin_protocol::handshake::{Caller, Next};
+use standin_protocol::handshake::{Caller, Credential, Next};
 use standin_protocol::hello::{HelloBody, HelloReply};
 
 use crate::machine::ProbeFailure;
@@ -58,7 +58,7 @@ impl Dial {
         body: HelloBody,
         key: Option<&ClusterKey>,
     ) -> Result<HelloReply, ProbeFailure> {
-        let mut handshake = Caller::new(body, key.cloned());
+        let mut handshake = Caller::new(body, key.cloned().map(Credential::Key));
         let mut hello = handshake.hello().to_vec();
         loop {
             let (status, value) = self.exchange(Opcode::Hello, &hello).await?;

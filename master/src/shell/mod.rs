@@ -9,6 +9,7 @@
 //! └─────────────────────────────────────────────────────────┘
 //! ``` monoio gives tasks, timers and *readiness*; reading and writing are plain non-blocking calls (see `ready.rs`), so that cancelling a wait loses and leaks nothing. A slow disk delays announcements of new epochs, but neither renewals nor probes.
 
+mod access;
 mod connections;
 mod descriptors;
 mod dial;
@@ -34,7 +35,6 @@ use std::time::Duration;
 
 use monoio::time::timeout;
 use socket2::SockRef;
-use standin_protocol::auth::ClusterKey;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
 use standin_tls::{Acceptor, Connector};
@@ -42,6 +42,8 @@ use tracing::{Level, debug, error, info, warn};
 
 use crate::event::MasterEvent;
 use crate::machine::{Input, Machine, Output};
+use access::Access;
+pub use access::Reloader;
 pub use descriptors::TooFewDescriptors;
 pub use error::MasterError;
 use ready::{Notify, Permits, Ready};
@@ -59,7 +61,8 @@ pub(crate) struct Shell {
     machine: RefCell<Machine>,
     topology: Arc<Topology>,
     log_lines_lost: Arc<AtomicU64>,
-    key: Option<ClusterKey>,
+    access: RefCell<Rc<Access>>,
+    reloader: Reloader,
     cluster_id: u64,
     /// Whether a certificate is enough for clients.
     lets_clients_in: bool,
@@ -93,6 +96,11 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
+    /// Who may connect at the moment.
+    fn access(&self) -> Rc<Access> {
+        self.access.borrow().clone()
+    }
+
     /// Gives the machine an input, and carries out its outputs.
     pub(crate) fn feed(self: &Rc<Self>, input: Input) {
         self.machine.borrow_mut().handle(Micros::boottime(), input);
@@ -189,6 +197,9 @@ impl Shell {
         while !stopper.is_stopped() {
             self.feed_results_of_saves();
             self.give_figures();
+            if let Some(access) = self.reloader.take() {
+                self.access.replace(Rc::new(access));
+            }
             wake_ready.readable().await?;
             // Only the wake-up matters, not the bytes. It is not an error if there are none.
             while matches!(wake.read(&mut bytes), Ok(len) if len > 0) {}

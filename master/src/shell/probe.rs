@@ -52,7 +52,8 @@ async fn probe_shard(
     shard: u16,
 ) -> Result<PingReply, ProbeFailure> {
     let mut dial = Dial::connect(order.address, shell).await?;
-    let reply = dial.hello(shell.hello(shard), shell.key.as_ref()).await?;
+    let access = shell.access();
+    let reply = dial.hello(shell.hello(shard), access.key()).await?;
     if reply.server != order.server || reply.shard != shard {
         return Err(ProbeFailure::Nonsense);
     }
@@ -75,7 +76,8 @@ pub(crate) async fn fetch_map(shell: Rc<Shell>, server: u16, address: std::net::
 
 async fn read_map(shell: &Shell, address: std::net::SocketAddr) -> Option<ClusterMap> {
     let mut dial = Dial::connect(address, shell).await.ok()?;
-    dial.hello(shell.hello(ANY_SHARD), shell.key.as_ref()).await.ok()?;
+    let access = shell.access();
+    dial.hello(shell.hello(ANY_SHARD), access.key()).await.ok()?;
     let (status, value) = dial.exchange(Opcode::Map, &[]).await.ok()?;
     if status != Status::Ok {
         return None;

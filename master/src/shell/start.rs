@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::event::MasterEvent;
 use crate::machine::{Input, Machine, Output};
 use crate::rules::Rules;
+use crate::shell::access::{Access, Reloader};
 use crate::shell::connections::CONNECTIONS_MAX;
 use crate::shell::descriptors::{self, Bounds, TooFewDescriptors};
 use crate::shell::error::MasterError;
@@ -55,6 +56,7 @@ pub struct Master {
     udp: UdpSocket,
     wake: UnixStream,
     stopper: Stopper,
+    reloader: Reloader,
     scraped: Arc<scrape::Shared>,
     certificates: Certificates,
 }
@@ -161,7 +163,19 @@ impl Master {
 
         let (stopper, wake) = Stopper::new()?;
         let scraped = Arc::default();
-        Ok(Self { options, bounds, machine, tcp, udp, wake, stopper, scraped, certificates })
+        let reloader = Reloader::new(stopper.clone());
+        Ok(Self {
+            options,
+            bounds,
+            machine,
+            tcp,
+            udp,
+            wake,
+            stopper,
+            reloader,
+            scraped,
+            certificates,
+        })
     }
 
     /// Returns a handle with which the master can be stopped.
@@ -174,6 +188,12 @@ impl Master {
     #[must_use]
     pub fn certificates(&self) -> Certificates {
         self.certificates.clone()
+    }
+
+    /// Returns a handle by which the master takes over other secrets and users.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// Returns what the metrics are read from, on any thread.
@@ -232,8 +252,18 @@ impl Master {
     }
 
     async fn serve(self, events: Box<dyn Fn(MasterEvent)>) -> Result<(), MasterError> {
-        let Self { options, bounds, machine, tcp, udp, wake, stopper, scraped, certificates } =
-            self;
+        let Self {
+            options,
+            bounds,
+            machine,
+            tcp,
+            udp,
+            wake,
+            stopper,
+            reloader,
+            scraped,
+            certificates,
+        } = self;
         let Certificates { tls, tls_calls } = certificates;
         let cluster = &options.cluster;
         let saver = Saver::start(cluster.master.state_file.clone(), stopper.clone())?;
@@ -242,11 +272,12 @@ impl Master {
             cluster_id: cluster_id(&options.topology.name),
             topology: options.topology,
             log_lines_lost: options.log_lines_lost,
-            key: cluster.cluster_key(),
             lets_clients_in: cluster.tls.as_ref().is_some_and(TlsConfig::lets_clients_in),
             tls,
             tls_calls,
             tls_warnings: RefCell::default(),
+            access: RefCell::new(Rc::new(Access::new(cluster))),
+            reloader,
             udp,
             saver,
             probe_permits: Permits::new(bounds.probes),

@@ -17,9 +17,10 @@ use standin_protocol::frame::{
     FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
 use standin_protocol::handshake::{Heard, Listener};
-use standin_protocol::hello::{HelloReply, NONCE_BYTES, TLS_ONLY, is_of_clients};
+use standin_protocol::hello::{Believed, HelloReply, Known, NONCE_BYTES, TLS_ONLY, is_of_clients};
 use standin_protocol::map::NO_SERVER;
 use standin_protocol::time::Micros;
+use standin_protocol::users::Right;
 use standin_tls::{Failure, is_hello};
 
 use crate::shell::Shell;
@@ -168,6 +169,8 @@ async fn turn_away(shell: &Shell, connection: &Stream, text: &[u8]) -> io::Resul
 #[derive(Default)]
 struct Session {
     is_greeted: bool,
+    /// It is a user who may not administer the cluster.
+    is_restricted: bool,
     listener: Listener,
     is_over: bool,
 }
@@ -244,6 +247,10 @@ impl Session {
                 };
                 self.reply(shell, header, Status::Ok, &reply.to_bytes(), output);
             }
+            Opcode::Stats if self.is_restricted => {
+                let why = b"this user has no permissions to run this command";
+                self.reply(shell, header, Status::NotPermitted, why, output);
+            }
             Opcode::Stats => {
                 let uptime = Micros::boottime().since(shell.started_at);
                 let mut counters = machine.counters().list();
@@ -268,10 +275,15 @@ impl Session {
     fn greet(&mut self, shell: &Shell, request: &Request<'_>, output: &mut Vec<u8>) {
         let header = &request.header;
         let is_certified = shell.lets_clients_in && is_of_clients(request.value);
-        let key = shell.key.as_ref().filter(|_| !is_certified);
-        match self.listener.heard(request.value, key, shell.cluster_id, fresh_nonce) {
-            Heard::Accepted(..) => {
+        let access = shell.access();
+        let known = if is_certified { Known::default() } else { access.known() };
+        match self.listener.heard(request.value, known, shell.cluster_id, fresh_nonce) {
+            Heard::Accepted(accepted) => {
                 self.is_greeted = true;
+                self.is_restricted = match accepted.believed {
+                    Believed::AsUser(_, rights) => !rights.has_everywhere(Right::Administer),
+                    Believed::Anyway | Believed::ByKey(_) => false,
+                };
                 let reply = HelloReply {
                     cluster_id: shell.cluster_id,
                     server: NO_SERVER,

@@ -4,7 +4,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram};
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, SENDER_CLIENT};
 use standin_protocol::time::Micros;
 use tracing::{debug, warn};
 
@@ -25,8 +26,9 @@ pub(crate) async fn receive(shell: Rc<Shell>, ready: Ready) {
         for _ in 0..BURST {
             match shell.udp.recv_from(&mut buffer) {
                 Ok((len, from)) => {
-                    let key = shell.key.as_ref();
-                    match Datagram::parse(&buffer[..len], key, Some(shell.topology.id)) {
+                    let access = shell.access();
+                    let topology = Some(shell.topology.id);
+                    match Datagram::parse_by_any(&buffer[..len], &access.keys, topology) {
                         Ok(datagram) => shell.feed(Input::Datagram { from, datagram }),
                         Err(error) => {
                             warnings.add("datagrams dropped", &format_args!("from {from}: {error}"))
@@ -54,9 +56,18 @@ pub(crate) async fn receive(shell: Rc<Shell>, ready: Ready) {
 /// Sends a datagram. If it does not fit into the socket's buffer it is dropped, because everything
 /// important is sent again.
 pub(crate) fn send(shell: &Shell, to: std::net::SocketAddr, datagram: &Datagram) {
-    let bytes = datagram.to_bytes(shell.key.as_ref());
-    if let Err(error) = shell.udp.send_to(&bytes, to) {
-        debug!(%to, kind = %datagram.kind, %error, "datagram not sent");
+    let access = shell.access();
+    let send = |key: Option<&ClusterKey>| {
+        if let Err(error) = shell.udp.send_to(&datagram.to_bytes(key), to) {
+            debug!(%to, kind = %datagram.kind, %error, "datagram not sent");
+        }
+    };
+    match &*access.keys {
+        // A client has the key of one of the secrets, and drops what was made with that of the other.
+        keys @ [_, _, ..] if datagram.recipient == SENDER_CLIENT => {
+            keys.iter().for_each(|key| send(Some(key)));
+        }
+        keys => send(keys.first()),
     }
 }
 

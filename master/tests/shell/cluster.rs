@@ -15,7 +15,9 @@ use standin_protocol::control::{Datagram, DatagramKind, SENDER_CLIENT};
 use standin_protocol::frame::{
     FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
-use standin_protocol::hello::{HelloBody, HelloReply, NONCE_BYTES, Role, cluster_id};
+use standin_protocol::hello::{
+    Accepted, HelloBody, HelloReply, Known, NONCE_BYTES, Role, cluster_id,
+};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, Topology};
 use standin_testkit::wait::poll_for;
 use standin_testkit::{free_ports, uring};
@@ -266,8 +268,8 @@ pub(crate) fn run_data(
                 }
                 Some(Opcode::Hello) => {
                     let own = cluster_id(&topology.name);
-                    let (hello, role) =
-                        HelloBody::accept(request.value, key, Some(&nonce), own).expect("a hello");
+                    let heard = HelloBody::accept(request.value, Known::of(key), Some(&nonce), own);
+                    let Accepted { body: hello, role, .. } = heard.expect("a hello");
                     assert_eq!(role, Role::Master);
                     shard = if hello.shard == u16::MAX { 0 } else { hello.shard };
                     let hello =

@@ -11,6 +11,7 @@ use standin_protocol::hello::{ANY_SHARD, HelloBody, HelloReply, Role, cluster_id
 use standin_protocol::hot::{HotKey, HotReply, KEY_BYTES_MAX};
 use standin_protocol::item::{ItemHead, NEVER};
 use standin_protocol::modify::wire::ModifyHead;
+use standin_protocol::users::UserKey;
 use standin_protocol::walk::{ANY_SLOT, WalkHead, WalkedHead, append_key};
 
 use super::wide;
@@ -259,6 +260,9 @@ pub(super) fn hellos() -> Vec<Value> {
         reserved: 0,
     };
     let proven = body.with_proof(&ClusterKey::new(secret), &nonce);
+    let (name, password) = ("ann", "correct horse");
+    let key = UserKey::new(name.as_bytes(), password.as_bytes());
+    let of_user = body.with_user(name, &key, &nonce);
     let any = HelloBody { cluster_id: 0, shard: ANY_SHARD, ..body };
     vec![
         json!({
@@ -275,6 +279,12 @@ pub(super) fn hellos() -> Vec<Value> {
             "challenge": response_json(
                 ResponseHeader::reply_to(&challenge, Status::AuthRequired), &nonce),
             "second_hello": request_json(answer, b"", &proven),
+        }),
+        json!({
+            "user": name, "password": password, "key": hex(key.bytes()),
+            "verifier": hex(key.verifier().bytes()), "nonce": hex(&nonce),
+            "body": hex(&body.to_bytes()), "proof": hex(&of_user[32..64]),
+            "value_of_second_hello": hex(&of_user),
         }),
         json!({
             "reply_cluster_id": wide(reply.cluster_id), "server": reply.server,

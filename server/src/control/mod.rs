@@ -5,8 +5,8 @@ pub mod agent;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -35,6 +35,8 @@ struct Shared {
     ends: AtomicBool,
     /// The time at which the thread began its last turn.
     turned_at: AtomicU64,
+    /// Other secrets, until the thread takes them over.
+    keys: Mutex<Option<Vec<ClusterKey>>>,
 }
 
 /// The inbox through which other threads reach the control thread. They use it rarely: for a report
@@ -51,7 +53,18 @@ impl ControlHandle {
     pub fn new() -> io::Result<Self> {
         let (has_left, ends) = (AtomicBool::new(false), AtomicBool::new(false));
         let turned_at = AtomicU64::new(Micros::boottime().0);
-        Ok(Self { shared: Arc::new(Shared { inbox: Inbox::new()?, has_left, ends, turned_at }) })
+        let (inbox, keys) = (Inbox::new()?, Mutex::default());
+        Ok(Self { shared: Arc::new(Shared { inbox, has_left, ends, turned_at, keys }) })
+    }
+
+    /// Has the thread use other secrets: the first for what it sends, and all for what it believes.
+    pub(crate) fn set_keys(&self, keys: Vec<ClusterKey>) {
+        *self.shared.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+        self.shared.inbox.wake();
+    }
+
+    fn new_keys(&self) -> Option<Vec<ClusterKey>> {
+        self.shared.keys.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether the control thread is running. A server without one gets no leases and no maps,
@@ -96,7 +109,8 @@ impl ControlHandle {
 pub(crate) struct ControlOptions {
     pub(crate) socket: UdpSocket,
     pub(crate) master: SocketAddr,
-    pub(crate) key: Option<ClusterKey>,
+    /// The cluster's secrets, the one that is used first.
+    pub(crate) keys: Vec<ClusterKey>,
     pub(crate) topology: Arc<Topology>,
     pub(crate) agent: AgentConfig,
     pub(crate) mailboxes: Mailboxes,
@@ -108,9 +122,9 @@ pub(crate) struct ControlOptions {
 /// Runs on the calling thread until [`ControlHandle::end`].
 ///
 /// # Errors If waiting for the socket fails.
-pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
+pub(crate) fn run(mut options: ControlOptions) -> io::Result<()> {
     options.socket.set_nonblocking(true)?;
-    let shared = &options.handle.shared;
+    let shared = &Arc::clone(&options.handle.shared);
     let topology = Arc::clone(&options.topology);
     let mut agent = Agent::new(options.agent.clone(), topology, Micros::boottime());
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
@@ -120,6 +134,9 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
         // The clock is read before the inputs are, because leases count from this time.
         let now = Micros::boottime();
         shared.turned_at.store(now.0, Ordering::Relaxed);
+        if let Some(keys) = options.handle.new_keys() {
+            options.keys = keys;
+        }
         agent.handle(now, Input::OriginDown(options.origin.health() != Health::Up));
         options.receive(now, &mut agent, &mut buffer);
         shared.inbox.clear_wake();
@@ -185,7 +202,7 @@ impl ControlOptions {
             match self.socket.recv_from(buffer) {
                 Ok((length, from)) => {
                     let (bytes, topology) = (&buffer[..length], Some(self.topology.id));
-                    match Datagram::parse(bytes, self.key.as_ref(), topology) {
+                    match Datagram::parse_by_any(bytes, &self.keys, topology) {
                         Ok(datagram) => agent.handle(now, Input::Datagram { from, datagram }),
                         Err(error) => debug!(%from, %error, "datagram dropped"),
                     }
@@ -206,7 +223,7 @@ impl ControlOptions {
                     server => servers[usize::from(server)].address,
                 };
                 // A failure is like a lost datagram: everything is repeated.
-                let _ = self.socket.send_to(&datagram.to_bytes(self.key.as_ref()), address);
+                let _ = self.socket.send_to(&datagram.to_bytes(self.keys.first()), address);
             }
             Output::Map(map) => {
                 info!(epoch = %map.epoch, states = %states(&map), "map applied");

@@ -76,7 +76,10 @@ pub(crate) fn peers_shards(cluster: &ClusterConfig, server: u16) -> u32 {
 /// connection comes or goes, never by a request.
 #[derive(Debug)]
 pub struct Admission {
+    /// Those of clients and handshakes are below: they may change.
     places: Places,
+    clients: AtomicU32,
+    handshakes: AtomicU32,
     taken: [AtomicU32; Role::ALL.len()],
 }
 
@@ -84,11 +87,24 @@ impl Admission {
     /// All places free.
     #[must_use]
     pub fn new(places: Places) -> Self {
-        Self { places, taken: Default::default() }
+        let (clients, handshakes) = (places.clients.into(), places.handshakes.into());
+        Self { places, clients, handshakes, taken: Default::default() }
     }
 
-    pub(super) fn places(&self) -> &Places {
-        &self.places
+    /// The places at the moment.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        Places {
+            clients: self.clients.load(Ordering::Relaxed),
+            handshakes: self.handshakes.load(Ordering::Relaxed),
+            ..self.places
+        }
+    }
+
+    /// Sets the places of clients and handshakes. Those who have one keep it.
+    pub fn set_places(&self, places: Places) {
+        self.clients.store(places.clients, Ordering::Relaxed);
+        self.handshakes.store(places.handshakes, Ordering::Relaxed);
     }
 
     /// Takes a place. Only the accepting shard does this, so no other shard adds at the same time.
@@ -96,7 +112,7 @@ impl Admission {
     /// # Errors
     /// The number of places for such callers: all are taken.
     pub(super) fn admit(&self, role: Role) -> Result<(), u32> {
-        let (taken, most) = (&self.taken[role as usize], self.places.most(role));
+        let (taken, most) = (&self.taken[role as usize], self.places().most(role));
         if taken.load(Ordering::Relaxed) >= most {
             return Err(most);
         }
@@ -227,6 +243,12 @@ mod tests {
             assert_eq!(admission.admit(role), Err(1));
         }
         admission.leave(Role::Client);
+        assert_eq!(admission.admit(Role::Client), Ok(()));
+        // Other limits: nobody has to go.
+        admission.set_places(Places { clients: 1, ..PLACES });
+        admission.leave(Role::Client);
+        assert_eq!(admission.admit(Role::Client), Err(1));
+        admission.set_places(Places { clients: 2, ..PLACES });
         assert_eq!(admission.admit(Role::Client), Ok(()));
     }
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use standin_config::{ClusterConfig, ServiceProtocol};
-use standin_protocol::auth::ClusterKey;
 use standin_protocol::map::Topology;
+use standin_protocol::users::DEFAULT_USER;
 use standin_tls::{Acceptor, Connector};
 
+use super::access::{Access, Grant};
 use super::admission::Admission;
 use super::challenges::Challenges;
 use super::link::LinkConfig;
-use super::users::AllUsers;
 use crate::node::Status;
 
 /// A shard's knowledge of its server and cluster.
@@ -26,14 +26,12 @@ pub struct ShardContext {
     pub cluster: Arc<ClusterConfig>,
     /// The topology that follows from it.
     pub topology: Arc<Topology>,
-    /// The cluster's key, if it has one.
-    pub key: Option<ClusterKey>,
     /// Accepted connections of all shards.
     pub admission: Arc<Admission>,
     /// The challenges that callers have to answer if the cluster has a secret.
     pub challenges: Challenges,
-    /// The users of services that ask for passwords.
-    pub users: Arc<AllUsers>,
+    /// Who may connect, and what they may do.
+    pub access: Arc<Access>,
     /// The certificates, if any of the ports has TLS.
     pub tls: Option<Arc<Acceptor>>,
     /// Whom the backend's own connections trust, if they have TLS.
@@ -43,14 +41,17 @@ pub struct ShardContext {
 }
 
 impl ShardContext {
-    /// The answer to a client of Redis' protocol that gives a user and a password. Without a name,
+    /// The grant of a client of Redis' protocol that gives a user and a password. Without a name,
     /// the user is `default`.
-    pub(super) fn authenticate(&self, user: &[u8], password: &[u8]) -> Status {
-        let user = if user.is_empty() { &b"default"[..] } else { user };
-        match self.users.of(ServiceProtocol::Redis) {
-            Some(users) if users.admit(user, password) => Status::Ok,
-            Some(_) => Status::AuthFailed,
-            None => Status::NotSupported,
+    ///
+    /// # Errors
+    /// The answer to it.
+    pub(super) fn authenticate(&self, user: &[u8], password: &[u8]) -> Result<Grant, Status> {
+        let user = if user.is_empty() { DEFAULT_USER.as_bytes() } else { user };
+        let protocol = ServiceProtocol::Redis;
+        if !self.access.asks(protocol) {
+            return Err(Status::NotSupported);
         }
+        self.access.admit(protocol, user, password).ok_or(Status::AuthFailed)
     }
 }

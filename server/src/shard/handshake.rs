@@ -7,9 +7,12 @@ use standin_protocol::frame::{
     FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
 use standin_protocol::handshake::{Heard, Listener};
-use standin_protocol::hello::{ANY_SHARD, HelloReply, Role, TLS_ONLY, cluster_id, is_of_clients};
+use standin_protocol::hello::{
+    ANY_SHARD, Accepted as Hello, HelloReply, Known, Role, TLS_ONLY, cluster_id, is_of_clients,
+};
 use standin_protocol::time::Micros;
 
+use super::access::Grant;
 use super::codec::{self, Asked, Caller};
 use super::context::ShardContext;
 use super::listeners::Service;
@@ -18,7 +21,7 @@ use super::unreadable::unreadable;
 
 const HELLO_FIRST: &str = "the first request of a connection must be HELLO";
 /// Larger than any hello.
-const HELLO_LIMITS: FrameLimits = FrameLimits { key_bytes: 0, value_bytes: 64 };
+const HELLO_LIMITS: FrameLimits = FrameLimits { key_bytes: 0, value_bytes: 128 };
 
 /// The progress of a connection's handshake.
 #[derive(Debug, Default)]
@@ -32,11 +35,12 @@ pub struct Greeting {
     accepted: Option<Accepted>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Accepted {
     caller: Caller,
     role: Role,
     shard: u16,
+    grant: Grant,
 }
 
 /// A connection on its way to another shard.
@@ -103,34 +107,45 @@ impl Greeting {
     /// The shard that the connection belongs to, once the hello has been accepted.
     #[must_use]
     pub fn shard(&self) -> Option<u16> {
-        self.accepted.map(|accepted| accepted.shard)
+        self.accepted.as_ref().map(|accepted| accepted.shard)
     }
 
     /// The caller.
     #[must_use]
     pub fn caller(&self) -> Caller {
-        self.accepted.map_or_else(Caller::default, |accepted| accepted.caller)
+        self.accepted.as_ref().map_or_else(Caller::default, |accepted| accepted.caller)
+    }
+
+    /// What the caller may do: nothing, before the hello has been accepted.
+    pub(super) fn grant(&self) -> Grant {
+        self.accepted.as_ref().map_or_else(Grant::default, |accepted| accepted.grant.clone())
     }
 
     /// The kind of place that it has, once the hello has been accepted.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
-        self.accepted.map(|accepted| accepted.role)
+        self.accepted.as_ref().map(|accepted| accepted.role)
     }
 
     /// Looks at the input so far; replies go to `output`.
     pub fn step(&mut self, context: &ShardContext, input: &[u8], output: &mut Vec<u8>) -> Step {
         match self.service.protocol() {
             None => self.hear_hello(context, input, output),
-            Some(protocol) => match context.users.of(protocol) {
-                None => self.admit(context, protocol, 0, output),
-                Some(users) => match codec::ask(protocol, users, input, output) {
+            Some(protocol) => {
+                if let Some(grant) = context.access.unnamed(protocol) {
+                    return self.admit(context, protocol, (0, grant), output);
+                }
+                let admit =
+                    |name: &[u8], password: &[u8]| context.access.admit(protocol, name, password);
+                match codec::ask(protocol, &admit, input, output) {
                     Asked::Waits => Step::Wait,
                     Asked::Refused { used } => Step::More { used },
                     Asked::Ended => Step::Refuse,
-                    Asked::Known { used } => self.admit(context, protocol, used, output),
-                },
-            },
+                    Asked::Known { used, grant } => {
+                        self.admit(context, protocol, (used, grant), output)
+                    }
+                }
+            }
         }
     }
 
@@ -139,7 +154,7 @@ impl Greeting {
         &mut self,
         context: &ShardContext,
         protocol: ServiceProtocol,
-        used: usize,
+        (used, grant): (usize, Grant),
         output: &mut Vec<u8>,
     ) -> Step {
         let (role, shard) = (Role::Client, self.own_shard);
@@ -148,7 +163,7 @@ impl Greeting {
             output.extend_from_slice(codec::no_place(protocol));
             return Step::NoPlace(role);
         }
-        self.accepted = Some(Accepted { caller: Caller::default(), role, shard });
+        self.accepted = Some(Accepted { caller: Caller::default(), role, shard, grant });
         Step::Done { used, shard }
     }
 
@@ -197,10 +212,11 @@ impl Greeting {
         }
         let own_id = cluster_id(&context.cluster.name);
         let needs_proof = !(self.is_certified && is_of_clients(request.value));
-        let key = context.key.as_ref().filter(|_| needs_proof);
+        let known = if needs_proof { context.access.known() } else { Known::default() };
         let fresh = || Some(context.challenges.next());
-        match self.listener.heard(request.value, key, own_id, fresh) {
-            Heard::Accepted(hello, role) => {
+        match self.listener.heard(request.value, known, own_id, fresh) {
+            Heard::Accepted(accepted) => {
+                let Hello { body: hello, role, believed } = *accepted;
                 let shard = match hello.shard {
                     ANY_SHARD => context.shard,
                     shard if shard < context.shards => shard,
@@ -214,7 +230,8 @@ impl Greeting {
                     return Step::NoPlace(role);
                 }
                 let caller = Caller { is_peer: role == Role::Peer, client_id: hello.client_id };
-                self.accepted = Some(Accepted { caller, role, shard });
+                let grant = context.access.believed(role, believed);
+                self.accepted = Some(Accepted { caller, role, shard, grant });
                 let (server, shards) = (context.server, context.shards);
                 let reply = HelloReply {
                     cluster_id: own_id,

@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use standin_config::ClusterConfig;
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{FrameError, Opcode, Request, RequestHeader, Response};
-use standin_protocol::handshake::{Caller, CallerError, Next};
+use standin_protocol::handshake::{Caller, CallerError, Credential, Next};
 use standin_protocol::hello::{HelloBody, Role, cluster_id};
 use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
@@ -115,7 +115,7 @@ impl Link {
     #[must_use]
     pub fn new(peer: u16, shard: u16, config: LinkConfig, now: Micros) -> Self {
         let hello = HelloBody { shard, role: Role::Peer as u8, ..config.hello };
-        let handshake = Caller::new(hello, config.key.clone());
+        let handshake = Caller::new(hello, config.key.clone().map(Credential::Key));
         let ready_by = now + config.connect_timeout;
         Self {
             peer,

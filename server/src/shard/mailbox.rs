@@ -4,13 +4,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use standin_config::Lifetimes;
+use standin_config::{ClusterConfig, Lifetimes};
 use standin_protocol::map::{ClusterMap, ServerState};
 use standin_protocol::time::Micros;
 
+use super::access::Access;
 use super::codec::slice::Slice;
 use super::handshake::HandedOver;
-use super::users::AllUsers;
 use crate::inbox::Inbox;
 use crate::node::{Answer, Lease, Left, OwnedCommand, ReplyTo, Walked, Word};
 use crate::origin::{Completions, Done};
@@ -83,8 +83,10 @@ pub enum Message {
     },
     /// Other lifetimes of keyspaces, for what is cached from now on.
     Lifetimes(Arc<[Lifetimes]>),
-    /// Other users of the services, for connections from now on.
-    Users(Arc<AllUsers>),
+    /// The cluster file with other limits, for what comes from now on.
+    Limits(Arc<ClusterConfig>),
+    /// Other secrets, users and passwords: each connection keeps what it still has by them.
+    Access(Arc<Access>),
     /// A proxy: a datagram from the master.
     Datagram(Box<[u8]>),
     /// Finish what is in flight, then end.

@@ -14,11 +14,14 @@
 //! link.rs              a connection to another server's shard
 //! limits.rs            what a frame may carry, by who sends it
 //! listeners.rs         the ports, and the protocol of each
-//! users.rs             who may use which service
+//! access.rs            who may connect, and as whom
+//! rights.rs            what a request needs of its caller's rights
+//! users.rs             password files of services
 //! mailbox.rs           what other threads tell a shard
 //! context.rs           what a shard is told when it starts
 //! ```
 
+pub mod access;
 pub mod admission;
 mod buffers;
 pub mod challenges;
@@ -34,6 +37,7 @@ pub mod listeners;
 pub mod mailbox;
 mod nodes;
 mod outside;
+mod rights;
 mod ring;
 mod sealed;
 mod sockets;

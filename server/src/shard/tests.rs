@@ -93,13 +93,12 @@ impl Shard {
             server: 0,
             cluster: Arc::clone(&config),
             topology: Arc::clone(&topology),
-            key: None,
             admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
             challenges: Challenges::new([7; 32]),
             tls: None,
             tls_calls: None,
             link: LinkConfig::new(&config, BOOT),
-            users: Arc::default(),
+            access: Arc::default(),
         };
         let node = NodeConfig::new(&config, 0, 0, BOOT, Micros::boottime());
         let node = Node::new(node, Arc::clone(&topology)).unwrap();

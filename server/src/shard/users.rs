@@ -1,11 +1,9 @@
-//! The users of the services of a server, and their passwords.
+//! The files of passwords of services: whoever is in one has all rights.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-
-use standin_config::{ServerConfig, ServiceProtocol};
 
 /// The largest password file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -74,39 +72,6 @@ impl Users {
         self.0.iter().fold(false, |found, (name, secret)| {
             found | (is_equal(name, user) & is_equal(secret, password))
         })
-    }
-}
-
-/// The users of all services of a server that have some.
-#[derive(Debug, Default)]
-pub struct AllUsers(Vec<(ServiceProtocol, Users)>);
-
-impl AllUsers {
-    /// Reads the files of a server.
-    ///
-    /// # Errors
-    /// [`UsersError`] of the first that can't be used.
-    pub fn read(server: &ServerConfig) -> Result<Self, UsersError> {
-        let files = server.services.iter();
-        Self::read_files(files.map(|service| (service.protocol, service.passwords.as_deref())))
-    }
-
-    /// Reads the files of these services.
-    ///
-    /// # Errors
-    /// [`UsersError`] of the first that can't be used.
-    pub fn read_files<'a>(
-        services: impl Iterator<Item = (ServiceProtocol, Option<&'a Path>)>,
-    ) -> Result<Self, UsersError> {
-        let files = services
-            .filter_map(|(protocol, path)| Some(Users::read(path?).map(|users| (protocol, users))));
-        Ok(Self(files.collect::<Result<_, _>>()?))
-    }
-
-    /// The users of a service; `None` if everybody may use it.
-    #[must_use]
-    pub fn of(&self, protocol: ServiceProtocol) -> Option<&Users> {
-        self.0.iter().find(|(of, _)| *of == protocol).map(|(_, users)| users)
     }
 }
 

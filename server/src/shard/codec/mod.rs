@@ -38,9 +38,9 @@ pub(in crate::shard) use self::read::{Answers, Read, Reads};
 use self::slice::Slice;
 pub(in crate::shard) use self::turned_away::{no_place, no_tls, only_plain};
 use self::walk::Walk;
+use super::access::Grant;
 use super::listeners::Service;
 use super::nodes::Nodes;
-use super::users::Users;
 use crate::node::counters::Counters;
 use crate::node::modify::Modify;
 use crate::node::{Action, AnswerHead, CommandHead, OwnedCommand, Status};
@@ -141,15 +141,20 @@ pub(in crate::shard) enum Codec {
 
 impl Codec {
     /// The codec of a connection at a port of this service. A client is told this number of its
-    /// connection, and of the nodes of the cluster if there are some.
-    pub(in crate::shard) fn of(service: Service, number: u64, nodes: Option<&Arc<Nodes>>) -> Self {
+    /// connection, the name of its user, and of the nodes of the cluster if there are some.
+    pub(in crate::shard) fn of(
+        service: Service,
+        number: u64,
+        user: &str,
+        nodes: Option<&Arc<Nodes>>,
+    ) -> Self {
         match service {
             Service::Standin => Self::Standin,
             Service::Other(ServiceProtocol::Memcached) => Self::Memcached(Box::default()),
             Service::Other(ServiceProtocol::Redis) | Service::Node => {
                 let cluster =
                     redis::Cluster { nodes: nodes.cloned(), is_node: service == Service::Node };
-                Self::Redis(Box::new(redis::Replies::new(number, cluster)))
+                Self::Redis(Box::new(redis::Replies::new((number, user), cluster)))
             }
         }
     }
@@ -408,7 +413,8 @@ pub(in crate::shard) enum What {
     /// Other requests take its place, whose bytes the codec has ([`Codec::again`]).
     Again,
     /// A user, in the place of the key, and a password, in that of the value. The answer is OK,
-    /// AUTH_FAILED, or NOT_SUPPORTED if there are no passwords.
+    /// AUTH_FAILED, or NOT_SUPPORTED if there are no passwords. What is behind it has the rights of that
+    /// user.
     Auth,
     /// Bytes that are no request. They have no answer.
     Nothing,
@@ -428,23 +434,28 @@ pub(in crate::shard) enum Asked {
     },
     /// The connection has to be closed.
     Ended,
-    /// The caller is one of the users.
+    /// The caller is known.
     Known {
         /// Bytes that are done with.
         used: usize,
+        /// What it may do.
+        grant: Grant,
     },
 }
+
+/// The grant of a caller with this name and password; `None`: they are wrong.
+pub(in crate::shard) type Admit<'a> = &'a dyn Fn(&[u8], &[u8]) -> Option<Grant>;
 
 /// Looks at the bytes of a caller who has not authenticated yet; the reply goes to `out`.
 pub(in crate::shard) fn ask(
     protocol: ServiceProtocol,
-    users: &Users,
+    admit: Admit<'_>,
     input: &[u8],
     out: &mut Vec<u8>,
 ) -> Asked {
     match protocol {
-        ServiceProtocol::Memcached => memcached::password::ask(users, input, out),
-        ServiceProtocol::Redis => redis::password::ask(users, input, out),
+        ServiceProtocol::Memcached => memcached::password::ask(admit, input, out),
+        ServiceProtocol::Redis => redis::password::ask(admit, input, out),
     }
 }
 

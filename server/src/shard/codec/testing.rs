@@ -35,7 +35,8 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(service: Service, answer: Answers) -> Self {
-        let (decoder, codec) = (Decoder::of(service), Codec::of(service, 1, Some(&nodes())));
+        let (decoder, codec) =
+            (Decoder::of(service), Codec::of(service, 1, "default", Some(&nodes())));
         let (names, input, out, late) = (names(), Vec::new(), Vec::new(), Vec::new());
         Self { names, answer, decoder, codec, input, out, late, is_ended: false }
     }

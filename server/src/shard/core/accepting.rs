@@ -1,6 +1,8 @@
 //! Connections that others make to this server, from the accept to the place they get, and
 //! on to the shard that their hello asks for.
 
+use std::sync::Arc;
+
 use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 use tracing::warn;
@@ -10,6 +12,7 @@ use super::conn::{Conn, ConnKind};
 use super::intake::number;
 use super::{ConnKey, Core};
 use crate::node::Now;
+use crate::shard::access::{Access, Grant};
 use crate::shard::handshake::{Greeting, HandedOver};
 use crate::shard::listeners::Service;
 
@@ -18,7 +21,7 @@ impl<B: Backend> Core<B> {
     /// to end first.
     #[must_use]
     pub fn accepts_at(&self) -> Micros {
-        self.handshakes.room_at(self.context.admission.places()).unwrap_or(Micros::NEVER)
+        self.handshakes.room_at(&self.context.admission.places()).unwrap_or(Micros::NEVER)
     }
 
     /// A connection to a port of this service has been accepted, whose other side has possibly ended
@@ -42,7 +45,7 @@ impl<B: Backend> Core<B> {
         conn.sealed = self.context.seal(service);
         let is_sealed = conn.sealed.is_some();
         let places = self.context.admission.places();
-        if let Some(oldest) = self.handshakes.begin(key, now.mono, places) {
+        if let Some(oldest) = self.handshakes.begin(key, now.mono, &places) {
             if let Some(conn) = self.conns.get_mut(oldest)
                 && let ConnKind::Accepted(greeting) = &conn.kind
             {
@@ -100,9 +103,39 @@ impl<B: Backend> Core<B> {
             conn.output = connection.output;
             conn.sealed = connection.sealed;
         }
+        // It may have been admitted before this shard learnt of other users.
+        self.renew_grant(key);
         self.flush(key);
         self.read_input(now, key);
         key
+    }
+
+    /// Takes over other secrets, users and passwords. Connections whose callers would not be admitted any
+    /// more are closed; the others have the rights of now.
+    pub(super) fn take_access(&mut self, access: Arc<Access>) {
+        // Links that are open stay.
+        self.context.link.key = access.key();
+        self.context.access = access;
+        let keys: Vec<ConnKey> = self.conns.keys().collect();
+        keys.into_iter().for_each(|key| self.renew_grant(key));
+    }
+
+    fn renew_grant(&mut self, key: ConnKey) {
+        // It has been closed.
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let ConnKind::Accepted(greeting) = &conn.kind else { return };
+        if !greeting.is_done() {
+            return;
+        }
+        let service = greeting.service().protocol();
+        match self.context.access.renew(&conn.grant, service) {
+            Some(grant) => conn.grant = grant,
+            None => {
+                conn.grant = Grant::default();
+                self.node.counters().connections_dropped += 1;
+                self.close(key);
+            }
+        }
     }
 
     /// Takes a connection out for another shard.
@@ -131,7 +164,7 @@ impl<B: Backend> Core<B> {
 
     /// Says in the log that connections were refused, now and then.
     pub(super) fn tell_refusals(&mut self, now: Micros) {
-        let places = *self.context.admission.places();
+        let places = self.context.admission.places();
         for (role, refused) in self.refusals.due(now) {
             match role {
                 Some(Role::Client) => warn!(

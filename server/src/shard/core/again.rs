@@ -51,6 +51,17 @@ impl<B: Backend> Core<B> {
         self.read_again(key);
     }
 
+    /// Has what came behind a request of this tag, which changes nothing for the decoder, decoded again: the
+    /// caller may have other rights now.
+    pub(super) fn decode_behind(&mut self, key: ConnKey, tag: u64) {
+        // It has been closed.
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.decoder = conn.decoder.before(tag);
+        conn.unserved = Some(Vec::new());
+        self.with_unserved.push(key);
+        self.read_again(key);
+    }
+
     /// Goes on with a connection whose last request is alone: behind it nothing was decoded.
     pub(super) fn go_on_behind(&mut self, key: ConnKey) {
         // It has been closed.

@@ -9,6 +9,7 @@ use standin_tls::is_hello;
 use super::empty;
 use super::redirecting::Redirections;
 use super::under_way::UnderWay;
+use crate::shard::access::Grant;
 use crate::shard::codec::{Caller, Codec, Decoder};
 use crate::shard::handshake::Greeting;
 use crate::shard::nodes::Nodes;
@@ -29,6 +30,8 @@ pub(super) struct Conn {
     pub(super) codec: Codec,
     /// The reading half of it.
     pub(super) decoder: Decoder,
+    /// What its caller may do.
+    pub(super) grant: Grant,
     /// Those of its client to other nodes for their keys.
     pub(super) redirections: Redirections,
     pub(super) input: Vec<u8>,
@@ -87,6 +90,7 @@ impl Conn {
             kind,
             codec: Codec::default(),
             decoder: Decoder::default(),
+            grant: Grant::default(),
             redirections: Redirections::default(),
             input: Vec::new(),
             staged_to: 0,
@@ -185,7 +189,8 @@ impl Conn {
         self.unfinished_since = self.idle_since(now);
         if let ConnKind::Accepted(greeting) = &self.kind {
             let service = greeting.service();
-            self.codec = Codec::of(service, number, nodes);
+            self.grant = greeting.grant();
+            self.codec = Codec::of(service, number, self.grant.name(), nodes);
             self.decoder = Decoder::of(service);
             self.redirections = Redirections::of(service);
         }

@@ -12,6 +12,7 @@
 //! came.
 
 use standin_protocol::time::Micros;
+use standin_protocol::users::Rights;
 
 use super::backend::Backend;
 use super::conn::ConnKind;
@@ -22,6 +23,7 @@ use crate::node::{AnswerHead, Now, Status};
 use crate::shard::codec::standin::Standin;
 use crate::shard::codec::{Decoder, Read, Reads, Rejected, Request, Spelling, Surroundings, What};
 use crate::shard::handshake::Step;
+use crate::shard::rights;
 
 /// A place in what was received. No input is longer than a few values.
 fn index(at: usize) -> u32 {
@@ -120,6 +122,7 @@ impl<B: Backend> Core<B> {
         let names = self.names.take().expect("it is put back below");
         let (wall_ms, deadline_ms) = (now.wall_ms(), self.deadline_ms);
         let around = Surroundings { limits, caller, names: &names, wall_ms, deadline_ms };
+        let rights = conn.grant.rights;
         // Positions in it fit into 32 bits.
         index(base + bytes.len());
         let (mut at, mut is_halted) = (0, false);
@@ -127,11 +130,15 @@ impl<B: Backend> Core<B> {
             let from = Origin { conn: key, source, at: (base + at) as u32 };
             // The loop is compiled for each protocol.
             at += match &mut decoder {
-                Decoder::Standin => self.stage_reads(&mut Standin, from, &bytes[at..], &around),
-                Decoder::Memcached(decoder) => {
-                    self.stage_reads(decoder, from, &bytes[at..], &around)
+                Decoder::Standin => {
+                    self.stage_reads(&mut Standin, from, &bytes[at..], &around, &rights)
                 }
-                Decoder::Redis(decoder) => self.stage_reads(decoder, from, &bytes[at..], &around),
+                Decoder::Memcached(decoder) => {
+                    self.stage_reads(decoder, from, &bytes[at..], &around, &rights)
+                }
+                Decoder::Redis(decoder) => {
+                    self.stage_reads(decoder, from, &bytes[at..], &around, &rights)
+                }
             };
             if at == bytes.len() || self.staged.is_full() {
                 break;
@@ -143,8 +150,11 @@ impl<B: Backend> Core<B> {
                 break;
             }
             match decoder.decode(rest, &around) {
-                Ok(Some(request)) => {
+                Ok(Some(mut request)) => {
                     at += request.bytes as usize;
+                    if let Err(text) = rights::check(&request.what, &rights) {
+                        request.what = What::Refused(Status::NotPermitted, text);
+                    }
                     // What takes its place comes before the rest.
                     is_halted = request.halts();
                     self.stage_request(now.mono, from, request, rest, &around);
@@ -176,7 +186,8 @@ impl<B: Backend> Core<B> {
         at
     }
 
-    /// Stages the requests at the head of `bytes` as long as they are reads of the most frequent kind.
+    /// Stages the requests at the head of `bytes` as long as they are reads of the most frequent kind, which
+    /// the caller may make.
     /// Returns the number of their bytes.
     #[inline(always)]
     fn stage_reads(
@@ -185,13 +196,14 @@ impl<B: Backend> Core<B> {
         from: Origin,
         bytes: &[u8],
         around: &Surroundings<'_>,
+        rights: &Rights,
     ) -> usize {
         let mut at = 0;
         while at < bytes.len() && !self.staged.is_full() {
             let (rest, before) = (&bytes[at..], *decoder);
             let Some(read) = decoder.read(rest, around) else { break };
             let name = &rest[read.key()];
-            if !self.formed.is_in_form(read.keyspace, name) {
+            if !rights.read.has(read.keyspace) || !self.formed.is_in_form(read.keyspace, name) {
                 *decoder = before;
                 break;
             }

@@ -197,7 +197,11 @@ impl<B: Backend> Core<B> {
             }
             Message::Walked { walk, walked } => self.walked(now, walk, walked),
             Message::Left(left) => self.left.push(left),
-            Message::Users(users) => self.context.users = users,
+            Message::Limits(cluster) => {
+                self.outbound.timeout = cluster.limits.output_timeout;
+                self.context.cluster = cluster;
+            }
+            Message::Access(access) => self.take_access(access),
             Message::Stop { .. } => {
                 self.stopping = true;
                 if self.node.parts().is_some() {

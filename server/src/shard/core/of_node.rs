@@ -158,7 +158,8 @@ impl Backend for Node {
             | Message::StrayReply { .. }
             | Message::Slice { .. }
             | Message::Walked { .. }
-            | Message::Users(_)
+            | Message::Access(_)
+            | Message::Limits(_)
             | Message::Stop { .. } => unreachable!("the core takes it"),
         }
     }

@@ -61,7 +61,7 @@ pub(super) struct Outbound {
     small: usize,
     unsent: usize,
     /// A connection that takes nothing for so long is closed.
-    timeout: Duration,
+    pub(super) timeout: Duration,
     /// The time at which such connections were last looked for.
     looked: Micros,
     /// The time of the last log line about closed connections, and their number since.

@@ -313,9 +313,17 @@ impl<B: Backend> Core<B> {
             What::Auth => {
                 self.node.counters().requests += 1;
                 let (user, password) = (&bytes[request.key()], &bytes[request.value()]);
-                let head = AnswerHead::status(self.context.authenticate(user, password));
+                let status = match self.context.authenticate(user, password) {
+                    Ok(grant) => {
+                        conn.grant = grant;
+                        Status::Ok
+                    }
+                    Err(status) => status,
+                };
+                let (head, name) = (AnswerHead::status(status), conn.grant.name().as_bytes());
                 self.answers.note(Asked::other(now.mono), head.status, head.flags);
-                return conn.codec.answer_now(memo, &head, &[], &mut conn.output);
+                conn.codec.answer_now(memo, &head, name, &mut conn.output);
+                return self.decode_behind(key, request.tag);
             }
             What::Nothing => return,
             What::Last => {

@@ -122,13 +122,12 @@ impl Process {
             server: id,
             cluster: Arc::clone(config),
             topology: Arc::clone(&cluster.topology),
-            key: None,
             challenges: Challenges::new([7; 32]),
             admission: Arc::new(Admission::new(Places::wanted(config, id))),
             tls: None,
             tls_calls: None,
             link: LinkConfig::new(config, boot_id),
-            users: Arc::default(),
+            access: Arc::default(),
         };
         let shards = (0..setup.shards).map(|shard| {
             let mut node = NodeConfig::new(config, id, shard, boot_id, now.mono);

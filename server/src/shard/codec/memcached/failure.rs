@@ -19,6 +19,7 @@ pub(super) fn failure(head: &AnswerHead, value: &[u8], out: &mut Vec<u8>) {
         Status::NotANumber => {
             return line("CLIENT_ERROR cannot increment or decrement non-numeric value", out);
         }
+        Status::NotPermitted => return line("CLIENT_ERROR permission denied", out),
         Status::TooLarge if value.is_empty() => return line(Said::TooLarge.text(), out),
         Status::Overloaded => "out of memory or overloaded; try again",
         Status::Unavailable => "the owner of the key is unavailable",

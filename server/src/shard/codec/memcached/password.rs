@@ -3,8 +3,7 @@
 
 use super::numbers::unsigned_32;
 use super::said::Said;
-use crate::shard::codec::Asked;
-use crate::shard::users::Users;
+use crate::shard::codec::{Admit, Asked};
 
 /// The reply to a caller for whom there is no place.
 pub(in crate::shard) const NO_PLACE: &[u8] = b"ERROR Too many open connections\r\n";
@@ -15,7 +14,7 @@ const LINE_BYTES_MAX: usize = 2_048;
 const VALUE_BYTES_MAX: u32 = 4_096;
 
 /// Looks at the bytes so far; the reply goes to `out`.
-pub(in crate::shard) fn ask(users: &Users, input: &[u8], out: &mut Vec<u8>) -> Asked {
+pub(in crate::shard) fn ask(admit: Admit<'_>, input: &[u8], out: &mut Vec<u8>) -> Asked {
     if input.first() == Some(&0x80) {
         say(out, Said::Binary.text());
         return Asked::Ended;
@@ -53,12 +52,12 @@ pub(in crate::shard) fn ask(users: &Users, input: &[u8], out: &mut Vec<u8>) -> A
         say(out, "CLIENT_ERROR bad authentication token format");
         return Asked::Refused { used };
     };
-    if !users.admit(&value[..space], &value[space + 1..]) {
+    let Some(grant) = admit(&value[..space], &value[space + 1..]) else {
         say(out, "CLIENT_ERROR authentication failure");
         return Asked::Refused { used };
-    }
+    };
     say(out, "STORED");
-    Asked::Known { used }
+    Asked::Known { used, grant }
 }
 
 fn say(out: &mut Vec<u8>, text: &str) {

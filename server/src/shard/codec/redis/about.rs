@@ -48,6 +48,7 @@ pub(super) fn write(tag: Tag, echo: &[u8], session: &mut Session, out: &mut Vec<
                 resp::bulk(part.to_string().as_bytes(), out);
             }
         }
+        Kind::WhoAmI => resp::bulk(session.user.as_bytes(), out),
         Kind::ClientId => resp::number(session.number.cast_signed(), out),
         Kind::ClientInfo | Kind::ClientList => client(tag.kind, session, out),
         Kind::Commands => {
@@ -127,8 +128,8 @@ fn client(kind: Kind, session: &Session, out: &mut Vec<u8>) {
     let name = String::from_utf8_lossy(&session.name);
     let text = format!(
         "id={} name={name} age=0 idle=0 flags=N db=0 sub=0 psub=0 multi=-1 cmd=client|{command} \
-         user=default resp={version}\n",
-        session.number
+         user={} resp={version}\n",
+        session.number, session.user
     );
     resp::text(&text, session.version, out);
 }

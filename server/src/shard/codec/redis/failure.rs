@@ -25,6 +25,11 @@ pub(super) fn failure(head: &AnswerHead, value: &[u8], out: &mut Vec<u8>) {
         Status::DeadlineExceeded if value.is_empty() => {
             "-ERR DEADLINE_EXCEEDED: it took too long, and was not carried out"
         }
+        Status::NotPermitted => {
+            out.extend_from_slice(b"-NOPERM ");
+            append_shown(&value[..value.len().min(TEXT_BYTES_MAX)], out);
+            return end(out);
+        }
         status => {
             out.extend_from_slice(b"-ERR ");
             out.extend_from_slice(status.to_string().as_bytes());

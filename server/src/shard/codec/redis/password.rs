@@ -1,12 +1,13 @@
 //! Authentication: before AUTH, or HELLO with AUTH, has succeeded, nothing else is carried out. The
 //! command that succeeds is left to the decoder, which answers it.
 
+use standin_protocol::users::DEFAULT_USER;
+
 use super::bulk::{self, Word, Words};
 use super::inline;
 use super::said::Said;
 use super::server::{Hello, hello_options};
-use crate::shard::codec::Asked;
-use crate::shard::users::Users;
+use crate::shard::codec::{Admit, Asked};
 
 /// The reply to a caller for whom there is no place.
 pub(in crate::shard) const NO_PLACE: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -14,11 +15,9 @@ pub(in crate::shard) const NO_PLACE: &[u8] = b"-ERR max number of clients reache
 /// The largest number of words of a command, and bytes of it, before authentication.
 const WORDS_MAX: i64 = 10;
 const BYTES_MAX: usize = 7 << 10;
-/// The user who is meant if none is named.
-const DEFAULT: &[u8] = b"default";
 
 /// Looks at the bytes so far; the reply goes to `out`.
-pub(in crate::shard) fn ask(users: &Users, input: &[u8], out: &mut Vec<u8>) -> Asked {
+pub(in crate::shard) fn ask(admit: Admit<'_>, input: &[u8], out: &mut Vec<u8>) -> Asked {
     let (words, used) = match command(input) {
         Ok(Some(command)) => command,
         Ok(None) if input.len() > BYTES_MAX => {
@@ -33,22 +32,29 @@ pub(in crate::shard) fn ask(users: &Users, input: &[u8], out: &mut Vec<u8>) -> A
     };
     let words: Vec<&[u8]> = words.iter().map(|word| &**word).collect();
     let Some((name, rest)) = words.split_first() else { return Asked::Refused { used } };
+    // The command that succeeds is left where it is.
+    let known = |user: &[u8], password: &[u8]| {
+        admit(user, password).map(|grant| Asked::Known { used: 0, grant })
+    };
     let text = match (&*name.to_ascii_lowercase(), rest) {
-        (b"auth", [password]) if users.admit(DEFAULT, password) => return Asked::Known { used: 0 },
-        (b"auth", [user, password]) if users.admit(user, password) => {
-            return Asked::Known { used: 0 };
-        }
-        (b"auth", [_] | [_, _]) => Said::WrongPassword.text(),
+        (b"auth", [password]) => match known(DEFAULT_USER.as_bytes(), password) {
+            Some(known) => return known,
+            None => Said::WrongPassword.text(),
+        },
+        (b"auth", [user, password]) => match known(user, password) {
+            Some(known) => return known,
+            None => Said::WrongPassword.text(),
+        },
         (b"auth", []) => "-ERR wrong number of arguments for 'auth' command",
         (b"auth", _) => Said::Syntax.text(),
         (b"hello", rest) => match hello_options(rest) {
             Err(Ok(said)) => said.text(),
             Err(Err(_)) => "-ERR Syntax error in HELLO option",
             Ok(Hello { auth: Some((user, password)), .. }) => {
-                if users.admit(rest[user], rest[password]) {
-                    return Asked::Known { used: 0 };
+                match known(rest[user], rest[password]) {
+                    Some(known) => return known,
+                    None => Said::WrongPassword.text(),
                 }
-                Said::WrongPassword.text()
             }
             Ok(_) => Said::NoAuthHello.text(),
         },
@@ -109,34 +115,33 @@ fn say(text: &str, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use standin_testkit::scratch::Scratch;
-
     use super::*;
+    use crate::shard::access::Grant;
 
-    fn asked(users: &Users, input: &[u8]) -> (Asked, String) {
+    fn asked(input: &[u8]) -> (Asked, String) {
+        let admit = |user: &[u8], password: &[u8]| {
+            let is_right = [(&b"default"[..], &b"secret"[..]), (b"ann", b"hers")];
+            is_right.contains(&(user, password)).then_some(Grant::ALL)
+        };
         let mut out = Vec::new();
-        let asked = ask(users, input, &mut out);
+        let asked = ask(&admit, input, &mut out);
         (asked, String::from_utf8(out).unwrap())
     }
 
     #[test]
     fn nothing_is_carried_out_before_the_right_password() {
-        let scratch = Scratch::new("redis-users");
-        let path = scratch.file("users");
-        std::fs::write(&path, "default:secret\nann:hers\n").unwrap();
-        let users = Users::read(&path).unwrap();
-        let known = (Asked::Known { used: 0 }, String::new());
+        let known = || (Asked::Known { used: 0, grant: Grant::ALL }, String::new());
         for right in [
             "AUTH secret",
             "auth ann hers",
             "HELLO 3 AUTH default secret",
             "HELLO 2 SETNAME x AUTH ann hers",
         ] {
-            assert_eq!(asked(&users, format!("{right}\r\n").as_bytes()), known, "{right}");
+            assert_eq!(asked(format!("{right}\r\n").as_bytes()), known(), "{right}");
             let command = inline::join(&inline::split(right.as_bytes()).unwrap());
-            assert_eq!(asked(&users, &command), known, "{right}");
+            assert_eq!(asked(&command), known(), "{right}");
             for end in 0..command.len() {
-                assert_eq!(asked(&users, &command[..end]), (Asked::Waits, String::new()));
+                assert_eq!(asked(&command[..end]), (Asked::Waits, String::new()));
             }
         }
         for (wrong, part) in [
@@ -151,7 +156,7 @@ mod tests {
             ("AUTH a b c", "-ERR syntax error"),
         ] {
             let line = format!("{wrong}\r\n");
-            let (asked, said) = asked(&users, line.as_bytes());
+            let (asked, said) = asked(line.as_bytes());
             assert_eq!(asked, Asked::Refused { used: line.len() }, "{wrong}");
             assert!(said.starts_with(part) && said.ends_with("\r\n"), "{wrong}: {said}");
         }
@@ -163,7 +168,7 @@ mod tests {
             (b"POST / HTTP/1.1\r\n", ""),
             (b"host: localhost\r\nAUTH secret\r\n", ""),
         ] {
-            let (asked, said) = asked(&users, ended);
+            let (asked, said) = asked(ended);
             assert!(asked == Asked::Ended && said.contains(part), "{said}");
         }
     }

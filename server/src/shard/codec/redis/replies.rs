@@ -67,10 +67,10 @@ impl Context for Waiting {
 }
 
 impl Replies {
-    /// Those of a connection with this number.
-    pub(in crate::shard) fn new(number: u64, cluster: Cluster) -> Self {
+    /// Those of a connection with this number, of this user.
+    pub(in crate::shard) fn new((number, user): (u64, &str), cluster: Cluster) -> Self {
         let (order, queue) = (InOrder::default(), Queue::default());
-        Self { order, session: Session::new(number, cluster), queue }
+        Self { order, session: Session::new(number, user, cluster), queue }
     }
 
     /// The tag of the next request.

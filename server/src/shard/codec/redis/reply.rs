@@ -104,6 +104,16 @@ fn other(
         (Kind::Auth | Kind::Hello, Status::AuthFailed) => {
             resp::line(Said::WrongPassword.text(), out);
         }
+        (Kind::Auth, Status::Ok) => {
+            session.user = String::from_utf8_lossy(value).into_owned();
+            about::write(tag, echo, session, out);
+        }
+        (Kind::Hello, Status::Ok) => {
+            if !value.is_empty() {
+                session.user = String::from_utf8_lossy(value).into_owned();
+            }
+            about::write(tag, echo, session, out);
+        }
         (Kind::Auth | Kind::Hello, Status::NotSupported) => {
             let words = words(echo, tag.number);
             match about::without_passwords(tag.kind, &words) {

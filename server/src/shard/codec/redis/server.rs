@@ -167,6 +167,10 @@ pub(super) fn client_setinfo(call: &Call<'_>) -> Made {
     call.repeats(Kind::ClientAttribute, 2, What::Said)
 }
 
+pub(super) fn acl_whoami(call: &Call<'_>) -> Made {
+    call.says(Kind::WhoAmI)
+}
+
 pub(super) fn client_id(call: &Call<'_>) -> Made {
     call.says(Kind::ClientId)
 }

@@ -23,6 +23,8 @@ pub(super) struct Session {
     pub(super) version: Version,
     /// The number of the connection.
     pub(super) number: u64,
+    /// The user that the client is.
+    pub(super) user: String,
     /// The name that the client has given it.
     pub(super) name: Vec<u8>,
     /// The reply that is being put together.
@@ -87,10 +89,11 @@ pub(super) struct Group {
 }
 
 impl Session {
-    pub(super) fn new(number: u64, cluster: Cluster) -> Self {
+    pub(super) fn new(number: u64, user: &str, cluster: Cluster) -> Self {
         Self {
             version: Version::default(),
             number,
+            user: user.to_owned(),
             name: Vec::new(),
             group: Group::default(),
             cluster,

@@ -87,6 +87,8 @@ macro_rules! commands {
 }
 
 commands! {
+    "acl" -2 SERVER NONE, Run::Container;
+    "acl|whoami" 2 CONNECTION NONE, Run::Whole(server::acl_whoami);
     "append" 3 WRITE ONE, Run::Whole(strings::append);
     "asking" 1 CONNECTION NONE, Run::Whole(cluster::switch);
     "auth" -2 CONNECTION NONE, Run::Whole(server::auth);

@@ -125,6 +125,8 @@ kinds! {
     GetName,
     /// TIME; the number is the time in milliseconds.
     Time,
+    /// ACL WHOAMI.
+    WhoAmI,
     /// CLIENT ID.
     ClientId,
     /// CLIENT INFO.
