@@ -360,7 +360,7 @@ impl Request {
 
     /// Whether what is behind it is decoded later.
     pub(in crate::shard) fn halts(&self) -> bool {
-        matches!(self.what, What::Again | What::Alone(..))
+        matches!(self.what, What::Again | What::Alone(..) | What::Auth)
     }
 
     /// The place of its key.

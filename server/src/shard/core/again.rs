@@ -3,14 +3,15 @@
 
 use super::backend::Backend;
 use super::conn::Conn;
-use super::{ConnKey, Core};
+use super::{ConnKey, Core, Io};
+use crate::node::Now;
 use crate::shard::codec::Again;
 
 /// The largest number of bytes that are moved in a turn because other requests take the place of some.
 const AGAIN_BYTES_MAX: usize = 8 << 20;
 
-/// Requests whose place others take (`What::Again`): what is behind them is moved, so that their number
-/// in a turn is bounded.
+/// Requests whose place others take (`What::Again`), and those that change the rights of what is behind
+/// them (`What::Auth`): what is behind them is moved, so that their number in a turn is bounded.
 #[derive(Debug, Default)]
 pub(super) struct Agains {
     /// The bytes that were moved in this turn.
@@ -41,6 +42,53 @@ impl Conn {
 }
 
 impl<B: Backend> Core<B> {
+    /// Goes on with the connections that were deferred in the last turn. The loop reads nothing more of them
+    /// before [`Self::end_deferred`]: otherwise their inputs could grow faster than they are served.
+    pub(super) fn begin_deferred(&mut self, now: Now) -> Vec<ConnKey> {
+        let deferred = std::mem::take(&mut self.agains.deferred);
+        for key in deferred.iter().copied() {
+            // It has been closed.
+            let Some(conn) = self.conns.get_mut(key) else { continue };
+            conn.is_deferred = false;
+            if self.unpause(now, key) {
+                self.read_input(now, key);
+            }
+        }
+        deferred
+    }
+
+    /// Has the loop read on from those that need no other turn.
+    pub(super) fn end_deferred(&mut self, deferred: Vec<ConnKey>) {
+        for key in deferred {
+            if self.conns.get(key).is_some_and(|conn| !conn.paused) {
+                self.io.push_back(Io::Resume(key));
+            }
+        }
+    }
+
+    /// Lets a connection be served again, unless it has too much unsent or too many of its requests are
+    /// unanswered. Returns whether it was paused and is not any more.
+    pub(super) fn unpause(&mut self, now: Now, key: ConnKey) -> bool {
+        // It has been closed.
+        let Some(conn) = self.conns.get_mut(key) else { return false };
+        if !conn.paused || conn.closing || conn.unsent_bytes > self.outbound.limit() {
+            return false;
+        }
+        // Not at each answer: then it would be paused again at once.
+        let half = self.context.cluster.limits.in_flight_per_connection / 2;
+        if conn.is_busy(half + 1) {
+            return false;
+        }
+        conn.paused = false;
+        conn.take_again();
+        // The time for an unfinished frame begins anew: it could not be read.
+        conn.unfinished_since = conn.unfinished_since.map(|_| now.mono);
+        if conn.ended {
+            self.ended.push(key);
+        }
+        true
+    }
+
     /// Has bytes of a connection decoded before all that has not been served.
     pub(super) fn decode_first(&mut self, key: ConnKey, again: Again) {
         // It has been closed.
@@ -70,6 +118,125 @@ impl<B: Backend> Core<B> {
             self.pause(key);
         } else if let Some(again) = conn.codec.take_again() {
             self.decode_first(key, again);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig, Security, ServiceProtocol};
+    use standin_protocol::time::Micros;
+    use standin_protocol::users::{Rights, User, UserKey, Users};
+
+    use super::*;
+    use crate::node::{Node, NodeConfig};
+    use crate::shard::access::Access;
+    use crate::shard::admission::{Admission, Places};
+    use crate::shard::challenges::Challenges;
+    use crate::shard::context::ShardContext;
+    use crate::shard::core::Buffers;
+    use crate::shard::link::LinkConfig;
+    use crate::shard::listeners::Service;
+
+    const NOW: Now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
+    const REQUESTS: usize = 50_000;
+    /// The bytes that the loop reads at once.
+    const CHUNK_BYTES: usize = 64 << 10;
+
+    struct Received<'a>(&'a [u8]);
+
+    impl Buffers for Received<'_> {
+        fn bytes(&self, _buffer: u16) -> &[u8] {
+            self.0
+        }
+    }
+
+    fn core(access: Access) -> Core<Node> {
+        let config = ClusterConfig::new("t", ([127, 0, 0, 1], 99).into(), OriginConfig::sqlite(""));
+        let mut config = config.with_group("g", [("a", ([127, 0, 0, 1], 100).into())]);
+        let own = &mut config.servers[0];
+        (own.shards, own.memory_bytes, own.huge_pages) = (1, 8 << 20, false);
+        config.keyspaces = vec![KeyspaceConfig::cache(1, "k")];
+        let config = Arc::new(config);
+        let topology = Arc::new(config.topology().unwrap());
+        let context = ShardContext {
+            shard: 0,
+            shards: 1,
+            server: 0,
+            cluster: Arc::clone(&config),
+            topology: Arc::clone(&topology),
+            challenges: Challenges::new([7; 32]),
+            admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
+            tls: None,
+            tls_calls: None,
+            link: LinkConfig::new(&config, 5),
+            access: Arc::new(access),
+        };
+        let node = NodeConfig::new(&config, 0, 0, 5, NOW.mono);
+        Core::new(Node::new(node, topology).unwrap(), context, NOW.mono)
+    }
+
+    /// The open user `default`, and `ann` with a password.
+    fn with_users() -> Access {
+        let user = |name: &str, verifiers| User {
+            name: name.into(),
+            verifiers,
+            rights: Rights::default(),
+        };
+        let ann = user("ann", vec![UserKey::new(b"ann", b"hers").verifier()]);
+        let users = Users::new(vec![ann, user("default", Vec::new())]);
+        let security = Security { users: Some(users), ..Security::default() };
+        Access::read(Vec::new(), &security, std::iter::empty()).unwrap()
+    }
+
+    #[test]
+    fn a_pipeline_of_auth_takes_many_turns_and_little_of_each() {
+        let none = Access::default;
+        for (access, line, reply) in [
+            (none(), "AUTH hers\r\n", "-ERR AUTH <password> called without any password"),
+            (with_users(), "AUTH ann wrong\r\n", "-WRONGPASS "),
+            (with_users(), "AUTH ann hers\r\n", "+OK\r\n"),
+        ] {
+            let mut core = core(access);
+            let service = Service::Other(ServiceProtocol::Redis);
+            let key = core.accept(NOW, false, service).unwrap();
+            let bytes = line.repeat(REQUESTS);
+            let (mut rest, mut replies, mut sending) = (bytes.as_bytes(), Vec::new(), Vec::new());
+            let (mut is_paused, mut turns, mut answered) = (false, 0, 0);
+            while answered < REQUESTS {
+                turns += 1;
+                assert!(turns < REQUESTS, "it makes no progress");
+                let (chunk, behind) =
+                    rest.split_at(if is_paused { 0 } else { CHUNK_BYTES.min(rest.len()) });
+                rest = behind;
+                if !chunk.is_empty() {
+                    core.received(NOW, key, 0, chunk);
+                    assert_eq!(core.staged.requests().len(), 1, "nothing is decoded behind it");
+                }
+                core.serve_staged(NOW, &Received(chunk));
+                let moved_bytes = core.agains.bytes;
+                assert!(moved_bytes <= AGAIN_BYTES_MAX + 2 * CHUNK_BYTES, "{moved_bytes}");
+                let input_bytes = core.conns[key].input.len();
+                assert!(input_bytes <= 2 * CHUNK_BYTES, "it reads on: {input_bytes}");
+                while let Some(io) = core.io() {
+                    match io {
+                        Io::Flush(_) => {
+                            core.take_output(NOW, key, &mut sending);
+                            answered += sending.iter().filter(|byte| **byte == b'\n').count();
+                            replies.append(&mut sending);
+                            core.sent(NOW, key);
+                        }
+                        Io::Pause(_) => is_paused = true,
+                        Io::Resume(_) => is_paused = false,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            let replies = String::from_utf8(replies).unwrap();
+            assert!(replies.lines().all(|said| said.starts_with(reply.trim_end())), "{line}");
+            assert!(turns > 100, "others are served between: {turns} turns for {line}");
         }
     }
 }

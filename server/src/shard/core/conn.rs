@@ -76,6 +76,8 @@ pub(super) struct Conn {
     /// many of its requests are unanswered in a protocol whose replies come in order, or one that has
     /// to be answered before more is decoded.
     pub(super) paused: bool,
+    /// It is paused until the next turn ([`super::again::Agains`]).
+    pub(super) is_deferred: bool,
     /// Nothing more is read: the other side has ended, or has sent what can't be
     /// understood. Closed when everything before that is answered.
     pub(super) ended: bool,
@@ -112,6 +114,7 @@ impl Conn {
             is_end_told: false,
             unfinished_since: Some(now),
             paused: false,
+            is_deferred: false,
             ended: false,
             had_ended: false,
             closing: false,

@@ -90,7 +90,7 @@ impl Outbound {
 
     /// Returns the number of bytes that one connection may have unsent now.
     #[inline]
-    fn limit(&self) -> usize {
+    pub(super) fn limit(&self) -> usize {
         if self.unsent > self.total { self.small } else { self.per_connection }
     }
 
@@ -284,25 +284,11 @@ impl<B: Backend> Core<B> {
     }
 
     pub(super) fn resume_if_room(&mut self, now: Now, key: ConnKey) {
-        // It has been closed.
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if !conn.paused || conn.closing || conn.unsent_bytes > self.outbound.limit() {
-            return;
+        let is_deferred = self.conns.get(key).is_some_and(|conn| conn.is_deferred);
+        if !is_deferred && self.unpause(now, key) {
+            self.io.push_back(Io::Resume(key));
+            self.read_input(now, key);
         }
-        // Not at each answer: then it would be paused again at once.
-        let half = self.context.cluster.limits.in_flight_per_connection / 2;
-        if conn.is_busy(half + 1) {
-            return;
-        }
-        conn.paused = false;
-        conn.take_again();
-        // The time for an unfinished frame begins anew: it could not be read.
-        conn.unfinished_since = conn.unfinished_since.map(|_| now.mono);
-        if conn.ended {
-            self.ended.push(key);
-        }
-        self.io.push_back(Io::Resume(key));
-        self.read_input(now, key);
     }
 
     /// There is no room for a request or its value: the caller hears so, and may ask again.

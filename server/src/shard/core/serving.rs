@@ -117,9 +117,7 @@ impl<B: Backend> Core<B> {
     pub fn serve_staged(&mut self, now: Now, buffers: &impl Buffers) {
         self.begin(now);
         self.agains.bytes = 0;
-        for key in std::mem::take(&mut self.agains.deferred) {
-            self.resume_if_room(now, key);
-        }
+        let deferred = self.begin_deferred(now);
         loop {
             self.serve_all(now, buffers);
             self.drop_served_input();
@@ -133,6 +131,7 @@ impl<B: Backend> Core<B> {
                 self.read_input(now, key);
             }
         }
+        self.end_deferred(deferred);
         self.carry_out_slice(now);
         self.close_ended();
     }
@@ -259,8 +258,9 @@ impl<B: Backend> Core<B> {
                 conn.dirty = true;
                 self.io.push_back(Io::Flush(key));
             }
-            if matches!(request.what, What::Again) && self.agains.is_used_up() {
+            if matches!(request.what, What::Again | What::Auth) && self.agains.is_used_up() {
                 self.agains.deferred.push(key);
+                conn.is_deferred = true;
                 conn.paused = true;
                 self.io.push_back(Io::Pause(key));
             }
@@ -312,6 +312,7 @@ impl<B: Backend> Core<B> {
             }
             What::Auth => {
                 self.node.counters().requests += 1;
+                self.agains.bytes += conn.input.len() + bytes.len();
                 let (user, password) = (&bytes[request.key()], &bytes[request.value()]);
                 let status = match self.context.authenticate(user, password) {
                     Ok(grant) => {
@@ -323,7 +324,11 @@ impl<B: Backend> Core<B> {
                 let (head, name) = (AnswerHead::status(status), conn.grant.name().as_bytes());
                 self.answers.note(Asked::other(now.mono), head.status, head.flags);
                 conn.codec.answer_now(memo, &head, name, &mut conn.output);
-                return self.decode_behind(key, request.tag);
+                if status == Status::Ok {
+                    // Another buffer of this turn may have been staged behind it.
+                    return self.decode_behind(key, request.tag);
+                }
+                return self.pause_if_worth_counting(now.mono, key);
             }
             What::Nothing => return,
             What::Last => {
