@@ -10,6 +10,8 @@ use crate::node::{AnswerHead, Status};
 pub(super) struct Group {
     /// One of them has failed.
     pub(super) has_failed: bool,
+    /// One of those of a flush is forbidden.
+    is_forbidden: bool,
 }
 
 /// Appends the reply to a request.
@@ -101,17 +103,20 @@ fn other(
     }
     if tag.kind == Kind::Flush {
         group.has_failed |= head.status != Status::Ok;
+        group.is_forbidden |= head.status == Status::NotPermitted;
         if !tag.has(marks::LAST) {
             return;
         }
     }
-    let has_failed = tag.kind == Kind::Flush && std::mem::take(&mut group.has_failed);
+    let Group { has_failed, is_forbidden } =
+        if tag.kind == Kind::Flush { std::mem::take(group) } else { Group::default() };
     if tag.has(marks::QUIET) {
         return;
     }
     let text = match (tag.kind, head.status) {
         (Kind::Said, _) => Said::of(tag.number).text(),
         (Kind::TooLarge, _) => Said::TooLarge.text(),
+        (Kind::Flush, _) if is_forbidden => "CLIENT_ERROR permission denied",
         (Kind::Flush, _) if has_failed => "SERVER_ERROR not all is flushed; try again",
         (Kind::Flush, _) => "OK",
         (Kind::Settings, _) => return stats::settings(tag.number, out),

@@ -32,6 +32,29 @@ fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
     (head, value)
 }
 
+/// The answer to a caller who may flush the second keyspace only, of which a partition is unavailable.
+fn answer_to_flush(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
+    let status = match (&request.what, request.spelling) {
+        (What::Command(head), Spelling::Partition(_)) if head.keyspace == 1 => Status::NotPermitted,
+        (What::Command(_), Spelling::Partition(2)) => Status::Unavailable,
+        _ => return answer(request, bytes),
+    };
+    (AnswerHead::status(status), Vec::new())
+}
+
+#[test]
+fn a_flush_that_is_forbidden_in_part_says_so_once_and_counts_for_nothing_behind_it() {
+    let forbidden = "CLIENT_ERROR permission denied\r\n";
+    for (bytes, wanted) in [
+        ("flush_all\r\n", forbidden.to_owned()),
+        ("flush_all\r\nflush_all\r\nmn\r\n", [forbidden, forbidden, "MN\r\n"].concat()),
+        ("flush_all noreply\r\nget h\r\n", "VALUE h 3 2\r\nhh\r\nEND\r\n".to_owned()),
+    ] {
+        let out = testing::replies(SERVICE, answer_to_flush, bytes.as_bytes()).out;
+        assert_eq!(String::from_utf8_lossy(&out), wanted, "{bytes}");
+    }
+}
+
 fn replies(bytes: &[u8]) -> Vec<u8> {
     testing::replies(SERVICE, answer, bytes).out
 }
