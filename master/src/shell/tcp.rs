@@ -24,6 +24,7 @@ use standin_protocol::users::Right;
 use standin_tls::{Failure, is_hello};
 
 use crate::shell::Shell;
+use crate::shell::access::Access;
 use crate::shell::connections::Connections;
 use crate::shell::ready::{Ready, yield_now};
 use crate::shell::stream::Stream;
@@ -112,7 +113,7 @@ async fn serve(shell: &Shell, connections: &Rc<Connections>, stream: TcpStream) 
         }
     }
     loop {
-        let was_greeted = session.is_greeted;
+        let was_greeted = session.greeted.is_some();
         if !was_greeted && shell.tls.is_none() && is_hello(&input) {
             turn_away(shell, &connection, b"this port has no TLS").await?;
             return Err(io::Error::new(io::ErrorKind::InvalidData, Failure::Unexpected));
@@ -131,7 +132,7 @@ async fn serve(shell: &Shell, connections: &Rc<Connections>, stream: TcpStream) 
         if used > 0 {
             place.asked(now);
         }
-        let is_idle = session.is_greeted && input.is_empty();
+        let is_idle = session.greeted.is_some() && input.is_empty();
         if is_idle {
             deadline = now + IDLE;
         } else if used > 0 && was_greeted {
@@ -168,11 +169,36 @@ async fn turn_away(shell: &Shell, connection: &Stream, text: &[u8]) -> io::Resul
 /// The state of a connection.
 #[derive(Default)]
 struct Session {
-    is_greeted: bool,
-    /// It is a user who may not administer the cluster.
-    is_restricted: bool,
+    greeted: Option<Greeted>,
     listener: Listener,
     is_over: bool,
+}
+
+/// The caller, once its HELLO has been accepted.
+struct Greeted {
+    /// The secrets and users by which it is believed.
+    access: Rc<Access>,
+    believed: Believed,
+}
+
+impl Greeted {
+    /// Looks the caller up again if there are other secrets or users. Returns whether it is still believed.
+    fn renew(&mut self, access: Rc<Access>) -> bool {
+        if Rc::ptr_eq(&access, &self.access) {
+            return true;
+        }
+        let Some(believed) = access.renew(&self.access, &self.believed) else { return false };
+        *self = Self { access, believed };
+        true
+    }
+
+    /// Whether it is a user who may not administer the cluster.
+    fn is_restricted(&self) -> bool {
+        match &self.believed {
+            Believed::AsUser(_, rights) => !rights.has_everywhere(Right::Administer),
+            Believed::Anyway | Believed::ByKey(_) => false,
+        }
+    }
 }
 
 /// The keepalive. It frees the place of a caller whose host has disappeared sooner than that of an
@@ -223,11 +249,17 @@ impl Session {
         if opcode == Opcode::Hello {
             return self.greet(shell, request, output);
         }
-        if !self.is_greeted {
+        let Some(greeted) = &mut self.greeted else {
             let why = b"the first request must be a HELLO";
             self.is_over = true;
             return self.reply(shell, header, Status::Malformed, why, output);
+        };
+        if !greeted.renew(shell.access()) {
+            // It may connect again, and prove who it is now.
+            self.is_over = true;
+            return;
         }
+        let is_restricted = greeted.is_restricted();
         let machine = shell.machine.borrow();
         let epoch = machine.registry().published_epoch().to_u64();
         match opcode {
@@ -247,7 +279,7 @@ impl Session {
                 };
                 self.reply(shell, header, Status::Ok, &reply.to_bytes(), output);
             }
-            Opcode::Stats if self.is_restricted => {
+            Opcode::Stats if is_restricted => {
                 let why = b"this user has no permissions to run this command";
                 self.reply(shell, header, Status::NotPermitted, why, output);
             }
@@ -279,11 +311,7 @@ impl Session {
         let known = if is_certified { Known::default() } else { access.known() };
         match self.listener.heard(request.value, known, shell.cluster_id, fresh_nonce) {
             Heard::Accepted(accepted) => {
-                self.is_greeted = true;
-                self.is_restricted = match accepted.believed {
-                    Believed::AsUser(_, rights) => !rights.has_everywhere(Right::Administer),
-                    Believed::Anyway | Believed::ByKey(_) => false,
-                };
+                self.greeted = Some(Greeted { access, believed: accepted.believed });
                 let reply = HelloReply {
                     cluster_id: shell.cluster_id,
                     server: NO_SERVER,
