@@ -76,9 +76,19 @@ impl ClusterConfig {
         }
         config.limits = self.limits.reload(&new.limits, &mut changed);
         config.log_level = self.log_level.reload(new.log_level, &mut changed);
-        config.security = self.security.reload(&new.security, &mut changed);
+        config.security = self.reload_security(new, &mut changed);
         let needs_restart = config.differing_parts(new);
         Reload { config, changed, needs_restart }
+    }
+
+    fn reload_security(&self, new: &Self, changed: &mut Vec<String>) -> Security {
+        let security = self.security.reload_secrets(&new.security, changed);
+        // A process that believes every caller that it is a server has no use for users.
+        if self.security.secret.is_none() || !have_same_ids(&self.keyspaces, &new.keyspaces) {
+            return security;
+        }
+        changed.extend(user_changes(self.security.users.as_ref(), new.security.users.as_ref()));
+        Security { users: new.security.users.clone(), ..security }
     }
 
     /// Compares a new file with this one, for the master, which has no use for most of what servers take over.
@@ -88,7 +98,7 @@ impl ClusterConfig {
         let mut config = self.reload(new).config;
         config.limits.handshake_timeout = self.limits.handshake_timeout;
         config.log_level = self.log_level.reload(new.log_level, &mut changed);
-        config.security = self.security.reload(&new.security, &mut changed);
+        config.security = self.reload_security(new, &mut changed);
         let needs_restart = config.differing_parts(new);
         Reload { config, changed, needs_restart }
     }
@@ -151,13 +161,10 @@ impl Limits {
 }
 
 impl Security {
-    /// Returns what a running process uses of another file: its users; and its secrets, if the one that is used
-    /// counts before and after. Otherwise those that have changed theirs and those that have not would not
-    /// believe each other.
-    fn reload(&self, new: &Self, changed: &mut Vec<String>) -> Self {
+    /// Returns this with the secrets of another file, if the one that is used counts before and after. Otherwise
+    /// those that have changed theirs and those that have not would not believe each other.
+    fn reload_secrets(&self, new: &Self, changed: &mut Vec<String>) -> Self {
         let mut security = self.clone();
-        changed.extend(user_changes(self.users.as_ref(), new.users.as_ref()));
-        security.users.clone_from(&new.users);
         let secrets = |of: &Self| (of.secret, of.second_secret);
         let all = |of: &Self| [of.secret, of.second_secret];
         let is_step = self.secret.is_some()
@@ -173,6 +180,13 @@ impl Security {
         }
         security
     }
+}
+
+/// Whether the keyspaces that two files both have are the same: rights are by their ids, and a file of users
+/// names them.
+fn have_same_ids(one: &[KeyspaceConfig], other: &[KeyspaceConfig]) -> bool {
+    let is_same = |a: &KeyspaceConfig, b: &KeyspaceConfig| (a.id == b.id) == (a.name == b.name);
+    one.iter().all(|a| other.iter().all(|b| is_same(a, b)))
 }
 
 /// The users that differ, by name.
@@ -193,6 +207,13 @@ fn user_changes(old: Option<&Users>, new: Option<&Users>) -> Vec<String> {
             changes.push(format!("user {:?}: gone", user.name));
         }
     }
+    if old.is_some() && new.is_none() {
+        changes.push(
+            "there are no users any more: at ports of memcached and Redis without a password file, everybody \
+             has all rights"
+                .to_owned(),
+        );
+    }
     changes
 }
 
@@ -201,10 +222,11 @@ impl ProxyConfig {
     /// names of the parts in which the files differ otherwise.
     #[must_use]
     pub fn reload(&self, new: &Self) -> (Self, Vec<String>, Vec<String>) {
-        let changed = user_changes(self.security.users.as_ref(), new.security.users.as_ref());
-        let mut changed = changed;
-        let mut config = self.clone();
-        config.security.users.clone_from(&new.security.users);
+        let (mut config, mut changed) = (self.clone(), Vec::new());
+        if have_same_ids(&self.keyspaces, &new.keyspaces) {
+            changed = user_changes(self.security.users.as_ref(), new.security.users.as_ref());
+            config.security.users.clone_from(&new.security.users);
+        }
         config.limits = self.limits.reload(&new.limits, &mut changed);
         config.log_level = self.log_level.reload(new.log_level, &mut changed);
         let needs_restart = config.differing_parts(new);
@@ -354,6 +376,48 @@ mod tests {
             ["user \"bob\": changed", "user \"new\": new", "user \"eve\": gone"]
         );
         assert_eq!(reload.needs_restart, Vec::<String>::new());
+    }
+
+    #[test]
+    fn users_are_not_taken_over_if_their_rights_would_be_for_other_keyspaces() {
+        let with = |keyspace, names: [(u8, &str); 2], secret| {
+            let mut rights = Rights::default();
+            rights.read.set(keyspace, true);
+            let users = Users::new(vec![User { name: "ann".into(), verifiers: vec![], rights }]);
+            let mut config = config();
+            config.security.secret = secret;
+            config.security.users = Some(users);
+            config.keyspaces =
+                names.map(|(id, name)| KeyspaceConfig::cache(id, name)).into_iter().collect();
+            config
+        };
+        let some = Some([1; 32]);
+        let old = with(1, [(1, "one"), (2, "two")], some);
+        for (names, is_taken) in [
+            ([(1, "one"), (2, "two")], true),
+            ([(2, "two"), (3, "three")], true),
+            ([(1, "two"), (2, "one")], false),
+            ([(1, "one"), (2, "secrets")], false),
+            ([(1, "one"), (3, "two")], false),
+        ] {
+            let new = with(2, names, some);
+            for reload in [old.reload(&new), old.reload_of_master(&new)] {
+                let users = if is_taken { &new } else { &old }.security.users.clone();
+                assert_eq!(reload.config.security.users, users, "{names:?}");
+                assert_eq!(reload.changed.is_empty(), !is_taken, "{names:?}");
+                let is_told = reload.needs_restart.contains(&"[security]".to_owned());
+                assert_eq!(is_told, !is_taken, "{names:?}");
+            }
+        }
+        let mut open = old.clone();
+        open.security.users = None;
+        let reload = old.reload(&open);
+        let [gone, all] = &*reload.changed else { panic!("two lines") };
+        assert!(gone.ends_with(": gone") && all.contains("everybody has all rights"), "{all}");
+        let without = with(1, [(1, "one"), (2, "two")], None);
+        let reload = without.reload(&with(2, [(1, "one"), (2, "two")], some));
+        assert_eq!(reload.config, without, "every caller may say that it is a server");
+        assert_eq!(reload.needs_restart, ["[security]"]);
     }
 
     #[test]
