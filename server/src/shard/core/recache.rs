@@ -1,6 +1,7 @@
 //! Reads that find a stale value which nobody has been told to compute again: the reader is told so,
 //! which a read alone can't do, because only one may be told. So the read goes on as a
-//! read-modify-write (`Edit::Herd`).
+//! read-modify-write (`Edit::Herd`), unless its caller may not write: a caller who can't store the new
+//! value must not be the one who is told.
 
 use bytes::Bytes;
 use slotmap::{Key as _, KeyData};
@@ -42,11 +43,14 @@ impl<B: Backend> Core<B> {
     }
 
     /// The read-modify-write by which a read goes on that waits for its answer; `None` if the request
-    /// is no such read.
+    /// is no such read, or its caller may not write.
     pub(super) fn recaching(&mut self, to: ReplyTo) -> Option<OwnedCommand> {
         let conn = self.conns.get(ConnKey::from(KeyData::from_ffi(to.conn.conn)))?;
         let names = self.names.as_ref().expect("no request is being decoded");
         let mut command = conn.codec.recaching(to.tag, names, self.deadline_ms)?;
+        if !conn.grant.rights.write.has(command.head.keyspace) {
+            return None;
+        }
         let key_bytes_max = self.context.cluster.limits.key_bytes;
         let formed = self.formed.form(&command.head, &command.key, Spelling::Plain, key_bytes_max);
         if let Ok(Some(range)) = formed {

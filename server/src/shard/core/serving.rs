@@ -3,6 +3,7 @@
 //! served no further until some of them are answered.
 
 use slotmap::Key as _;
+use standin_protocol::users::KeyspaceSet;
 
 use super::backend::Backend;
 use super::outgoing::Outbound;
@@ -52,6 +53,8 @@ struct Row<'a> {
     now: Now,
     sending_bytes: usize,
     outbound: &'a Outbound,
+    /// The keyspaces in which its caller may write.
+    writable: &'a KeyspaceSet,
 }
 
 impl Row<'_> {
@@ -81,7 +84,9 @@ impl Row<'_> {
             let mut is_stale = false;
             let is_hit =
                 node.hit(self.now, read.keyspace, &bytes[read.key()], place, |head, value| {
-                    is_stale = recache::is_due(&head) && codec.recaches(read.tag);
+                    is_stale = recache::is_due(&head)
+                        && codec.recaches(read.tag)
+                        && self.writable.has(read.keyspace);
                     if !is_stale {
                         codec.answer_read(read, bytes, head, value, output);
                         let is_absent = head.status != Status::Ok;
@@ -197,6 +202,7 @@ impl<B: Backend> Core<B> {
             now,
             sending_bytes: conn.sending_bytes,
             outbound: &self.outbound,
+            writable: &conn.grant.rights.write,
         };
         let is_counted = !conn.caller().is_peer;
         let (node, output) = (&mut self.node, &mut conn.output);
@@ -406,9 +412,9 @@ impl<B: Backend> Core<B> {
         let may_wait = head.is_peer || conn.in_flight < in_flight_max;
         let (codec, output, mut goes_on) = (&mut conn.codec, &mut conn.output, false);
         let answers = &mut self.answers;
-        let is_read = head.action == Action::Get;
+        let may_go_on = head.action == Action::Get && conn.grant.rights.write.has(head.keyspace);
         let give = |head: AnswerHead, value: &[u8]| {
-            goes_on = is_read && recache::is_due(&head) && codec.recaches(memo.tag);
+            goes_on = may_go_on && recache::is_due(&head) && codec.recaches(memo.tag);
             if !goes_on {
                 codec.answer_now(memo, &head, value, output);
                 answers.note(asked, head.status, head.flags);
