@@ -146,6 +146,12 @@ fn each_user_may_do_what_the_file_says_by_each_protocol_and_nothing_forbidden_is
     viewer.ask("MULTI\r\n", "+OK\r\n");
     viewer.ask(&format!("GET items:{here}\r\nSET items:{here} x\r\n"), "+QUEUED\r\n+QUEUED\r\n");
     viewer.ask("EXEC\r\n", &format!("*2\r\n$1\r\nv\r\n{KEY_REFUSED}"));
+    viewer
+        .ask(&format!("WATCH notes:n\r\nWATCH items:{here}\r\n"), &format!("{KEY_REFUSED}+OK\r\n"));
+    viewer.ask(
+        &format!("MULTI\r\nGET items:{here}\r\nEXEC\r\n"),
+        "+OK\r\n+QUEUED\r\n*1\r\n$1\r\nv\r\n",
+    );
     for command in ["FLUSHALL", "INFO", "SCAN 0", "KEYS *", "DBSIZE"] {
         viewer.ask(&format!("{command}\r\n"), COMMAND_REFUSED);
     }
@@ -184,6 +190,11 @@ fn each_user_may_do_what_the_file_says_by_each_protocol_and_nothing_forbidden_is
     open.ask("version\r\n", "VERSION ");
     open.until("\r\n");
     open.ask("mg notes:n v\r\nmn\r\n", "EN\r\nMN\r\n");
+    // The reader of a stale value is told to compute it only if it may store it.
+    let mut ops = memcached(&cluster, "ops");
+    ops.ask("set notes:s 0 0 1\r\nx\r\nmd notes:s I\r\n", "STORED\r\nHD\r\n");
+    open.ask("mg notes:s v\r\nmg notes:s v\r\n", &"VA 1 X\r\nx\r\n".repeat(2));
+    ops.ask("mg notes:s v\r\nmg notes:s v\r\n", "VA 1 X W\r\nx\r\nVA 1 Z X\r\nx\r\n");
 
     // Standin's own protocol.
     let (mut viewer, mut shop) = (native(&cluster, "viewer"), native(&cluster, "shop"));

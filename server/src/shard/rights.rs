@@ -4,7 +4,8 @@
 use standin_protocol::users::{Right, Rights};
 
 use super::codec::What;
-use crate::node::Action;
+use crate::node::modify::{Edit, Modify, Ttl};
+use crate::node::{Action, CommandHead};
 
 /// What is refused, in the words of Redis.
 const KEY: &str = "this user has no permissions to access one of the keys used as arguments";
@@ -16,16 +17,15 @@ const COMMAND: &str = "this user has no permissions to run this command";
 /// The explanation of the refusal.
 pub(super) fn check(what: &What, rights: &Rights) -> Result<(), &'static str> {
     match what {
-        What::Command(head) | What::Modify(head, _) | What::Alone(head, _) | What::Held(head) => {
-            let is_permitted =
-                needed(head.action).iter().all(|right| rights.of(*right).has(head.keyspace));
-            let refused = if head.action == Action::Flush { COMMAND } else { KEY };
-            is_permitted.then_some(()).ok_or(refused)
-        }
+        What::Command(head) => in_keyspace(head, None, rights),
+        What::Modify(head, modify) => in_keyspace(head, Some(modify), rights),
+        What::Alone(head, modify) => in_keyspace(head, modify.as_deref(), rights),
         // They are about all keyspaces.
         What::Walk(_) | What::Slice(_) => everywhere(rights, Right::Read),
         What::Stats | What::Hot => everywhere(rights, Right::Administer),
-        What::Routes
+        // A held one is checked when it is carried out.
+        What::Held(_)
+        | What::Routes
         | What::Refused(..)
         | What::Said
         | What::Again
@@ -33,6 +33,25 @@ pub(super) fn check(what: &What, rights: &Rights) -> Result<(), &'static str> {
         | What::Nothing
         | What::Last => Ok(()),
     }
+}
+
+fn in_keyspace(
+    head: &CommandHead,
+    modify: Option<&Modify>,
+    rights: &Rights,
+) -> Result<(), &'static str> {
+    let needed: &[Right] = match modify {
+        Some(modify) if is_read(modify) => &[Right::Read],
+        _ => needed(head.action),
+    };
+    let is_permitted = needed.iter().all(|right| rights.of(*right).has(head.keyspace));
+    let refused = if head.action == Action::Flush { COMMAND } else { KEY };
+    is_permitted.then_some(()).ok_or(refused)
+}
+
+/// Whether an operation changes nothing, such as the read of a key that is watched.
+fn is_read(modify: &Modify) -> bool {
+    modify.edit == Edit::Keep && modify.ttl == Ttl::Keep && modify.vivify.is_none()
 }
 
 fn everywhere(rights: &Rights, right: Right) -> Result<(), &'static str> {
@@ -57,7 +76,7 @@ fn needed(action: Action) -> &'static [Right] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::CommandHead;
+    use crate::node::modify::{Vivified, Vivify, When};
 
     const ACTIONS: [Action; 8] = [
         Action::Get,
@@ -79,7 +98,7 @@ mod tests {
         };
         let may = |action, keyspace, rights: &[Right]| {
             let head = CommandHead::new(action, keyspace);
-            [What::Command(head), What::Alone(head, None), What::Held(head)]
+            [What::Command(head), What::Alone(head, None)]
                 .map(|what| check(&what, &only(rights)).is_ok())
         };
         for action in ACTIONS {
@@ -93,11 +112,43 @@ mod tests {
                     Action::Flush => has(2),
                     _ => has(1),
                 };
-                assert_eq!(may(action, 7, &rights), [wanted; 3], "{action:?} {rights:?}");
-                assert_eq!(may(action, 8, &rights), [false; 3], "{action:?} elsewhere");
+                assert_eq!(may(action, 7, &rights), [wanted; 2], "{action:?} {rights:?}");
+                assert_eq!(may(action, 8, &rights), [false; 2], "{action:?} elsewhere");
             }
         }
-        assert_eq!(may(Action::Map, 8, &[]), [true; 3]);
+        assert_eq!(may(Action::Map, 8, &[]), [true; 2]);
+    }
+
+    #[test]
+    fn an_operation_that_changes_nothing_is_a_read_and_what_waits_is_checked_later() {
+        let head = CommandHead::new(Action::Modify, 7);
+        let (mut reads, mut writes) = (Rights::default(), Rights::default());
+        reads.read.set(7, true);
+        writes.write.set(7, true);
+        let keep = Modify::new(Edit::Keep);
+        let when = When { version: Some(3), ..When::ALWAYS };
+        let vivify = Some(Vivify { value: Vivified::Empty, ttl: Ttl::Keep });
+        for (modify, is_read) in [
+            (keep, true),
+            (Modify { when, ..keep }, true),
+            (Modify { ttl: Ttl::Never, ..keep }, false),
+            (Modify { vivify, ..keep }, false),
+            (Modify::new(Edit::Herd { recache_ms: 1 }), false),
+            (Modify::new(Edit::Delete), false),
+            (Modify::new(Edit::Set), false),
+        ] {
+            let modify = Box::new(modify);
+            for what in
+                [What::Modify(head, modify.clone()), What::Alone(head, Some(modify.clone()))]
+            {
+                assert_eq!(check(&what, &reads).is_ok(), is_read, "{what:?}");
+                assert_eq!(check(&what, &writes), Err(KEY), "{what:?}");
+            }
+        }
+        for rights in [reads, writes, Rights::default()] {
+            let held = What::Held(CommandHead::new(Action::Get, 7));
+            assert!(check(&held, &rights).is_ok(), "it is a write, perhaps");
+        }
     }
 
     #[test]

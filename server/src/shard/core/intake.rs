@@ -152,11 +152,11 @@ impl<B: Backend> Core<B> {
             match decoder.decode(rest, &around) {
                 Ok(Some(mut request)) => {
                     at += request.bytes as usize;
+                    // What takes its place comes before the rest.
+                    is_halted = request.halts();
                     if let Err(text) = rights::check(&request.what, &rights) {
                         request.what = What::Refused(Status::NotPermitted, text);
                     }
-                    // What takes its place comes before the rest.
-                    is_halted = request.halts();
                     self.stage_request(now.mono, from, request, rest, &around);
                 }
                 Ok(None) => break,

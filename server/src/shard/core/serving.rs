@@ -374,7 +374,9 @@ impl<B: Backend> Core<B> {
             }
             What::Refused(status, text) => {
                 conn.codec.wait(memo);
-                return self.refuse(now, key, tag, *status, text);
+                self.refuse(now, key, tag, *status, text);
+                // It may have been a forbidden one that is alone.
+                return self.go_on_behind(key);
             }
         };
         let asked = Asked::command(now.mono, &head);

@@ -242,7 +242,7 @@ fn part(
     if tag.kind == Kind::Watch {
         session.is_alone = false;
         // As in Redis, what is refused is not watched.
-        if tag.wrong_part().is_none() {
+        if tag.wrong_part().is_none() && head.status != Status::NotPermitted {
             session.watched.see(echo, head, value);
         }
     }
