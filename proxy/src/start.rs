@@ -207,9 +207,9 @@ impl Proxy {
     pub fn reload(&self, config: &ProxyConfig) -> Result<(), UsersError> {
         let access = Arc::new(read_access(config)?);
         let limits = Arc::new(as_cluster(config));
-        // Fewer descriptors than at the start would have been an error there.
-        if let Ok(places) = places(config, descriptors()) {
-            self.admission.set_places(places);
+        match places(config, descriptors()) {
+            Ok(places) => self.admission.set_places(places),
+            Err(error) => warn!(%error, "the places for connections stay as they were"),
         }
         for mailbox in &*self.mailboxes.0 {
             mailbox.post(Message::Limits(Arc::clone(&limits)));

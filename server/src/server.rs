@@ -117,7 +117,8 @@ impl Server {
         )?;
         let hub = StatsHub::new(name.to_owned(), boot_id, own.shards, Micros::boottime());
         let hub = hub.with_config(&cluster, server).with_log_lines_lost(log_lines_lost);
-        let hub = Arc::new(hub.with_connections_max(places.clients));
+        hub.set_connections_max(places.clients);
+        let hub = Arc::new(hub);
         let admission = Arc::new(Admission::new(places));
         let context = ShardContext {
             shard: 0,
@@ -222,9 +223,14 @@ impl Server {
         let access = own.map(|own| check::access(cluster, own)).transpose()?.map(Arc::new);
         self.control.set_keys(cluster.cluster_keys());
         if let Some(own) = own {
-            // Fewer descriptors than at the start would have been an error there.
-            let places = descriptors::divide(cluster, own, descriptors::raise_limit());
-            places.iter().for_each(|places| self.admission.set_places(*places));
+            match descriptors::divide(cluster, own, descriptors::raise_limit()) {
+                Ok(places) => {
+                    tell_places(places, Places::wanted(cluster, own));
+                    self.admission.set_places(places);
+                    self.hub.set_connections_max(places.clients);
+                }
+                Err(error) => warn!(%error, "the places for connections stay as they were"),
+            }
         }
         let limits = Arc::new(cluster.clone());
         let lifetimes: Arc<[Lifetimes]> = cluster.keyspaces.iter().map(Lifetimes::of).collect();

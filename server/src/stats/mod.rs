@@ -41,7 +41,7 @@ pub struct StatsHub {
     granted_at: AtomicU64,
     map_at: AtomicU64,
     memory_bytes: u64,
-    connections_max: u64,
+    connections_max: AtomicU64,
     reads_per_second: u64,
     is_strict: bool,
     has_database: bool,
@@ -94,7 +94,7 @@ impl StatsHub {
             granted_at: at(),
             map_at: at(),
             memory_bytes: 0,
-            connections_max: 0,
+            connections_max: AtomicU64::new(0),
             reads_per_second: 0,
             is_strict: false,
             has_database: true,
@@ -122,9 +122,8 @@ impl StatsHub {
     }
 
     /// Sets the number of connections that clients may have.
-    #[must_use]
-    pub fn with_connections_max(self, connections_max: u32) -> Self {
-        Self { connections_max: connections_max.into(), ..self }
+    pub fn set_connections_max(&self, connections_max: u32) {
+        self.connections_max.store(connections_max.into(), Ordering::Relaxed);
     }
 
     /// Takes a sample for the gauges of the last ten seconds, about once a second.
@@ -164,7 +163,7 @@ impl StatsHub {
                 Some(lock) => lasts_ms(now, lock.since).max(1),
                 None => 0,
             },
-            connections_max: self.connections_max,
+            connections_max: self.connections_max.load(Ordering::Relaxed),
             lease_age_us: age_us(&self.granted_at),
             map_age_us: age_us(&self.map_at),
             control_age_us: age_us(&self.agent_at),
