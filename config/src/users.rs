@@ -7,6 +7,7 @@
 //! default  open        *=read
 //! ```
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use standin_protocol::users::{
@@ -33,7 +34,7 @@ const EXAMPLE: &str = "write `NAME VERIFIER KEYSPACE=RIGHTS`, which `standin use
 /// # Errors
 /// What is wrong with the first line that is, and what to write instead. It shows no verifier.
 pub(crate) fn parse(text: &str, keyspaces: &[KeyspaceConfig]) -> Result<Users, String> {
-    let mut users: Vec<User> = Vec::new();
+    let (mut users, mut names) = (Vec::new(), HashSet::new());
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -41,7 +42,7 @@ pub(crate) fn parse(text: &str, keyspaces: &[KeyspaceConfig]) -> Result<Users, S
         }
         let wrong = |wrong: String| format!("line {number}: {wrong}");
         let user = read_user(line, keyspaces).map_err(wrong)?;
-        if users.iter().any(|other| other.name == user.name) {
+        if !names.insert(user.name.clone()) {
             let name = &user.name;
             return Err(wrong(format!("{name:?} has a line already; write one for each user")));
         }

@@ -234,7 +234,7 @@ pub struct Proven {
     pub verifier: Option<Verifier>,
 }
 
-/// All users, each name once.
+/// All users, each name once, sorted by name: there may be thousands, and shards look for one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Users(Vec<User>);
 
@@ -244,11 +244,12 @@ const NOBODY: [Verifier; 1] = [Verifier([0; 32])];
 impl Users {
     /// These users.
     #[must_use]
-    pub fn new(users: Vec<User>) -> Self {
+    pub fn new(mut users: Vec<User>) -> Self {
+        users.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         Self(users)
     }
 
-    /// All of them.
+    /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &User> {
         self.0.iter()
     }
@@ -256,7 +257,8 @@ impl Users {
     /// The user of this name.
     #[must_use]
     pub fn named(&self, name: &[u8]) -> Option<&User> {
-        self.0.iter().find(|user| user.name.as_bytes() == name)
+        let at = self.0.binary_search_by(|user| user.name.as_bytes().cmp(name)).ok()?;
+        Some(&self.0[at])
     }
 
     /// The user who is meant if none is named, if that one needs no password.
@@ -339,6 +341,20 @@ mod tests {
         for (wrong, password) in [("bob", "two"), ("ann", ""), ("eve", "one"), ("", "one")] {
             assert_eq!(name(wrong.as_bytes(), password.as_bytes()), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn each_of_many_users_is_found_by_name() {
+        let name = |number: u32| format!("user-{}", number.wrapping_mul(2_654_435_761));
+        let users = Users::new((0..1_000).map(|number| user(&name(number), &[])).collect());
+        for number in 0..1_000 {
+            let found = users.named(name(number).as_bytes()).map(|user| &*user.name);
+            assert_eq!(found, Some(&*name(number)));
+        }
+        for other in ["", "user", "user-", "user-0x", "v", "\u{ff}"] {
+            assert_eq!(users.named(other.as_bytes()), None, "{other}");
+        }
+        assert!(users.iter().is_sorted_by(|one, other| one.name < other.name));
     }
 
     #[test]
