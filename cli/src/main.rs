@@ -54,7 +54,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use standin_config::{Checked, ClusterConfig, Mistake};
+use standin_config::{Checked, ClusterConfig, KeyspaceConfig, Mistake};
 
 use crate::out::OutError;
 
@@ -128,6 +128,11 @@ struct ConfigArg {
 impl ConfigArg {
     fn load(&self) -> Result<ClusterConfig, Box<dyn Error>> {
         Ok(ClusterConfig::load(&self.config)?)
+    }
+
+    /// Loads the keyspaces of the file, which may be that of a proxy.
+    fn load_keyspaces(&self) -> Result<Vec<KeyspaceConfig>, Box<dyn Error>> {
+        Ok(KeyspaceConfig::load_all(&self.config)?)
     }
 
     /// Loads the file for a server or the master, which must not reveal the database's password.

@@ -8,10 +8,12 @@ use clap::Args;
 use standin_config::{check_user_name, read_rights, user_line};
 use standin_protocol::users::{User, UserKey};
 
-use crate::{ConfigArg, Ended, out, private};
+use crate::{ConfigArg, Ended, diagnostics, out, private};
 
 /// Random bytes of a password that is made.
 const PASSWORD_BYTES: usize = 20;
+/// A shorter password may be guessed.
+const GUESSABLE_BYTES: usize = 16;
 
 /// `standin user`.
 #[derive(Debug, Args)]
@@ -29,11 +31,22 @@ pub(crate) struct UserArgs {
 }
 
 pub(crate) fn user(args: &UserArgs) -> Ended {
-    let cluster = args.config.load()?;
+    let keyspaces = args.config.load_keyspaces()?;
     let name = check_user_name(&args.name)?;
-    let rights = read_rights(args.rights.iter().map(String::as_str), &cluster.keyspaces)?;
+    let rights = read_rights(args.rights.iter().map(String::as_str), &keyspaces)?;
     let password = match &args.password_file {
-        Some(path) => private::password(path)?,
+        Some(path) => {
+            let password = private::password(path)?;
+            if password.len() < GUESSABLE_BYTES {
+                diagnostics::remark(&format!(
+                    "standin: warning: {} has fewer than {GUESSABLE_BYTES} characters in its first \
+                     line, and whoever reads the file of users can guess billions of passwords a \
+                     second; leave out --password-file, so that one is made",
+                    path.display()
+                ));
+            }
+            password
+        }
         None => {
             let password = make_password()?;
             out::line(&format!("password: {password}"))?;
@@ -42,7 +55,7 @@ pub(crate) fn user(args: &UserArgs) -> Ended {
     };
     let verifiers = vec![UserKey::new(name.as_bytes(), &password).verifier()];
     let user = User { name: name.into(), verifiers, rights };
-    out::line(&user_line(&user, &cluster.keyspaces))?;
+    out::line(&user_line(&user, &keyspaces))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -67,6 +67,8 @@ pub(crate) struct Report<'t> {
     warnings: Vec<(usize, Mistake)>,
     /// The names of hosts in the file. It is here because whatever reads an address has a report.
     pub(crate) names: Names,
+    /// The file of users is not read, which may not be there yet.
+    pub(crate) ignores_users: bool,
 }
 
 impl<'t> Report<'t> {
@@ -75,7 +77,8 @@ impl<'t> Report<'t> {
         let line_starts = std::iter::once(0).chain(after_newlines).collect();
         let (mistakes, warnings) = (Vec::new(), Vec::new());
         let names = Names::new(names::none);
-        Self { file, mode: None, text, line_starts, mistakes, warnings, names }
+        let (mode, ignores_users) = (None, false);
+        Self { file, mode, text, line_starts, mistakes, warnings, names, ignores_users }
     }
 
     /// Adds the means to look up names of hosts.

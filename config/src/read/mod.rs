@@ -26,7 +26,7 @@ use std::path::Path;
 use toml_edit::Document;
 
 use crate::mistake::{ConfigErrors, Mistake, Report};
-use crate::model::{ClusterConfig, LogLevel};
+use crate::model::{ClusterConfig, KeyspaceConfig, LogLevel};
 use crate::names::{self, Names};
 use crate::proxy::ProxyConfig;
 use crate::section::Section;
@@ -106,6 +106,27 @@ impl ProxyConfig {
     pub fn is_in(path: &Path) -> bool {
         let Ok(text) = std::fs::read_to_string(path) else { return false };
         Document::parse(text).is_ok_and(|document| document.contains_table(proxy::SECTION))
+    }
+}
+
+impl KeyspaceConfig {
+    /// Reads the keyspaces of a cluster's or a proxy's file, for its file of users, which need not be there.
+    ///
+    /// # Errors
+    /// All mistakes of the file at once.
+    pub fn load_all(path: &Path) -> Result<Vec<Self>, ConfigErrors> {
+        if ProxyConfig::is_in(path) {
+            let read: Read<ProxyConfig> = |root, base_dir, report| {
+                report.ignores_users = true;
+                proxy::read(root, base_dir, report)
+            };
+            return of_file(path, read).0.map(|config| config.keyspaces);
+        }
+        let read: Read<ClusterConfig> = |root, base_dir, report| {
+            report.ignores_users = true;
+            read_root(root, base_dir, report)
+        };
+        of_file(path, read).0.map(|config| config.keyspaces)
     }
 }
 
@@ -227,9 +248,13 @@ fn read_root(
     let secret_missing = is_absent && !has_tls;
     let hash = cluster.as_ref().and_then(|cluster| cluster.hash);
     let known = keyspaces.as_ref().and_then(|keyspaces| keyspaces.as_deref());
+    let names_users = security.as_ref().is_some_and(|security| security.names_users());
+    if let (Some(tls), true) = (&tls, names_users) {
+        tls.check_users(report);
+    }
     let security =
         security.map(|security| security.complete(secret::Of::Cluster, known, base_dir, report));
-    let users = security.as_ref().map(network::PortUsers::of);
+    let users = security.as_ref().and_then(|read| network::PortUsers::of(read, names_users));
     network::check(master.as_ref(), servers, hash, (secret_missing, users), report);
     servers::check(servers, cluster.as_ref(), master.as_ref(), limits.as_ref(), report);
     if let (Some(tls), Some(_)) = (&tls, &groups) {

@@ -162,7 +162,7 @@ impl Endpoint {
 /// What the file of users means for ports that ask for a user.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum PortUsers {
-    /// There is none, or it can't be used, which was reported.
+    /// There is none.
     Absent,
     /// Everybody has to be a user.
     Asked,
@@ -171,11 +171,13 @@ pub(super) enum PortUsers {
 }
 
 impl PortUsers {
-    pub(super) fn of(security: &Option<Security>) -> Self {
+    /// `None`: a file is named that can't be used, which was reported, or was not read.
+    pub(super) fn of(security: &Option<Security>, is_named: bool) -> Option<Self> {
         match security.as_ref().and_then(|security| security.users.as_ref()) {
-            None => Self::Absent,
-            Some(users) if users.open().is_some() => Self::Open,
-            Some(_) => Self::Asked,
+            None if is_named => None,
+            None => Some(Self::Absent),
+            Some(users) if users.open().is_some() => Some(Self::Open),
+            Some(_) => Some(Self::Asked),
         }
     }
 }

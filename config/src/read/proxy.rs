@@ -68,9 +68,10 @@ pub(super) fn read(
     let proxy = proxy?;
     let secret_missing = security.as_ref().is_some_and(|security| security.is_absent());
     let known = keyspaces.as_deref();
+    let names_users = security.as_ref().is_some_and(|security| security.names_users());
     let security =
         security.map(|security| security.complete(secret::Of::Proxy, known, base_dir, report));
-    let users = security.as_ref().map(PortUsers::of);
+    let users = security.as_ref().and_then(|read| PortUsers::of(read, names_users));
     check_open(proxy.services.as_deref().unwrap_or_default(), users, report);
     // It may have a certificate instead.
     let has_tls = matches!(tls_calls, Some(Some(Some(_))));

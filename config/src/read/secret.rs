@@ -54,6 +54,11 @@ impl Read<'_> {
         matches!(self.secret, Secret::Absent)
     }
 
+    /// Whether a file of users is named, or something in its place.
+    pub(super) fn names_users(&self) -> bool {
+        !matches!(self.users_file, Some(None))
+    }
+
     /// Checks that a file that is not a client's has the secret instead of the clients' key.
     pub(super) fn check_place(&self, for_clients: bool, report: &mut Report<'_>) {
         let (at, key) = match &self.secret {
@@ -85,11 +90,13 @@ impl Read<'_> {
                 );
                 report.mistake(file.at, key, wrong);
             }
-            match read_users(&base_dir.join(file.value), keyspaces?) {
-                Ok(read) => users = Some(read),
-                Err(wrong) => {
-                    report.mistake(file.at, key, format!("{:?} {wrong}", file.value));
-                    return None;
+            if !report.ignores_users {
+                match read_users(&base_dir.join(file.value), keyspaces?) {
+                    Ok(read) => users = Some(read),
+                    Err(wrong) => {
+                        report.mistake(file.at, key, format!("{:?} {wrong}", file.value));
+                        return None;
+                    }
                 }
             }
         }

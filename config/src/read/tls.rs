@@ -25,6 +25,8 @@ pub(super) struct Tls {
     config: Option<Option<TlsConfig>>,
     /// `None` inside: callers have no TLS.
     calls: Option<Option<TlsCalls>>,
+    /// The place where the file says that a certificate is enough.
+    enough_at: Option<usize>,
 }
 
 impl Tls {
@@ -36,6 +38,18 @@ impl Tls {
     /// Whether callers have TLS, as far as is known.
     pub(super) fn has_calls(&self) -> bool {
         matches!(self.calls, Some(Some(_)))
+    }
+
+    /// Warns of what users are worth beside callers with a certificate, in a file that names some.
+    pub(super) fn check_users(&self, report: &mut Report<'_>) {
+        if let Some(at) = self.enough_at {
+            report.warning(
+                at,
+                &format!("tls.{ENOUGH}"),
+                "whoever has a certificate has all rights by Standin's own protocol, and is none of the \
+                 users of `users_file`; remove one of them, unless that is meant",
+            );
+        }
     }
 
     /// Checks that there are ports of the kinds that are to have TLS. If a server is not right, it is not
@@ -81,10 +95,11 @@ pub(super) fn read(
             ports: None,
             config: Some(None),
             calls: read_calls(section, base_dir, report),
+            enough_at: None,
         };
     }
     if !section.is_present() {
-        return Tls { ports: None, config: Some(None), calls: Some(None) };
+        return Tls { ports: None, config: Some(None), calls: Some(None), enough_at: None };
     }
     let all = TlsPort::ALL.map(|(_, port)| port);
     let own = Own::read(&mut section, (&all, PORTS), base_dir, report);
@@ -130,7 +145,8 @@ pub(super) fn read(
     };
     let config = config();
     let calls = config.as_ref().map(TlsConfig::calls);
-    Tls { ports, config: config.map(Some), calls }
+    let enough_at = is_certificate_enough.filter(|is| is.value).map(|is| is.at);
+    Tls { ports, config: config.map(Some), calls, enough_at }
 }
 
 /// Reads `[proxy.tls]`. `None` inside: a proxy's own ports have no TLS.

@@ -8,7 +8,7 @@ use std::fs::{Permissions, set_permissions, write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use standin_config::{ClusterConfig, Mistake, OriginKind};
+use standin_config::{ClusterConfig, KeyspaceConfig, Mistake, OriginKind, ProxyConfig};
 
 /// A right file; each case replaces one of its lines, counted from one.
 const RIGHT: &str = r#"[master]
@@ -128,6 +128,29 @@ fn each_warning_has_its_message() {
         let checked = ClusterConfig::check(&case.file(), "f", folder.path());
         assert!(checked.config.is_ok(), "{}: {:?}", case.name, checked.config);
         assert_eq!(shown(&checked.warnings), case.wanted, "{}", case.name);
+    }
+}
+
+#[test]
+fn keyspaces_are_read_before_there_is_a_file_of_users() {
+    let folder = folder_of_secrets();
+    let security = "[security]\nusers_file = \"no.users\"\n";
+    let open = "address = \"127.0.0.1:7102\"\nredis = \"10.0.0.1:6379\"";
+    let cluster = RIGHT.replace("address = \"127.0.0.1:7102\"", open);
+    let cluster = format!("{cluster}{security}secret_file = \"good.secret\"\n");
+    let proxy = "[proxy]\nservers = [\"127.0.0.1:7101\"]\nredis = \"10.0.0.1:6379\"\n\
+                 [[keyspace]]\nid = 1\nname = \"items\"\n";
+    for (name, text) in [("cluster.toml", cluster), ("proxy.toml", format!("{proxy}{security}"))] {
+        let path = folder.path().join(name);
+        write(&path, text).expect("the folder is ours");
+        let refused = match name {
+            "cluster.toml" => ClusterConfig::load(&path).map(|_| ()),
+            _ => ProxyConfig::check_file(&path).config.map(|_| ()),
+        };
+        let refused = refused.expect_err("there are no users").to_string();
+        assert!(refused.contains("users_file") && refused.lines().count() == 1, "{refused}");
+        let keyspaces = KeyspaceConfig::load_all(&path).expect("it needs no users");
+        assert_eq!(keyspaces.iter().map(|one| &*one.name).collect::<Vec<_>>(), ["items"]);
     }
 }
 
