@@ -300,37 +300,46 @@ impl<B: Backend> Core<B> {
 
     /// The handshake of an accepted connection.
     pub(super) fn greet(&mut self, now: Now, key: ConnKey) {
-        // It has been closed.
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.is_tls_unwanted(&conn.input) {
-            return self.refuse_tls(key);
-        }
-        let ConnKind::Accepted(greeting) = &mut conn.kind else { return };
-        match greeting.step(&self.context, &conn.input, &mut conn.output) {
-            Step::Wait => {}
-            Step::More { used } => {
-                conn.input.drain(..used);
-                self.flush(key);
-                self.greet(now, key);
+        loop {
+            // It has been closed.
+            let Some(conn) = self.conns.get_mut(key) else { return };
+            if conn.is_tls_unwanted(&conn.input) {
+                return self.refuse_tls(key);
             }
-            Step::Refuse => {
-                self.node.counters().connections_dropped += 1;
-                self.close(key);
-            }
-            Step::NoPlace(role) => self.refuse_place(key, Some(role)),
-            Step::Done { used, shard } => {
-                conn.input.drain(..used);
-                self.begun += 1;
-                let number = number(self.begun, shard, self.context.shards);
-                conn.begin(now.mono, number, self.nodes.as_ref());
-                self.handshakes.end(key);
-                if shard == self.context.shard {
+            let ConnKind::Accepted(greeting) = &mut conn.kind else { return };
+            match greeting.step(&self.context, &conn.input, &mut conn.output) {
+                Step::Wait => return,
+                // Many attempts may have come at once.
+                Step::More { used } => {
+                    conn.input.drain(..used);
                     self.flush(key);
-                    self.read_input(now, key);
-                } else {
-                    self.io.push_back(Io::HandOver(key, shard));
+                }
+                Step::Refuse => {
+                    self.node.counters().connections_dropped += 1;
+                    return self.close(key);
+                }
+                Step::NoPlace(role) => return self.refuse_place(key, Some(role)),
+                Step::Done { used, shard } => {
+                    conn.input.drain(..used);
+                    return self.greeted(now, key, shard);
                 }
             }
+        }
+    }
+
+    /// The connection belongs to this shard.
+    fn greeted(&mut self, now: Now, key: ConnKey, shard: u16) {
+        // It has been closed.
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        self.begun += 1;
+        let number = number(self.begun, shard, self.context.shards);
+        conn.begin(now.mono, number, self.nodes.as_ref());
+        self.handshakes.end(key);
+        if shard == self.context.shard {
+            self.flush(key);
+            self.read_input(now, key);
+        } else {
+            self.io.push_back(Io::HandOver(key, shard));
         }
     }
 }
