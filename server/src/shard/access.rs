@@ -6,7 +6,7 @@ use std::path::Path;
 
 use standin_config::{Security, ServiceProtocol};
 use standin_protocol::auth::ClusterKey;
-use standin_protocol::hello::{Believed, Known, Role};
+use standin_protocol::hello::{Believed, Known};
 use standin_protocol::users::{DEFAULT_USER, Proven, Rights, Users};
 
 use super::users::{Users as Passwords, UsersError};
@@ -22,7 +22,7 @@ pub struct Grant {
 /// What a caller was admitted by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Why {
-    /// Nothing: at this port nobody has to say who they are, or it is a member of the cluster.
+    /// Nothing: at this port nobody has to say who they are.
     Anyway,
     /// A secret of the cluster, or the clients' key that is made from it.
     Key(Box<ClusterKey>),
@@ -93,11 +93,10 @@ impl Access {
         Known { keys: &self.keys, users: self.users.as_ref() }
     }
 
-    /// The grant of a caller whose HELLO was believed. Members of the cluster keep their connections.
-    pub(super) fn believed(&self, role: Role, believed: Believed) -> Grant {
+    /// The grant of a caller whose HELLO was believed.
+    pub(super) fn believed(&self, believed: Believed) -> Grant {
         match believed {
             Believed::Anyway => Grant::ALL,
-            Believed::ByKey(_) if matches!(role, Role::Peer | Role::Master) => Grant::ALL,
             Believed::ByKey(number) => {
                 let why = Why::Key(Box::new(self.keys[number].clone()));
                 Grant { why, rights: Rights::ALL }
@@ -232,7 +231,7 @@ mod tests {
         assert!(renewed.rights.read.has(9) && !renewed.rights.read.has(1));
         assert_eq!(after.renew(&open, Some(REDIS)), None, "it has to say who it is now");
         assert_eq!(after.renew(&Grant::ALL, Some(REDIS)), None);
-        assert_eq!(after.renew(&Grant::ALL, None), Some(Grant::ALL), "a member of the cluster");
+        assert_eq!(after.renew(&Grant::ALL, None), Some(Grant::ALL), "it has a certificate");
         let other = access(Some(vec![user("ann", Some("other"), 1)]), "");
         assert_eq!(other.renew(&ann, Some(REDIS)), None);
         let none = access(None, "");
@@ -245,12 +244,9 @@ mod tests {
         let key = |byte| ClusterKey::new([byte; 32]);
         let with = |keys: Vec<ClusterKey>| Access { keys, ..Access::default() };
         let two = with(vec![key(1), key(2)]);
-        let believed = |number, role| two.believed(role, Believed::ByKey(number));
-        let [first, second] = [0, 1].map(|number| believed(number, Role::Client));
+        let [first, second] = [0, 1].map(|number| two.believed(Believed::ByKey(number)));
         let one = with(vec![key(2)]);
-        assert_eq!(one.renew(&first, None), None);
-        let member = believed(0, Role::Peer);
-        assert_eq!(one.renew(&member, None), Some(member), "it will make the next one anew");
+        assert_eq!(one.renew(&first, None), None, "also if it is a member of the cluster");
         assert_eq!(one.renew(&second, None), Some(second));
     }
 }

@@ -44,12 +44,12 @@ impl Places {
     #[must_use]
     pub fn wanted(cluster: &ClusterConfig, server: u16) -> Self {
         let own = u32::from(cluster.servers[usize::from(server)].shards);
-        // Each of their shards has a link to each of this server's, and some links are being
-        // replaced.
+        // Each of their shards has a link to each of this server's, and all of them are replaced at once
+        // when the cluster's secret is.
         let links = own.saturating_mul(peers_shards(cluster, server));
         Self {
             clients: cluster.limits.connections,
-            peers: links.saturating_add(links / 2 + 2),
+            peers: links.saturating_mul(2).saturating_add(2),
             masters: own * 2 + 2,
             observers: OBSERVERS,
             handshakes: cluster.limits.handshakes,

@@ -230,7 +230,7 @@ impl Greeting {
                     return Step::NoPlace(role);
                 }
                 let caller = Caller { is_peer: role == Role::Peer, client_id: hello.client_id };
-                let grant = context.access.believed(role, believed);
+                let grant = context.access.believed(believed);
                 self.accepted = Some(Accepted { caller, role, shard, grant });
                 let (server, shards) = (context.server, context.shards);
                 let reply = HelloReply {

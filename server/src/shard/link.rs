@@ -133,6 +133,18 @@ impl Link {
         }
     }
 
+    /// Whether it proves who it is by this key.
+    #[must_use]
+    pub fn has_key(&self, key: Option<&ClusterKey>) -> bool {
+        self.config.key.as_ref() == key
+    }
+
+    /// Whether no forward waits on it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// The connection is made: the hello goes out.
     pub fn connected(&mut self, out: &mut Vec<u8>) {
         self.state = State::Greeting;

@@ -113,7 +113,7 @@ impl<B: Backend> Core<B> {
     /// Takes over other secrets, users and passwords. Connections whose callers would not be admitted any
     /// more are closed; the others have the rights of now.
     pub(super) fn take_access(&mut self, access: Arc<Access>) {
-        // Links that are open stay.
+        // Links are opened with this one from now on, and those with another are given up.
         self.context.link.key = access.key();
         self.context.access = access;
         let keys: Vec<ConnKey> = self.conns.keys().collect();

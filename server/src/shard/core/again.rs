@@ -124,23 +124,15 @@ impl<B: Backend> Core<B> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig, Security, ServiceProtocol};
-    use standin_protocol::time::Micros;
+    use standin_config::{Security, ServiceProtocol};
     use standin_protocol::users::{Rights, User, UserKey, Users};
 
     use super::*;
-    use crate::node::{Node, NodeConfig};
     use crate::shard::access::Access;
-    use crate::shard::admission::{Admission, Places};
-    use crate::shard::challenges::Challenges;
-    use crate::shard::context::ShardContext;
     use crate::shard::core::Buffers;
-    use crate::shard::link::LinkConfig;
+    use crate::shard::core::testing::{NOW, core};
     use crate::shard::listeners::Service;
 
-    const NOW: Now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
     const REQUESTS: usize = 50_000;
     /// The bytes that the loop reads at once.
     const CHUNK_BYTES: usize = 64 << 10;
@@ -151,31 +143,6 @@ mod tests {
         fn bytes(&self, _buffer: u16) -> &[u8] {
             self.0
         }
-    }
-
-    fn core(access: Access) -> Core<Node> {
-        let config = ClusterConfig::new("t", ([127, 0, 0, 1], 99).into(), OriginConfig::sqlite(""));
-        let mut config = config.with_group("g", [("a", ([127, 0, 0, 1], 100).into())]);
-        let own = &mut config.servers[0];
-        (own.shards, own.memory_bytes, own.huge_pages) = (1, 8 << 20, false);
-        config.keyspaces = vec![KeyspaceConfig::cache(1, "k")];
-        let config = Arc::new(config);
-        let topology = Arc::new(config.topology().unwrap());
-        let context = ShardContext {
-            shard: 0,
-            shards: 1,
-            server: 0,
-            cluster: Arc::clone(&config),
-            topology: Arc::clone(&topology),
-            challenges: Challenges::new([7; 32]),
-            admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
-            tls: None,
-            tls_calls: None,
-            link: LinkConfig::new(&config, 5),
-            access: Arc::new(access),
-        };
-        let node = NodeConfig::new(&config, 0, 0, 5, NOW.mono);
-        Core::new(Node::new(node, topology).unwrap(), context, NOW.mono)
     }
 
     /// The open user `default`, and `ann` with a password.
@@ -199,7 +166,7 @@ mod tests {
             (with_users(), "AUTH ann wrong\r\n", "-WRONGPASS "),
             (with_users(), "AUTH ann hers\r\n", "+OK\r\n"),
         ] {
-            let mut core = core(access);
+            let mut core = core(|_| {}, access);
             let service = Service::Other(ServiceProtocol::Redis);
             let key = core.accept(NOW, false, service).unwrap();
             let bytes = line.repeat(REQUESTS);

@@ -31,6 +31,8 @@ mod serving;
 mod slicing;
 mod staged;
 mod strays;
+#[cfg(test)]
+mod testing;
 mod under_way;
 mod walking;
 
