@@ -327,7 +327,7 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    /// The connection belongs to this shard.
+    /// The caller has been accepted, and the connection belongs to this shard of the server.
     fn greeted(&mut self, now: Now, key: ConnKey, shard: u16) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
