@@ -20,6 +20,9 @@ use super::sealed::Sealed;
 use super::unreadable::unreadable;
 
 const HELLO_FIRST: &str = "the first request of a connection must be HELLO";
+/// The largest number of requests that are refused before a password is right. A password is compared with
+/// all of a password file.
+const REFUSED_MAX: u32 = 64;
 /// Larger than any hello.
 const HELLO_LIMITS: FrameLimits = FrameLimits { key_bytes: 0, value_bytes: 128 };
 
@@ -32,6 +35,8 @@ pub struct Greeting {
     /// Its certificate proves that it may be a client.
     is_certified: bool,
     listener: Listener,
+    /// The attempts at a port of another service that were refused.
+    refused: u32,
     accepted: Option<Accepted>,
 }
 
@@ -139,7 +144,10 @@ impl Greeting {
                     |name: &[u8], password: &[u8]| context.access.admit(protocol, name, password);
                 match codec::ask(protocol, &admit, input, output) {
                     Asked::Waits => Step::Wait,
-                    Asked::Refused { used } => Step::More { used },
+                    Asked::Refused { used } => {
+                        self.refused += 1;
+                        if self.refused > REFUSED_MAX { Step::Refuse } else { Step::More { used } }
+                    }
                     Asked::Ended => Step::Refuse,
                     Asked::Known { used, grant } => {
                         self.admit(context, protocol, (used, grant), output)

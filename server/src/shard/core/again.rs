@@ -9,6 +9,8 @@ use crate::shard::codec::Again;
 
 /// The largest number of bytes that are moved in a turn because other requests take the place of some.
 const AGAIN_BYTES_MAX: usize = 8 << 20;
+/// An AUTH counts as so many bytes, because a password is compared with all of a password file.
+pub(super) const AUTH_BYTES: usize = 64 << 10;
 
 /// Requests whose place others take (`What::Again`), and those that change the rights of what is behind
 /// them (`What::Auth`): what is behind them is moved, so that their number in a turn is bounded.
@@ -145,15 +147,16 @@ mod tests {
         }
     }
 
-    /// The open user `default`, and `ann` with a password.
-    fn with_users() -> Access {
+    /// The user `ann` with a password, and the open user `default` if others need not say who they are.
+    fn with_users(is_open: bool) -> Access {
         let user = |name: &str, verifiers| User {
             name: name.into(),
             verifiers,
             rights: Rights::default(),
         };
         let ann = user("ann", vec![UserKey::new(b"ann", b"hers").verifier()]);
-        let users = Users::new(vec![ann, user("default", Vec::new())]);
+        let default = is_open.then(|| user("default", Vec::new()));
+        let users = Users::new([ann].into_iter().chain(default).collect());
         let security = Security { users: Some(users), ..Security::default() };
         Access::read(Vec::new(), &security, std::iter::empty()).unwrap()
     }
@@ -163,8 +166,8 @@ mod tests {
         let none = Access::default;
         for (access, line, reply) in [
             (none(), "AUTH hers\r\n", "-ERR AUTH <password> called without any password"),
-            (with_users(), "AUTH ann wrong\r\n", "-WRONGPASS "),
-            (with_users(), "AUTH ann hers\r\n", "+OK\r\n"),
+            (with_users(true), "AUTH ann wrong\r\n", "-WRONGPASS "),
+            (with_users(true), "AUTH ann hers\r\n", "+OK\r\n"),
         ] {
             let mut core = core(|_| {}, access);
             let service = Service::Other(ServiceProtocol::Redis);
@@ -184,7 +187,8 @@ mod tests {
                 }
                 core.serve_staged(NOW, &Received(chunk));
                 let moved_bytes = core.agains.bytes;
-                assert!(moved_bytes <= AGAIN_BYTES_MAX + 2 * CHUNK_BYTES, "{moved_bytes}");
+                let most = AGAIN_BYTES_MAX + AUTH_BYTES + 2 * CHUNK_BYTES;
+                assert!(moved_bytes <= most, "{moved_bytes}");
                 let input_bytes = core.conns[key].input.len();
                 assert!(input_bytes <= 2 * CHUNK_BYTES, "it reads on: {input_bytes}");
                 while let Some(io) = core.io() {
@@ -205,5 +209,17 @@ mod tests {
             assert!(replies.lines().all(|said| said.starts_with(reply.trim_end())), "{line}");
             assert!(turns > 100, "others are served between: {turns} turns for {line}");
         }
+    }
+
+    #[test]
+    fn a_caller_without_the_right_password_has_a_bounded_number_of_attempts() {
+        let mut core = core(|_| {}, with_users(false));
+        let key = core.accept(NOW, false, Service::Other(ServiceProtocol::Redis)).unwrap();
+        core.received(NOW, key, 0, "AUTH ann wrong\r\n".repeat(REQUESTS).as_bytes());
+        let mut sending = Vec::new();
+        core.take_output(NOW, key, &mut sending);
+        let replies = String::from_utf8(sending).unwrap();
+        assert_eq!(replies.matches("-WRONGPASS").count(), 65);
+        assert!(std::iter::from_fn(|| core.io()).any(|io| matches!(io, Io::Close(_))));
     }
 }

@@ -5,6 +5,7 @@
 use slotmap::Key as _;
 use standin_protocol::users::KeyspaceSet;
 
+use super::again::AUTH_BYTES;
 use super::backend::Backend;
 use super::outgoing::Outbound;
 use super::staged::{Origin, Short, Staged, Staging};
@@ -318,7 +319,7 @@ impl<B: Backend> Core<B> {
             }
             What::Auth => {
                 self.node.counters().requests += 1;
-                self.agains.bytes += conn.input.len() + bytes.len();
+                self.agains.bytes += AUTH_BYTES + conn.input.len() + bytes.len();
                 let (user, password) = (&bytes[request.key()], &bytes[request.value()]);
                 let status = match self.context.authenticate(user, password) {
                     Ok(grant) => {
