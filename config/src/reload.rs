@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(reload.config, expected);
         assert_eq!(reload.needs_restart, ["[[group]]", "[limits]"]);
         let wanted = [
-            "keyspace \"one\": ttl_jitter_percent 10 -> 50",
+            "keyspace \"one\": ttl_jitter_percent 0 -> 50",
             "[limits] connections 10000 -> 77",
             "[limits] output_timeout 30s -> 9s",
             "[log] level info -> debug",

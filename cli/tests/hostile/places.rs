@@ -128,7 +128,7 @@ fn a_server_without_room_for_its_peer_is_not_reported_as_dead() {
     let mut peers = Vec::new();
     wait_until(WITHIN, "others in all places of peers", || {
         peers.extend(Wire::connect(&cluster.topology, id, 0, Role::Peer));
-        peers.len() == 3
+        peers.len() == 4
     });
     cluster.start_server("a2");
     cluster.wait_all(ServerState::Online);

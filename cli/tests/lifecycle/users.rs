@@ -46,7 +46,7 @@ fn cluster(test: &str, users: Vec<User>) -> Cluster {
         config.security.users = Some(Users::new(users));
         config.keyspaces.push(KeyspaceConfig::cache(NOTES, "notes"));
         config.servers[0].shards = 2;
-        let protocols = [ServiceProtocol::Redis, ServiceProtocol::Memcached];
+        let protocols = [ServiceProtocol::Memcached, ServiceProtocol::Redis];
         config.servers[0].services = protocols
             .into_iter()
             .zip(ports)
