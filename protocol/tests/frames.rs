@@ -91,7 +91,7 @@ fn numbers_on_the_wire_are_contiguous_and_closed() {
         assert_eq!((*status as u8, Status::from_wire(number)), (number, Some(*status)));
     }
     assert_eq!(Opcode::from_wire(16), None);
-    assert_eq!(Status::from_wire(23), None);
+    assert_eq!(Status::from_wire(24), None);
 }
 
 /// A header with one byte changed, as (offset, byte), and what must come of it.
@@ -134,10 +134,10 @@ fn bad_responses_get_the_error_they_deserve() {
     let table: &[(&[(usize, u8)], FrameError)] = &[
         (&[(0, b'S')], FrameError::BadMagic(b'S')),
         (&[(1, 3)], FrameError::BadVersion(3)),
-        (&[(2, 23)], FrameError::UnknownStatus(23)),
+        (&[(2, 24)], FrameError::UnknownStatus(24)),
         (&[(2, 0xFF)], FrameError::UnknownStatus(0xFF)),
         (&[(8, 1), (11, 1)], too_large),
-        (&[(2, 23), (8, 1), (11, 1)], too_large),
+        (&[(2, 24), (8, 1), (11, 1)], too_large),
         (&[(3, 0x80)], FrameError::NoItemHead),
         (&[(3, 0x80), (8, 15)], FrameError::NoItemHead),
     ];

@@ -190,11 +190,6 @@ fn each_user_may_do_what_the_file_says_by_each_protocol_and_nothing_forbidden_is
     open.ask("version\r\n", "VERSION ");
     open.until("\r\n");
     open.ask("mg notes:n v\r\nmn\r\n", "EN\r\nMN\r\n");
-    // The reader of a stale value is told to compute it only if it may store it.
-    let mut ops = memcached(&cluster, "ops");
-    ops.ask("set notes:s 0 0 1\r\nx\r\nmd notes:s I\r\n", "STORED\r\nHD\r\n");
-    open.ask("mg notes:s v\r\nmg notes:s v\r\n", &"VA 1 X\r\nx\r\n".repeat(2));
-    ops.ask("mg notes:s v\r\nmg notes:s v\r\n", "VA 1 X W\r\nx\r\nVA 1 Z X\r\nx\r\n");
 
     // Standin's own protocol.
     let (mut viewer, mut shop) = (native(&cluster, "viewer"), native(&cluster, "shop"));
@@ -268,6 +263,12 @@ fn sighup_takes_rights_from_open_connections_and_closes_those_of_users_who_are_g
         "AUTH shop pw-shop\r\n",
         "-WRONGPASS invalid username-password pair or user is disabled.\r\n",
     );
+
+    // The reader of a stale value is told to compute it only if it may store it.
+    let [mut reader, mut ops] = ["viewer", "ops"].map(|user| memcached(&cluster, user));
+    ops.ask("set notes:s 0 0 1\r\nx\r\nmd notes:s I\r\n", "STORED\r\nHD\r\n");
+    reader.ask("mg notes:s v\r\nmg notes:s v\r\n", &"VA 1 X\r\nx\r\n".repeat(2));
+    ops.ask("mg notes:s v\r\nmg notes:s v\r\n", "VA 1 X W\r\nx\r\nVA 1 Z X\r\nx\r\n");
 
     // A file with a mistake changes nothing, and shows no verifier.
     let path = cluster.directory().join(standin_config::USERS_FILE);
