@@ -324,7 +324,10 @@ impl Backend for Upstream {
         core.end_inputs();
     }
 
-    fn refresh_counters(&mut self) {}
+    fn refresh_counters(&mut self) {
+        let (thread, views) = &self.views;
+        views.refresh(*thread, &self.engine);
+    }
 
     /// The engine gives requests up by their deadlines.
     fn drop_waiting(&mut self) {}

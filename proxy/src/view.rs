@@ -47,8 +47,8 @@ struct View {
     map: Option<(MapEpoch, Micros)>,
     not_online: u64,
     failovers: u64,
-    /// All servers of the map, and whether the thread is in failover mode for them.
-    servers: Vec<(String, bool)>,
+    /// All servers of the map, and until when the thread uses their stand-ins; the past, if it does not.
+    servers: Vec<(String, Micros)>,
 }
 
 impl Views {
@@ -78,10 +78,19 @@ impl Views {
     /// Notes for which servers a thread is in failover mode.
     pub(crate) fn failover_changed(&self, thread: u16, engine: &Engine) {
         let Some(map) = engine.map() else { return };
-        let avoided = |id| engine.failover_state(id).is_some_and(|state| state != State::Home);
         let servers = (0..).zip(&map.topology.servers);
-        self.of(thread).servers =
-            servers.map(|(id, server)| (server.name.clone(), avoided(id))).collect();
+        self.of(thread).servers = servers
+            .map(|(id, server)| (server.name.clone(), avoided_until(engine.failover_state(id))))
+            .collect();
+    }
+
+    /// Notes how long a thread still uses stand-ins: a trial that has failed is no event of the client.
+    pub(crate) fn refresh(&self, thread: u16, engine: &Engine) {
+        let is_avoided = |(_, until): &(String, Micros)| *until != NOT_AVOIDED;
+        let has_avoided = self.of(thread).servers.iter().any(is_avoided);
+        if has_avoided {
+            self.failover_changed(thread, engine);
+        }
     }
 
     /// All figures, for documents.
@@ -101,6 +110,19 @@ impl Views {
     }
 }
 
+/// The time until which a thread uses the stand-ins of a server to which it sends.
+const NOT_AVOIDED: Micros = Micros(0);
+
+/// Returns until when a thread uses the stand-ins of a server. From then on the next request tries the server; if none
+/// comes, the client stays in failover mode, although nothing is known any more that speaks against the server.
+fn avoided_until(state: Option<State>) -> Micros {
+    match state {
+        None | Some(State::Home) => NOT_AVOIDED,
+        Some(State::Failover { since, hold }) => since + hold,
+        Some(State::Trial) => Micros::NEVER,
+    }
+}
+
 fn lock(view: &Mutex<View>) -> MutexGuard<'_, View> {
     view.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -116,8 +138,8 @@ fn samples(views: &[View], started: Micros, now: Micros) -> Vec<Sample> {
         failovers: views.iter().map(|view| view.failovers).sum(),
     };
     let mut threads: BTreeMap<&str, u64> = BTreeMap::new();
-    for (server, is_avoided) in views.iter().flat_map(|view| &view.servers) {
-        *threads.entry(server).or_default() += u64::from(*is_avoided);
+    for (server, avoided_until) in views.iter().flat_map(|view| &view.servers) {
+        *threads.entry(server).or_default() += u64::from(now < *avoided_until);
     }
     let of_cluster = ClusterFigures::FIGURES.iter().zip(figures.values()).map(|(figure, value)| {
         Sample { figure: *figure, labels: Vec::new(), value: SampleValue::Number(value) }
@@ -137,6 +159,7 @@ mod tests {
     use super::*;
 
     fn view(counter: u32, failovers: u64, avoided: [bool; 2]) -> View {
+        let avoided = avoided.map(|avoided| if avoided { Micros::NEVER } else { NOT_AVOIDED });
         let epoch = MapEpoch { term: 1, counter };
         View {
             map: Some((epoch, Micros(1_000 * u64::from(counter)))),
@@ -165,6 +188,21 @@ mod tests {
         assert_eq!(number(&found, "failovers", &[]), 3);
         assert_eq!(number(&found, "failover_threads", &["a1"]), 2);
         assert_eq!(number(&found, "failover_threads", &["a2"]), 1);
+    }
+
+    #[test]
+    fn a_server_that_nobody_asks_for_is_avoided_no_longer_than_its_time() {
+        use std::time::Duration;
+
+        let (since, hold) = (Micros(1_000_000), Duration::from_secs(2));
+        let avoided = avoided_until(Some(State::Failover { since, hold }));
+        let servers = vec![("a1".to_owned(), avoided)];
+        let views = [View { servers, ..View::default() }];
+        let threads_at =
+            |now| number(&samples(&views, Micros(0), Micros(now)), "failover_threads", &["a1"]);
+        assert_eq!([1_000_000, 2_999_999, 3_000_000].map(threads_at), [1, 1, 0]);
+        assert_eq!(avoided_until(Some(State::Home)), NOT_AVOIDED);
+        assert_eq!(avoided_until(Some(State::Trial)), Micros::NEVER, "until it has an answer");
     }
 
     #[test]
