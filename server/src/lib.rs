@@ -15,6 +15,7 @@
 //! ```
 
 mod budget;
+mod callers;
 pub mod check;
 pub mod control;
 mod descriptors;

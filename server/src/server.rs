@@ -17,6 +17,7 @@ use standin_protocol::time::Micros;
 use standin_tls::{Acceptor, Connector, TlsError};
 use tracing::{error, info, warn};
 
+use crate::callers;
 use crate::check;
 use crate::control::agent::AgentConfig;
 use crate::control::{self, ControlHandle, ControlOptions};
@@ -45,6 +46,7 @@ pub struct Server {
     hub: Arc<StatsHub>,
     shards: Vec<JoinHandle<Result<(), LoopError>>>,
     control_thread: JoinHandle<io::Result<()>>,
+    callers: JoinHandle<()>,
     /// The listening sockets, kept open as long as any part of this server can reach the origin.
     ports: Vec<OwnedFd>,
     admission: Arc<Admission>,
@@ -156,6 +158,8 @@ impl Server {
         };
         let control_thread =
             spawn("control", move || control::run(options)).map_err(system("control thread"))?;
+        let callers = callers::watch(&context.admission, &hub, ports_of(&cluster, server))
+            .map_err(system("the thread that watches connections"))?;
         // A port that refuses connections tells others that all of this incarnation is dead, so it
         // must stay open until the last shard has ended.
         let ports = listeners.iter().chain(&node_sockets);
@@ -174,6 +178,7 @@ impl Server {
             hub,
             shards,
             control_thread,
+            callers,
             ports,
             admission,
             tls,
@@ -292,6 +297,8 @@ impl Server {
             true => drop(self.ports),
             false => std::mem::forget(self.ports),
         }
+        // It ends when it sees that there are no more shards.
+        self.callers.thread().unpark();
         self.control.end();
         match self.control_thread.join() {
             Ok(Ok(())) => {}
@@ -350,6 +357,15 @@ fn spawn_shards(
         })
     };
     (0..context.shards).zip(nodes).map(thread).collect()
+}
+
+/// All ports on which a server accepts connections.
+fn ports_of(cluster: &ClusterConfig, server: u16) -> Vec<u16> {
+    let own = &cluster.servers[usize::from(server)];
+    let of_services = own.services.iter().map(|service| service.address);
+    let of_nodes = (0..own.shards).filter_map(|shard| cluster.node_address(server, shard));
+    let all = [own.address].into_iter().chain(of_services).chain(of_nodes);
+    all.map(|address| address.port()).collect()
 }
 
 fn random() -> Result<u64, ServerError> {

@@ -38,6 +38,12 @@ pub(crate) fn lock_wait(stats: &StatsReply) -> Option<(u64, String)> {
     Some((lasts_ms, holder.trim().to_owned()))
 }
 
+/// Who has the most connections, if few are left: the address, its connections, and those that clients may have.
+pub(super) fn most_connected(stats: &StatsReply) -> Option<(&str, u64, u64)> {
+    let (address, connections) = labelled(stats, "caller_connections", "address")?;
+    Some((address, connections, stats.counter("connections_max")))
+}
+
 /// The requests and connections of the last ten seconds that have failed for a reason that the
 /// server counts: their number, and a sentence about it. Observers that were refused have heard so
 /// themselves, and nothing suffers from it.

@@ -6,7 +6,7 @@ use standin_client::ClientError;
 use standin_protocol::body::StatsReply;
 use standin_protocol::map::{ClusterMap, MapEpoch, NO_SERVER, ServerState, Topology};
 
-use super::figures::{Outage, failures, figure, lock_wait};
+use super::figures::{Outage, failures, figure, lock_wait, most_connected};
 
 /// The severity of a finding. [`Severity::code`] is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,6 +183,13 @@ impl Report<'_> {
             let seconds = lasts_ms / 1_000;
             let text = format!(
                 "calls of {name} to the database have been waiting for {seconds} s for a lock: {holder}"
+            );
+            find(Severity::Warning, text);
+        }
+        if let Some((address, connections, most)) = most_connected(stats) {
+            let text = format!(
+                "few connections to {name} are left: {address} has {connections}, of the {most} that all clients may \
+                 have; look for those that it leaves open, or raise `connections` in [limits] (and `ulimit -n`)"
             );
             find(Severity::Warning, text);
         }
@@ -374,6 +381,11 @@ mod tests {
         let text = "a1 to the database have been waiting for 12 s for a lock: table items, …";
         check(&well, UP, [&locked, &up], warning, text);
         check(&well, UP, [&full, &up], warning, "a1 has refused 3 connections of clients");
+        let counters =
+            [("caller_connections{address=\"10.0.0.7\"}", 700), ("connections_max", 1_000)];
+        let leaking = stats(EPOCH, &counters);
+        let text = "few connections to a1 are left: 10.0.0.7 has 700, of the 1000 that all clients";
+        check(&well, UP, [&leaking, &up], warning, text);
         let probed = stats(EPOCH, &[("masters_refused_10s", 4)]);
         check(&well, UP, [&probed, &up], warning, "a1 has refused 4 connections of the master");
         let bound = stats(EPOCH, &[("rate_refused_10s", 4)]);

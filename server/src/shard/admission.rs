@@ -107,6 +107,11 @@ impl Admission {
         self.handshakes.store(places.handshakes, Ordering::Relaxed);
     }
 
+    /// The number of places of this role that are taken.
+    pub(crate) fn taken(&self, role: Role) -> u32 {
+        self.taken[role as usize].load(Ordering::Relaxed)
+    }
+
     /// Takes a place. Only the accepting shard does this, so no other shard adds at the same time.
     ///
     /// # Errors

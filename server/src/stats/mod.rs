@@ -1,6 +1,7 @@
 //! The counters of all shards, which are summed on request.
 
 pub(crate) mod answers;
+mod callers;
 mod durations;
 mod figures;
 mod hottest;
@@ -16,6 +17,7 @@ use standin_protocol::body::{Counter, StatsReply};
 use standin_protocol::time::Micros;
 
 use self::answers::{Answers, Layout};
+pub use self::callers::Caller;
 use self::figures::{RecentFigures, ServerFigures};
 use self::recent::Recent;
 pub use self::scrape::Scrape;
@@ -46,6 +48,7 @@ pub struct StatsHub {
     is_strict: bool,
     has_database: bool,
     recent: Mutex<Recent>,
+    most_connected: Mutex<Option<Caller>>,
     /// The number of lines that the log's writer could not write.
     log_lines_lost: Arc<AtomicU64>,
 }
@@ -99,6 +102,7 @@ impl StatsHub {
             is_strict: false,
             has_database: true,
             recent: Mutex::default(),
+            most_connected: Mutex::default(),
             log_lines_lost: Arc::default(),
         }
     }
@@ -177,8 +181,9 @@ impl StatsHub {
     }
 
     /// The figures with a label, whose names are known only at run time: the version of this build,
-    /// the reason why the database is down, and who holds the lock that calls to it wait for.
-    fn labelled(now: Micros, origin: &origin::State) -> Vec<Counter> {
+    /// the reason why the database is down, who holds the lock that calls to it wait for, and who has the most
+    /// connections if they run out.
+    fn labelled(&self, now: Micros, origin: &origin::State) -> Vec<Counter> {
         let version = env!("CARGO_PKG_VERSION");
         let mut labelled =
             vec![Counter { name: format!("build_info{{version=\"{version}\"}}"), value: 1 }];
@@ -193,6 +198,10 @@ impl StatsHub {
         if let Some(lock) = &origin.lock_wait {
             let name = format!("origin_lock_wait_ms{{holder=\"{}\"}}", line(&lock.holder));
             labelled.push(Counter { name, value: lasts_ms(now, lock.since) });
+        }
+        if let Some(Caller { address, connections }) = self.most_connected() {
+            let name = format!("caller_connections{{address=\"{address}\"}}");
+            labelled.push(Counter { name, value: connections });
         }
         labelled
     }
@@ -257,7 +266,7 @@ impl StatsHub {
                 .chain(agent)
                 .chain(self.recent().list())
                 .chain(self.figures(now, origin).list())
-                .chain(Self::labelled(now, origin))
+                .chain(self.labelled(now, origin))
                 .chain(self.durations())
                 .chain(self.keyspaces())
                 .collect(),

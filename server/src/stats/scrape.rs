@@ -9,6 +9,7 @@ use standin_protocol::time::Micros;
 
 use super::StatsHub;
 use super::answers::{self, Layout};
+use super::callers::CallerFigures;
 use super::figures::{QueueFigures, ServerFigures, ShardFigures};
 use crate::control::agent::AgentCounters;
 use crate::histogram::Histogram;
@@ -34,6 +35,7 @@ impl Scrape {
             ServerFigures::FIGURES,
             QueueFigures::FIGURES,
             &[ORIGIN_DURATION],
+            CallerFigures::FIGURES,
         ];
         StatsHub::shard_figures().chain(of_server.into_iter().flatten())
     }
@@ -52,6 +54,7 @@ impl Scrape {
             all.extend(samples(QueueFigures::FIGURES, figures.values(), &[calls]));
         }
         all.extend(self.hub.origin_samples());
+        all.extend(self.hub.caller_samples());
         all
     }
 }
