@@ -51,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace, program: Option<PathBuf>) -> Result<boo
         let boot = || network.boot(name, address);
         booted.insert(name.to_owned(), boot().map_err(failed)?);
     }
-    report.step("machines", &[], || hand_over(workspace, &booted));
+    report.step("machines", &[], || hand_over(workspace, program.clone(), &booted));
     let mut before = "machines".to_owned();
     for block in blocks {
         let name = format!("{}, line {}", short(&block.heading), block.line);
@@ -62,8 +62,13 @@ pub(crate) fn run(workspace: &Workspace, program: Option<PathBuf>) -> Result<boo
 }
 
 /// What the document says that one has: the packages on the nodes, and a way from node1 to the others by ssh.
-fn hand_over(workspace: &Workspace, booted: &BTreeMap<String, Machine>) -> Outcome {
-    let (first, second) = trial::both(workspace).map_err(|error| Failed::new(error, "see why"))?;
+fn hand_over(
+    workspace: &Workspace,
+    program: Option<PathBuf>,
+    booted: &BTreeMap<String, Machine>,
+) -> Outcome {
+    let both = trial::both(workspace, program);
+    let (first, second) = both.map_err(|error| Failed::new(error, "see why"))?;
     for (name, _, _) in MACHINES.iter().filter(|(_, _, has_package)| *has_package) {
         booted[*name].put(&first.file, "/srv/standin.deb")?;
         booted[*name].put(&second.file, "/srv/standin-new.deb")?;

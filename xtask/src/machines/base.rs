@@ -44,14 +44,14 @@ pub(crate) fn ensure(workspace: &Workspace) -> Outcome {
         _ => std::fs::create_dir_all(&root).map_err(failed)?,
     }
     let mirror = std::env::var("STANDIN_DEBIAN").unwrap_or_else(|_| MIRROR.to_owned());
-    let mut command = Command::new("debootstrap");
+    let mut command = in_own_mounts("debootstrap");
     command.args(["--variant=minbase", RELEASE]).arg(&root).arg(mirror);
     step(workspace, command, "debootstrap")?;
     // No daemon starts in a folder.
     let policy = root.join("usr/sbin/policy-rc.d");
     std::fs::write(&policy, "#!/bin/sh\nexit 101\n").map_err(failed)?;
     executable(&policy).map_err(failed)?;
-    let mut command = Command::new("chroot");
+    let mut command = in_own_mounts("chroot");
     let install = "apt-get install --yes --no-install-recommends";
     command.arg(&root).args(["sh", "-ec"]).arg(format!(
         "export DEBIAN_FRONTEND=noninteractive; apt-get update; apt-get clean; {install} {PACKAGES}; apt-get clean; \
@@ -61,6 +61,14 @@ pub(crate) fn ensure(workspace: &Workspace) -> Outcome {
     std::fs::remove_file(&policy).map_err(failed)?;
     std::fs::write(&done, contents).map_err(failed)?;
     Ok(Passed::with_note(root.display().to_string()))
+}
+
+/// A command whose mounts nobody else sees: debootstrap mounts `/proc` in the root, and leaves it there if it is
+/// interrupted.
+fn in_own_mounts(program: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "--", program]);
+    command
 }
 
 fn executable(path: &Path) -> std::io::Result<()> {

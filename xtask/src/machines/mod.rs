@@ -30,10 +30,14 @@ pub(crate) use base::{base, ensure};
 const IN_GROUPS: &str = "\
 for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
     test -w $hierarchy/cgroup.procs || continue
-    mkdir -p $hierarchy/standin-$0
-    echo $$ > $hierarchy/standin-$0/cgroup.procs
+    mkdir -p $hierarchy/standin-machine-$0
+    echo $$ > $hierarchy/standin-machine-$0/cgroup.procs
 done
 exec \"$@\"";
+/// These hierarchies, and what the names of their groups begin with.
+const HIERARCHIES: [&str; 3] =
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
+const GROUP: &str = "standin-machine-";
 /// Set in the process that is in the namespaces.
 const INSIDE: &str = "STANDIN_INSIDE_MACHINES";
 /// The limit for a machine to boot, and for one block of commands on it.
@@ -41,13 +45,24 @@ const BOOT_WITHIN: Duration = Duration::from_secs(60);
 const COMMANDS_WITHIN: &str = "600";
 /// The time between two tries of commands that have to succeed in the end.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The limit for the processes of a machine to end after its plug has been pulled.
+const ENDED_WITHIN: Duration = Duration::from_secs(10);
 /// The bridge, and the network that it is.
 const BRIDGE: &str = "standin0";
 const NETWORK: &str = "10.0.0.254/24";
 
-/// Whether this process is in the namespaces of the machines.
+/// Whether this process is in the namespaces of the machines. The variable alone proves nothing, because anybody can
+/// set it, and a bridge on the host would be the result.
 pub(crate) fn are_inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
+    let interfaces = std::fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    std::env::var_os(INSIDE).is_some() && std::process::id() == 1 && is_alone(&interfaces)
+}
+
+/// Whether a network has no interface but its loopback, by the kernel's list: a new one.
+fn is_alone(interfaces: &str) -> bool {
+    let names = interfaces.lines().filter_map(|line| line.split_once(':'));
+    let names: Vec<&str> = names.map(|(name, _)| name.trim()).collect();
+    names == ["lo"]
 }
 
 /// Replaces this process by itself with the same arguments, in namespaces for machines. Returns only if that fails.
@@ -207,6 +222,35 @@ impl Machine {
     }
 }
 
+impl Drop for Machines {
+    /// Removes the control groups of the machines, whose processes end with them.
+    fn drop(&mut self) {
+        let are_gone = || (!groups().iter().any(|group| !remove_group(group))).then_some(());
+        if poll_for(ENDED_WITHIN, are_gone).is_none() {
+            eprintln!("control groups are left: {:?}", groups());
+        }
+    }
+}
+
+/// The control groups of machines.
+fn groups() -> Vec<PathBuf> {
+    let entries = HIERARCHIES.iter().flat_map(std::fs::read_dir).flatten().flatten();
+    let is_of_machine = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(GROUP))
+    };
+    entries.map(|entry| entry.path()).filter(is_of_machine).collect()
+}
+
+/// Removes a control group and those below it. Returns whether it is gone: one with processes stays.
+fn remove_group(group: &Path) -> bool {
+    for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_group(&entry.path());
+        }
+    }
+    std::fs::remove_dir(group).is_ok()
+}
+
 /// The process that is the first one in the machine: the child of systemd-nspawn that has become systemd.
 fn init_of(nspawn: u32) -> Option<u32> {
     let children =
@@ -228,5 +272,19 @@ fn outside(command: &mut Command) -> Result<String, Failed> {
             format!("{command:?}:\n{}", String::from_utf8_lossy(&output.stderr)),
             "this needs root, namespaces and overlayfs",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_with_more_than_its_loopback_is_not_a_new_one() {
+        let head = "Inter-|   Receive\n face |bytes    packets\n";
+        let (lo, card) = ("    lo:       0       0\n", "  eth0: 1 1\n");
+        assert!(is_alone(&format!("{head}{lo}")));
+        assert!(!is_alone(&format!("{head}{lo}{card}")));
+        assert!(!is_alone(head) && !is_alone(""));
     }
 }

@@ -4,15 +4,19 @@ use std::path::Path;
 use std::process::Command;
 
 use super::layout::{CONFIGURATION, files_in, text, write};
-use super::{Architecture, cannot, tool};
+use super::{Architecture, Made, cannot, tool};
 use crate::report::{Failed, Outcome, Passed};
 use crate::workspace::{Workspace, items};
 
 /// Scripts of the package.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
+/// What the version of a package has at its end whose program is not that of this checkout: it is older than the real
+/// one, which therefore replaces it.
+const TRIAL: &str = "~trial";
+
 /// The version of the package: that of its changelog, or the same with another revision.
-pub(super) fn version(workspace: &Workspace, revision: Option<u32>) -> Result<String, String> {
+pub(super) fn version(workspace: &Workspace, made: &Made) -> Result<String, String> {
     let path = workspace.root().join("packaging/debian/changelog");
     let changelog =
         std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -27,10 +31,9 @@ pub(super) fn version(workspace: &Workspace, revision: Option<u32>) -> Result<St
             path.display()
         ));
     }
-    Ok(format!(
-        "{upstream}-{}",
-        revision.map_or_else(|| own.to_owned(), |number| number.to_string())
-    ))
+    let revision = made.revision.map_or_else(|| own.to_owned(), |number| number.to_string());
+    let trial = if made.program.is_some() { TRIAL } else { "" };
+    Ok(format!("{upstream}-{revision}{trial}"))
 }
 
 /// The version of the first entry of a changelog: `name (version) …`.
@@ -77,8 +80,9 @@ pub(super) fn build(
         write(&control.join(script), text(&packaging.join(script))?.as_bytes(), 0o755)?;
     }
     let mut command = Command::new("dpkg-deb");
-    // The last percents of xz cost minutes.
-    command.args(["--root-owner-group", "-z3", "--build"]).arg(root).arg(file);
+    // By name, because Ubuntu's default is one that older releases of Debian can't read. The last percents cost
+    // minutes.
+    command.args(["--root-owner-group", "-Zxz", "-z3", "--build"]).arg(root).arg(file);
     // The same files give the same package, whoever makes it.
     command.env("SOURCE_DATE_EPOCH", changed(workspace)?);
     tool(workspace, &mut command, "dpkg-deb")?;

@@ -48,12 +48,7 @@ pub(super) fn lay_out(
     program: &Path,
     root: &Path,
 ) -> Result<(), Failed> {
-    match std::fs::remove_dir_all(root) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(cannot("remove", root, &error));
-        }
-        _ => {}
-    }
+    remove(root)?;
     write(&root.join("usr/bin/standin"), &read(program)?, 0o755)?;
     for (from, to) in COPIED {
         write(&root.join(to), &read(&workspace.root().join(from))?, 0o644)?;
@@ -68,10 +63,15 @@ pub(super) fn lay_out(
 
 /// What the program writes about itself.
 fn generated(workspace: &Workspace, program: &Path, root: &Path) -> Result<(), Failed> {
-    let pages = root.join("usr/share/man/man1");
+    // Beside the root, because the program writes with the rights that the user's umask leaves.
+    let pages = super::folder(workspace).join("man");
+    remove(&pages)?;
     tool(workspace, Command::new(program).arg("man").arg(&pages), "man")?;
     for page in files_in(&pages)? {
-        compress(&page)?;
+        let name = page.file_name().unwrap_or_default();
+        let to = root.join("usr/share/man/man1").join(name);
+        write(&to, &read(&page)?, 0o644)?;
+        compress(&to)?;
     }
     for (shell, place) in COMPLETIONS {
         let said = tool(workspace, Command::new(program).args(["completions", shell]), shell)?;
@@ -121,6 +121,16 @@ fn with_places(example: &str) -> Result<String, Failed> {
 fn indented(text: &str) -> String {
     let line = |line: &str| if line.is_empty() { " .".to_owned() } else { format!(" {line}") };
     text.trim_end().lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Removes a folder, if it is there.
+fn remove(folder: &Path) -> Result<(), Failed> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(cannot("remove", folder, &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Replaces a file by its compressed form, as Debian's policy wants it: as small as possible, without a time.

@@ -59,7 +59,7 @@ pub(crate) fn make(
     made: &Made,
 ) -> Result<Package, String> {
     let architecture = Architecture::of_this_machine()?;
-    let Package { file, version } = named(workspace, made.revision)?;
+    let Package { file, version } = named(workspace, made)?;
     let name = format!("package {version}");
     let program = match &made.program {
         Some(program) => program.clone(),
@@ -84,9 +84,9 @@ pub(crate) fn make(
 }
 
 /// The package's version and place, whether or not it has been made.
-pub(crate) fn named(workspace: &Workspace, revision: Option<u32>) -> Result<Package, String> {
+pub(crate) fn named(workspace: &Workspace, made: &Made) -> Result<Package, String> {
     let architecture = Architecture::of_this_machine()?;
-    let version = deb::version(workspace, revision)?;
+    let version = deb::version(workspace, made)?;
     let file = folder(workspace).join(format!("standin_{version}_{}.deb", architecture.debian));
     Ok(Package { file, version })
 }

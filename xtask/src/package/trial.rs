@@ -52,7 +52,7 @@ pub(crate) fn run(workspace: &Workspace, program: Option<PathBuf>) -> Result<boo
         return prepare(workspace, program);
     }
     let mut report = Report::new();
-    let (first, second) = both(workspace)?;
+    let (first, second) = both(workspace, program)?;
     let machines = Machines::new(machines::base(workspace)).map_err(|failed| failed.output)?;
     let machine = machines.boot("m1", "10.0.0.1").map_err(|failed| failed.output)?;
     let mut before: Vec<String> = Vec::new();
@@ -79,19 +79,28 @@ pub(crate) fn run(workspace: &Workspace, program: Option<PathBuf>) -> Result<boo
 /// Makes what a trial needs, and begins it: the machines have no network, so everything that needs it is done before.
 pub(crate) fn prepare(workspace: &Workspace, program: Option<PathBuf>) -> Result<bool, String> {
     let mut report = Report::new();
-    let made = Made { revision: None, program };
-    let first = package::make(workspace, &mut report, &made)?;
-    let revision = Some(revision_after(&first.version)?);
-    package::make(workspace, &mut report, &Made { revision, ..made })?;
+    for made in both_made(workspace, program)? {
+        package::make(workspace, &mut report, &made)?;
+    }
     report.step("machines", &[], || machines::ensure(workspace));
     if report.finish(&workspace.logs()) { Err(machines::enter()) } else { Ok(false) }
 }
 
 /// The package, and the one that an upgrade installs.
-pub(crate) fn both(workspace: &Workspace) -> Result<(Package, Package), String> {
-    let first = package::named(workspace, None)?;
-    let second = package::named(workspace, Some(revision_after(&first.version)?))?;
-    Ok((first, second))
+pub(crate) fn both(
+    workspace: &Workspace,
+    program: Option<PathBuf>,
+) -> Result<(Package, Package), String> {
+    let [first, second] = both_made(workspace, program)?;
+    Ok((package::named(workspace, &first)?, package::named(workspace, &second)?))
+}
+
+/// What these two are made of: the second has the next revision.
+fn both_made(workspace: &Workspace, program: Option<PathBuf>) -> Result<[Made; 2], String> {
+    let own = package::named(workspace, &Made::default())?.version;
+    let revision = Some(revision_after(&own)?);
+    let first = Made { revision: None, program };
+    Ok([first.clone(), Made { revision, ..first }])
 }
 
 /// The revision behind that of a version.
