@@ -3,6 +3,8 @@
 //! condition with a deadline (never a fixed sleep).
 //!
 //! ```text
+//! browser.rs    a real browser without a screen
+//! prometheus.rs a real Prometheus, and promtool
 //! wait.rs       wait_until: poll a condition, panic with a useful message
 //! skip.rs       tests that need what is missing
 //! scratch.rs    a directory of its own for each test, gone afterwards
@@ -17,21 +19,25 @@
 //!
 //! Nearly everything here panics rather than returning errors, because its callers are tests.
 
+pub mod browser;
 pub mod certificates;
 pub mod child;
 pub mod languages;
 pub mod network;
 pub mod ports;
 pub mod postgres;
+pub mod prometheus;
 pub mod scratch;
 pub mod skip;
 pub mod uring;
 pub mod wait;
 
+pub use browser::Browser;
 pub use certificates::{Authority, Issued, expire};
 pub use child::Child;
 pub use ports::{free_ports, free_ports_in_a_row};
 pub use postgres::Postgres;
+pub use prometheus::Prometheus;
 pub use scratch::Scratch;
 pub use skip::skip;
 pub use wait::wait_until;

@@ -1,5 +1,5 @@
-//! `cargo xtask chaos`, `cargo xtask peers` and `cargo xtask clients`: build the `standin` program and the program
-//! that injects faults, and become the latter, so that an interrupt reaches only that.
+//! `cargo xtask chaos`, `cargo xtask incidents`, `cargo xtask peers` and `cargo xtask clients`: build the `standin`
+//! program and the program that injects faults, and become the latter, so that an interrupt reaches only that.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -15,6 +15,14 @@ const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 /// Injects faults into a cluster. Returns only if something is missing.
 pub(crate) fn run(workspace: &Workspace, arguments: Vec<String>) -> Result<bool, String> {
     become_program(workspace, prerequisites::for_chaos, "standin-chaos", "standin-chaos", arguments)
+}
+
+/// Plays incidents, and looks where they are named. Returns only if something is missing.
+pub(crate) fn run_incidents(workspace: &Workspace, arguments: Vec<String>) -> Result<bool, String> {
+    let monitoring = workspace.root().join("docs/monitoring").display().to_string();
+    let arguments = [vec!["--monitoring".to_owned(), monitoring], arguments].concat();
+    let prerequisites = prerequisites::for_incidents;
+    become_program(workspace, prerequisites, "standin-chaos", "incidents", arguments)
 }
 
 /// Injects the same faults into the peers. Returns only if something is missing.

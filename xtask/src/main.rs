@@ -15,8 +15,8 @@
 //! machines/           machines with systemd in namespaces
 //! operations.rs       docs/OPERATIONS.md, followed to the letter on such machines
 //! package/            the static program and the Debian package
-//! chaos.rs            faults on a real cluster, on its peers, and under client libraries of other languages:
-//!                     programs of chaos/, benches/
+//! chaos.rs            faults on a real cluster, on its peers, and under client libraries of other languages;
+//!                     incidents, and where they are named: programs of chaos/, benches/
 //! ```
 //!
 //! Nothing here is shipped, and nothing that is shipped depends on it.
@@ -63,6 +63,9 @@ The project's checks and longer runs.
       --origin sqlite|postgres       default sqlite; postgres starts a server for the run
   cargo xtask chaos [OPTIONS]        faults on a real cluster under load, one table; as root
                                      with cut links too; --help for its options
+  cargo xtask incidents [OPTIONS]    PostgreSQL locked, a server stopped, a client that leaks
+                                     connections: seconds until an alert, the dashboard and a
+                                     log name the cause; --help for its options
   cargo xtask peers [OPTIONS]        a node's death, beside Redis Cluster, twemproxy and
                                      memcached under the same load; --help for its options
   cargo xtask clients [OPTIONS]      client libraries of other languages through a server's
@@ -120,6 +123,7 @@ fn run(mut arguments: Vec<String>) -> Result<bool, String> {
             fuzz::run(&Workspace::find()?, target.as_deref(), seconds)
         }
         "chaos" => chaos::run(&Workspace::find()?, arguments),
+        "incidents" => chaos::run_incidents(&Workspace::find()?, arguments),
         "peers" => chaos::run_peers(&Workspace::find()?, arguments),
         "clients" => chaos::run_clients(&Workspace::find()?, arguments),
         "package" => {

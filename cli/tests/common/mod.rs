@@ -2,7 +2,6 @@
 //! and record what they receive, and load that checks every answer.
 //!
 //! ```text
-//! browser.rs      a real browser without a screen
 //! caller.rs       a connection that speaks a text protocol
 //! cluster.rs      a cluster file, its processes, their signals, the database behind them
 //! wire.rs         one connection that speaks the protocol frame by frame
@@ -27,7 +26,6 @@
     reason = "each test binary uses a part"
 )]
 
-pub mod browser;
 pub mod caller;
 pub mod cluster;
 pub mod events;

@@ -7,10 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 use serde_json::Value;
 use standin_config::{ClusterConfig, HttpConfig};
 use standin_protocol::map::ServerState::{Offline, Online};
-use standin_testkit::free_ports;
 use standin_testkit::wait::poll_for;
+use standin_testkit::{Browser, free_ports};
 
-use crate::common::browser::Browser;
 use crate::common::{Cluster, Load, PAIR, TWO_PAIRS, WITHIN};
 
 fn with_dashboard(config: &mut ClusterConfig) {

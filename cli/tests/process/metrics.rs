@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 use standin_client::blocking::Client;
 use standin_config::{ClusterConfig, HttpConfig};
 use standin_protocol::map::ServerState::{Offline, Online};
-use standin_testkit::wait::poll_for;
-use standin_testkit::{Child, Scratch, free_ports, skip};
+use standin_testkit::{Child, Prometheus, Scratch, free_ports, prometheus, skip, wait_until};
 
 use crate::common::cluster::PROGRAM;
 use crate::common::metrics::{Metrics, OPENMETRICS, wait_metrics};
-use crate::common::{Cluster, KEYSPACE, PAIR, WITHIN};
+use crate::common::{Cluster, KEYSPACE, Load, PAIR, WITHIN};
 
 const MONITORING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/monitoring");
 
@@ -129,29 +128,18 @@ impl Done {
 
 /// The tools of Prometheus, if the machine has them.
 fn has_prometheus(test: &str) -> bool {
-    let runs = |program: &str| {
-        let mut command = Command::new(program);
-        let command = command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
-    let has = runs("promtool") && runs("prometheus");
-    if !has {
-        skip(test, "STANDIN_REQUIRE_PROMETHEUS", "promtool and prometheus (Debian: prometheus)");
+    let found = Prometheus::available();
+    if let Err(missing) = found {
+        skip(test, "STANDIN_REQUIRE_PROMETHEUS", missing);
     }
-    has
+    found.is_ok()
 }
 
+#[track_caller]
 fn promtool(arguments: &[&str], directory: &Path, input: &str) {
-    let mut command = Command::new("promtool");
-    command.args(arguments).current_dir(directory);
-    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = pipes.spawn().expect("promtool runs");
-    let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(input.as_bytes()).expect("it reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("it ends");
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{arguments:?}: {}\n{input}", String::from_utf8_lossy(&said));
+    if let Err(said) = prometheus::promtool(arguments, directory, input) {
+        panic!("{arguments:?}: {said}\n{input}");
+    }
 }
 
 /// Scrapes a process in both formats. `promtool` finds nothing wrong with the names and texts.
@@ -287,22 +275,26 @@ fn the_alerts_are_rules_that_fire_for_what_they_are_for() {
     promtool(&["test", "rules", "alerts_test.yml"], Path::new(MONITORING), "");
 }
 
-#[test]
-fn the_queries_of_the_dashboard_are_queries() {
-    if !has_prometheus("dashboard") {
-        return;
-    }
+/// The queries of all panels of the dashboard for Grafana, with its variables as they are chosen first.
+fn queries_of_the_dashboard() -> Vec<String> {
     let dashboard =
         std::fs::read_to_string(format!("{MONITORING}/dashboard.json")).expect("it is there");
     let dashboard: Value = serde_json::from_str(&dashboard).expect("it is JSON");
     let panels = dashboard["panels"].as_array().expect("panels");
     let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
     let queries = targets.map(|target| target["expr"].as_str().expect("a query"));
-    let rule = |(number, query): (usize, &str)| {
-        let query = query.replace("$job", "standin").replace("$instance", ".*").replace('\'', "''");
-        format!("    - {{record: 'q{number}', expr: '{query}'}}\n")
+    queries.map(|query| query.replace("$job", "standin").replace("$instance", ".*")).collect()
+}
+
+#[test]
+fn the_queries_of_the_dashboard_are_queries() {
+    if !has_prometheus("dashboard") {
+        return;
+    }
+    let rule = |(number, query): (usize, String)| {
+        format!("    - {{record: 'q{number}', expr: '{}'}}\n", query.replace('\'', "''"))
     };
-    let rules: Vec<String> = queries.enumerate().map(rule).collect();
+    let rules: Vec<String> = queries_of_the_dashboard().into_iter().enumerate().map(rule).collect();
     assert!(rules.len() > 30, "{rules:?}");
     let scratch = Scratch::new("dashboard");
     let text = format!("groups:\n- name: dashboard\n  rules:\n{}", rules.concat());
@@ -310,70 +302,43 @@ fn the_queries_of_the_dashboard_are_queries() {
     promtool(&["check", "rules", "rules.yml"], scratch.path(), "");
 }
 
-/// Asks Prometheus.
-fn ask_prometheus(address: SocketAddr, path: &str) -> Option<Value> {
-    let mut stream = std::net::TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(WITHIN)).ok()?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut reply = String::new();
-    std::io::Read::read_to_string(&mut stream, &mut reply).ok()?;
-    serde_json::from_str(reply.split_once("\r\n\r\n")?.1).ok()
-}
-
 #[test]
-fn a_real_prometheus_reads_all_processes_and_reports_a_killed_server() {
+fn a_real_prometheus_reads_all_processes_draws_all_panels_and_reports_a_killed_server() {
     if !has_prometheus("a real Prometheus") {
         return;
     }
     let mut cluster = Cluster::with("prometheus", PAIR, with_metrics);
     cluster.start();
     let (master, a1, a2) = (master(&cluster), server(&cluster, "a1"), server(&cluster, "a2"));
-    let scratch = Scratch::new("prometheus-data");
-    let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
-    let config = scratch.file("prometheus.yml");
-    let text = format!(
-        "global: {{ scrape_interval: 500ms, scrape_timeout: 500ms }}\n\
-         rule_files: [{MONITORING}/alerts.yml]\n\
-         scrape_configs:\n  - job_name: standin\n    static_configs:\n      \
-         - targets: [\"{master}\", \"{a1}\", \"{a2}\"]\n"
-    );
-    std::fs::write(&config, text).expect("the folder is ours");
-    let mut command = Command::new("prometheus");
-    let flag = |name: &str, value: String| format!("--{name}={value}");
-    command.arg(flag("config.file", config.display().to_string()));
-    command.arg(flag("storage.tsdb.path", scratch.file("data").display().to_string()));
-    command.arg(flag("web.listen-address", address.to_string()));
-    let _prometheus = Child::spawn("prometheus", command, scratch.path());
-
-    let mut last = None;
-    let mut wait = |what: &str, path: &str, is_so: &dyn Fn(&Value) -> bool| {
-        let found = poll_for(WITHIN, || {
-            last = ask_prometheus(address, path);
-            last.as_ref().is_some_and(is_so).then_some(())
-        });
-        assert!(found.is_some(), "{what}: {last:?}");
-    };
+    let rules = Path::new(MONITORING).join("alerts.yml");
+    let proxy = Proxy::start(&cluster);
+    let prometheus = Prometheus::start(&[master, a1, a2, proxy.metrics], &rules);
     // It asks for OpenMetrics, and takes nothing of what it can't read.
-    wait("all targets are up", "/api/v1/targets", &|reply| {
-        let targets = reply["data"]["activeTargets"].as_array();
-        targets.is_some_and(|targets| {
-            targets.len() == 3 && targets.iter().all(|target| target["health"] == "up")
-        })
-    });
-    let count = |reply: &Value| reply["data"]["result"].as_array().map(Vec::len);
-    let query = "/api/v1/query?query=standin_is_leased==1";
-    wait("the figures of both servers", query, &|reply| count(reply) == Some(2));
+    wait_until(WITHIN, "all targets to be up", || prometheus.reads_all(4));
+    let leased = || prometheus.query("standin_is_leased == 1").map(|series| series.len());
+    wait_until(WITHIN, "the figures of both servers", || leased() == Some(2));
+    let load = Load::start(&cluster, 1);
+    let mut absent = 0..;
+    for query in queries_of_the_dashboard() {
+        // One panel shows servers only while they have not acknowledged a map.
+        let query = query.trim_end_matches(" > 0");
+        let draws = |series: &Value| series["value"][1].as_str().is_some_and(|it| it != "NaN");
+        let has_data = || {
+            proxy.ask("set proxied 0 0 1\r\nx\r\n", "STORED\r\n");
+            proxy.ask("add proxied 0 0 1\r\nx\r\n", "NOT_STORED\r\n");
+            let absent = absent.next().unwrap_or(0);
+            proxy.ask(&format!("get absent-{absent}\r\n"), "END\r\n");
+            let found = prometheus.query(query).unwrap_or_default();
+            found.iter().any(draws)
+        };
+        wait_until(WITHIN, &format!("data for {query}"), has_data);
+    }
+    assert_eq!(load.finish().failures, Vec::<String>::new());
     cluster.kill("a1");
-    let fires = |reply: &Value, name: &str| {
-        let alerts = reply["data"]["alerts"].as_array();
-        alerts.is_some_and(|alerts| {
-            alerts
-                .iter()
-                .any(|alert| alert["labels"]["alertname"] == name && alert["state"] == "firing")
-        })
-    };
-    for alert in ["StandinServerOut", "StandinProcessDown"] {
-        wait(alert, "/api/v1/alerts", &|reply| fires(reply, alert));
+    for name in ["StandinServerOut", "StandinProcessDown"] {
+        wait_until(WITHIN, name, || {
+            let firing = prometheus.firing().unwrap_or_default();
+            firing.iter().any(|alert| alert["labels"]["alertname"] == name)
+        });
     }
 }

@@ -22,8 +22,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::slice::from_ref;
 
-use standin_testkit::Postgres;
 use standin_testkit::languages::{GO_PROGRAMS, NODE_MODULES, PYTHON, names};
+use standin_testkit::{Browser, Postgres, Prometheus};
 
 use crate::report::{Failed, Outcome, Passed};
 use crate::workspace::Workspace;
@@ -96,7 +96,7 @@ const FOR_TESTS: &[Need] = &[
     Need {
         name: "prometheus and promtool",
         what_for: "the metrics, the alerts, and a Prometheus that reads both",
-        is_there: || runs("promtool", &["--version"]) && runs("prometheus", &["--version"]),
+        is_there: || Prometheus::available().is_ok(),
         packages: &["prometheus"],
     },
     Need {
@@ -172,6 +172,27 @@ const FOR_CHAOS: &[Need] = &[
         what_for: "cutting links and losing datagrams",
         is_there: || runs("nft", &["--version"]),
         packages: &["nftables"],
+    },
+];
+
+const FOR_INCIDENTS: &[Need] = &[
+    Need {
+        name: "PostgreSQL server",
+        what_for: "the database that is locked",
+        is_there: || Postgres::available().is_ok(),
+        packages: &["postgresql"],
+    },
+    Need {
+        name: "prometheus and promtool",
+        what_for: "the alerts",
+        is_there: || Prometheus::available().is_ok(),
+        packages: &["prometheus"],
+    },
+    Need {
+        name: "a browser without a screen",
+        what_for: "the dashboard",
+        is_there: has_browser,
+        packages: &[BROWSER],
     },
 ];
 
@@ -297,9 +318,7 @@ fn is_debian() -> bool {
 
 /// Returns whether there is a browser for the dashboard.
 pub(crate) fn has_browser() -> bool {
-    [BROWSER, "chromium", "chromium-browser", "google-chrome"]
-        .iter()
-        .any(|program| runs(program, &["--version"]))
+    Browser::available().is_ok()
 }
 
 /// Returns whether libraries for Node.js can be installed.
@@ -325,6 +344,11 @@ pub(crate) fn for_benches(workspace: &Workspace) -> Outcome {
 /// Checks for the programs that `cargo xtask chaos` needs.
 pub(crate) fn for_chaos(workspace: &Workspace) -> Outcome {
     ensure(workspace, FOR_CHAOS, Vec::new())
+}
+
+/// Checks for the programs that `cargo xtask incidents` needs.
+pub(crate) fn for_incidents(workspace: &Workspace) -> Outcome {
+    ensure(workspace, FOR_INCIDENTS, Vec::new())
 }
 
 /// Checks for the programs that `cargo xtask peers` needs.

@@ -7,22 +7,27 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use standin_testkit::wait::poll_for;
-use standin_testkit::{Child, Scratch, skip};
 
-use super::WITHIN;
+use crate::child::Child;
+use crate::scratch::Scratch;
+use crate::skip::skip;
+use crate::wait::poll_for;
 
 /// The programs that speak this protocol.
 const PROGRAMS: [&str; 4] =
     ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
 /// The folder for pictures of pages. Without it none are taken.
 const PICTURES: &str = "STANDIN_SCREENSHOTS";
+/// The longest wait for something that takes milliseconds on an idle machine.
+const WITHIN: Duration = Duration::from_secs(20);
 
 /// A browser with one page.
+#[derive(Debug)]
 pub struct Browser {
     messages: Receiver<Value>,
     requests: RefCell<File>,
@@ -36,21 +41,40 @@ pub struct Browser {
 
 impl Browser {
     /// Starts one, if the machine has any; otherwise the test is skipped.
+    ///
+    /// # Panics
+    /// If there is none and `STANDIN_REQUIRE_BROWSER` is 1, or if it does not start.
+    #[must_use]
     pub fn start_or_skip(test: &str) -> Option<Self> {
-        let runs = |program: &&&str| {
+        match Self::available() {
+            Ok(program) => Some(Self::start(program)),
+            Err(missing) => {
+                skip(test, "STANDIN_REQUIRE_BROWSER", missing);
+                None
+            }
+        }
+    }
+
+    /// The browser of this machine.
+    ///
+    /// # Errors
+    /// There is none: the package to install.
+    pub fn available() -> Result<&'static str, &'static str> {
+        let runs = |program: &&&'static str| {
             let mut command = Command::new(program);
             let command = command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         };
-        let Some(program) = PROGRAMS.iter().find(runs) else {
-            let missing = "a browser (Debian: chromium-headless-shell)";
-            skip(test, "STANDIN_REQUIRE_BROWSER", missing);
-            return None;
-        };
-        Some(Self::start(program))
+        let missing = "a browser (Debian: chromium-headless-shell)";
+        PROGRAMS.iter().find(runs).copied().ok_or(missing)
     }
 
-    fn start(program: &str) -> Self {
+    /// Starts this browser.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start(program: &str) -> Self {
         let scratch = Scratch::new("browser");
         let (to, from) = (scratch.file("to"), scratch.file("from"));
         let status = Command::new("mkfifo").args([&to, &from]).status();
