@@ -27,6 +27,8 @@ const OTHERS: &str = "*";
 const ALL: &str = "all";
 const NONE: &str = "none";
 const DIGITS: usize = 64;
+/// The largest number of passwords of a user: each is tried at every attempt.
+const VERIFIERS_MAX: usize = 8;
 const EXAMPLE: &str = "write `NAME VERIFIER KEYSPACE=RIGHTS`, which `standin user` prints";
 
 /// Reads the text of a file. Empty lines, and lines that begin with `#`, say nothing.
@@ -48,7 +50,16 @@ pub(crate) fn parse(text: &str, keyspaces: &[KeyspaceConfig]) -> Result<Users, S
         }
         users.push(user);
     }
-    if users.is_empty() { Err(format!("names no user; {EXAMPLE}")) } else { Ok(Users::new(users)) }
+    if users.is_empty() {
+        return Err(format!("names no user; {EXAMPLE}"));
+    }
+    // What is cut off may have taken away a right that stands before it.
+    if !text.ends_with('\n') {
+        return Err("has no end of line after its last user, and is perhaps written in part; end it with a \
+                    line feed"
+            .to_owned());
+    }
+    Ok(Users::new(users))
 }
 
 fn read_user(line: &str, keyspaces: &[KeyspaceConfig]) -> Result<User, String> {
@@ -63,6 +74,12 @@ fn read_user(line: &str, keyspaces: &[KeyspaceConfig]) -> Result<User, String> {
             return Err(format!(
                 "only the user `{DEFAULT_USER}` may be `{OPEN}`; {name:?} needs a verifier, which \
                  `standin user {name}` prints"
+            ));
+        }
+        list if list.split(',').count() > VERIFIERS_MAX => {
+            return Err(format!(
+                "{name:?} has more than {VERIFIERS_MAX} verifiers; remove those of passwords that are \
+                 out of use"
             ));
         }
         list => {
@@ -231,7 +248,7 @@ mod tests {
         assert!(users.open().is_some());
         assert_eq!(users.named(b"shop").unwrap().verifiers.len(), 2);
         let lines: Vec<String> = users.iter().map(|user| user_line(user, &keyspaces())).collect();
-        assert_eq!(parse(&lines.join("\n"), &keyspaces()).unwrap(), users, "{lines:?}");
+        assert_eq!(parse(&(lines.join("\n") + "\n"), &keyspaces()).unwrap(), users, "{lines:?}");
     }
 
     #[test]
@@ -248,6 +265,11 @@ mod tests {
             (format!("{shop} items"), "\"items\" is not KEYSPACE=RIGHTS"),
             (format!("{shop} *=read *=write"), "\"*\" is named twice"),
             (format!("#\n{shop} *=read\n{shop}"), "line 3: \"shop\" has a line already"),
+            (format!("{shop} *=read"), "has no end of line after its last user"),
+            (
+                format!("{shop}{} *=read\n", format!(",{}", &shop[5..]).repeat(8)),
+                "more than 8 verifiers",
+            ),
             (format!("sh\u{f6}p {}", &shop[5..]), "can't be the name of a user"),
         ] {
             let said = parse(&text, &keyspaces()).unwrap_err();

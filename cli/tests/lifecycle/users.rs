@@ -60,10 +60,10 @@ fn cluster(test: &str, users: Vec<User>) -> Cluster {
 }
 
 fn write_users(cluster: &Cluster, users: &[User]) {
-    let lines: Vec<String> =
-        users.iter().map(|user| user_line(user, &cluster.config.keyspaces)).collect();
+    let line = |user| format!("{}\n", user_line(user, &cluster.config.keyspaces));
+    let lines: String = users.iter().map(line).collect();
     let path = cluster.directory().join(standin_config::USERS_FILE);
-    std::fs::write(path, lines.join("\n")).expect("the file of users");
+    std::fs::write(path, lines).expect("the file of users");
 }
 
 fn hang_up(cluster: &mut Cluster, name: &str, then: &str) {

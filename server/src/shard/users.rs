@@ -5,6 +5,8 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use blake3::{Hash, hash};
+
 /// The largest password file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
@@ -19,8 +21,9 @@ pub struct UsersError {
     wrong: String,
 }
 
-/// The users of one service.
-pub struct Users(Vec<(Vec<u8>, Vec<u8>)>);
+/// The users of one service: hashes of their names and passwords, so that a caller's are hashed once, however
+/// many users there are.
+pub struct Users(Vec<(Hash, Hash)>);
 
 impl std::fmt::Debug for Users {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -60,7 +63,7 @@ impl Users {
             let Some(colon) = colon.filter(|at| at + 1 < line.len()) else {
                 return Err(format!("has a line {number} that is no `user:password`"));
             };
-            users.push((line[..colon].to_vec(), line[colon + 1..].to_vec()));
+            users.push((hash(&line[..colon]), hash(&line[colon + 1..])));
         }
         if users.is_empty() { Err("names no user".to_owned()) } else { Ok(Self(users)) }
     }
@@ -68,10 +71,11 @@ impl Users {
     /// Whether somebody is one of them. The time that this takes says nothing about passwords.
     #[must_use]
     pub fn admit(&self, user: &[u8], password: &[u8]) -> bool {
-        let is_equal = |a: &[u8], b: &[u8]| blake3::hash(a) == blake3::hash(b);
-        self.0.iter().fold(false, |found, (name, secret)| {
-            found | (is_equal(name, user) & is_equal(secret, password))
-        })
+        let (user, password) = (hash(user), hash(password));
+        // Hashes are compared in constant time.
+        self.0
+            .iter()
+            .fold(false, |found, (name, secret)| found | ((*name == user) & (*secret == password)))
     }
 }
 
