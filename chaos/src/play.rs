@@ -19,6 +19,7 @@ use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::live::Live;
 use standin_loadgen::observer::{EventTail, MasterLine};
 use standin_loadgen::origin::{OriginError, Rows, RunOrigin};
+use standin_loadgen::popularity::Popularity;
 use standin_loadgen::recorder::Recording;
 use standin_loadgen::request::ValueSizes;
 use standin_loadgen::schedule::Arrivals;
@@ -154,8 +155,9 @@ pub(crate) fn play(
         })?
         .map_err(ClusterError::system("asking for statistics"))?;
     let live = Arc::new(Live::new(WORKERS));
-    let supplies =
-        (0..WORKERS).map(|worker| Supply::mixed(mix(cold), settings.seed, worker)).collect();
+    let supplies = (0..WORKERS)
+        .map(|worker| Supply::mixed(mix(cold), settings.seed, worker, WORKERS))
+        .collect();
     let running = net.within(Node::Client, || drive::start(&plan, supplies, &live))??;
     let tail = EventTail::new(&cluster.event_file);
     let mut stage = Stage::new(net, &mut cluster, interrupt, running, tail);
@@ -232,8 +234,9 @@ fn cold_keys(length: Duration, rate_per_s: u32) -> u32 {
 fn mix(cold: u32) -> Mix {
     Mix {
         keys: HOT_KEYS,
-        zipf_exponent: ZIPF_EXPONENT,
+        popularity: Popularity::ranked(ZIPF_EXPONENT),
         reads_percent: READS_PERCENT,
+        reads_first: false,
         sizes: ValueSizes::fixed(VALUE_BYTES),
         cold: Cold { keys: cold, percent: COLD_PERCENT },
     }

@@ -86,7 +86,7 @@ enum Command {
     /// Kill a server of a cluster under load, and show that no request fails.
     Demo(standin_loadgen::demo::DemoArgs),
     /// Drive load against a running cluster and measure it.
-    Load(standin_loadgen::load::LoadArgs),
+    Load(Box<standin_loadgen::load::LoadArgs>),
     /// Read a value.
     Get(data::GetArgs),
     /// Write a value.

@@ -1,4 +1,5 @@
-//! `cluster.toml`, and the file of a proxy: read, checked as a whole, and handed on as plain values.
+//! `cluster.toml`, and the file of a proxy: read, checked as a whole, and handed on as plain values. Programs
+//! with files of their own read them with the same [`Section`] and [`Report`], by [`read_file`].
 //!
 //! Not here: what the values mean at run time; that is in the role that uses them.
 //!
@@ -37,11 +38,15 @@ mod write;
 
 pub use database::*;
 pub use http::{DASHBOARD, HTTP_DESCRIPTORS, HttpConfig, HttpKeys, METRICS};
-pub use mistake::{ConfigErrors, Mistake, Place};
+pub use mistake::{ConfigErrors, Mistake, Place, Report};
 pub use model::*;
 pub use proxy::{ListenAt, ProxyConfig, ProxyService};
-pub use read::{Checked, CheckedProxy, SHARD_MEMORY_BYTES_MAX, SHARD_MEMORY_BYTES_MIN};
+pub use read::{
+    Checked, CheckedProxy, Read, SHARD_MEMORY_BYTES_MAX, SHARD_MEMORY_BYTES_MIN, read_file,
+    read_text,
+};
 pub use reload::{Lifetimes, Reload};
+pub use section::{At, Found, Section};
 pub use security::Security;
 pub use services::{Naming, ServiceConfig, ServiceProtocol};
 pub use tls::{TlsAuthorities, TlsCalls, TlsConfig, TlsOwn, TlsPort};

@@ -57,7 +57,7 @@ fn lines(mistakes: &[Mistake]) -> String {
 }
 
 /// Collects mistakes and warnings. It knows the text, so a byte offset is enough to name a place.
-pub(crate) struct Report<'t> {
+pub struct Report<'t> {
     file: &'t str,
     /// The permissions of the file, if the text is from one.
     mode: Option<u32>,
@@ -102,13 +102,13 @@ impl<'t> Report<'t> {
     }
 
     /// Something that must be put right before anything starts.
-    pub(crate) fn mistake(&mut self, at: usize, key: &str, text: impl Into<String>) {
+    pub fn mistake(&mut self, at: usize, key: &str, text: impl Into<String>) {
         let mistake = self.at(at, key, text.into());
         self.mistakes.push((at, mistake));
     }
 
     /// Something that works, but most likely not as meant.
-    pub(crate) fn warning(&mut self, at: usize, key: &str, text: impl Into<String>) {
+    pub fn warning(&mut self, at: usize, key: &str, text: impl Into<String>) {
         let warning = self.at(at, key, text.into());
         self.warnings.push((at, warning));
     }

@@ -8,7 +8,7 @@
 //! targets/   to whom: Standin, memcached, Redis; one workload, recorder and checker for all
 //! schedule   when   ─┐
 //! workload   what    ├ pure, seeded: the same seed gives the same requests
-//! request, zipf, trace
+//! request, popularity, key_names, zipf, trace
 //! checker    stale?  │
 //! recorder/  how long, how many ─► report/  figures, table, plots, page
 //! faults     processes to kill      observer/  the master's events, the servers' counters
@@ -21,10 +21,12 @@ pub mod demo;
 pub mod drive;
 pub mod faults;
 pub mod interrupt;
+pub mod key_names;
 pub mod live;
 pub mod load;
 pub mod observer;
 pub mod origin;
+pub mod popularity;
 pub mod ports;
 pub mod recorder;
 pub mod report;

@@ -8,6 +8,7 @@
 //! two XXH3-64s: of what is before it, and of what is behind it. The padding follows from the rest,
 //! so that two values never share more than they must.
 
+pub use standin_protocol::frame::VALUE_BYTES_MAX;
 use standin_protocol::hash::key_hash;
 
 /// Bytes before the padding: the smallest value.
@@ -46,7 +47,7 @@ pub enum BadValue {
 }
 
 impl Stamp {
-    /// A value of `value_bytes` (at least [`VALUE_BYTES_MIN`], at most 16 MiB) with this stamp.
+    /// A value of `value_bytes` (at least [`VALUE_BYTES_MIN`], at most [`VALUE_BYTES_MAX`]) with this stamp.
     #[must_use]
     pub fn to_value(self, value_bytes: u32) -> Vec<u8> {
         let length = value_bytes.max(VALUE_BYTES_MIN);

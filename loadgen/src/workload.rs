@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use crate::key_names::KeyNames;
+use crate::popularity::{Chooser, Popularity};
 use crate::request::{Access, Request, ValueSizes};
 use crate::rng::Random;
 use crate::trace::Trace;
-use crate::zipf::Zipf;
 
 /// The mapping of a key's index to its bytes.
 #[derive(Debug, Clone)]
 pub enum Keys {
     /// `key-00000042`.
     Numbered,
+    /// Names that are made from the index in another way.
+    Named(KeyNames),
     /// The keys of a trace.
     Listed(Arc<[Box<[u8]>]>),
 }
@@ -25,6 +28,7 @@ impl Keys {
     pub fn name(&self, index: u32) -> Vec<u8> {
         match self {
             Self::Numbered => format!("key-{index:08}").into_bytes(),
+            Self::Named(names) => names.name(index),
             Self::Listed(keys) => keys[index as usize].to_vec(),
         }
     }
@@ -35,10 +39,13 @@ impl Keys {
 pub struct Mix {
     /// Number of keys.
     pub keys: u32,
-    /// Zipf exponent; 0: all keys alike.
-    pub zipf_exponent: f64,
+    /// How requests are spread over them.
+    pub popularity: Popularity,
     /// Share of reads, 0 to 100; the rest are writes.
     pub reads_percent: f64,
+    /// Whether each write follows a read of its key, which comes in addition to the reads above. The
+    /// write does not wait for its answer.
+    pub reads_first: bool,
     /// Sizes of the values written.
     pub sizes: ValueSizes,
     /// Reads that a cache can't be expected to answer.
@@ -63,8 +70,10 @@ pub enum Supply {
     Mixed {
         /// The mix.
         mix: Mix,
-        /// Its keys' distribution.
-        zipf: Zipf,
+        /// Its keys.
+        chooser: Chooser,
+        /// The write that follows the read before it.
+        then: Option<Request>,
         /// This worker's random numbers.
         random: Random,
     },
@@ -106,18 +115,22 @@ pub enum SweepAccess {
 }
 
 impl Supply {
-    /// Returns the share of worker `worker` of a mix.
+    /// Returns the share of `worker` (from 0) of `workers` of a mix.
     #[must_use]
-    pub fn mixed(mix: Mix, seed: u64, worker: u32) -> Self {
-        let zipf = Zipf::new(mix.keys, mix.zipf_exponent);
-        Self::Mixed { mix, zipf, random: Random::stream(seed, u64::from(worker)) }
+    pub fn mixed(mix: Mix, seed: u64, worker: u32, workers: u32) -> Self {
+        let chooser = Chooser::new(mix.popularity, mix.keys, worker, workers);
+        let random = Random::stream(seed, u64::from(worker));
+        Self::Mixed { mix, chooser, then: None, random }
     }
 
     /// Returns another key for a request whose key can't be written just now; `None` if the keys
     /// are given.
     pub fn other_key(&mut self) -> Option<u32> {
         match self {
-            Self::Mixed { zipf, random, .. } => Some(zipf.draw(random)),
+            Self::Mixed { chooser, random, .. } => {
+                let drawn = chooser.draw(random);
+                Some(chooser.of_write(drawn))
+            }
             Self::Sweep { .. } | Self::Replay { .. } => None,
         }
     }
@@ -128,11 +141,20 @@ impl Iterator for Supply {
 
     fn next(&mut self) -> Option<Request> {
         match self {
-            Self::Mixed { mix, zipf, random } => {
-                let key = zipf.draw(random);
+            Self::Mixed { mix, chooser, then, random } => {
+                if let Some(write) = then.take() {
+                    return Some(write);
+                }
+                let key = chooser.draw(random);
                 if random.unit() * 100.0 >= mix.reads_percent {
+                    let key = chooser.of_write(key);
                     let access = Access::Write { value_bytes: mix.sizes.draw(random), ttl_s: 0 };
-                    return Some(Request { key, access });
+                    let write = Request { key, access };
+                    if !mix.reads_first {
+                        return Some(write);
+                    }
+                    *then = Some(write);
+                    return Some(Request { key, access: Access::Read });
                 }
                 let Cold { keys, percent } = mix.cold;
                 if keys == 0 || random.unit() * 100.0 >= percent {
@@ -181,15 +203,16 @@ mod tests {
 
     const MIX: Mix = Mix {
         keys: 100,
-        zipf_exponent: 0.99,
+        popularity: Popularity::ranked(0.99),
         reads_percent: 95.0,
+        reads_first: false,
         sizes: ValueSizes { min_bytes: 40, max_bytes: 60 },
         cold: Cold { keys: 0, percent: 0.0 },
     };
 
     #[test]
     fn the_mix_has_its_shares_and_sizes() {
-        let all: Vec<Request> = Supply::mixed(MIX, 1, 0).take(100_000).collect();
+        let all: Vec<Request> = Supply::mixed(MIX, 1, 0, 1).take(100_000).collect();
         let writes: Vec<u32> = all
             .iter()
             .filter_map(|wanted| match wanted.access {
@@ -206,15 +229,38 @@ mod tests {
     #[test]
     fn only_reads_and_only_writes() {
         for (reads_percent, is_read) in [(100.0, true), (0.0, false)] {
-            let supply = Supply::mixed(Mix { reads_percent, ..MIX }, 1, 0);
+            let supply = Supply::mixed(Mix { reads_percent, ..MIX }, 1, 0, 1);
             assert!(supply.take(10_000).all(|wanted| (wanted.access == Access::Read) == is_read));
         }
     }
 
     #[test]
+    fn a_write_follows_the_read_of_its_key() {
+        let mix = Mix { reads_percent: 50.0, reads_first: true, ..MIX };
+        let all: Vec<Request> = Supply::mixed(mix, 1, 0, 1).take(30_000).collect();
+        let is_write = |wanted: &Request| wanted.access != Access::Read;
+        assert!(!is_write(&all[0]));
+        let pairs = all.windows(2).filter(|pair| is_write(&pair[1]));
+        assert!(pairs.clone().all(|pair| !is_write(&pair[0]) && pair[0].key == pair[1].key));
+        assert!((9_500..10_500).contains(&pairs.count()), "half of the operations are such pairs");
+    }
+
+    #[test]
+    fn writes_are_of_the_key_after_the_latest() {
+        let popularity = Popularity::Latest { exponent: 0.99 };
+        let mix = Mix { popularity, reads_percent: 50.0, ..MIX };
+        let writes: Vec<u32> = Supply::mixed(mix, 1, 1, 2)
+            .filter(|wanted| wanted.access != Access::Read)
+            .map(|wanted| wanted.key)
+            .take(3)
+            .collect();
+        assert_eq!(writes, [1, 3, 5], "the other worker writes those in between");
+    }
+
+    #[test]
     fn cold_keys_are_only_read() {
         let cold = Cold { keys: 1_000, percent: 10.0 };
-        let all: Vec<Request> = Supply::mixed(Mix { cold, ..MIX }, 1, 0).take(100_000).collect();
+        let all: Vec<Request> = Supply::mixed(Mix { cold, ..MIX }, 1, 0, 1).take(100_000).collect();
         let cold: Vec<&Request> = all.iter().filter(|wanted| wanted.key >= 100).collect();
         assert!((9_000..10_000).contains(&cold.len()), "{}", cold.len());
         assert!(cold.iter().all(|wanted| wanted.access == Access::Read && wanted.key < 1_100));
@@ -222,7 +268,7 @@ mod tests {
 
     #[test]
     fn workers_differ_and_seeds_repeat() {
-        let take = |seed, worker| Supply::mixed(MIX, seed, worker).take(20).collect::<Vec<_>>();
+        let take = |seed, worker| Supply::mixed(MIX, seed, worker, 2).take(20).collect::<Vec<_>>();
         assert_eq!(take(1, 0), take(1, 0));
         assert_ne!(take(1, 0), take(1, 1));
         assert_ne!(take(1, 0), take(2, 0));

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, WriteKind};
+use standin_loadgen::popularity::Popularity;
 use standin_loadgen::recorder::{Counts, Displaced, Ending, OpKind, Recorder, Recording, Sample};
 use standin_loadgen::request::{Access, ValueSizes};
 use standin_loadgen::schedule::{Arrivals, Schedule};
@@ -22,8 +23,9 @@ const WORKERS: u32 = 4;
 const REQUESTS: usize = 20_000;
 const MIX: Mix = Mix {
     keys: 200,
-    zipf_exponent: 0.99,
+    popularity: Popularity::ranked(0.99),
     reads_percent: 80.0,
+    reads_first: false,
     sizes: ValueSizes { min_bytes: 32, max_bytes: 64 },
     cold: Cold { keys: 0, percent: 0.0 },
 };
@@ -68,7 +70,7 @@ impl Store {
 fn work(worker: u32, start: Micros, store: &Store, checker: &Checker) -> Recording {
     let mut recorder = Recorder::new(start, 1, Duration::from_millis(100));
     let schedule = Schedule::new(Arrivals::Poisson, 1_000_000, worker, WORKERS, 5);
-    let supply = Supply::mixed(MIX, 5, worker);
+    let supply = Supply::mixed(MIX, 5, worker, WORKERS);
     for (offset, wanted) in schedule.zip(supply).take(REQUESTS) {
         let key = wanted.key;
         let sent = Micros::boottime();

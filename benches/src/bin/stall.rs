@@ -16,6 +16,7 @@ use standin_loadgen::checker::{Checker, Initial};
 use standin_loadgen::drive::{self, Pacing, Plan};
 use standin_loadgen::faults::Process;
 use standin_loadgen::live::Live;
+use standin_loadgen::popularity::Popularity;
 use standin_loadgen::recorder::Recording;
 use standin_loadgen::request::ValueSizes;
 use standin_loadgen::schedule::{Arrivals, Schedule};
@@ -165,12 +166,13 @@ fn fill(plan: &Plan) -> Result<(), Failure> {
 fn supply() -> Supply {
     let mix = Mix {
         keys: KEYS,
-        zipf_exponent: 0.99,
+        popularity: Popularity::ranked(0.99),
         reads_percent: 90.0,
+        reads_first: false,
         sizes: ValueSizes::fixed(VALUE_BYTES),
         cold: Cold::default(),
     };
-    Supply::mixed(mix, SEED, 0)
+    Supply::mixed(mix, SEED, 0, 1)
 }
 
 fn start(protocol: Protocol, folder: &Path) -> Result<(Process, Settings), Failure> {

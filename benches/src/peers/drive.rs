@@ -11,6 +11,7 @@ use standin_chaos::signals::Signals;
 use standin_loadgen::checker::{Checker, Initial, Seen, WriteKind};
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::origin::Rows;
+use standin_loadgen::popularity::Popularity;
 use standin_loadgen::recorder::{Displaced, Ending, FailureKind, Logged, OpKind, Sample};
 use standin_loadgen::request::{Access, Request, ValueSizes};
 use standin_loadgen::schedule::{Arrivals, Schedule};
@@ -209,13 +210,14 @@ impl Worker<'_> {
         let mut part = Part::default();
         let mix = Mix {
             keys: KEYS,
-            zipf_exponent: 0.99,
+            popularity: Popularity::ranked(0.99),
             reads_percent: READS_PERCENT,
+            reads_first: false,
             sizes: ValueSizes::fixed(VALUE_BYTES),
             cold: Cold { keys: COLD_KEYS, percent: COLD_PERCENT },
         };
         let schedule = Schedule::new(Arrivals::Constant, RATE_PER_S, self.number, WORKERS, SEED);
-        let mut supply = Supply::mixed(mix, SEED, self.number);
+        let mut supply = Supply::mixed(mix, SEED, self.number, WORKERS);
         for offset in schedule {
             let due = self.start + offset;
             let is_late = Micros::boottime() >= self.end + CATCH_UP;

@@ -12,6 +12,7 @@ use standin_config::{ClusterConfig, HttpConfig, OriginConfig, ServiceConfig, Ser
 use standin_loadgen::drive::{self, Pacing, Plan, Running};
 use standin_loadgen::live::Live;
 use standin_loadgen::origin::{Rows, RunOrigin};
+use standin_loadgen::popularity::Popularity;
 use standin_loadgen::request::ValueSizes;
 use standin_loadgen::schedule::Arrivals;
 use standin_loadgen::targets::{Standin, Target};
@@ -80,7 +81,8 @@ impl Cluster {
             is_logged: false,
         };
         let live = Arc::new(Live::new(WORKERS));
-        let supplies = (0..WORKERS).map(|worker| Supply::mixed(mix(), SEED, worker)).collect();
+        let supplies =
+            (0..WORKERS).map(|worker| Supply::mixed(mix(), SEED, worker, WORKERS)).collect();
         let load = drive::start(&plan, supplies, &live)?;
         let database = postgres.url();
         Ok(Self { config, database, processes, live, load, _origin: origin, _scratch: scratch })
@@ -124,8 +126,9 @@ impl Drop for Cluster {
 fn mix() -> Mix {
     Mix {
         keys: KEYS,
-        zipf_exponent: 0.99,
+        popularity: Popularity::ranked(0.99),
         reads_percent: 80.0,
+        reads_first: false,
         sizes: ValueSizes::fixed(VALUE_BYTES),
         cold: Cold { keys: COLD_KEYS, percent: 20.0 },
     }

@@ -65,7 +65,7 @@ impl ClusterConfig {
     /// Loads a file like [`Self::load`], and returns warnings as well.
     #[must_use]
     pub fn check_file(path: &Path) -> Checked {
-        let (config, warnings) = of_file(path, read_root);
+        let (config, warnings) = of_file(path, EXAMPLE, read_root);
         Checked { config, warnings }
     }
 
@@ -90,7 +90,7 @@ impl ProxyConfig {
     /// Reads and checks a proxy's file. Relative paths in it are relative to its folder.
     #[must_use]
     pub fn check_file(path: &Path) -> CheckedProxy {
-        let (config, warnings) = of_file(path, proxy::read);
+        let (config, warnings) = of_file(path, EXAMPLE, proxy::read);
         CheckedProxy { config, warnings }
     }
 
@@ -120,20 +120,49 @@ impl KeyspaceConfig {
                 report.ignores_users = true;
                 proxy::read(root, base_dir, report)
             };
-            return of_file(path, read).0.map(|config| config.keyspaces);
+            return of_file(path, EXAMPLE, read).0.map(|config| config.keyspaces);
         }
         let read: Read<ClusterConfig> = |root, base_dir, report| {
             report.ignores_users = true;
             read_root(root, base_dir, report)
         };
-        of_file(path, read).0.map(|config| config.keyspaces)
+        of_file(path, EXAMPLE, read).0.map(|config| config.keyspaces)
     }
 }
 
-/// Reads a root section into values, as far as they are right.
-type Read<T> = fn(Section<'_>, &Path, &mut Report<'_>) -> Option<T>;
+/// The file that is given as an example when one can't be read.
+const EXAMPLE: &str = "cluster.example.toml";
 
-fn of_file<T>(path: &Path, read: Read<T>) -> (Result<T, ConfigErrors>, Vec<Mistake>) {
+/// Reads a root section into values, as far as they are right. The path is that of the folder of relative
+/// paths. `None` only after a mistake was reported.
+pub type Read<T> = fn(Section<'_>, &Path, &mut Report<'_>) -> Option<T>;
+
+/// Reads another program's file. `example` names a file to start from, for whoever gives the path of none.
+///
+/// # Errors
+/// All mistakes of the file at once.
+pub fn read_file<T>(path: &Path, example: &str, read: Read<T>) -> Result<T, ConfigErrors> {
+    of_file(path, example, read).0
+}
+
+/// Reads the text of another program's file, as [`ClusterConfig::parse`] does.
+///
+/// # Errors
+/// All mistakes of the text at once.
+pub fn read_text<T>(
+    text: &str,
+    source_name: &str,
+    base_dir: &Path,
+    read: Read<T>,
+) -> Result<T, ConfigErrors> {
+    of_text(Report::new(source_name, text), base_dir, read).0
+}
+
+fn of_file<T>(
+    path: &Path,
+    example: &str,
+    read: Read<T>,
+) -> (Result<T, ConfigErrors>, Vec<Mistake>) {
     let name = path.display().to_string();
     let unreadable = |text: String| {
         let mistake = Mistake { file: name.clone(), place: None, key: String::new(), text };
@@ -144,7 +173,7 @@ fn of_file<T>(path: &Path, read: Read<T>) -> (Result<T, ConfigErrors>, Vec<Mista
         Err(error) => {
             return unreadable(format!(
                 "cannot be read ({error}); give the path of a readable file, such as a copy of \
-                 cluster.example.toml"
+                 {example}"
             ));
         }
     };

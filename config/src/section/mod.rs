@@ -1,10 +1,11 @@
-//! One table of the file while it is read: typed getters that report mistakes in values and, at the end,
+//! One table of a file while it is read: typed getters that report mistakes in values and, at the end,
 //! every key that was not read.
 //!
 //! A getter returns `None` only after it has reported a mistake (or passed over a
 //! value that a mistake was reported for), so a reader may go on with the other keys
 //! and give up the whole at its end.
 
+mod decimal;
 mod lists;
 
 use std::fmt::Display;
@@ -19,15 +20,16 @@ use crate::units::{format_duration, format_size, parse_duration, parse_size};
 
 /// A value and its place; a default has the place of its section.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct At<T> {
-    pub(crate) value: T,
+pub struct At<T> {
+    /// The value.
+    pub value: T,
     /// Byte offset in the file.
-    pub(crate) at: usize,
+    pub at: usize,
 }
 
 /// The result of looking for an optional key.
 #[derive(Debug)]
-pub(crate) enum Found<T> {
+pub enum Found<T> {
     /// The key is not in the file.
     Absent,
     /// The value is wrong, and was reported.
@@ -38,7 +40,7 @@ pub(crate) enum Found<T> {
 
 impl<T> Found<T> {
     /// The value or `default`; `None` if it is bad.
-    pub(crate) fn or(self, default: T, at: usize) -> Option<At<T>> {
+    pub fn or(self, default: T, at: usize) -> Option<At<T>> {
         match self {
             Self::Absent => Some(At { value: default, at }),
             Self::Bad => None,
@@ -47,7 +49,7 @@ impl<T> Found<T> {
     }
 
     /// Ends the reading of a key without a default: the value, or nothing; `None` if it is invalid.
-    pub(crate) fn optional(self) -> Option<Option<At<T>>> {
+    pub fn optional(self) -> Option<Option<At<T>>> {
         match self {
             Self::Absent => Some(None),
             Self::Bad => None,
@@ -55,8 +57,16 @@ impl<T> Found<T> {
         }
     }
 
+    /// The value, if it is in the file and right.
+    pub fn good(self) -> Option<T> {
+        match self {
+            Self::Absent | Self::Bad => None,
+            Self::Good(found) => Some(found.value),
+        }
+    }
+
     /// Goes on with a good value; `check` gives `None` after reporting it as bad.
-    pub(crate) fn and_then<U>(self, check: impl FnOnce(At<T>) -> Option<At<U>>) -> Found<U> {
+    pub fn and_then<U>(self, check: impl FnOnce(At<T>) -> Option<At<U>>) -> Found<U> {
         match self {
             Self::Absent => Found::Absent,
             Self::Bad => Found::Bad,
@@ -66,7 +76,7 @@ impl<T> Found<T> {
 }
 
 /// A table of the file, or the defaults of one that is not there.
-pub(crate) struct Section<'d> {
+pub struct Section<'d> {
     table: Option<&'d dyn TableLike>,
     path: String,
     at: usize,
@@ -89,22 +99,22 @@ impl<'d> Section<'d> {
     }
 
     /// Returns the position at which the section begins.
-    pub(crate) fn at(&self) -> usize {
+    pub fn at(&self) -> usize {
         self.at
     }
 
     /// Whether the section is in the file.
-    pub(crate) fn is_present(&self) -> bool {
+    pub fn is_present(&self) -> bool {
         self.table.is_some()
     }
 
     /// The dotted name of a key of this section.
-    pub(crate) fn key(&self, key: &str) -> String {
+    pub fn key(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// `[key]`; an absent one reads as if it were empty.
-    pub(crate) fn section(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<Self> {
+    pub fn section(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<Self> {
         let path = self.key(key);
         let Some((item, at)) = self.take(key) else {
             return Some(Self {
@@ -124,11 +134,7 @@ impl<'d> Section<'d> {
     }
 
     /// All `[[key]]`, in order.
-    pub(crate) fn sections(
-        &mut self,
-        key: &'static str,
-        report: &mut Report<'_>,
-    ) -> Option<Vec<Self>> {
+    pub fn sections(&mut self, key: &'static str, report: &mut Report<'_>) -> Option<Vec<Self>> {
         let path = self.key(key);
         let Some((item, at)) = self.take(key) else {
             return Some(Vec::new());
@@ -161,7 +167,7 @@ impl<'d> Section<'d> {
     }
 
     /// A whole number; `default` is also the example in a message.
-    pub(crate) fn whole<T>(
+    pub fn whole<T>(
         &mut self,
         key: &'static str,
         range: RangeInclusive<u64>,
@@ -176,7 +182,7 @@ impl<'d> Section<'d> {
     }
 
     /// A whole number that has no default.
-    pub(crate) fn whole_or_absent<T: TryFrom<u64>>(
+    pub fn whole_or_absent<T: TryFrom<u64>>(
         &mut self,
         key: &'static str,
         range: RangeInclusive<u64>,
@@ -204,7 +210,7 @@ impl<'d> Section<'d> {
     }
 
     /// A duration, written as a string with a unit.
-    pub(crate) fn duration(
+    pub fn duration(
         &mut self,
         key: &'static str,
         range: RangeInclusive<Duration>,
@@ -216,7 +222,7 @@ impl<'d> Section<'d> {
     }
 
     /// A duration that has no default here.
-    pub(crate) fn duration_or_absent(
+    pub fn duration_or_absent(
         &mut self,
         key: &'static str,
         range: RangeInclusive<Duration>,
@@ -251,7 +257,7 @@ impl<'d> Section<'d> {
     }
 
     /// A number of bytes: a whole number, or a string with a unit.
-    pub(crate) fn size<T>(
+    pub fn size<T>(
         &mut self,
         key: &'static str,
         range: RangeInclusive<u64>,
@@ -266,7 +272,7 @@ impl<'d> Section<'d> {
     }
 
     /// A number of bytes that has no default here.
-    pub(crate) fn size_or_absent<T: TryFrom<u64>>(
+    pub fn size_or_absent<T: TryFrom<u64>>(
         &mut self,
         key: &'static str,
         range: RangeInclusive<u64>,
@@ -309,7 +315,7 @@ impl<'d> Section<'d> {
     }
 
     /// `true` or `false`.
-    pub(crate) fn boolean(&mut self, key: &'static str, report: &mut Report<'_>) -> Found<bool> {
+    pub fn boolean(&mut self, key: &'static str, report: &mut Report<'_>) -> Found<bool> {
         let path = self.key(key);
         let Some((item, at)) = self.take(key) else { return Found::Absent };
         if let Some(value) = item.as_bool() {
@@ -321,7 +327,7 @@ impl<'d> Section<'d> {
     }
 
     /// A string. `example` is what a message shows between quotes.
-    pub(crate) fn text(
+    pub fn text(
         &mut self,
         key: &'static str,
         example: &str,
@@ -352,7 +358,7 @@ impl<'d> Section<'d> {
     }
 
     /// A string that must be there.
-    pub(crate) fn required_text(
+    pub fn required_text(
         &mut self,
         key: &'static str,
         example: &str,
@@ -369,10 +375,10 @@ impl<'d> Section<'d> {
     }
 
     /// One of a few words.
-    pub(crate) fn choice<T: Copy>(
+    pub fn choice<T: Copy>(
         &mut self,
         key: &'static str,
-        choices: &[(&'static str, T)],
+        choices: &[(&str, T)],
         report: &mut Report<'_>,
     ) -> Found<T> {
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
@@ -395,12 +401,12 @@ impl<'d> Section<'d> {
     }
 
     /// Reports that a key without a default is missing.
-    pub(crate) fn missing(&self, key: &str, example: &str, report: &mut Report<'_>) {
+    pub fn missing(&self, key: &str, example: &str, report: &mut Report<'_>) {
         report.mistake(self.at, &self.key(key), format!("is missing; write `{key} = {example}`"));
     }
 
     /// Reports a key that belongs elsewhere, if it is present.
-    pub(crate) fn misplaced(&mut self, key: &'static str, why: &str, report: &mut Report<'_>) {
+    pub fn misplaced(&mut self, key: &'static str, why: &str, report: &mut Report<'_>) {
         self.passed_over.push(key);
         if let Some(at) = self.key_place(key) {
             report.mistake(at, &self.key(key), why);
@@ -408,12 +414,12 @@ impl<'d> Section<'d> {
     }
 
     /// Allows a key without reading it, because its place is unknown.
-    pub(crate) fn pass_over(&mut self, key: &'static str) {
+    pub fn pass_over(&mut self, key: &'static str) {
         self.passed_over.push(key);
     }
 
     /// Reports every key that was not read. To be called last.
-    pub(crate) fn finish(self, report: &mut Report<'_>) {
+    pub fn finish(self, report: &mut Report<'_>) {
         let Some(table) = self.table else { return };
         for (key, _) in table
             .iter()

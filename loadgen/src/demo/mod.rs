@@ -37,6 +37,7 @@ use crate::console::{Console, Show};
 use crate::drive::{DriveError, Plan};
 use crate::interrupt::Interrupt;
 use crate::origin::{OriginError, Rows, RunOrigin};
+use crate::popularity::Popularity;
 use crate::report::plots::PlotError;
 use crate::report::table::thousands;
 use crate::request::ValueSizes;
@@ -239,8 +240,9 @@ fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &DemoCluster) -> Plan {
 fn mix() -> Mix {
     Mix {
         keys: ROWS,
-        zipf_exponent: ZIPF_EXPONENT,
+        popularity: Popularity::ranked(ZIPF_EXPONENT),
         reads_percent: READS_PERCENT,
+        reads_first: false,
         sizes: ValueSizes::fixed(VALUE_BYTES),
         cold: Cold::default(),
     }

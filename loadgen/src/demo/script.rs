@@ -93,7 +93,8 @@ pub(super) fn play(
     let mut tail = EventTail::new(&cluster.event_file);
     let names = cluster.topology.servers.iter().map(|server| server.name.clone()).collect();
     let live = Arc::new(Live::new(workers));
-    let supplies = (0..workers).map(|worker| Supply::mixed(mix, plan.seed, worker)).collect();
+    let supplies =
+        (0..workers).map(|worker| Supply::mixed(mix, plan.seed, worker, workers)).collect();
     let running = drive::start(plan, supplies, &live)?;
     let mut stage = Stage {
         plan,

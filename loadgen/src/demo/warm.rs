@@ -69,7 +69,7 @@ pub(super) fn run(
         ..preload
     };
     let supplies =
-        (0..workers).map(|worker| Supply::mixed(mix, until_steady.seed, worker)).collect();
+        (0..workers).map(|worker| Supply::mixed(mix, until_steady.seed, worker, workers)).collect();
     let mut windows: Vec<(Duration, Progress)> = vec![(Duration::ZERO, Progress::default())];
     let (steady, final_hit_ratio) =
         watch(&until_steady, supplies, interrupt, |progress, elapsed| {

@@ -15,6 +15,7 @@ use super::wire::{Token, handle, submit};
 use super::{Pacing, Plan};
 use crate::checker::{Checker, Initial};
 use crate::live::Live;
+use crate::popularity::Popularity;
 use crate::recorder::{Counts, FailureKind, Recording};
 use crate::request::ValueSizes;
 use crate::schedule::{Arrivals, Schedule};
@@ -89,12 +90,13 @@ fn plan(settings: &Settings, pacing: Pacing, seconds: u64) -> Plan {
 fn supply() -> Supply {
     let mix = Mix {
         keys: KEYS,
-        zipf_exponent: 0.9,
+        popularity: Popularity::ranked(0.9),
         reads_percent: 90.0,
+        reads_first: false,
         sizes: ValueSizes { min_bytes: 40, max_bytes: 200 },
         cold: Cold::default(),
     };
-    Supply::mixed(mix, SEED, 0)
+    Supply::mixed(mix, SEED, 0, 1)
 }
 
 impl World {

@@ -1,15 +1,20 @@
 //! `standin load`: load on a running target, open or closed loop, made up or replayed.
 //!
 //! ```text
-//! options.rs ─► run ─┬ trace file, if any
+//! scenario.rs, options.rs ─► settings.rs: a Load, with presets.rs and the defaults
+//! Load ─► run ───────┬ trace file, if any
 //!                    ├ subject.rs: the cluster of a file, or the target of a URL
 //!                    ├ --fill: every key written once (a closed loop)
+//!                    ├ the warm-up: the same load, which nobody counts
 //!                    ├ the run: drive, recorder, checker (with --check)
 //!                    └ outcome.rs: table, JSON, HDR log, what the generator itself held up
 //! ```
 
 mod options;
 mod outcome;
+mod presets;
+mod scenario;
+mod settings;
 mod subject;
 
 use std::error::Error;
@@ -26,6 +31,8 @@ use standin_protocol::time::Micros;
 
 pub use options::{Closed, LoadArgs};
 pub use outcome::{Lateness, LoadReport};
+pub use presets::Preset;
+pub use settings::Load;
 use subject::{Subject, check_depth, check_lossless, depth_max};
 
 use crate::checker::{Checker, Initial};
@@ -42,11 +49,10 @@ use crate::request::ValueSizes;
 use crate::rng::Random;
 use crate::targets::address::UrlError;
 use crate::trace::{Clamped, Trace, TraceError, TraceFormat};
-use crate::value::VALUE_BYTES_MIN;
 use crate::workload::{Cold, Keys, Mix, Supply, SweepAccess};
 
-const SECONDS: u32 = 10;
-const READS_PERCENT: f64 = 95.0;
+/// Makes the requests of the warm-up others than those to come.
+const WARM_UP_SEED: u64 = 0x3A3A;
 /// The requests under way, at most, of the closed loop of each worker that fills.
 const FILL_DEPTH: u32 = 64;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -129,49 +135,57 @@ impl LoadError {
 /// # Errors
 /// [`LoadError`]; [`LoadError::Files`] after everything else is done.
 pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Error>> {
+    let load = args.resolve()?;
     let interrupt = Interrupt::listen()?;
-    let live = Arc::new(Live::new(args.workers()));
+    let live = Arc::new(Live::new(load.workers));
     let mut console = Console::new(show);
-    let (report, recording) = run_shown(args, &live, Some(&interrupt), &mut console)?;
+    let (report, recording) = run_shown(&load, &live, Some(&interrupt), &mut console)?;
     // First: there may be no room for the files.
     console.line(&report.to_text());
-    write_files(args, &report, &recording)?;
+    write_files(&load, &report, &recording)?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs the load without a word. `live`, made for [`LoadArgs::workers`], tells how far it is,
+/// Runs the load without a word. `live`, made for [`Load::workers`], tells how far it is,
 /// and can end it.
 ///
 /// # Errors
 /// [`LoadError`].
-pub fn run(args: &LoadArgs, live: &Arc<Live>) -> Result<LoadReport, LoadError> {
-    let (report, recording) = run_shown(args, live, None, &mut Console::silent())?;
-    write_files(args, &report, &recording)?;
+pub fn run(load: &Load, live: &Arc<Live>) -> Result<LoadReport, LoadError> {
+    let (report, recording) = run_shown(load, live, None, &mut Console::silent())?;
+    write_files(load, &report, &recording)?;
     Ok(report)
 }
 
 fn run_shown(
-    args: &LoadArgs,
+    load: &Load,
     live: &Arc<Live>,
     interrupt: Option<&Interrupt>,
     console: &mut Console,
 ) -> Result<(LoadReport, Recording), LoadError> {
-    let trace = args.trace.as_ref().map(|path| read_trace(path, args)).transpose()?;
+    let trace = load.trace.as_ref().map(|(path, format)| read_trace(path, *format, load.sizes));
+    let trace = trace.transpose()?;
     if let Some(trace) = &trace {
-        clamped(trace, args.sizes()).iter().for_each(|line| console.line(line));
+        clamped(trace, load.sizes).iter().for_each(|line| console.line(line));
     }
     let trace = trace.map(Arc::new);
-    let subject = Subject::find(args, trace.as_deref(), console)?;
-    let plan = plan(args, &subject, trace.as_deref())?;
-    let workers = args.workers();
-    if args.fill {
-        fill(args, &plan, trace.as_ref(), workers, interrupt, console)?;
+    let subject = Subject::find(load, trace.as_deref(), console)?;
+    let plan = plan(load, &subject, trace.as_deref())?;
+    let workers = load.workers;
+    if load.fill {
+        fill(load, &plan, trace.as_ref(), workers, interrupt, console)?;
     }
-    let keys = trace.as_ref().map_or(args.keys, |trace| trace.keys.len() as u32);
-    let checker = args
+    let keys = trace.as_ref().map_or(load.keys, |trace| trace.keys.len() as u32);
+    let checker = load
         .check
-        .then(|| Arc::new(subject.checker(args, Checker::new(keys, plan.run, Initial::Filled))));
+        .then(|| Arc::new(subject.checker(load, Checker::new(keys, plan.run, Initial::Filled))));
     let plan = Plan { checker, ..plan };
+    let supplies = |seed| (0..workers).map(|w| supply(load, trace.as_ref(), w, seed)).collect();
+    if let Some(duration) = load.warm_up {
+        let seed = load.seed ^ WARM_UP_SEED;
+        let plan = Plan { duration: Some(duration), seed, ..plan.clone() };
+        warm_up(&plan, supplies(seed), workers, interrupt, console)?;
+    }
 
     // Other caches have no database behind them.
     let stats = plan.target.standin().map(|standin| {
@@ -181,9 +195,8 @@ fn run_shown(
     let stats = stats.transpose()?;
     let read_now = || stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
     let before = read_now();
-    let supplies = (0..workers).map(|w| supply(args, trace.as_ref(), w, workers)).collect();
     let cpu_before = cpu_time();
-    let running = drive::start(&plan, supplies, live)?;
+    let running = drive::start(&plan, supplies(load.seed), live)?;
     let what = Watched { live, plan: &plan, whole: whole(&plan, trace.as_deref()) };
     let recording = what.until_end(running, interrupt, console)?;
     let cpu = cpu_time().saturating_sub(cpu_before);
@@ -191,36 +204,29 @@ fn run_shown(
     let origin = before.zip(read_now());
     let origin_reads = origin.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
     drop(stats);
-    let report = LoadReport::new(args, &plan, &recording, seconds, cpu, origin_reads);
+    let report = LoadReport::new(load, &plan, &recording, seconds, cpu, origin_reads);
     Ok((report, recording))
 }
 
-fn plan(args: &LoadArgs, subject: &Subject, trace: Option<&Trace>) -> Result<Plan, LoadError> {
-    let sizes = args.sizes();
-    if sizes.min_bytes < VALUE_BYTES_MIN {
-        let text = format!(
-            "--value-bytes {} is too small: a value begins with {VALUE_BYTES_MIN} bytes that \
-             identify its writer",
-            sizes.min_bytes
-        );
-        return Err(LoadError::Options(text));
-    }
-    let pacing = match args.closed {
+fn plan(load: &Load, subject: &Subject, trace: Option<&Trace>) -> Result<Plan, LoadError> {
+    let pacing = match load.closed {
         Some(Closed { clients, depth }) => Pacing::Closed { clients, depth },
-        None => Pacing::Open { rate_per_s: args.rate, arrivals: args.arrivals },
+        None => Pacing::Open { rate_per_s: load.rate_per_s, arrivals: load.arrivals },
     };
-    check_depth(pacing, depth_max(&subject.target, sizes, trace))?;
-    check_lossless(args, trace)?;
-    let seconds = args.seconds.or(trace.is_none().then_some(SECONDS));
+    check_depth(pacing, depth_max(&subject.target, load.sizes, trace))?;
+    check_lossless(load, trace)?;
     Ok(Plan {
         target: subject.target.clone(),
-        keys: trace.map_or(Keys::Numbered, |trace| Keys::Listed(Arc::clone(&trace.keys))),
+        keys: match trace {
+            Some(trace) => Keys::Listed(Arc::clone(&trace.keys)),
+            None => Keys::Named(subject.key_names.clone()),
+        },
         pacing,
-        duration: seconds.map(|seconds| Duration::from_secs(seconds.into())),
-        seed: args.seed,
+        duration: load.duration,
+        seed: load.seed,
         // Not from the seed: the values of an earlier run with the same seed are not ours.
         run: getrandom::u32().unwrap_or(1),
-        fills: args.fill_misses.then(|| args.sizes()),
+        fills: load.fill_misses.then_some(load.sizes),
         checker: None,
         phases: 1,
         slot: Duration::from_secs(1),
@@ -244,10 +250,9 @@ fn clamped(trace: &Trace, sizes: ValueSizes) -> Option<String> {
     })
 }
 
-fn read_trace(path: &PathBuf, args: &LoadArgs) -> Result<Trace, LoadError> {
+fn read_trace(path: &PathBuf, format: TraceFormat, sizes: ValueSizes) -> Result<Trace, LoadError> {
     let failed = |error| LoadError::Trace { path: path.clone(), error };
-    let sizes = args.sizes();
-    match args.format.unwrap_or(TraceFormat::Oracle) {
+    match format {
         TraceFormat::Oracle => {
             let bytes = std::fs::read(path).map_err(|error| failed(error.into()))?;
             Trace::oracle(&bytes, sizes).map_err(failed)
@@ -259,31 +264,32 @@ fn read_trace(path: &PathBuf, args: &LoadArgs) -> Result<Trace, LoadError> {
     }
 }
 
-fn supply(args: &LoadArgs, trace: Option<&Arc<Trace>>, worker: u32, workers: u32) -> Supply {
+fn supply(load: &Load, trace: Option<&Arc<Trace>>, worker: u32, seed: u64) -> Supply {
     match trace {
         Some(trace) => Supply::Replay {
             trace: Arc::clone(trace),
             next: worker as usize,
-            step: workers as usize,
-            reads_percent: args.reads.unwrap_or(100.0),
-            random: Random::stream(args.seed, worker.into()),
+            step: load.workers as usize,
+            reads_percent: load.reads_percent,
+            random: Random::stream(seed, worker.into()),
         },
         None => {
             let mix = Mix {
-                keys: args.keys,
-                zipf_exponent: args.zipf,
-                reads_percent: args.reads.unwrap_or(READS_PERCENT),
-                sizes: args.sizes(),
+                keys: load.keys,
+                popularity: load.popularity,
+                reads_percent: load.reads_percent,
+                reads_first: load.reads_first,
+                sizes: load.sizes,
                 cold: Cold::default(),
             };
-            Supply::mixed(mix, args.seed, worker)
+            Supply::mixed(mix, seed, worker, load.workers)
         }
     }
 }
 
 /// Writes every key once, with sequence 0.
 fn fill(
-    args: &LoadArgs,
+    load: &Load,
     plan: &Plan,
     trace: Option<&Arc<Trace>>,
     workers: u32,
@@ -292,9 +298,9 @@ fn fill(
 ) -> Result<(), LoadError> {
     let (keys, access) = match trace {
         Some(trace) => (trace.keys.len() as u32, SweepAccess::FillAs(Arc::clone(trace))),
-        None => (args.keys, SweepAccess::Fill(args.sizes().min_bytes)),
+        None => (load.keys, SweepAccess::Fill(load.sizes.min_bytes)),
     };
-    let depth = FILL_DEPTH.min(depth_max(&plan.target, args.sizes(), trace.map(Arc::as_ref)));
+    let depth = FILL_DEPTH.min(depth_max(&plan.target, load.sizes, trace.map(Arc::as_ref)));
     let pacing = Pacing::Closed { clients: workers, depth };
     let plan = Plan { pacing, duration: None, ..plan.clone() };
     let sweep = |next| Supply::Sweep { next, end: keys, step: workers, access: access.clone() };
@@ -309,6 +315,28 @@ fn fill(
         return Err(LoadError::Fill { failed: missing, keys, first });
     }
     console.line(&format!("filled {} keys", thousands(keys.into())));
+    Ok(())
+}
+
+/// Sends the load for a time of which nothing is counted. What was wrong in it is told.
+fn warm_up(
+    plan: &Plan,
+    supplies: Vec<Supply>,
+    workers: u32,
+    interrupt: Option<&Interrupt>,
+    console: &mut Console,
+) -> Result<(), LoadError> {
+    let live = Arc::new(Live::new(workers));
+    let running = drive::start(plan, supplies, &live)?;
+    let what = Watched { live: &live, plan, whole: whole(plan, None) };
+    let recording = what.until_end(running, interrupt, console)?;
+    let counts = recording.counts();
+    console.line(&format!(
+        "warm-up: {} requests, failed {}, stale or wrong {}",
+        thousands(counts.requests),
+        thousands(counts.failed),
+        thousands(live.progress().bad)
+    ));
     Ok(())
 }
 
@@ -376,16 +404,12 @@ impl Watched<'_> {
     }
 }
 
-fn write_files(
-    args: &LoadArgs,
-    report: &LoadReport,
-    recording: &Recording,
-) -> Result<(), FilesError> {
+fn write_files(load: &Load, report: &LoadReport, recording: &Recording) -> Result<(), FilesError> {
     let mut files = Files::default();
-    if let Some(path) = &args.json {
+    if let Some(path) = &load.json {
         files.save_json(path, report);
     }
-    if let Some(path) = &args.hdr {
+    if let Some(path) = &load.hdr {
         let started = wall_time(recording.start);
         files.save_hdr_log(path, recording, started, "[standin load]");
     }

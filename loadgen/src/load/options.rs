@@ -1,27 +1,28 @@
-//! The options of `standin load`.
+//! The options of `standin load`, from the command line and from a scenario. Neither has defaults: those are in
+//! [`Load`](super::Load), which both together become.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 
+use super::presets::Preset;
+use crate::key_names::{KeyType, Template};
+use crate::popularity::PopularityKind;
 use crate::request::ValueSizes;
 use crate::schedule::Arrivals;
 use crate::targets::address::TargetUrl;
 use crate::trace::TraceFormat;
-use crate::value::VALUE_BYTES_MIN;
-
-/// Bytes of the values written, unless the command line says otherwise.
-const VALUE_BYTES: u32 = 100;
-/// Largest value of a trace, unless the command line says otherwise.
-const TRACE_BYTES_MAX: u32 = 4_096;
 
 /// `standin load`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct LoadArgs {
-    /// The cluster file.
-    #[arg(long, short, default_value = "cluster.toml", value_name = "FILE")]
-    pub config: PathBuf,
+    /// Read the options from this file; those of the command line override it. scenario.example.toml has them all.
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+    /// The cluster file; cluster.toml by default.
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Keyspace, by name or number; the first one by default.
     #[arg(long, short)]
     pub keyspace: Option<String>,
@@ -31,29 +32,57 @@ pub struct LoadArgs {
     /// ?protocol=meta&distribution=ketama&eject=3&retry=30s&timeout=250ms&connections=4&pipeline=16.
     #[arg(long, value_name = "URL", conflicts_with_all = ["config", "keyspace"])]
     pub target: Option<TargetUrl>,
-    /// Requests per second on a fixed schedule (open loop).
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub rate: u32,
-    /// Distribution of the arrivals.
-    #[arg(long, value_enum, default_value_t = Arrivals::Constant)]
-    pub arrivals: Arrivals,
+    /// Requests per second on a fixed schedule (open loop); 1000 by default.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub rate: Option<u32>,
+    /// Distribution of the arrivals; constant by default.
+    #[arg(long, value_enum)]
+    pub arrivals: Option<Arrivals>,
     /// Instead of a rate, run this many clients with this many requests each under way, such as 8x16.
     #[arg(long, value_name = "CLIENTSxDEPTH", conflicts_with_all = ["rate", "arrivals"])]
     pub closed: Option<Closed>,
     /// Seconds of load; 10 by default, or the whole trace with --trace.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub seconds: Option<u32>,
-    /// Number of keys: key-00000000 and so on.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub keys: u32,
-    /// Zipf exponent of the keys' distribution; 0 means uniform.
-    #[arg(long, default_value_t = 0.99, value_name = "EXPONENT", value_parser = exponent)]
-    pub zipf: f64,
+    /// Seconds of the same load before, which are not counted; none by default. Not with --trace.
+    #[arg(long, value_name = "SECONDS")]
+    pub warm_up: Option<u32>,
+    /// Number of keys; 100000 by default.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub keys: Option<u32>,
+    /// Type of the keys; by default that of the keyspace's keys, and text for other targets.
+    #[arg(long, value_enum)]
+    pub key_type: Option<KeyType>,
+    /// Names of keys of type text, with a place for the number; key-{n:8} by default, which is key-00000042.
+    #[arg(long, value_name = "TEXT")]
+    pub key_template: Option<Template>,
+    /// Number of the first key; 0 by default.
+    #[arg(long, value_name = "NUMBER")]
+    pub first_key: Option<u64>,
+    /// How requests are spread over the keys; zipf by default.
+    #[arg(long, value_enum)]
+    pub popularity: Option<PopularityKind>,
+    /// Exponent of the popularities zipf, zipf-by-number and latest; 0.99 by default, and 0 means uniform.
+    #[arg(long, value_name = "EXPONENT", value_parser = exponent)]
+    pub zipf: Option<f64>,
+    /// With --popularity hotspot: percentage of the keys that are hot; 20 by default.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub hot_keys: Option<f64>,
+    /// With --popularity hotspot: percentage of the requests that go to hot keys; 80 by default.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub hot_requests: Option<f64>,
+    /// A workload of YCSB: its share of reads, popularity and size of values. Other options override it.
+    #[arg(long, value_enum, conflicts_with = "trace")]
+    pub preset: Option<Preset>,
     /// Percentage of reads, 95 by default; the rest are writes. Writes, and --fill, leave rows named
     /// after the keys in the keyspace's table. With --trace: percentage of the trace's reads that are
     /// made as reads.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub reads: Option<f64>,
+    /// Read each key that is written right before. These reads come in addition to the percentage, and the write does
+    /// not wait for their answers. Not with --trace.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub reads_first: Option<bool>,
     /// Size of the values written in bytes, a number or a range such as 64-4096; 100 by default. With
     /// --trace, the sizes in the trace are clamped to this range, by default 32-4096.
     #[arg(long, value_name = "BYTES")]
@@ -61,9 +90,9 @@ pub struct LoadArgs {
     /// Number of load threads; by default the number of cores, but at most 2.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub workers: Option<u32>,
-    /// Seed of keys, sizes and arrivals.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    /// Seed of keys, sizes and arrivals; 1 by default.
+    #[arg(long)]
+    pub seed: Option<u64>,
     /// Write the results as JSON to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -71,19 +100,19 @@ pub struct LoadArgs {
     #[arg(long, value_name = "FILE")]
     pub hdr: Option<PathBuf>,
     /// First write every key once.
-    #[arg(long)]
-    pub fill: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub fill: Option<bool>,
     /// Write a value after each read that finds nothing, as an application does that uses a keyspace
     /// without a database. These writes come in addition to the rate, and count as writes.
-    #[arg(long)]
-    pub fill_misses: bool,
-    /// Check whether any read is stale or wrong. Nothing else may write these keys.
-    #[arg(long, requires = "fill")]
-    pub check: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub fill_misses: Option<bool>,
+    /// With --fill: check whether any read is stale or wrong. Nothing else may write these keys.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub check: Option<bool>,
     /// With --check: also judge reads that find nothing, because the target has room for all keys and may
     /// lose none. A database behind Standin never may. Not with a trace that gives values lifetimes.
-    #[arg(long, requires = "check")]
-    pub lossless: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub lossless: Option<bool>,
     /// Replay this file instead of random requests.
     #[arg(long, value_name = "FILE", requires = "format")]
     pub trace: Option<PathBuf>,
@@ -93,49 +122,64 @@ pub struct LoadArgs {
 }
 
 impl LoadArgs {
-    /// Defaults for this cluster file.
+    /// These options, and for each that is not given that of `below`. An option that excludes others of
+    /// `below` is given in their place.
     #[must_use]
-    pub fn new(config: impl Into<PathBuf>) -> Self {
-        Self {
-            config: config.into(),
-            keyspace: None,
-            target: None,
-            rate: 1_000,
-            arrivals: Arrivals::Constant,
-            closed: None,
-            seconds: None,
-            keys: 100_000,
-            zipf: 0.99,
-            reads: None,
-            value_bytes: None,
-            workers: None,
-            seed: 1,
-            json: None,
-            hdr: None,
-            fill: false,
-            fill_misses: false,
-            check: false,
-            lossless: false,
-            trace: None,
-            format: None,
+    pub fn over(self, mut below: Self) -> Self {
+        if self.target.is_some() {
+            (below.config, below.keyspace) = (None, None);
         }
-    }
-
-    /// Sizes of the values written, or the bounds of those of the trace.
-    #[must_use]
-    pub fn sizes(&self) -> ValueSizes {
-        let default = match self.trace {
-            Some(_) => ValueSizes { min_bytes: VALUE_BYTES_MIN, max_bytes: TRACE_BYTES_MAX },
-            None => ValueSizes::fixed(VALUE_BYTES),
-        };
-        self.value_bytes.unwrap_or(default)
-    }
-
-    /// Load threads.
-    #[must_use]
-    pub fn workers(&self) -> u32 {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.workers.unwrap_or(u32::try_from(cores.min(2)).unwrap_or(1)).max(1)
+        if self.config.is_some() {
+            below.target = None;
+        }
+        if self.closed.is_some() {
+            (below.rate, below.arrivals) = (None, None);
+        }
+        if self.rate.is_some() || self.arrivals.is_some() {
+            below.closed = None;
+        }
+        if self.preset.is_some() {
+            (below.reads, below.reads_first, below.value_bytes) = (None, None, None);
+            (below.popularity, below.zipf) = (None, None);
+            (below.hot_keys, below.hot_requests) = (None, None);
+        }
+        if self.trace.is_some() {
+            (below.preset, below.reads, below.reads_first) = (None, None, None);
+            (below.value_bytes, below.warm_up) = (None, None);
+        }
+        Self {
+            scenario: self.scenario.or(below.scenario),
+            config: self.config.or(below.config),
+            keyspace: self.keyspace.or(below.keyspace),
+            target: self.target.or(below.target),
+            rate: self.rate.or(below.rate),
+            arrivals: self.arrivals.or(below.arrivals),
+            closed: self.closed.or(below.closed),
+            seconds: self.seconds.or(below.seconds),
+            warm_up: self.warm_up.or(below.warm_up),
+            keys: self.keys.or(below.keys),
+            key_type: self.key_type.or(below.key_type),
+            key_template: self.key_template.or(below.key_template),
+            first_key: self.first_key.or(below.first_key),
+            popularity: self.popularity.or(below.popularity),
+            zipf: self.zipf.or(below.zipf),
+            hot_keys: self.hot_keys.or(below.hot_keys),
+            hot_requests: self.hot_requests.or(below.hot_requests),
+            preset: self.preset.or(below.preset),
+            reads: self.reads.or(below.reads),
+            reads_first: self.reads_first.or(below.reads_first),
+            value_bytes: self.value_bytes.or(below.value_bytes),
+            workers: self.workers.or(below.workers),
+            seed: self.seed.or(below.seed),
+            json: self.json.or(below.json),
+            hdr: self.hdr.or(below.hdr),
+            fill: self.fill.or(below.fill),
+            fill_misses: self.fill_misses.or(below.fill_misses),
+            check: self.check.or(below.check),
+            lossless: self.lossless.or(below.lossless),
+            trace: self.trace.or(below.trace),
+            format: self.format.or(below.format),
+        }
     }
 }
 
@@ -160,9 +204,12 @@ impl FromStr for Closed {
     }
 }
 
+/// The largest exponent.
+pub(super) const EXPONENT_MAX: f64 = 10.0;
+
 fn exponent(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(exponent) if (0.0..=10.0).contains(&exponent) => Ok(exponent),
+        Ok(exponent) if (0.0..=EXPONENT_MAX).contains(&exponent) => Ok(exponent),
         _ => Err("write an exponent of 0 to 10".to_owned()),
     }
 }
@@ -175,7 +222,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use clap::Parser;
 
     use super::*;
@@ -186,44 +233,65 @@ mod tests {
         load: LoadArgs,
     }
 
-    fn parse(arguments: &[&str]) -> Option<LoadArgs> {
+    /// What a command line says; `None`: it is refused.
+    pub(crate) fn parse(arguments: &[&str]) -> Option<LoadArgs> {
         let all = ["load"].iter().chain(arguments);
         Cli::try_parse_from(all).ok().map(|cli| cli.load)
     }
 
     #[test]
     fn the_command_line_is_read() {
-        let load = parse(&["--closed", "8×16", "--fill", "--check", "--value-bytes", "64-99"]);
-        let load = load.unwrap();
-        assert_eq!(load.closed, Some(Closed { clients: 8, depth: 16 }));
-        assert_eq!(load.sizes(), ValueSizes { min_bytes: 64, max_bytes: 99 });
-        let load = parse(&["--trace", "t", "--format", "oracle"]).unwrap();
-        assert_eq!(load.format, Some(TraceFormat::Oracle));
-        assert_eq!(load.sizes(), ValueSizes { min_bytes: 32, max_bytes: 4_096 });
-        let load = parse(&["--trace", "t", "--format", "oracle", "--value-bytes", "50"]).unwrap();
-        assert_eq!(load.sizes(), ValueSizes::fixed(50), "a size that is asked for is honoured");
-        let load = parse(&["--target", "memcached://a:1,b:2?eject=2"]).unwrap();
-        assert!(load.target.is_some());
-        let (load, same) = (parse(&[]).unwrap(), LoadArgs::new("cluster.toml"));
-        assert_eq!(format!("{load:?}"), format!("{same:?}"), "one set of defaults");
+        let args = parse(&["--closed", "8×16", "--fill", "--check", "--lossless=false"]).unwrap();
+        assert_eq!(args.closed, Some(Closed { clients: 8, depth: 16 }));
+        assert_eq!((args.fill, args.check, args.lossless), (Some(true), Some(true), Some(false)));
+        let args = parse(&["--trace", "t", "--format", "oracle"]).unwrap();
+        assert_eq!(args.format, Some(TraceFormat::Oracle));
+        let args = parse(&["--target", "memcached://a:1,b:2?eject=2"]).unwrap();
+        assert!(args.target.is_some());
+        let args = parse(&["--popularity", "zipf-by-number", "--preset", "ycsb-d"]).unwrap();
+        assert_eq!(args.popularity, Some(PopularityKind::ZipfByNumber));
+        assert_eq!(args.preset, Some(Preset::YcsbD));
+        let none = format!("{:?}", parse(&[]).unwrap());
+        assert_eq!(none, format!("{:?}", LoadArgs::default()), "the command line has no defaults");
     }
 
     #[test]
     fn nonsense_is_refused() {
         for arguments in [
-            &["--check"][..],
-            &["--trace", "t"],
+            &["--trace", "t"][..],
             &["--closed", "8"],
             &["--closed", "0x1"],
             &["--closed", "1x1", "--rate", "5"],
             &["--zipf", "-1"],
             &["--reads", "101"],
             &["--keys", "0"],
+            &["--key-template", "k"],
             &["--target", "ftp://a:1"],
             &["--target", "redis://a:1", "--config", "c.toml"],
-            &["--lossless"],
+            &["--preset", "ycsb-a", "--trace", "t", "--format", "oracle"],
         ] {
             assert!(parse(arguments).is_none(), "{arguments:?}");
         }
+    }
+
+    #[test]
+    fn the_command_line_overrides_a_scenario_and_what_it_excludes() {
+        let over =
+            |above: &[&str], below: &[&str]| parse(above).unwrap().over(parse(below).unwrap());
+        let args = over(&["--rate", "5"], &["--rate", "7", "--keys", "9"]);
+        assert_eq!((args.rate, args.keys), (Some(5), Some(9)));
+        let args = over(&["--closed", "1x2"], &["--rate", "7", "--arrivals", "poisson"]);
+        assert_eq!((args.rate, args.arrivals), (None, None));
+        assert!(over(&["--arrivals", "poisson"], &["--closed", "1x2"]).closed.is_none());
+        let args = over(&["--target", "redis://a:1"], &["--config", "c", "--keyspace", "k"]);
+        assert!(args.config.is_none() && args.keyspace.is_none());
+        assert!(over(&["--config", "c"], &["--target", "redis://a:1"]).target.is_none());
+        let args = over(&["--preset", "ycsb-c"], &["--reads", "5", "--zipf", "2"]);
+        assert_eq!((args.reads, args.zipf), (None, None), "a preset is a whole");
+        let args = over(&["--reads", "5"], &["--preset", "ycsb-c"]);
+        assert_eq!((args.reads, args.preset), (Some(5.0), Some(Preset::YcsbC)));
+        let args = over(&["--trace", "t", "--format", "oracle"], &["--preset", "ycsb-c"]);
+        assert!(args.preset.is_none());
+        assert_eq!(over(&["--check=false"], &["--check"]).check, Some(false));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::LoadArgs;
+use super::Load;
 use crate::drive::{Pacing, Plan};
 use crate::recorder::{Recording, TimelinePoint};
 use crate::report::figures::LATE_US_MAX;
@@ -66,7 +66,7 @@ pub struct LoadReport {
 
 impl LoadReport {
     pub(super) fn new(
-        args: &LoadArgs,
+        load: &Load,
         plan: &Plan,
         recording: &Recording,
         ran_for: Duration,
@@ -90,7 +90,7 @@ impl LoadReport {
             p99_us: late.value_at_quantile(0.99),
             max_us: late.max(),
         };
-        let workers = args.workers();
+        let workers = load.workers;
         let busy = cpu.as_secs_f64() / (ran_for.as_secs_f64() * f64::from(workers)).max(1e-9);
         Self {
             operations: OperationFigures::of(&recording.phases[0]),
@@ -105,7 +105,7 @@ impl LoadReport {
             quotes: recording.quotes.clone(),
             percentiles: curve(&latency),
             timeline: recording.timeline(),
-            seed: args.seed,
+            seed: load.seed,
             workers,
             machine: Machine::here(),
         }

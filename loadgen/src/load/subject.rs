@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use standin_client::blocking::{Client, discover};
 use standin_client::{Bootstrap, ClientConfig, Target as Party};
-use standin_config::ClusterConfig;
+use standin_config::{ClusterConfig, ColumnType, KeyspaceConfig};
 
-use super::{LoadArgs, LoadError, READS_PERCENT};
+use super::{Load, LoadError};
 use crate::checker::{Checker, age_allowed, grace};
 use crate::console::Console;
 use crate::drive::Pacing;
+use crate::key_names::{KeyNames, KeyType};
 use crate::request::{Access, ValueSizes};
 use crate::targets::address::{Resolved, TargetUrl};
 use crate::targets::wire::{OPEN_BYTES_MAX, OPEN_MAX, codec::Protocol, settings::Settings};
@@ -24,6 +25,8 @@ const FRAME_BYTES: usize = 512;
 /// The measured system.
 pub(super) struct Subject {
     pub(super) target: Target,
+    /// The names of keys, unless a trace has them.
+    pub(super) key_names: KeyNames,
     /// The cluster file, if there is one.
     cluster: Option<ClusterConfig>,
 }
@@ -31,37 +34,41 @@ pub(super) struct Subject {
 impl Subject {
     /// Finds it, and checks that the options fit.
     pub(super) fn find(
-        args: &LoadArgs,
+        load: &Load,
         trace: Option<&Trace>,
         console: &mut Console,
     ) -> Result<Self, LoadError> {
-        match &args.target {
-            None => Self::of_file(args, trace, console),
-            Some(url) => Self::of_url(url, trace),
+        match &load.target {
+            None => Self::of_file(load, trace, console),
+            Some(url) => Self::of_url(load, url, trace),
         }
     }
 
     fn of_file(
-        args: &LoadArgs,
+        load: &Load,
         trace: Option<&Trace>,
         console: &mut Console,
     ) -> Result<Self, LoadError> {
-        let cluster = ClusterConfig::load(&args.config)?;
-        let keyspace = keyspace(args, &cluster, trace)?;
+        let cluster = ClusterConfig::load(&load.config)?;
+        let (keyspace, key_names) = {
+            let keyspace = keyspace(load, &cluster, trace)?;
+            (keyspace.id, names_in(load, keyspace, cluster.limits.key_bytes)?)
+        };
         let client = ClientConfig::from(&cluster);
         let (topology, how) = discover(client.clone(), Arc::new(cluster.topology()?))
             .map_err(LoadError::system("looking for the cluster"))?;
         if let Some(how) = how {
-            let file = args.config.display();
+            let file = load.config.display();
             console.line(&format!(
                 "warning: {file} is out of date and does not describe the running cluster: {how}"
             ));
         }
         let target = Target::Standin(Box::new(Standin { topology, client, keyspace }));
-        Ok(Self { target, cluster: Some(cluster) })
+        Ok(Self { target, key_names, cluster: Some(cluster) })
     }
 
-    fn of_url(url: &TargetUrl, trace: Option<&Trace>) -> Result<Self, LoadError> {
+    fn of_url(load: &Load, url: &TargetUrl, trace: Option<&Trace>) -> Result<Self, LoadError> {
+        let key_names = names(load, load.key_type.unwrap_or_default());
         let target = match url.resolve()? {
             Resolved::Standin(addresses, keyspace) => {
                 let client = ClientConfig::default();
@@ -74,48 +81,48 @@ impl Subject {
                 Target::Standin(Box::new(Standin { topology, client, keyspace }))
             }
             Resolved::Wire(settings) => {
-                check_keys(&settings, trace)?;
+                check_keys(&settings, trace, &key_names)?;
                 Target::Wire(settings)
             }
         };
-        Ok(Self { target, cluster: None })
+        Ok(Self { target, key_names, cluster: None })
     }
 
     /// Sets what reads of this system may return.
-    pub(super) fn checker(&self, args: &LoadArgs, checker: Checker) -> Checker {
+    pub(super) fn checker(&self, load: &Load, checker: Checker) -> Checker {
         let keyspace = self.target.standin().map(|standin| standin.keyspace);
         match &self.cluster {
             Some(cluster) => {
                 let mut keyspaces = cluster.keyspaces.iter();
                 let is_cache = keyspaces.any(|k| Some(k.id) == keyspace && k.is_cache());
                 checker
-                    .with_losses(is_cache && !args.lossless)
+                    .with_losses(is_cache && !load.lossless)
                     .with_bound(age_allowed(cluster))
                     .with_grace(grace(cluster))
             }
             // A server that was stopped may execute an old write at any time.
-            None => checker.with_losses(!args.lossless),
+            None => checker.with_losses(!load.lossless),
         }
     }
 }
 
 /// The keyspace by the options.
-fn keyspace(
-    args: &LoadArgs,
-    cluster: &ClusterConfig,
+fn keyspace<'c>(
+    load: &Load,
+    cluster: &'c ClusterConfig,
     trace: Option<&Trace>,
-) -> Result<u8, LoadError> {
+) -> Result<&'c KeyspaceConfig, LoadError> {
     let known = || cluster.keyspaces.iter().map(|k| k.name.as_str()).collect::<Vec<_>>().join(", ");
-    let keyspace = match &args.keyspace {
+    let keyspace = match &load.keyspace {
         Some(name) => cluster.keyspace(name),
         None => cluster.keyspaces.first(),
     };
     let keyspace = keyspace.ok_or_else(|| {
-        let name = args.keyspace.clone().unwrap_or_default();
+        let name = load.keyspace.clone().unwrap_or_default();
         LoadError::Keyspace { name, known: known() }
     })?;
-    let (reads, sizes) = (args.reads.unwrap_or(READS_PERCENT), args.sizes());
-    let writes = args.fill || args.fill_misses || (trace.is_none() && reads < 100.0);
+    let (reads, sizes) = (load.reads_percent, load.sizes);
+    let writes = load.fill || load.fill_misses || (trace.is_none() && reads < 100.0);
     if writes && !keyspace.is_writable() {
         let name = &keyspace.name;
         return Err(LoadError::Options(format!(
@@ -128,7 +135,40 @@ fn keyspace(
             sizes.max_bytes, cluster.limits.value_bytes
         )));
     }
-    Ok(keyspace.id)
+    Ok(keyspace)
+}
+
+fn names(load: &Load, key_type: KeyType) -> KeyNames {
+    KeyNames::new(key_type, load.template.clone(), load.first_key)
+}
+
+/// The names of the keys in a keyspace, whose column takes only some.
+fn names_in(
+    load: &Load,
+    keyspace: &KeyspaceConfig,
+    key_bytes_max: u16,
+) -> Result<KeyNames, LoadError> {
+    let (needed, word) = match keyspace.key_type {
+        ColumnType::Integer => (Some(KeyType::Integer), "integer"),
+        ColumnType::Uuid => (Some(KeyType::Uuid), "uuid"),
+        ColumnType::Text | ColumnType::Bytes => (None, "text"),
+    };
+    let key_type = load.key_type.or(needed).unwrap_or_default();
+    if needed.is_some_and(|needed| needed != key_type) {
+        let name = &keyspace.name;
+        return Err(LoadError::Options(format!(
+            "the keys of keyspace {name} are of type {word}: use --key-type {word}, and no --key-template"
+        )));
+    }
+    let names = names(load, key_type);
+    let longest = names.name(load.keys - 1).len();
+    if longest > usize::from(key_bytes_max) {
+        return Err(LoadError::Options(format!(
+            "--key-template gives keys of {longest} bytes, over the cluster's limits.key_bytes of \
+             {key_bytes_max}"
+        )));
+    }
+    Ok(names)
 }
 
 /// The largest number of requests under way for which each client of a closed loop has room. With more, a client
@@ -157,10 +197,10 @@ pub(super) fn check_depth(pacing: Pacing, depth_max: u32) -> Result<(), LoadErro
 }
 
 /// Refuses to judge losses where values have lifetimes.
-pub(super) fn check_lossless(args: &LoadArgs, trace: Option<&Trace>) -> Result<(), LoadError> {
+pub(super) fn check_lossless(load: &Load, trace: Option<&Trace>) -> Result<(), LoadError> {
     let mut entries = trace.iter().flat_map(|trace| &trace.entries);
     let has_lifetime = |entry: &Entry| matches!(entry.access, Access::Write { ttl_s: 1.., .. });
-    if args.lossless && entries.any(has_lifetime) {
+    if load.lossless && entries.any(has_lifetime) {
         let text = "--lossless: the trace gives values lifetimes, and a value whose lifetime has ended is \
                     not lost; replay it without --lossless";
         return Err(LoadError::Options(text.to_owned()));
@@ -169,7 +209,11 @@ pub(super) fn check_lossless(args: &LoadArgs, trace: Option<&Trace>) -> Result<(
 }
 
 /// memcached has no quoting: a key with a space would be two.
-fn check_keys(settings: &Settings, trace: Option<&Trace>) -> Result<(), LoadError> {
+fn check_keys(
+    settings: &Settings,
+    trace: Option<&Trace>,
+    names: &KeyNames,
+) -> Result<(), LoadError> {
     if !matches!(settings.protocol, Protocol::MemcachedText | Protocol::MemcachedMeta) {
         return Ok(());
     }
@@ -178,11 +222,13 @@ fn check_keys(settings: &Settings, trace: Option<&Trace>) -> Result<(), LoadErro
             || key.len() > MEMCACHED_KEY_BYTES
             || key.iter().any(|byte| *byte <= b' ' || *byte == 127)
     };
-    let mut keys = trace.iter().flat_map(|trace| trace.keys.iter());
+    // All names that are made have the same characters beside the number, and are short enough.
+    let made = trace.is_none().then(|| names.name(0).into_boxed_slice());
+    let mut keys = trace.iter().flat_map(|trace| trace.keys.iter()).chain(&made);
     match keys.find(|key| is_bad(key)) {
         None => Ok(()),
         Some(key) => Err(LoadError::Options(format!(
-            "the trace has a key that memcached does not accept, {:?}; memcached's keys have 1 to \
+            "the load has a key that memcached does not accept, {:?}; memcached's keys have 1 to \
              {MEMCACHED_KEY_BYTES} bytes, and no spaces or control characters",
             key.escape_ascii().to_string()
         ))),
@@ -191,7 +237,41 @@ fn check_keys(settings: &Settings, trace: Option<&Trace>) -> Result<(), LoadErro
 
 #[cfg(test)]
 mod tests {
+    use super::super::LoadArgs;
     use super::*;
+
+    fn load() -> Load {
+        LoadArgs::default().resolve().unwrap()
+    }
+
+    #[test]
+    fn keys_are_of_the_type_of_the_keyspace() {
+        let keyspace =
+            |key_type| KeyspaceConfig { key_type, ..KeyspaceConfig::cache(1, "numbers") };
+        let name =
+            |load: &Load, key_type| names_in(load, &keyspace(key_type), 64).map(|n| n.name(7));
+        assert_eq!(name(&load(), ColumnType::Integer).unwrap(), b"7");
+        assert_eq!(name(&load(), ColumnType::Text).unwrap(), b"key-00000007");
+        assert_eq!(name(&load(), ColumnType::Uuid).unwrap().len(), 36);
+        let uuids = Load { key_type: Some(KeyType::Uuid), ..load() };
+        assert!(name(&uuids, ColumnType::Text).is_ok(), "a text may be a UUID");
+        let error = name(&uuids, ColumnType::Integer).unwrap_err().to_string();
+        assert!(error.contains("numbers") && error.contains("--key-type integer"), "{error}");
+        let template = format!("{}{{n}}", "k".repeat(64)).parse().unwrap();
+        let error = name(&Load { template, ..load() }, ColumnType::Text).unwrap_err().to_string();
+        assert!(error.contains("limits.key_bytes"), "{error}");
+    }
+
+    #[test]
+    fn memcached_gets_no_key_with_a_space() {
+        let check = |template: &str, protocol| {
+            let names = KeyNames::new(KeyType::Text, template.parse().unwrap(), 0);
+            check_keys(&Settings::new(protocol, Vec::new()), None, &names)
+        };
+        assert!(check("a {n}", Protocol::MemcachedText).is_err());
+        assert!(check("a {n}", Protocol::Resp2).is_ok());
+        assert!(check("a-{n}", Protocol::MemcachedMeta).is_ok());
+    }
 
     #[test]
     fn a_closed_loop_has_no_more_under_way_than_its_clients_have_room_for() {
@@ -212,10 +292,10 @@ mod tests {
             let line = format!("0,k,1,100,1,set,{ttl}\n");
             Trace::twitter(line.as_bytes(), sizes).unwrap()
         };
-        let args = |lossless| LoadArgs { lossless, ..LoadArgs::new("cluster.toml") };
-        assert!(check_lossless(&args(true), Some(&trace("60"))).is_err());
-        assert!(check_lossless(&args(false), Some(&trace("60"))).is_ok());
-        assert!(check_lossless(&args(true), Some(&trace("0"))).is_ok());
-        assert!(check_lossless(&args(true), None).is_ok());
+        let load = |lossless| Load { lossless, ..load() };
+        assert!(check_lossless(&load(true), Some(&trace("60"))).is_err());
+        assert!(check_lossless(&load(false), Some(&trace("60"))).is_ok());
+        assert!(check_lossless(&load(true), Some(&trace("0"))).is_ok());
+        assert!(check_lossless(&load(true), None).is_ok());
     }
 }

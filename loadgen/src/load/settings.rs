@@ -1,0 +1,286 @@
+//! The load that was asked for: the command line over the scenario over the defaults.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::options::{Closed, LoadArgs};
+use super::presets::Workload;
+use super::{LoadError, scenario};
+use crate::key_names::{KeyNames, KeyType, Template};
+use crate::popularity::{Popularity, PopularityKind};
+use crate::request::ValueSizes;
+use crate::schedule::Arrivals;
+use crate::targets::address::TargetUrl;
+use crate::trace::TraceFormat;
+use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
+
+const SECONDS: u32 = 10;
+const RATE_PER_S: u32 = 1_000;
+const KEYS: u32 = 100_000;
+const EXPONENT: f64 = 0.99;
+const READS_PERCENT: f64 = 95.0;
+/// The defaults of YCSB's `hotspotdatafraction` and `hotspotopnfraction`.
+const HOT_KEYS_PERCENT: f64 = 20.0;
+const HOT_REQUESTS_PERCENT: f64 = 80.0;
+/// Bytes of the values written.
+const VALUE_BYTES: u32 = 100;
+/// Largest value of a trace.
+const TRACE_BYTES_MAX: u32 = 4_096;
+
+/// A load, with everything that is to be known before its target is found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Load {
+    /// The cluster file, if there is no URL.
+    pub config: PathBuf,
+    /// A keyspace of it; `None`: the first one.
+    pub keyspace: Option<String>,
+    /// The URL of a target.
+    pub target: Option<TargetUrl>,
+    /// Requests per second, without a closed loop.
+    pub rate_per_s: u32,
+    /// Their distribution.
+    pub arrivals: Arrivals,
+    /// A closed loop.
+    pub closed: Option<Closed>,
+    /// The time for which requests are sent; `None`: until the trace ends.
+    pub duration: Option<Duration>,
+    /// The time before, of which nothing is counted.
+    pub warm_up: Option<Duration>,
+    /// Number of keys, without a trace.
+    pub keys: u32,
+    /// Their type; `None`: that of the keyspace.
+    pub key_type: Option<KeyType>,
+    /// Their names, if they are texts.
+    pub template: Template,
+    /// Number of the first one.
+    pub first_key: u64,
+    /// How requests are spread over them.
+    pub popularity: Popularity,
+    /// Share of reads, or of a trace's reads that stay reads, 0 to 100.
+    pub reads_percent: f64,
+    /// Whether a write follows a read of its key.
+    pub reads_first: bool,
+    /// Sizes of the values written, or the bounds of those of the trace.
+    pub sizes: ValueSizes,
+    /// Load threads.
+    pub workers: u32,
+    /// Seed of keys, sizes and arrivals.
+    pub seed: u64,
+    /// The file of the results.
+    pub json: Option<PathBuf>,
+    /// The file of the HdrHistogram log.
+    pub hdr: Option<PathBuf>,
+    /// Whether every key is written once before.
+    pub fill: bool,
+    /// Whether reads that find nothing are followed by writes.
+    pub fill_misses: bool,
+    /// Whether reads are judged.
+    pub check: bool,
+    /// Whether reads that find nothing are judged.
+    pub lossless: bool,
+    /// A trace.
+    pub trace: Option<(PathBuf, TraceFormat)>,
+}
+
+impl LoadArgs {
+    /// Puts the scenario, if there is one, and the defaults below these options.
+    ///
+    /// # Errors
+    /// [`LoadError::Config`] with the mistakes of the scenario, and [`LoadError::Options`] if options do not fit
+    /// together.
+    pub fn resolve(&self) -> Result<Load, LoadError> {
+        let args = match &self.scenario {
+            Some(path) => self.clone().over(scenario::load(path)?),
+            None => self.clone(),
+        };
+        args.check_together().map_err(|text| LoadError::Options(text.to_owned()))?;
+        let workload = args.workload()?;
+        let keys = args.keys.unwrap_or(KEYS);
+        let first_key = args.first_key.unwrap_or(0);
+        if first_key > KeyNames::first_max(keys) {
+            let text = format!(
+                "--first-key {first_key}: with {keys} keys it may be {} at most",
+                KeyNames::first_max(keys)
+            );
+            return Err(LoadError::Options(text));
+        }
+        check_sizes(workload.sizes)?;
+        let has_template = args.key_template.is_some();
+        let popularity = args.popularity(workload.popularity);
+        let seconds = args.seconds.or(args.trace.is_none().then_some(SECONDS));
+        let of_seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = args.workers.unwrap_or(u32::try_from(cores.min(2)).unwrap_or(1)).max(1);
+        Ok(Load {
+            config: args.config.unwrap_or_else(|| PathBuf::from("cluster.toml")),
+            keyspace: args.keyspace,
+            target: args.target,
+            rate_per_s: args.rate.unwrap_or(RATE_PER_S),
+            arrivals: args.arrivals.unwrap_or_default(),
+            closed: args.closed,
+            duration: seconds.map(of_seconds),
+            warm_up: args.warm_up.filter(|seconds| *seconds > 0).map(of_seconds),
+            keys,
+            key_type: args.key_type.or(has_template.then_some(KeyType::Text)),
+            template: args.key_template.unwrap_or_default(),
+            first_key,
+            popularity,
+            reads_percent: workload.reads_percent,
+            reads_first: workload.reads_first,
+            sizes: workload.sizes,
+            workers,
+            seed: args.seed.unwrap_or(1),
+            json: args.json,
+            hdr: args.hdr,
+            fill: args.fill.unwrap_or(false),
+            fill_misses: args.fill_misses.unwrap_or(false),
+            check: args.check.unwrap_or(false),
+            lossless: args.lossless.unwrap_or(false),
+            trace: args.trace.zip(args.format),
+        })
+    }
+
+    /// What can't be said of one option alone. Each text says which option to change.
+    fn check_together(&self) -> Result<(), &'static str> {
+        let is_set = |flag: Option<bool>| flag == Some(true);
+        let is_text = self.key_type.is_none_or(|key_type| key_type == KeyType::Text);
+        let is_hotspot = self.popularity == Some(PopularityKind::Hotspot);
+        let has_hot = self.hot_keys.is_some() || self.hot_requests.is_some();
+        if is_set(self.check) && !is_set(self.fill) {
+            Err("--check needs --fill: only values of this run can be judged")
+        } else if is_set(self.lossless) && !is_set(self.check) {
+            Err("--lossless says what --check judges: add --check")
+        } else if self.keyspace.is_some() && self.target.is_some() {
+            Err(
+                "--keyspace is for the cluster of a file: add --config, or use standin://…?keyspace=1",
+            )
+        } else if self.key_template.is_some() && !is_text {
+            Err("--key-template is for keys of type text: leave it or --key-type away")
+        } else if has_hot && !is_hotspot {
+            Err("--hot-keys and --hot-requests need --popularity hotspot")
+        } else if self.trace.is_some() && (self.preset.is_some() || is_set(self.reads_first)) {
+            Err("--trace has its own requests: leave --preset and --reads-first away")
+        } else if self.trace.is_some() && self.warm_up.is_some_and(|seconds| seconds > 0) {
+            Err("--trace begins once, at its beginning: leave --warm-up away")
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Reads, writes and sizes: the options over the preset over the defaults.
+    fn workload(&self) -> Result<Workload, LoadError> {
+        let usual = match (self.preset, &self.trace) {
+            (Some(preset), _) => preset.workload().ok_or_else(|| {
+                let text = "YCSB's workload E scans ranges of keys, which caches can't; use another preset";
+                LoadError::Options(text.to_owned())
+            })?,
+            (None, Some(_)) => Workload {
+                reads_percent: 100.0,
+                reads_first: false,
+                popularity: PopularityKind::default(),
+                sizes: ValueSizes { min_bytes: VALUE_BYTES_MIN, max_bytes: TRACE_BYTES_MAX },
+            },
+            (None, None) => Workload {
+                reads_percent: READS_PERCENT,
+                reads_first: false,
+                popularity: PopularityKind::default(),
+                sizes: ValueSizes::fixed(VALUE_BYTES),
+            },
+        };
+        Ok(Workload {
+            reads_percent: self.reads.unwrap_or(usual.reads_percent),
+            reads_first: self.reads_first.unwrap_or(usual.reads_first),
+            popularity: self.popularity.unwrap_or(usual.popularity),
+            sizes: self.value_bytes.unwrap_or(usual.sizes),
+        })
+    }
+
+    fn popularity(&self, kind: PopularityKind) -> Popularity {
+        let exponent = self.zipf.unwrap_or(EXPONENT);
+        match kind {
+            PopularityKind::Zipf => Popularity::Zipf { exponent, is_scrambled: true },
+            PopularityKind::ZipfByNumber => Popularity::ranked(exponent),
+            PopularityKind::Uniform => Popularity::Uniform,
+            PopularityKind::Sequential => Popularity::Sequential,
+            PopularityKind::Latest => Popularity::Latest { exponent },
+            PopularityKind::Hotspot => Popularity::Hotspot {
+                keys_percent: self.hot_keys.unwrap_or(HOT_KEYS_PERCENT),
+                requests_percent: self.hot_requests.unwrap_or(HOT_REQUESTS_PERCENT),
+            },
+        }
+    }
+}
+
+fn check_sizes(sizes: ValueSizes) -> Result<(), LoadError> {
+    if sizes.min_bytes < VALUE_BYTES_MIN {
+        let text = format!(
+            "--value-bytes {} is too small: a value begins with {VALUE_BYTES_MIN} bytes that \
+             identify its writer",
+            sizes.min_bytes
+        );
+        return Err(LoadError::Options(text));
+    }
+    if sizes.max_bytes > VALUE_BYTES_MAX {
+        let (bytes, max) = (sizes.max_bytes, VALUE_BYTES_MAX);
+        return Err(LoadError::Options(format!(
+            "--value-bytes {bytes} is too large: {max} at most"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::tests::parse;
+    use super::*;
+
+    fn resolve(arguments: &[&str]) -> Result<Load, LoadError> {
+        parse(arguments).expect("options that are right one by one").resolve()
+    }
+
+    #[test]
+    fn sizes_are_those_asked_for() {
+        let sizes = |arguments: &[&str]| resolve(arguments).unwrap().sizes;
+        assert_eq!(sizes(&[]), ValueSizes::fixed(100));
+        assert_eq!(sizes(&["--value-bytes", "64-99"]), ValueSizes { min_bytes: 64, max_bytes: 99 });
+        let trace = ["--trace", "t", "--format", "oracle"];
+        assert_eq!(sizes(&trace), ValueSizes { min_bytes: 32, max_bytes: 4_096 });
+        assert_eq!(sizes(&[&trace[..], &["--value-bytes", "50"]].concat()), ValueSizes::fixed(50));
+    }
+
+    #[test]
+    fn presets_are_those_of_ycsb_and_can_be_changed() {
+        let shape = |arguments: &[&str]| {
+            let load = resolve(arguments).unwrap();
+            (load.reads_percent, load.reads_first, load.popularity, load.sizes.max_bytes)
+        };
+        let zipf = Popularity::Zipf { exponent: 0.99, is_scrambled: true };
+        assert_eq!(shape(&["--preset", "ycsb-a"]), (50.0, false, zipf, 1_000));
+        assert_eq!(shape(&["--preset", "ycsb-b"]), (95.0, false, zipf, 1_000));
+        assert_eq!(shape(&["--preset", "ycsb-c"]), (100.0, false, zipf, 1_000));
+        let latest = Popularity::Latest { exponent: 0.99 };
+        assert_eq!(shape(&["--preset", "ycsb-d"]), (95.0, false, latest, 1_000));
+        assert_eq!(shape(&["--preset", "ycsb-f"]), (50.0, true, zipf, 1_000));
+        let changed = ["--preset", "ycsb-f", "--reads", "10", "--popularity", "uniform"];
+        assert_eq!(shape(&changed), (10.0, true, Popularity::Uniform, 1_000));
+        let scan = resolve(&["--preset", "ycsb-e"]).unwrap_err().to_string();
+        assert!(scan.contains("another preset"), "{scan}");
+    }
+
+    #[test]
+    fn options_that_do_not_fit_together_are_refused() {
+        for (arguments, what) in [
+            (&["--check"][..], "--fill"),
+            (&["--fill", "--lossless"], "--check"),
+            (&["--key-type", "uuid", "--key-template", "k{n}"], "type text"),
+            (&["--hot-keys", "1"], "--popularity hotspot"),
+            (&["--first-key", "9223372036854775807"], "at most"),
+            (&["--value-bytes", "31"], "too small"),
+            (&["--value-bytes", "99999999"], "too large"),
+            (&["--trace", "t", "--format", "oracle", "--warm-up", "1"], "--warm-up"),
+        ] {
+            let error = resolve(arguments).unwrap_err().to_string();
+            assert!(error.contains(what), "{arguments:?}: {error}");
+        }
+    }
+}
