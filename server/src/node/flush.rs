@@ -27,6 +27,7 @@ impl Node {
         let floor = self.cache.next_version(now);
         let keyspaces = self.keyspaces.bound(keyspace).iter().copied().chain([keyspace]);
         self.partitions.flush(keyspaces, partition, floor);
+        self.begin_sweep(now);
         self.counters.partitions_flushed += 1;
     }
 }

@@ -37,6 +37,7 @@
 //! keyspaces.rs  keyspaces over the same rows   queues.rs     sizes of everything that grows
 //! walk.rs       the keys that are cached, here and at others
 //! slow.rs       requests that took long, and what they waited for
+//! sweep.rs      frees the room of values that were dropped all at once
 //! ```
 
 mod ack;
@@ -72,6 +73,7 @@ pub mod routes;
 pub mod slow;
 mod state;
 mod stopped;
+mod sweep;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -111,6 +113,7 @@ use routes::RoutesAsked;
 use serving::Serving;
 use slow::{Thresholds, Wait};
 use state::{Name, PendingKey};
+use sweep::Sweep;
 use walk::WalksAsked;
 use writes::Writes;
 
@@ -130,6 +133,7 @@ pub struct Node {
     handback: Handback,
     routes_asked: RoutesAsked,
     walks_asked: WalksAsked,
+    sweep: Sweep,
     health: Health,
     slow: Thresholds,
     /// The time of the event that is being handled.
@@ -174,6 +178,7 @@ impl Node {
             forwards: Forwards::default(),
             routes_asked: RoutesAsked::new(topology.servers.len()),
             walks_asked: WalksAsked::default(),
+            sweep: Sweep::default(),
             peers: Peers::new(topology.servers.len(), config.unreachable_hold),
             health: Health { origin_up: true, control_runs: true, stopping: false },
             outputs: VecDeque::new(),
@@ -321,7 +326,7 @@ impl Node {
     }
 
     /// Does whatever is due at this time: tries unreachable peers again, lets waiting writes check
-    /// for an owner again, and tells owners of owed keys.
+    /// for an owner again, tells owners of owed keys, and frees the room of values that were dropped.
     pub fn tick(&mut self, now: Now) {
         self.begin(now);
         self.expire_unreachable(now);
@@ -334,6 +339,7 @@ impl Node {
         self.tell_owed(now);
         self.give_routes(now);
         self.give_up_walks(now);
+        self.sweep_dropped(now);
     }
 
     /// Returns the time at which [`Self::tick`] has something to do.
@@ -347,6 +353,7 @@ impl Node {
             self.partitions.words_end(),
             self.routes_asked.next_deadline(),
             self.walks_asked.next_deadline(),
+            self.sweep.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -164,6 +164,9 @@ impl Node {
         let refreshed = self.partitions.refresh(circumstances, may_keep);
         self.counters.partitions_kept += refreshed.kept;
         self.counters.partitions_dropped += refreshed.dropped;
+        if refreshed.has_raised_floors {
+            self.begin_sweep(now);
+        }
         for taken in refreshed.taken {
             self.fetches.took_over(now.mono, taken.partition, taken.is_home, taken.changed);
         }

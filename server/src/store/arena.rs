@@ -26,12 +26,14 @@ pub(super) struct Segment {
     /// Bytes of its items that the index still names.
     pub live_bytes: u32,
     pub bases: Bases,
-    /// No item here lives longer than this; 0 when no item is live.
+    /// No item here lives longer than this.
     pub expires_last_ms: u64,
     /// Whether it belongs to the main queue, not the small one.
     pub main: bool,
     /// Whether it is full, and waits in its queue.
     pub sealed: bool,
+    /// Whether half of it was gone while it was sealed.
+    pub is_sparse: bool,
 }
 
 /// An item in the arena.

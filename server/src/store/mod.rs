@@ -15,7 +15,7 @@
 //! | `index` | hash to offset: many small hash tables |
 //! | `policy` | S3-FIFO over segments: queues, the victim, moving and evicting |
 //! | `ghost` | fingerprints of what was evicted unused |
-//! | `walk` | walks over all items, part by part |
+//! | `walk` | walks and sweeps over all items, part by part |
 //!
 //! Look up keys in sets: call [`Store::locate`] for all of them, then [`Store::aim`] for all of
 //! them, then [`Store::get`] for each. The first two start loads from memory. Memory latency is
@@ -409,14 +409,8 @@ impl Store {
         let footprint_bytes = self.arena.footprint_bytes(&item);
         self.live_bytes -= footprint_bytes as u64;
         let segment = self.arena.segment_of(offset);
-        let segment = &mut self.arena.segments[segment];
-        segment.live_bytes -= footprint_bytes as u32;
-        if segment.live_bytes == 0 {
-            segment.expires_last_ms = 0;
-            if segment.sealed {
-                self.policy.look_for_expired();
-            }
-        }
+        self.arena.segments[segment].live_bytes -= footprint_bytes as u32;
+        self.note_sparse(segment);
     }
 }
 

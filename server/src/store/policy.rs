@@ -11,7 +11,10 @@
 //!
 //! A queue is a list of sealed segments, oldest first, and an open one. The oldest becomes the
 //! *victim*: its items are moved or evicted one by one, a few with each insert, so that no insert pays
-//! for a whole segment. Segments in which everything has expired are freed first.
+//! for a whole segment. Before it come segments that hold little: those in which everything has expired
+//! are freed, and of *sparse* ones, half of which was removed or replaced, the rest is moved to the end of
+//! its queue. Otherwise what is gone would take the room of what is there: in the main queue for as long
+//! as nothing new is used twice.
 
 use std::collections::VecDeque;
 
@@ -39,6 +42,8 @@ struct Victim {
     /// The number of bytes that may still be kept. At most three quarters of a segment of the main
     /// queue are kept, so that each eviction frees something.
     keep_bytes: usize,
+    /// Whether it is sparse: nothing of it is evicted.
+    is_sparse: bool,
 }
 
 /// The queues over segments; see the head of the file. It does not move items: [`Store::evict`]
@@ -48,6 +53,8 @@ pub(super) struct Policy {
     open: [Option<usize>; 2],
     sealed: [VecDeque<usize>; 2],
     victim: Option<Victim>,
+    /// Sealed segments that have become sparse. They are still in their queues, or were evicted since.
+    sparse: VecDeque<usize>,
     ghost: Ghost,
     small_segments: usize,
     /// The time before which no sealed segment expires as a whole.
@@ -61,6 +68,7 @@ impl Policy {
             open: [None; 2],
             sealed: [VecDeque::with_capacity(segments), VecDeque::with_capacity(segments)],
             victim: None,
+            sparse: VecDeque::with_capacity(segments),
             ghost: Ghost::default(),
             small_segments: (segments / SMALL_SHARE).max(1),
             expired_from_ms: u64::MAX,
@@ -72,18 +80,13 @@ impl Policy {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let queues =
-            self.free.capacity() + self.sealed.iter().map(VecDeque::capacity).sum::<usize>();
-        self.ghost.bytes() + queues * size_of::<usize>()
+        let sealed: usize = self.sealed.iter().map(VecDeque::capacity).sum();
+        let lists = self.free.capacity() + sealed + self.sparse.capacity();
+        self.ghost.bytes() + lists * size_of::<usize>()
     }
 
     pub(super) fn was_evicted_unused(&self, hash: u64) -> bool {
         self.ghost.contains(hash)
-    }
-
-    /// Notes that a segment may have expired as a whole.
-    pub(super) fn look_for_expired(&mut self) {
-        self.expired_from_ms = 0;
     }
 }
 
@@ -119,6 +122,7 @@ impl Store {
             sealed.sealed = true;
             self.policy.expired_from_ms = self.policy.expired_from_ms.min(sealed.expires_last_ms);
             self.policy.sealed[queue].push_back(full);
+            self.note_sparse(full);
         }
         self.arena.reset(fresh, main, now_ms);
         let mean_bytes = self.live_bytes as usize / self.index.items().max(1);
@@ -154,7 +158,8 @@ impl Store {
         }
     }
 
-    /// Moves a live item of the victim to the main queue if it was used, otherwise drops it.
+    /// Moves a live item of the victim to the main queue if it was used, otherwise drops it. All items of
+    /// a sparse victim stay in their queue.
     fn keep_or_drop(
         &mut self,
         victim: &mut Victim,
@@ -172,17 +177,20 @@ impl Store {
         }
         let from_main = self.arena.segments[victim.segment].main;
         let used = header.frequency > 0;
-        if used
+        if (used || victim.is_sparse)
             && footprint_bytes <= victim.keep_bytes
-            && let Some(segment) = self.try_open_segment(true, bytes, now_ms)
+            && let Some(segment) =
+                self.try_open_segment(from_main || !victim.is_sparse, bytes, now_ms)
         {
-            // An item from the small queue starts again at zero; in the main queue each round costs
-            // one use.
-            header.frequency = if from_main { header.frequency - 1 } else { 0 };
+            if !victim.is_sparse {
+                // An item from the small queue starts again at zero; in the main queue each round
+                // costs one use.
+                header.frequency = if from_main { header.frequency - 1 } else { 0 };
+                self.kept += 1;
+            }
             let copy = self.arena.append_copy(segment, &header, offset);
             self.link(hash, Some(offset), copy);
             victim.keep_bytes -= footprint_bytes;
-            self.kept += 1;
             return;
         }
         if !from_main && !used {
@@ -195,7 +203,8 @@ impl Store {
     /// Takes the next segment to evict out of its queue.
     fn choose_victim(&mut self, now_ms: u64) -> Option<Victim> {
         self.policy.ghost.fit(self.index.items());
-        let segment = self.take_expired(now_ms).or_else(|| {
+        let sparse = self.take_sparse();
+        let segment = sparse.or_else(|| self.take_expired(now_ms)).or_else(|| {
             let [small, main] = &mut self.policy.sealed;
             if small.len() >= self.policy.small_segments {
                 small.pop_front()
@@ -206,12 +215,38 @@ impl Store {
         let (next, _) = self.arena.span(segment);
         let segment_bytes = self.arena.segment_bytes();
         self.arena.segments[segment].sealed = false;
+        let is_sparse = sparse.is_some();
         let main = self.arena.segments[segment].main;
-        let keep_bytes = if main { segment_bytes / 4 * 3 } else { segment_bytes };
-        Some(Victim { segment, next, keep_bytes })
+        let keep_bytes = if main && !is_sparse { segment_bytes / 4 * 3 } else { segment_bytes };
+        Some(Victim { segment, next, keep_bytes, is_sparse })
     }
 
-    /// Takes a sealed segment in which every item has expired or been replaced.
+    /// Notes that a segment is sparse, if it is sealed and has become so.
+    pub(super) fn note_sparse(&mut self, segment: usize) {
+        let half = self.arena.segment_bytes() / 2;
+        let of = &mut self.arena.segments[segment];
+        let gone_bytes = (of.written_bytes - of.live_bytes) as usize;
+        if of.sealed && !of.is_sparse && gone_bytes >= half {
+            of.is_sparse = true;
+            self.policy.sparse.push_back(segment);
+        }
+    }
+
+    /// Takes the segment that became sparse first.
+    fn take_sparse(&mut self) -> Option<usize> {
+        loop {
+            let segment = self.policy.sparse.pop_front()?;
+            let of = &self.arena.segments[segment];
+            // It may have been evicted since, and even have been filled again.
+            if of.sealed && of.is_sparse {
+                let sealed = &mut self.policy.sealed[usize::from(of.main)];
+                let place = sealed.iter().position(|other| *other == segment);
+                return sealed.remove(place.expect("a sealed segment is in its queue"));
+            }
+        }
+    }
+
+    /// Takes a sealed segment in which every item has expired.
     fn take_expired(&mut self, now_ms: u64) -> Option<usize> {
         if now_ms < self.policy.expired_from_ms {
             return None;

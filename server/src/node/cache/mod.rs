@@ -296,6 +296,17 @@ impl Cache {
         self.store.visit(part, visit);
     }
 
+    /// Removes the values of a part that have expired or that `is_dropped` names. Returns the number
+    /// of values that were looked at.
+    pub(super) fn sweep(
+        &mut self,
+        part: u32,
+        now: Now,
+        is_dropped: impl FnMut(Walked<'_>) -> bool,
+    ) -> usize {
+        self.store.sweep(part, now.mono.as_millis(), is_dropped)
+    }
+
     /// Returns the counters and sizes of the store that cost nothing.
     pub(super) fn counts(&self) -> StoreStats {
         self.store.counts()

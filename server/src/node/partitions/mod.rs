@@ -122,6 +122,8 @@ pub(super) struct Refreshed {
     pub(super) kept: u64,
     /// The number of partitions that this server had owned and dropped.
     pub(super) dropped: u64,
+    /// Whether values of some partition do not count any more.
+    pub(super) has_raised_floors: bool,
     /// Whether this server owns partitions whose home it is.
     pub(super) owns_home: bool,
     /// Whether it has just begun to own one of these.
@@ -439,6 +441,7 @@ impl Partitions {
             };
             if is_dropped {
                 state.version_floor = floor;
+                refreshed.has_raised_floors = true;
             }
             state.flags = flags(serving, is_home);
         }

@@ -48,6 +48,29 @@ fn a_flush_drops_its_keyspace_in_its_partition_and_nothing_else() {
 }
 
 #[test]
+fn what_a_flush_has_dropped_leaves_the_memory_without_being_asked_for() {
+    let mut s = Script::new();
+    let [first, second, third] = keys(&s);
+    for key in [&first, &second, &third] {
+        s.fill(key, b"v0");
+    }
+    assert_eq!(s.op(Action::Flush, &second, &[]).unwrap().status, Status::Ok);
+    s.node.refresh_counters();
+    assert_eq!(s.node.counters.items, 3);
+    let mut steps = 0;
+    while let Some(at) =
+        s.node.next_deadline().filter(|at| *at < s.now.mono + Duration::from_secs(1))
+    {
+        s.advance(at.since(s.now.mono));
+        s.collect();
+        steps += 1;
+    }
+    s.node.refresh_counters();
+    assert_eq!(s.node.counters.items, 1, "after {steps} steps");
+    assert!(s.get(&third).is_some(), "another partition");
+}
+
+#[test]
 fn results_of_fetches_and_writes_from_before_a_flush_are_not_kept() {
     let mut s = Script::new();
     let [first, second, _] = keys(&s);

@@ -46,6 +46,11 @@ pub(super) fn cluster_keyslot(call: &Call<'_>) -> Made {
     }
 }
 
+/// No node has replicas.
+pub(super) fn cluster_replicas(call: &Call<'_>) -> Made {
+    if call.around.names.is_slotted() { Said::Empty.into() } else { Said::NoCluster.into() }
+}
+
 /// READONLY, READWRITE and ASKING mean nothing where every node answers for its slots.
 pub(super) fn switch(call: &Call<'_>) -> Made {
     if call.around.names.is_slotted() { Said::Ok.into() } else { Said::NoCluster.into() }

@@ -22,6 +22,7 @@ said! {
     Ok = "+OK";
     Pong = "+PONG";
     Zero = ":0";
+    Empty = "*0";
     CountTooLong = "-ERR Protocol error: too big mbulk count string";
     BadCount = "-ERR Protocol error: invalid multibulk length";
     NoDollar = "-ERR Protocol error: expected '$', got '%'";

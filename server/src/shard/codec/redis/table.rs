@@ -108,7 +108,9 @@ commands! {
     "cluster|keyslot" 3 SERVER NONE, Run::Whole(cluster::cluster_keyslot);
     "cluster|myid" 2 SERVER NONE, Run::Whole(cluster::cluster_myid);
     "cluster|nodes" 2 SERVER NONE, Run::Whole(cluster::cluster_nodes);
+    "cluster|replicas" 3 SERVER NONE, Run::Whole(cluster::cluster_replicas);
     "cluster|shards" 2 SERVER NONE, Run::Whole(cluster::cluster_shards);
+    "cluster|slaves" 3 SERVER NONE, Run::Whole(cluster::cluster_replicas);
     "cluster|slots" 2 SERVER NONE, Run::Whole(cluster::cluster_slots);
     "command" -1 SERVER NONE, Run::Whole(server::commands);
     "command|count" 2 SERVER NONE, Run::Whole(server::command_count);

@@ -413,7 +413,7 @@ fn a_node_refers_clients_to_others_and_takes_keys_of_one_slot_only() {
         ("MULTI|GET h|OBJECT ENCODING i|EXEC|GET h", ["+OK\r\n+QUEUED\r\n+QUEUED\r\n", CROSSING, "$2\r\nhh\r\n"].concat()),
         ("MULTI|DEL h i|EXEC", ["+OK\r\n", CROSSING, "-EXECABORT Transaction discarded because of previous errors.\r\n"].concat()),
         ("MULTI|GET h|PING|STRLEN h{h}|EXEC", "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$2\r\nhh\r\n+PONG\r\n:8\r\n".to_owned()),
-        ("CLUSTER KEYSLOT {123456789}x|CLUSTER KEYSLOT|READONLY|READWRITE|ASKING|DBSIZE|CLUSTER COUNTKEYSINSLOT 7|CLUSTER GETKEYSINSLOT 7 5|CLUSTER GETKEYSINSLOT 16384 1|CLUSTER GETKEYSINSLOT 1 -1", ":12739\r\n-ERR wrong number of arguments for 'cluster|keyslot' command\r\n+OK\r\n+OK\r\n+OK\r\n:2\r\n:2\r\n*2\r\n$1\r\nh\r\n$7\r\nusers:i\r\n-ERR Invalid slot or number of keys\r\n-ERR Invalid slot or number of keys\r\n".to_owned()),
+        ("CLUSTER KEYSLOT {123456789}x|CLUSTER KEYSLOT|READONLY|READWRITE|ASKING|DBSIZE|CLUSTER COUNTKEYSINSLOT 7|CLUSTER GETKEYSINSLOT 7 5|CLUSTER GETKEYSINSLOT 16384 1|CLUSTER GETKEYSINSLOT 1 -1|CLUSTER REPLICAS x|CLUSTER SLAVES x", ":12739\r\n-ERR wrong number of arguments for 'cluster|keyslot' command\r\n+OK\r\n+OK\r\n+OK\r\n:2\r\n:2\r\n*2\r\n$1\r\nh\r\n$7\r\nusers:i\r\n-ERR Invalid slot or number of keys\r\n-ERR Invalid slot or number of keys\r\n*0\r\n*0\r\n".to_owned()),
     ] {
         let bytes = lines.split('|').flat_map(sent).collect::<Vec<u8>>();
         let client = testing::replies(Service::Node, answer_of_node, &bytes);
