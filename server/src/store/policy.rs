@@ -12,8 +12,8 @@
 //! A queue is a list of sealed segments, oldest first, and an open one. The oldest becomes the
 //! *victim*: its items are moved or evicted one by one, a few with each insert, so that no insert pays
 //! for a whole segment. Before it come segments that hold little: those in which everything has expired
-//! are freed, and of *sparse* ones, half of which was removed or replaced, the rest is moved to the end of
-//! its queue. Otherwise what is gone would take the room of what is there: in the main queue for as long
+//! are freed, and of *sparse* ones, half or all of which was removed or replaced, the rest is moved to the
+//! end of its queue. Otherwise what is gone would take the room of what is there: in the main queue for as long
 //! as nothing new is used twice.
 
 use std::collections::VecDeque;
@@ -226,7 +226,8 @@ impl Store {
         let half = self.arena.segment_bytes() / 2;
         let of = &mut self.arena.segments[segment];
         let gone_bytes = (of.written_bytes - of.live_bytes) as usize;
-        if of.sealed && !of.is_sparse && gone_bytes >= half {
+        let is_sparse = gone_bytes >= half || of.live_bytes == 0;
+        if of.sealed && !of.is_sparse && is_sparse {
             of.is_sparse = true;
             self.policy.sparse.push_back(segment);
         }

@@ -232,6 +232,28 @@ fn what_was_swept_leaves_its_room_to_what_comes() {
     assert_eq!((store.stats().items, store.stats().evicted), (fit, evicted));
 }
 
+/// Large values that are followed by one which does not fit leave most of a segment unwritten.
+#[test]
+fn a_segment_with_nothing_in_it_is_free_however_little_was_written() {
+    let mut store = store(4 << 20, 250 << 10);
+    let segment_bytes = store.stats().segment_bytes as usize;
+    let (small, large) = (segment_bytes / 4, segment_bytes * 9 / 10);
+    let key = |n: u64, of: u64| (n << 1 | of).to_le_bytes();
+    let rounds = store.stats().segments / 2 - 2;
+    for n in 0..rounds {
+        store.insert(0, &key(n, 0), new(&vec![1; small], 1), 0).unwrap();
+        store.insert(0, &key(n, 1), new(&vec![1; large], 1), 0).unwrap();
+    }
+    for n in 0..rounds {
+        assert!(store.remove(0, &key(n, 0)));
+    }
+    for n in rounds..2 * rounds {
+        store.insert(0, &key(n, 1), new(&vec![1; large], 1), 0).unwrap();
+    }
+    check(&store);
+    assert_eq!(store.stats().evicted, 0);
+}
+
 /// Replaced values of other lengths leave holes everywhere. None of what is there is lost while the
 /// holes make half of the memory.
 #[test]
