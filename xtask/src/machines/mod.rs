@@ -14,11 +14,13 @@
 
 mod base;
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use standin_testkit::child::send_signal;
 use standin_testkit::wait::poll_for;
 use standin_testkit::{Child, Scratch};
 
@@ -40,6 +42,7 @@ const HIERARCHIES: [&str; 3] =
 const GROUP: &str = "standin-machine-";
 /// Set in the process that is in the namespaces.
 const INSIDE: &str = "STANDIN_INSIDE_MACHINES";
+const SIGKILL: i32 = 9;
 /// The limit for a machine to boot, and for one block of commands on it.
 const BOOT_WITHIN: Duration = Duration::from_secs(60);
 const COMMANDS_WITHIN: &str = "600";
@@ -108,7 +111,9 @@ impl Machines {
         let folder = self.folder.path().join(name);
         let part = |part: &str| folder.join(part);
         for part in ["changes", "work", "root"].map(part) {
-            std::fs::create_dir_all(&part).map_err(|error| {
+            // Everybody in the machine reads its root, whatever the umask here is.
+            let everybody = || std::fs::set_permissions(&part, PermissionsExt::from_mode(0o755));
+            std::fs::create_dir_all(&part).and_then(|()| everybody()).map_err(|error| {
                 Failed::new(format!("{}: {error}", part.display()), "look at the disk")
             })?;
         }
@@ -166,6 +171,13 @@ pub(crate) struct Machine {
     /// The process of its systemd.
     init: u32,
     _child: Child,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // systemd-nspawn alone would leave its processes behind when it is killed.
+        send_signal(self.init, SIGKILL);
+    }
 }
 
 impl Machine {
