@@ -14,7 +14,7 @@ use standin_master::{Master, MasterOptions};
 use standin_proxy::Proxy;
 use standin_server::Server;
 use standin_server::shard::LoopError;
-use standin_tls::Acceptor;
+use standin_tls::{Acceptor, InUse};
 use tracing::{error, info, warn};
 
 use crate::diagnostics::{Diagnostics, LogArgs};
@@ -96,7 +96,9 @@ fn run_server(
     let server = Server::start_counting(cluster, &args.name, lost)?;
     let scrape = server.scrape();
     let samples = move |now| scrape.samples(now);
-    let _metrics = metrics::serve(port, metrics::SERVER, "server", samples.clone())?;
+    let certificates = with_http(server.certificates(), https.as_ref());
+    let _metrics =
+        metrics::serve(port, (metrics::SERVER, "server"), certificates, samples.clone())?;
     diagnostics.announce(&format!(
         "standin server {} on {} is ready",
         args.name,
@@ -145,6 +147,12 @@ impl Running for Proxy {
     fn stop(self) -> Result<(), LoopError> {
         Self::stop(self)
     }
+}
+
+/// Adds the certificate of the ports for HTTP.
+fn with_http(mut certificates: InUse, https: Option<&Arc<Acceptor>>) -> InUse {
+    certificates.ports.extend(https.map(|https| ("http", Arc::clone(https))));
+    certificates
 }
 
 /// Reads the files of the ports for HTTP again, if these have TLS.
@@ -207,7 +215,8 @@ fn run_proxy(
     let proxy = Proxy::start(config, Arc::clone(&diagnostics.lost))?;
     let scrape = proxy.scrape();
     let samples = move |now| scrape.samples(now);
-    let _metrics = metrics::serve(port, metrics::PROXY, "proxy", samples.clone())?;
+    let certificates = with_http(proxy.certificates(), https.as_ref());
+    let _metrics = metrics::serve(port, (metrics::PROXY, "proxy"), certificates, samples.clone())?;
     let places: Vec<String> = proxy.places().iter().map(ToString::to_string).collect();
     let places = places.join(" and ");
     diagnostics.announce(&format!("standin proxy on {places} is ready"))?;
@@ -249,7 +258,9 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     let master = Master::bind(options)?;
     let (scrape, certificates) = (master.scrape(), master.certificates());
     let samples = move |now| scrape.samples(now);
-    let _metrics = metrics::serve(of_metrics, metrics::MASTER, "master", samples.clone())?;
+    let in_use = with_http(certificates.in_use(), https.as_ref());
+    let _metrics =
+        metrics::serve(of_metrics, (metrics::MASTER, "master"), in_use, samples.clone())?;
     let _dashboard = dashboard::serve(of_dashboard, &file, &topology, of_master)?;
     diagnostics.announce(&format!("standin master on {} is ready", master.address()))?;
     service::ready();

@@ -23,7 +23,7 @@ use standin_server::shard::mailbox::{Mailboxes, Message};
 use standin_server::shard::users::UsersError;
 use standin_server::shard::{self, LoopError, Outside, ShardContext};
 use standin_server::stats::StatsHub;
-use standin_tls::{Acceptor, Connector, TlsError};
+use standin_tls::{Acceptor, Connector, InUse, TlsError};
 use tracing::{error, info, warn};
 
 use crate::notices::Notices;
@@ -232,6 +232,13 @@ impl Proxy {
             tls.reload()?;
         }
         Ok(tls.is_some() || tls_calls.is_some())
+    }
+
+    /// Returns the certificates that it shows.
+    #[must_use]
+    pub fn certificates(&self) -> InUse {
+        let ports = self.certificates.tls.iter().map(|tls| ("ports", Arc::clone(tls)));
+        InUse { ports: ports.collect(), calls: self.certificates.tls_calls.clone() }
     }
 
     /// Returns the thread that has ended unexpectedly, if there is one.

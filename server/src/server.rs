@@ -14,7 +14,7 @@ use standin_config::{ClusterConfig, Lifetimes, ServiceConfig};
 use standin_protocol::bind::patiently;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
-use standin_tls::{Acceptor, Connector, TlsError};
+use standin_tls::{Acceptor, Connector, InUse, TlsError};
 use tracing::{error, info, warn};
 
 use crate::callers;
@@ -214,6 +214,13 @@ impl Server {
             calls.reload()?;
         }
         self.tls.as_ref().map_or(Ok(false), |tls| tls.reload().map(|()| true))
+    }
+
+    /// Returns the certificates that it shows.
+    #[must_use]
+    pub fn certificates(&self) -> InUse {
+        let ports = self.tls.iter().map(|tls| ("ports", Arc::clone(tls)));
+        InUse { ports: ports.collect(), calls: self.tls_calls.clone() }
     }
 
     /// Takes over what a running server can of a changed file ([`ClusterConfig::reload`]): the lifetimes of

@@ -10,12 +10,19 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use standin_config::TlsConfig;
 
+use crate::expiry::first_expiry_s;
 use crate::{Tls, TlsError, pem};
 
 /// The side of a process that is called.
 pub struct Acceptor {
     files: TlsConfig,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Current>,
+}
+
+/// What was read last.
+struct Current {
+    config: Arc<ServerConfig>,
+    expires_s: Option<u64>,
 }
 
 impl fmt::Debug for Acceptor {
@@ -30,7 +37,7 @@ impl Acceptor {
     /// # Errors
     /// [`TlsError`].
     pub fn new(files: &TlsConfig) -> Result<Self, TlsError> {
-        let current = RwLock::new(Arc::new(read(files)?));
+        let current = RwLock::new(read(files)?);
         Ok(Self { files: files.clone(), current })
     }
 
@@ -39,7 +46,7 @@ impl Acceptor {
     /// # Errors
     /// [`TlsError`]; then those of before stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let new = Arc::new(read(&self.files)?);
+        let new = read(&self.files)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
     }
@@ -47,7 +54,12 @@ impl Acceptor {
     /// The configuration of connections that are accepted now.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config)
+    }
+
+    /// The time at which the certificate of connections that are accepted now expires, in seconds since 1970.
+    pub(crate) fn expires_s(&self) -> Option<u64> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).expires_s
     }
 
     /// The state of a connection that has been accepted.
@@ -57,11 +69,12 @@ impl Acceptor {
     }
 }
 
-fn read(files: &TlsConfig) -> Result<ServerConfig, TlsError> {
+fn read(files: &TlsConfig) -> Result<Current, TlsError> {
     let setup = |error: &dyn fmt::Display| TlsError::Setup(error.to_string());
     let provider = Arc::new(ring::default_provider());
     let chain = pem::certificates("cert_file", &files.cert_file)?;
     let key = pem::private_key("key_file", &files.key_file)?;
+    let expires_s = first_expiry_s(&chain);
     let callers: Arc<dyn ClientCertVerifier> = match &files.client_ca_file {
         None => WebPkiClientVerifier::no_client_auth(),
         Some(path) => {
@@ -72,7 +85,7 @@ fn read(files: &TlsConfig) -> Result<ServerConfig, TlsError> {
                 .map_err(|error| setup(&error))?
         }
     };
-    ServerConfig::builder_with_provider(provider)
+    let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| setup(&error))?
         .with_client_cert_verifier(callers)
@@ -81,5 +94,6 @@ fn read(files: &TlsConfig) -> Result<ServerConfig, TlsError> {
             certificate: files.cert_file.clone(),
             key: files.key_file.clone(),
             error,
-        })
+        })?;
+    Ok(Current { config: Arc::new(config), expires_s })
 }

@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use standin_config::{TlsAuthorities, TlsCalls};
 
+use crate::expiry::first_expiry_s;
 use crate::pem::{self, PemError};
 use crate::{Tls, TlsError};
 
@@ -19,7 +20,14 @@ pub struct Connector {
     files: TlsCalls,
     /// The name that all certificates are for; `None`: they are for the addresses that are called.
     name: Option<ServerName<'static>>,
-    current: RwLock<Arc<ClientConfig>>,
+    current: RwLock<Current>,
+}
+
+/// What was read last.
+struct Current {
+    config: Arc<ClientConfig>,
+    /// `None`: this side has no certificate.
+    expires_s: Option<u64>,
 }
 
 impl fmt::Debug for Connector {
@@ -38,7 +46,7 @@ impl Connector {
             .name
             .clone()
             .map(|name| ServerName::try_from(name.clone()).map_err(|_| TlsError::BadName(name)));
-        let current = RwLock::new(Arc::new(read(files)?));
+        let current = RwLock::new(read(files)?);
         Ok(Self { files: files.clone(), name: name.transpose()?, current })
     }
 
@@ -47,7 +55,7 @@ impl Connector {
     /// # Errors
     /// [`TlsError`]; then those of before stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let new = Arc::new(read(&self.files)?);
+        let new = read(&self.files)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
     }
@@ -58,26 +66,36 @@ impl Connector {
         self.files.own.is_some()
     }
 
+    /// The time at which the certificate of connections that are opened now expires, in seconds since 1970.
+    pub(crate) fn expires_s(&self) -> Option<u64> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).expires_s
+    }
+
     /// The state of a connection that has been opened to this address.
     #[must_use]
     pub fn connect(&self, address: SocketAddr) -> Tls {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         let name =
             self.name.clone().unwrap_or_else(|| ServerName::from(address.ip().to_canonical()));
-        Tls::client(Arc::clone(&current), name)
+        Tls::client(Arc::clone(&current.config), name)
     }
 }
 
-fn read(files: &TlsCalls) -> Result<ClientConfig, TlsError> {
+fn read(files: &TlsCalls) -> Result<Current, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Setup(error.to_string()))?
         .with_root_certificates(roots(&files.authorities)?);
-    let Some(own) = &files.own else { return Ok(builder.with_no_client_auth()) };
+    let Some(own) = &files.own else {
+        return Ok(Current { config: Arc::new(builder.with_no_client_auth()), expires_s: None });
+    };
     let chain = pem::certificates("cert_file", &own.cert_file)?;
     let key = pem::private_key("key_file", &own.key_file)?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::pair(own, error))
+    let expires_s = first_expiry_s(&chain);
+    let config =
+        builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::pair(own, error))?;
+    Ok(Current { config: Arc::new(config), expires_s })
 }
 
 fn roots(authorities: &TlsAuthorities) -> Result<RootCertStore, PemError> {

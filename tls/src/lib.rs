@@ -4,6 +4,7 @@
 //! ```text
 //! connector.rs  whom this side trusts when it calls others
 //! acceptor.rs   the certificate of this side and the authorities of its callers, read again on request
+//! in_use.rs     the certificates of this process, and when they expire (expiry.rs)
 //! tls/          one connection: received bytes ─► plain bytes, plain bytes ─► bytes to send
 //! pem.rs        certificates and keys in files
 //! private.rs    files that others must not read
@@ -12,6 +13,8 @@
 mod acceptor;
 mod connector;
 mod error;
+mod expiry;
+mod in_use;
 pub mod pem;
 pub mod private;
 mod tls;
@@ -19,4 +22,5 @@ mod tls;
 pub use acceptor::Acceptor;
 pub use connector::Connector;
 pub use error::TlsError;
+pub use in_use::InUse;
 pub use tls::{Failure, Tls, is_hello};

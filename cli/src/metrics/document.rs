@@ -12,7 +12,7 @@ use standin_metrics::published_name;
 use standin_protocol::counters::{Figure, FigureKind};
 use standin_server::stats::Scrape;
 
-use super::{MASTER, PROXY, SERVER};
+use super::{CertificateFigures, MASTER, PROXY, SERVER};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/METRICS.md");
 const HEAD: &str = include_str!("head.txt");
@@ -20,6 +20,7 @@ const HEAD: &str = include_str!("head.txt");
 /// The sections of the document: a title, what it says of them, the prefix of the names, and the figures.
 fn sections() -> Vec<(&'static str, &'static str, &'static str, Vec<&'static Figure>)> {
     let of_build = BuildFigures::FIGURES.iter().chain(ThreadFigures::FIGURES);
+    let of_build = of_build.chain(CertificateFigures::FIGURES);
     vec![
         (
             "Servers",

@@ -7,8 +7,9 @@ mod document;
 use std::error::Error;
 
 use standin_metrics::{Endpoint, Group, metrics, process};
-use standin_protocol::counters::Sample;
+use standin_protocol::counters::{Sample, samples as samples_of};
 use standin_protocol::time::Micros;
+use standin_tls::InUse;
 use tracing::info;
 
 use crate::port::Port;
@@ -20,16 +21,36 @@ pub(crate) const MASTER: &str = "standin_master";
 /// The prefix of the figures of proxies.
 pub(crate) const PROXY: &str = "standin_proxy";
 
+standin_protocol::counters! {
+    /// The certificates of the process.
+    pub(crate) struct CertificateFigures by ["use"] {
+        /// Time at which a certificate expires that this process shows at the moment, since 1970: at its `ports`, at
+        /// those for `http`, or in its `calls` of other members. Of a chain, that which expires first.
+        Gauge tls_certificate_expires_timestamp_ms,
+    }
+}
+
+fn certificate_samples(in_use: &InUse) -> Vec<Sample> {
+    let figures = in_use.expiries().flat_map(|(what, expires_s)| {
+        let tls_certificate_expires_timestamp_ms = expires_s.saturating_mul(1_000);
+        let values = CertificateFigures { tls_certificate_expires_timestamp_ms }.values();
+        samples_of(CertificateFigures::FIGURES, values, &[what]).collect::<Vec<_>>()
+    });
+    figures.collect()
+}
+
 /// Serves the figures of a role. Dropping what this returns ends it.
 pub(crate) fn serve(
     port: Port,
-    prefix: &'static str,
-    role: &'static str,
+    (prefix, role): (&'static str, &'static str),
+    certificates: InUse,
     samples: impl Fn(Micros) -> Vec<Sample> + Send + Sync + 'static,
 ) -> Result<Option<Endpoint>, Box<dyn Error>> {
     let source = move || {
         let mut groups = vec![Group { prefix, samples: samples(Micros::boottime()) }];
         groups.extend(process::groups(role));
+        let samples = certificate_samples(&certificates);
+        groups.push(Group { prefix: process::PREFIX, samples });
         groups
     };
     let endpoint = port.serve(|| Ok(metrics(Box::new(source))))?;

@@ -152,7 +152,12 @@ fn everything_goes_on_through_a_kill_and_a_return_with_tls_and_nobody_gets_in_wi
         https(dashboard, &right, "/state.json").matches("\"state\":\"online\"").count() == 4
     });
     let metrics = cluster.config.servers[0].metrics.as_ref().expect("it has one").address;
-    assert!(https(metrics, &right, "/metrics").contains("standin_tls_handshakes_total"));
+    let shown = https(metrics, &right, "/metrics");
+    assert!(shown.contains("standin_tls_handshakes_total"));
+    for what in ["ports", "http", "calls"] {
+        let expires = "standin_tls_certificate_expires_timestamp_seconds{use=";
+        assert!(shown.contains(&format!("{expires}\"{what}\"}} ")), "{what}: {shown}");
+    }
 
     // What is not as the port wants it is named in the log.
     let tell_plain = "it does not speak TLS";

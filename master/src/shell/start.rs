@@ -14,7 +14,7 @@ use standin_protocol::bind::patiently;
 use standin_protocol::hello::cluster_id;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
-use standin_tls::{Acceptor, Connector, TlsError};
+use standin_tls::{Acceptor, Connector, InUse, TlsError};
 use tracing::{info, warn};
 
 use crate::event::MasterEvent;
@@ -69,6 +69,13 @@ pub struct Certificates {
 }
 
 impl Certificates {
+    /// Returns the certificates that the master shows.
+    #[must_use]
+    pub fn in_use(&self) -> InUse {
+        let ports = self.tls.iter().map(|tls| ("ports", Arc::clone(tls)));
+        InUse { ports: ports.collect(), calls: self.tls_calls.clone() }
+    }
+
     fn read(cluster: &ClusterConfig) -> Result<Self, TlsError> {
         let is_on = |tls: &&TlsConfig| tls.is_for(TlsPort::Standin);
         let tls = cluster.tls.as_ref().filter(is_on).map(Acceptor::new).transpose()?;
