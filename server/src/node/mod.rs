@@ -411,21 +411,6 @@ impl Node {
         self.health.origin_up = up;
     }
 
-    /// Copies the sizes and counters of the parts to [`Self::counters`].
-    pub fn refresh_counters(&mut self) {
-        let store = self.cache.counts();
-        self.counters.items = store.items;
-        self.counters.items_bytes = store.live_bytes;
-        self.counters.evicted = store.evicted;
-        self.counters.eviction_kept = store.kept;
-        self.counters.expired = store.expired;
-        self.counters.arena_bytes = store.arena_bytes;
-        self.counters.index_bytes = store.index_bytes + store.policy_bytes;
-        self.counters.waiting_bytes = self.requests.sizes().bytes as u64;
-        let fetches = self.fetches.sizes();
-        self.counters.fetches_held = (fetches.held_back + fetches.held_back_at_ceiling) as u64;
-    }
-
     /// Returns the name of a request's key.
     fn name_of(&self, key: PendingKey) -> Name {
         let pending = &self.requests[key];
