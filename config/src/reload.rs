@@ -84,7 +84,7 @@ impl ClusterConfig {
     fn reload_security(&self, new: &Self, changed: &mut Vec<String>) -> Security {
         let security = self.security.reload_secrets(&new.security, changed);
         // A process that believes every caller that it is a server has no use for users.
-        if self.security.secret.is_none() || !have_same_ids(&self.keyspaces, &new.keyspaces) {
+        if self.security.secret.is_none() || !names_all_served(&self.keyspaces, &new.keyspaces) {
             return security;
         }
         changed.extend(user_changes(self.security.users.as_ref(), new.security.users.as_ref()));
@@ -182,11 +182,12 @@ impl Security {
     }
 }
 
-/// Whether the keyspaces that two files both have are the same: rights are by their ids, and a file of users
-/// names them.
-fn have_same_ids(one: &[KeyspaceConfig], other: &[KeyspaceConfig]) -> bool {
-    let is_same = |a: &KeyspaceConfig, b: &KeyspaceConfig| (a.id == b.id) == (a.name == b.name);
-    one.iter().all(|a| other.iter().all(|b| is_same(a, b)))
+/// Whether a new file still names all keyspaces that are served, by the same ids. Rights are by ids. Those
+/// for a keyspace that the file does not name any more would be those for all others (`*`), and it is served
+/// until a restart.
+fn names_all_served(served: &[KeyspaceConfig], new: &[KeyspaceConfig]) -> bool {
+    let is_same = |a: &KeyspaceConfig, b: &KeyspaceConfig| a.id == b.id && a.name == b.name;
+    served.iter().all(|a| new.iter().any(|b| is_same(a, b)))
 }
 
 /// The users that differ, by name.
@@ -223,7 +224,7 @@ impl ProxyConfig {
     #[must_use]
     pub fn reload(&self, new: &Self) -> (Self, Vec<String>, Vec<String>) {
         let (mut config, mut changed) = (self.clone(), Vec::new());
-        if have_same_ids(&self.keyspaces, &new.keyspaces) {
+        if names_all_served(&self.keyspaces, &new.keyspaces) {
             changed = user_changes(self.security.users.as_ref(), new.security.users.as_ref());
             config.security.users.clone_from(&new.security.users);
         }
@@ -395,7 +396,7 @@ mod tests {
         let old = with(1, [(1, "one"), (2, "two")], some);
         for (names, is_taken) in [
             ([(1, "one"), (2, "two")], true),
-            ([(2, "two"), (3, "three")], true),
+            ([(2, "two"), (3, "three")], false),
             ([(1, "two"), (2, "one")], false),
             ([(1, "one"), (2, "secrets")], false),
             ([(1, "one"), (3, "two")], false),

@@ -24,8 +24,8 @@ pub(crate) const PROXY: &str = "standin_proxy";
 standin_protocol::counters! {
     /// The certificates of the process.
     pub(crate) struct CertificateFigures by ["use"] {
-        /// Time at which a certificate expires that this process shows at the moment, since 1970: at its `ports`, at
-        /// those for `http`, or in its `calls` of other members. Of a chain, that which expires first.
+        /// Unix time at which the certificate in use expires: at the `ports`, at the port of `http`, or in `calls`
+        /// of other members. Of a chain, the first that expires.
         Gauge tls_certificate_expires_timestamp_ms,
     }
 }

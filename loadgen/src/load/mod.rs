@@ -96,6 +96,14 @@ pub enum LoadError {
     /// The options contradict the cluster file or the target.
     #[error("{0}")]
     Options(String),
+    /// Reads of the warm-up were stale or wrong.
+    #[error(
+        "{bad} reads of the warm-up were stale or wrong; run it without --warm-up for what is known of them"
+    )]
+    StaleWarmUp {
+        /// How many.
+        bad: u64,
+    },
     /// Not every key could be written.
     #[error("{failed} of {keys} keys could not be filled; the first error: {first}")]
     Fill {
@@ -318,7 +326,7 @@ fn fill(
     Ok(())
 }
 
-/// Sends the load for a time of which nothing is counted. What was wrong in it is told.
+/// Sends the load for a time of which nothing is counted. Failures in it are told; stale reads end the run.
 fn warm_up(
     plan: &Plan,
     supplies: Vec<Supply>,
@@ -330,14 +338,22 @@ fn warm_up(
     let running = drive::start(plan, supplies, &live)?;
     let what = Watched { live: &live, plan, whole: whole(plan, None) };
     let recording = what.until_end(running, interrupt, console)?;
-    let counts = recording.counts();
+    let (counts, bad) = (recording.counts(), live.progress().bad);
     console.line(&format!(
         "warm-up: {} requests, failed {}, stale or wrong {}",
         thousands(counts.requests),
         thousands(counts.failed),
-        thousands(live.progress().bad)
+        thousands(bad)
     ));
-    Ok(())
+    if interrupt.is_some_and(Interrupt::is_set) {
+        return Err(LoadError::Options(
+            "interrupted during the warm-up: nothing was measured".to_owned(),
+        ));
+    }
+    match bad {
+        0 => Ok(()),
+        _ => Err(LoadError::StaleWarmUp { bad }),
+    }
 }
 
 /// Returns how many requests there will be.

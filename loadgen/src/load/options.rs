@@ -143,6 +143,24 @@ impl LoadArgs {
             (below.popularity, below.zipf) = (None, None);
             (below.hot_keys, below.hot_requests) = (None, None);
         }
+        if self.preset.is_some() {
+            (below.trace, below.format) = (None, None);
+        }
+        if self.key_type.is_some_and(|key_type| key_type != KeyType::Text) {
+            below.key_template = None;
+        }
+        if self.key_template.is_some() {
+            below.key_type = None;
+        }
+        if self.popularity.is_some_and(|popularity| popularity != PopularityKind::Hotspot) {
+            (below.hot_keys, below.hot_requests) = (None, None);
+        }
+        if self.check == Some(false) || self.fill == Some(false) {
+            below.lossless = None;
+        }
+        if self.fill == Some(false) {
+            below.check = None;
+        }
         if self.trace.is_some() {
             (below.preset, below.reads, below.reads_first) = (None, None, None);
             (below.value_bytes, below.warm_up) = (None, None);
@@ -293,5 +311,16 @@ pub(super) mod tests {
         let args = over(&["--trace", "t", "--format", "oracle"], &["--preset", "ycsb-c"]);
         assert!(args.preset.is_none());
         assert_eq!(over(&["--check=false"], &["--check"]).check, Some(false));
+        let args = over(&["--check=false"], &["--fill", "--check", "--lossless"]);
+        assert_eq!((args.fill, args.lossless), (Some(true), None));
+        let args = over(&["--fill=false"], &["--fill", "--check", "--lossless"]);
+        assert_eq!((args.fill, args.check, args.lossless), (Some(false), None, None));
+        let args = over(&["--key-type", "uuid"], &["--key-template", "k{n}"]);
+        assert_eq!((args.key_type, args.key_template.is_some()), (Some(KeyType::Uuid), false));
+        assert!(over(&["--key-template", "k{n}"], &["--key-type", "uuid"]).key_type.is_none());
+        let hot = ["--popularity", "hotspot", "--hot-keys", "5"];
+        assert!(over(&["--popularity", "uniform"], &hot).hot_keys.is_none());
+        let args = over(&["--preset", "ycsb-c"], &["--trace", "t", "--format", "oracle"]);
+        assert!(args.trace.is_none() && args.format.is_none());
     }
 }

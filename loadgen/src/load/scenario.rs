@@ -57,7 +57,9 @@ fn target(
     report: &mut Report<'_>,
     args: &mut LoadArgs,
 ) {
-    args.target = parsed(section, "url", "memcached://127.0.0.1:11211", report);
+    // The text may have a password.
+    args.target =
+        parsed_as(section, "url", "memcached://127.0.0.1:11211", report, |_, error| error);
     if args.target.is_some() {
         let why = "is for the cluster of a file; remove it, or `url`";
         section.misplaced("config", why, report);
@@ -157,19 +159,30 @@ fn run(section: &mut Section<'_>, base_dir: &Path, report: &mut Report<'_>, args
     args.hdr = path.map(|path| base_dir.join(path));
 }
 
-/// A text that is read as on the command line.
+/// A text that is read as on the command line. The mistake shows it.
 fn parsed<T: FromStr<Err: Display>>(
     section: &mut Section<'_>,
     key: &'static str,
     example: &str,
     report: &mut Report<'_>,
 ) -> Option<T> {
+    parsed_as(section, key, example, report, |text, error| format!("{text:?}: {error}"))
+}
+
+/// A text that is read as on the command line, with the mistake that `mistake` makes of it and the error.
+fn parsed_as<T: FromStr<Err: Display>>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    example: &str,
+    report: &mut Report<'_>,
+    mistake: impl Fn(&str, String) -> String,
+) -> Option<T> {
     // An absent one leaves the default, and an empty one was reported.
     let text = section.text(key, example, report).optional()??;
     match text.value.parse() {
         Ok(value) => Some(value),
         Err(error) => {
-            report.mistake(text.at, &section.key(key), format!("{:?}: {error}", text.value));
+            report.mistake(text.at, &section.key(key), mistake(text.value, error.to_string()));
             None
         }
     }
@@ -351,6 +364,16 @@ mod tests {
         }
         let both = parse("[run]\nseconds = 0\n[keys]\ncount = 0\n").unwrap_err();
         assert_eq!(both.mistakes.len(), 2, "all mistakes at once");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        for url in
+            ["redis://app:s3cret@a:1?pipelin=4", "redis://app:s3cret@a:x", "redi://app:s3cret@a:1"]
+        {
+            let error = parse(&format!("[target]\nurl = \"{url}\"")).unwrap_err().to_string();
+            assert!(error.contains("2:7: target.url") && !error.contains("s3cret"), "{error}");
+        }
     }
 
     #[test]

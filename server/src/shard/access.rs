@@ -153,7 +153,11 @@ impl Access {
                 Some(protocol) => self.unnamed(protocol),
             },
             Why::Key(key) => self.keys.contains(key).then(|| grant.clone()),
-            Why::Password(_) => Some(grant.clone()),
+            // A name that has become a user's is in a password file no more.
+            Why::Password(name) => {
+                let of_user = self.users.as_ref().and_then(|users| users.named(name.as_bytes()));
+                of_user.is_none().then(|| grant.clone())
+            }
             Why::User(proven) => {
                 let rights = self.users.as_ref()?.still(proven)?;
                 Some(Grant { why: grant.why.clone(), rights: *rights })
@@ -237,6 +241,16 @@ mod tests {
         let none = access(None, "");
         assert_eq!(none.renew(&ann, Some(REDIS)), None);
         assert_eq!(none.renew(&Grant::ALL, Some(REDIS)), Some(Grant::ALL));
+    }
+
+    #[test]
+    fn a_name_that_becomes_a_user_has_to_prove_it_again() {
+        let before = access(None, "ann:hers\nbob:his\n");
+        let [ann, bob] = [(&b"ann"[..], &b"hers"[..]), (b"bob", b"his")]
+            .map(|(name, password)| before.admit(REDIS, name, password).unwrap());
+        let after = access(Some(vec![user("ann", Some("hers"), 1)]), "ann:hers\nbob:his\n");
+        assert_eq!(after.renew(&ann, Some(REDIS)), None);
+        assert_eq!(after.renew(&bob, Some(REDIS)), Some(bob));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(super) struct Segment {
     pub main: bool,
     /// Whether it is full, and waits in its queue.
     pub sealed: bool,
-    /// Whether half or all of it was gone while it was sealed.
+    /// Whether it has become sparse (policy.rs).
     pub is_sparse: bool,
 }
 

@@ -11,10 +11,12 @@
 //!
 //! A queue is a list of sealed segments, oldest first, and an open one. The oldest becomes the
 //! *victim*: its items are moved or evicted one by one, a few with each insert, so that no insert pays
-//! for a whole segment. Before it come segments that hold little: those in which everything has expired
-//! are freed, and of *sparse* ones, half or all of which was removed or replaced, the rest is moved to the
-//! end of its queue. Otherwise what is gone would take the room of what is there: in the main queue for as long
-//! as nothing new is used twice.
+//! for a whole segment.
+//!
+//! Before the oldest come *sparse* segments, in which items were removed or replaced until half was gone or a
+//! quarter is left: what is left is moved to the end of its queue. In the main queue such holes would stay for
+//! long otherwise, because its segments are evicted only when items of the small queue are used. Then come
+//! segments in which everything has expired.
 
 use std::collections::VecDeque;
 
@@ -42,7 +44,7 @@ struct Victim {
     /// The number of bytes that may still be kept. At most three quarters of a segment of the main
     /// queue are kept, so that each eviction frees something.
     keep_bytes: usize,
-    /// Whether it is sparse: nothing of it is evicted.
+    /// Whether it is sparse: what is in it is moved, unless no segment is free.
     is_sparse: bool,
 }
 
@@ -53,7 +55,7 @@ pub(super) struct Policy {
     open: [Option<usize>; 2],
     sealed: [VecDeque<usize>; 2],
     victim: Option<Victim>,
-    /// Sealed segments that have become sparse. They are still in their queues, or were evicted since.
+    /// Sealed segments that have become sparse, which are still in their queues: the next victims.
     sparse: VecDeque<usize>,
     ghost: Ghost,
     small_segments: usize,
@@ -93,8 +95,14 @@ impl Policy {
 impl Store {
     /// Evicts ahead of an insert of `bytes`, so that [`open_segment`](Self::open_segment) finds room.
     pub(super) fn make_room(&mut self, bytes: usize, now_ms: u64) {
-        if self.policy.free.len() < FREE_AIM {
-            self.evict((bytes + HEADER_BYTES_MAX) * EVICT_AHEAD, now_ms);
+        let mut left_bytes = (bytes + HEADER_BYTES_MAX) * EVICT_AHEAD;
+        while self.policy.free.len() < FREE_AIM && left_bytes > 0 {
+            let done_bytes = self.evict(left_bytes, now_ms);
+            left_bytes = left_bytes.saturating_sub(done_bytes);
+            // While holes can be closed, segments are freed before they are needed.
+            if self.policy.sparse.is_empty() {
+                break;
+            }
         }
         while self.policy.free.is_empty() {
             // Ends after one victim: without a free segment none is opened, and the victim becomes
@@ -130,13 +138,16 @@ impl Store {
         Some(fresh)
     }
 
-    /// Examines at least `budget_bytes` of a victim's items, or all of them.
-    fn evict(&mut self, budget_bytes: usize, now_ms: u64) {
+    /// Examines at least `budget_bytes` of a victim's items, or all of them. Returns how many were examined.
+    fn evict(&mut self, budget_bytes: usize, now_ms: u64) -> usize {
         let Some(mut victim) = self.policy.victim.take().or_else(|| self.choose_victim(now_ms))
         else {
-            return;
+            return budget_bytes;
         };
         let (_, end) = self.arena.span(victim.segment);
+        if self.arena.segments[victim.segment].live_bytes == 0 {
+            victim.next = end;
+        }
         let mut done_bytes = 0;
         while victim.next < end && done_bytes < budget_bytes {
             let item = self.arena.view(victim.next).expect("a segment is items from front to end");
@@ -156,6 +167,7 @@ impl Store {
             self.arena.reset(victim.segment, main, now_ms);
             self.policy.free.push(victim.segment);
         }
+        done_bytes
     }
 
     /// Moves a live item of the victim to the main queue if it was used, otherwise drops it. All items of
@@ -225,8 +237,10 @@ impl Store {
     pub(super) fn note_sparse(&mut self, segment: usize) {
         let half = self.arena.segment_bytes() / 2;
         let of = &mut self.arena.segments[segment];
-        let gone_bytes = (of.written_bytes - of.live_bytes) as usize;
-        let is_sparse = gone_bytes >= half || of.live_bytes == 0;
+        let (live_bytes, written_bytes) = (of.live_bytes as usize, of.written_bytes as usize);
+        let gone_bytes = written_bytes - live_bytes;
+        // Large items leave ends of segments unwritten. Those are no holes: moving closes none of them.
+        let is_sparse = gone_bytes >= half || (gone_bytes > 0 && live_bytes <= half / 2);
         if of.sealed && !of.is_sparse && is_sparse {
             of.is_sparse = true;
             self.policy.sparse.push_back(segment);
@@ -235,16 +249,11 @@ impl Store {
 
     /// Takes the segment that became sparse first.
     fn take_sparse(&mut self) -> Option<usize> {
-        loop {
-            let segment = self.policy.sparse.pop_front()?;
-            let of = &self.arena.segments[segment];
-            // It may have been evicted since, and even have been filled again.
-            if of.sealed && of.is_sparse {
-                let sealed = &mut self.policy.sealed[usize::from(of.main)];
-                let place = sealed.iter().position(|other| *other == segment);
-                return sealed.remove(place.expect("a sealed segment is in its queue"));
-            }
-        }
+        let segment = self.policy.sparse.pop_front()?;
+        let main = self.arena.segments[segment].main;
+        let sealed = &mut self.policy.sealed[usize::from(main)];
+        let place = sealed.iter().position(|other| *other == segment);
+        sealed.remove(place.expect("sparse segments come before all others"))
     }
 
     /// Takes a sealed segment in which every item has expired.

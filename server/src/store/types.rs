@@ -116,6 +116,6 @@ pub struct StoreStats {
     pub evicted: u64,
     /// Items that eviction kept because they had been used.
     pub kept: u64,
-    /// Items dropped because they had expired or were below their floor.
+    /// Items dropped because they had expired, or were below their floor when they were asked for.
     pub expired: u64,
 }

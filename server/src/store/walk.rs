@@ -47,8 +47,8 @@ impl Store {
         }
     }
 
-    /// Removes the items of a part that have expired or that `is_dropped` names, so that they take no room
-    /// any more. Returns the number of items that were looked at.
+    /// Removes the items of a part that have expired or that `is_dropped` names, so that their room is used
+    /// again when their segments are evicted. Returns the number of items that were looked at.
     pub fn sweep(
         &mut self,
         part: u32,
@@ -56,10 +56,12 @@ impl Store {
         mut is_dropped: impl FnMut(Walked<'_>) -> bool,
     ) -> usize {
         let mut gone = Vec::new();
-        let mut looked_at = 0;
+        let (mut looked_at, mut expired) = (0, 0);
         self.visit_offsets(part, |offset, item| {
             looked_at += 1;
-            if item.expires_at_ms <= now_ms || is_dropped(item) {
+            let is_expired = item.expires_at_ms <= now_ms;
+            expired += u64::from(is_expired);
+            if is_expired || is_dropped(item) {
                 gone.push(offset);
             }
         });
@@ -68,8 +70,8 @@ impl Store {
             let hash =
                 hash_of(&self.hasher, &item.expect("the index names items that are in the arena"));
             self.unlink(hash, offset);
-            self.expired += 1;
         }
+        self.expired += expired;
         looked_at
     }
 }

@@ -234,14 +234,15 @@ fn what_was_swept_leaves_its_room_to_what_comes() {
 
 /// Large values that are followed by one which does not fit leave most of a segment unwritten.
 #[test]
-fn a_segment_with_nothing_in_it_is_free_however_little_was_written() {
+fn a_segment_with_little_in_it_is_used_again_however_little_was_written() {
     let mut store = store(4 << 20, 250 << 10);
     let segment_bytes = store.stats().segment_bytes as usize;
     let (small, large) = (segment_bytes / 4, segment_bytes * 9 / 10);
-    let key = |n: u64, of: u64| (n << 1 | of).to_le_bytes();
+    let key = |n: u64, of: u64| (n << 2 | of).to_le_bytes();
     let rounds = store.stats().segments / 2 - 2;
     for n in 0..rounds {
         store.insert(0, &key(n, 0), new(&vec![1; small], 1), 0).unwrap();
+        store.insert(0, &key(n, 2), new(&[1; 50], 1), 0).unwrap();
         store.insert(0, &key(n, 1), new(&vec![1; large], 1), 0).unwrap();
     }
     for n in 0..rounds {
@@ -252,6 +253,28 @@ fn a_segment_with_nothing_in_it_is_free_however_little_was_written() {
     }
     check(&store);
     assert_eq!(store.stats().evicted, 0);
+    assert!((0..rounds).all(|n| get(&mut store, &key(n, 2), 0, 0).is_some()));
+}
+
+/// Of values that are larger than half a segment, each takes one.
+#[test]
+fn large_values_take_the_room_of_holes_and_not_of_what_is_there() {
+    let mut store = store(4 << 20, 60 << 10);
+    let large = store.stats().segment_bytes as usize * 6 / 10;
+    for n in 0..3_600_u64 {
+        store.insert(0, &n.to_le_bytes(), new(&[1; 1_000], 1), 0).unwrap();
+    }
+    let is_hole = |n: &u64| n % 5 < 3;
+    for n in (0..3_600).filter(is_hole) {
+        assert!(store.remove(0, &n.to_le_bytes()));
+    }
+    for n in 0..30 {
+        store.insert(0, &hot(n).to_le_bytes(), new(&vec![1; large], 1), 0).unwrap();
+    }
+    check(&store);
+    assert_eq!(store.stats().evicted, 0);
+    let there = (0..3_600).filter(|n| !is_hole(n)).all(|n| is_there(&mut store, n));
+    assert!(there && (0..30).all(|n| is_there(&mut store, hot(n))));
 }
 
 /// Replaced values of other lengths leave holes everywhere. None of what is there is lost while the
