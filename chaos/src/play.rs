@@ -24,7 +24,7 @@ use standin_loadgen::recorder::Recording;
 use standin_loadgen::request::ValueSizes;
 use standin_loadgen::schedule::Arrivals;
 use standin_loadgen::targets::{Standin, Target};
-use standin_loadgen::workload::{Cold, Keys, Mix, Supply, SweepAccess};
+use standin_loadgen::workload::{Cold, Keys, Mix, Others, Supply, SweepAccess};
 use standin_protocol::time::Micros;
 
 use crate::catalogue::{Action, Fault, Script, Step};
@@ -237,6 +237,7 @@ fn mix(cold: u32) -> Mix {
         popularity: Popularity::ranked(ZIPF_EXPONENT),
         reads_percent: READS_PERCENT,
         reads_first: false,
+        others: Others::NONE,
         sizes: ValueSizes::fixed(VALUE_BYTES),
         cold: Cold { keys: cold, percent: COLD_PERCENT },
     }

@@ -26,6 +26,18 @@ pub enum Access {
         /// Lifetime in the cache.
         ttl_s: u32,
     },
+    /// Write such a value if there is none.
+    Add {
+        /// Bytes of the value.
+        value_bytes: u32,
+        /// Lifetime in the cache.
+        ttl_s: u32,
+    },
+    /// Give what is there a lifetime (0: the target's own, or none).
+    Touch {
+        /// Lifetime in the cache.
+        ttl_s: u32,
+    },
     /// DELETE.
     Delete,
 }

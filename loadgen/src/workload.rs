@@ -46,10 +46,31 @@ pub struct Mix {
     /// Whether each write follows a read of its key, which comes in addition to the reads above. The
     /// write does not wait for its answer.
     pub reads_first: bool,
+    /// Requests that are neither reads nor plain writes.
+    pub others: Others,
     /// Sizes of the values written.
     pub sizes: ValueSizes,
     /// Reads that a cache can't be expected to answer.
     pub cold: Cold,
+}
+
+/// Shares of all requests, 0 to 100. Together with the reads they are 100 at most; the rest are plain writes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Others {
+    /// Writes where there is no value.
+    pub adds_percent: f64,
+    /// New lifetimes.
+    pub touches_percent: f64,
+    /// Deletes.
+    pub deletes_percent: f64,
+    /// The lifetime that plain writes, adds and touches give, in seconds; 0: the target's own, or none.
+    pub ttl_s: u32,
+}
+
+impl Others {
+    /// Reads and plain writes without a lifetime.
+    pub const NONE: Self =
+        Self { adds_percent: 0.0, touches_percent: 0.0, deletes_percent: 0.0, ttl_s: 0 };
 }
 
 /// Reads spread evenly over many keys behind those of the mix. Keys may be drawn again, and then be
@@ -146,13 +167,14 @@ impl Iterator for Supply {
                     return Some(write);
                 }
                 let key = chooser.draw(random);
-                if random.unit() * 100.0 >= mix.reads_percent {
-                    let key = chooser.of_write(key);
-                    let access = Access::Write { value_bytes: mix.sizes.draw(random), ttl_s: 0 };
-                    let write = Request { key, access };
-                    if !mix.reads_first {
+                let share = random.unit() * 100.0 - mix.reads_percent;
+                if share >= 0.0 {
+                    let write = change(mix, chooser, key, share, random);
+                    let is_plain = matches!(write.access, Access::Write { .. });
+                    if !(mix.reads_first && is_plain) {
                         return Some(write);
                     }
+                    let key = write.key;
                     *then = Some(write);
                     return Some(Request { key, access: Access::Read });
                 }
@@ -197,6 +219,26 @@ impl Iterator for Supply {
     }
 }
 
+/// What is no read: `share` says which, from 0 to the share of all such requests.
+fn change(mix: &Mix, chooser: &mut Chooser, key: u32, share: f64, random: &mut Random) -> Request {
+    let Others { adds_percent, touches_percent, deletes_percent, ttl_s } = mix.others;
+    let touches_from = adds_percent;
+    let deletes_from = touches_from + touches_percent;
+    let writes_from = deletes_from + deletes_percent;
+    if share >= touches_from && share < deletes_from {
+        return Request { key, access: Access::Touch { ttl_s } };
+    }
+    if share >= deletes_from && share < writes_from {
+        return Request { key, access: Access::Delete };
+    }
+    let (key, value_bytes) = (chooser.of_write(key), mix.sizes.draw(random));
+    let access = match share < adds_percent {
+        true => Access::Add { value_bytes, ttl_s },
+        false => Access::Write { value_bytes, ttl_s },
+    };
+    Request { key, access }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +248,7 @@ mod tests {
         popularity: Popularity::ranked(0.99),
         reads_percent: 95.0,
         reads_first: false,
+        others: Others::NONE,
         sizes: ValueSizes { min_bytes: 40, max_bytes: 60 },
         cold: Cold { keys: 0, percent: 0.0 },
     };
@@ -217,7 +260,7 @@ mod tests {
             .iter()
             .filter_map(|wanted| match wanted.access {
                 Access::Write { value_bytes, .. } => Some(value_bytes),
-                Access::Read | Access::Delete => None,
+                _ => None,
             })
             .collect();
         assert!((4_700..5_300).contains(&writes.len()), "{}", writes.len());
@@ -255,6 +298,24 @@ mod tests {
             .take(3)
             .collect();
         assert_eq!(writes, [1, 3, 5], "the other worker writes those in between");
+    }
+
+    #[test]
+    fn adds_touches_and_deletes_have_their_shares() {
+        let others =
+            Others { adds_percent: 5.0, touches_percent: 10.0, deletes_percent: 20.0, ttl_s: 7 };
+        let mix = Mix { reads_percent: 50.0, others, ..MIX };
+        let all: Vec<Access> =
+            Supply::mixed(mix, 1, 0, 1).take(100_000).map(|wanted| wanted.access).collect();
+        let count = |is: &dyn Fn(&Access) -> bool| all.iter().filter(|access| is(access)).count();
+        let adds = count(&|access| matches!(access, Access::Add { ttl_s: 7, .. }));
+        let touches = count(&|access| *access == Access::Touch { ttl_s: 7 });
+        let deletes = count(&|access| *access == Access::Delete);
+        let writes = count(&|access| matches!(access, Access::Write { ttl_s: 7, .. }));
+        assert!((4_700..5_300).contains(&adds), "{adds}");
+        assert!((9_600..10_400).contains(&touches), "{touches}");
+        assert!((19_500..20_500).contains(&deletes), "{deletes}");
+        assert!((14_500..15_500).contains(&writes), "{writes}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use standin_loadgen::popularity::Popularity;
 use standin_loadgen::recorder::{Counts, Displaced, Ending, OpKind, Recorder, Recording, Sample};
 use standin_loadgen::request::{Access, ValueSizes};
 use standin_loadgen::schedule::{Arrivals, Schedule};
-use standin_loadgen::workload::{Cold, Mix, Supply};
+use standin_loadgen::workload::{Cold, Mix, Others, Supply};
 use standin_protocol::frame::response_flags::HIT;
 use standin_protocol::time::Micros;
 
@@ -26,6 +26,7 @@ const MIX: Mix = Mix {
     popularity: Popularity::ranked(0.99),
     reads_percent: 80.0,
     reads_first: false,
+    others: Others::NONE,
     sizes: ValueSizes { min_bytes: 32, max_bytes: 64 },
     cold: Cold { keys: 0, percent: 0.0 },
 };
@@ -76,7 +77,7 @@ fn work(worker: u32, start: Micros, store: &Store, checker: &Checker) -> Recordi
         let sent = Micros::boottime();
         let write = match wanted.access {
             Access::Write { .. } => checker.begin_write(key, WriteKind::Put, sent),
-            Access::Read | Access::Delete => None,
+            _ => None,
         };
         let (op, verdict) = match write {
             Some(write) => {

@@ -23,7 +23,7 @@ use standin_loadgen::schedule::{Arrivals, Schedule};
 use standin_loadgen::targets::Target;
 use standin_loadgen::targets::wire::codec::Protocol;
 use standin_loadgen::targets::wire::settings::{Server, Settings};
-use standin_loadgen::workload::{Cold, Keys, Mix, Supply, SweepAccess};
+use standin_loadgen::workload::{Cold, Keys, Mix, Others, Supply, SweepAccess};
 use standin_protocol::time::Micros;
 use standin_testkit::free_ports;
 use standin_testkit::wait::poll_for;
@@ -169,6 +169,7 @@ fn supply() -> Supply {
         popularity: Popularity::ranked(0.99),
         reads_percent: 90.0,
         reads_first: false,
+        others: Others::NONE,
         sizes: ValueSizes::fixed(VALUE_BYTES),
         cold: Cold::default(),
     };

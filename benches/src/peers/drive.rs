@@ -15,7 +15,7 @@ use standin_loadgen::popularity::Popularity;
 use standin_loadgen::recorder::{Displaced, Ending, FailureKind, Logged, OpKind, Sample};
 use standin_loadgen::request::{Access, Request, ValueSizes};
 use standin_loadgen::schedule::{Arrivals, Schedule};
-use standin_loadgen::workload::{Cold, Keys, Mix, Supply};
+use standin_loadgen::workload::{Cold, Keys, Mix, Others, Supply};
 use standin_protocol::frame::response_flags::HIT;
 use standin_protocol::time::Micros;
 use standin_testkit::Postgres;
@@ -213,6 +213,7 @@ impl Worker<'_> {
             popularity: Popularity::ranked(0.99),
             reads_percent: READS_PERCENT,
             reads_first: false,
+            others: Others::NONE,
             sizes: ValueSizes::fixed(VALUE_BYTES),
             cold: Cold { keys: COLD_KEYS, percent: COLD_PERCENT },
         };
@@ -242,7 +243,7 @@ impl Worker<'_> {
         let write = match access {
             Access::Write { .. } => self.checker.begin_write(key, WriteKind::Put, sent),
             // A write of a key that is being written is a read instead.
-            Access::Read | Access::Delete => None,
+            _ => None,
         };
         let (op, result) = if let Some(write) = write {
             let value = self.checker.value(&write, VALUE_BYTES);

@@ -16,7 +16,7 @@ use standin_loadgen::popularity::Popularity;
 use standin_loadgen::request::ValueSizes;
 use standin_loadgen::schedule::Arrivals;
 use standin_loadgen::targets::{Standin, Target};
-use standin_loadgen::workload::{Cold, Keys, Mix, Supply};
+use standin_loadgen::workload::{Cold, Keys, Mix, Others, Supply};
 use standin_testkit::{Child, Postgres, Scratch, free_ports};
 
 /// Requests per second of all clients together: enough that every second has some of each kind.
@@ -129,6 +129,7 @@ fn mix() -> Mix {
         popularity: Popularity::ranked(0.99),
         reads_percent: 80.0,
         reads_first: false,
+        others: Others::NONE,
         sizes: ValueSizes::fixed(VALUE_BYTES),
         cold: Cold { keys: COLD_KEYS, percent: 20.0 },
     }

@@ -267,6 +267,14 @@ impl Checker {
         slot.is_busy.store(false, Ordering::Release);
     }
 
+    /// Ends a write that the target has not made because of what was there. Its number is given again; a
+    /// read that shows it until then is wrong.
+    pub fn withdraw_write(&self, write: Write) {
+        let slot = &self.slots[write.key as usize];
+        slot.issued.store(write.sequence - 1, Ordering::Release);
+        slot.is_busy.store(false, Ordering::Release);
+    }
+
     /// Call it right before a read is sent, with the time.
     #[must_use]
     pub fn before_read(&self, key: u32, asked: Micros) -> Floor {

@@ -342,3 +342,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_write_that_was_not_made_is_wrong_where_it_is_seen() {
+    let checker = Checker::new(1, 9, Initial::Filled);
+    let write = checker.begin_write(0, WriteKind::Put, Micros(1)).unwrap();
+    let value = checker.value(&write, 40);
+    checker.withdraw_write(write);
+    let floor = checker.before_read(0, Micros(2));
+    let seen = checker.after_read(0, floor, Seen::Value(&value));
+    assert_eq!(seen, Verdict::Wrong(Wrong::NeverWritten));
+    let first = Checker::first_value(9, 0, 40);
+    assert_eq!(checker.after_read(0, floor, Seen::Value(&first)), Verdict::Fresh);
+    let again = checker.begin_write(0, WriteKind::Put, Micros(3)).unwrap();
+    assert_eq!(again.sequence, 1, "the key is free, and so is the number");
+    checker.end_write(again, Micros(4), true);
+}

@@ -44,7 +44,7 @@ use crate::request::ValueSizes;
 use crate::rng::Random;
 use crate::schedule::Arrivals;
 use crate::targets::{Standin, Target};
-use crate::workload::{Cold, Keys, Mix};
+use crate::workload::{Cold, Keys, Mix, Others};
 use cluster::{DemoCluster, KEYSPACE};
 use folder::RunFolder;
 
@@ -243,6 +243,7 @@ fn mix() -> Mix {
         popularity: Popularity::ranked(ZIPF_EXPONENT),
         reads_percent: READS_PERCENT,
         reads_first: false,
+        others: Others::NONE,
         sizes: ValueSizes::fixed(VALUE_BYTES),
         cold: Cold::default(),
     }

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use standin_client::monoio::Client;
-use standin_client::{Action, ClientError, Operation, Outcome};
+use standin_client::{Action, ClientError, Modification, Operation, Outcome};
+use standin_protocol::modify::{Edit, Modify, Presence, Ttl, When};
 use standin_protocol::time::Micros;
 
 use super::request::{Asked, Job};
@@ -41,6 +42,8 @@ async fn run(shared: Rc<Shared>, client: Client, keyspace: u8, job: Job) {
         let action = match asked {
             Asked::Read => Action::Get,
             Asked::Write { value, ttl_s } => Action::Put { value, ttl_s },
+            Asked::Add { value, ttl_s } => Action::Modify(add(&value, ttl_s)),
+            Asked::Touch { ttl_s } => Action::Touch { ttl_s },
             Asked::Delete => Action::Delete,
         };
         let key = shared.plan.keys.name(flight.key());
@@ -51,12 +54,20 @@ async fn run(shared: Rc<Shared>, client: Client, keyspace: u8, job: Job) {
     shared.end();
 }
 
+/// A write if there is no value.
+fn add(value: &[u8], ttl_s: u32) -> Modification {
+    let ttl = if ttl_s == 0 { Ttl::Keyspace } else { Ttl::For(u64::from(ttl_s) * 1_000) };
+    let when = When { presence: Presence::Absent, ..When::ALWAYS };
+    Modification::new(&Modify { when, ttl, ..Modify::new(Edit::Set) }, value, 0)
+}
+
 fn ending(result: &Result<standin_client::Answer, ClientError>) -> Ending<'_> {
     match result {
         Ok(answer) => {
             let found = match &answer.outcome {
                 Outcome::Value(value) => Found::Value(&value.bytes),
                 Outcome::NotFound => Found::Absent,
+                Outcome::Unmet(_) => Found::Exists,
                 _ => Found::Done,
             };
             let (flags, server, sends) = (answer.flags, answer.served_by, answer.sends);

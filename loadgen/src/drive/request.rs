@@ -9,12 +9,12 @@ use standin_protocol::time::Micros;
 
 use super::Notable;
 use super::shared::Shared;
-use crate::checker::{Checker, Floor, Verdict, Write, WriteKind};
+use crate::checker::{Checker, Floor, Seen, Verdict, Write, WriteKind};
 use crate::live::Step;
 use crate::recorder::{self, Displaced, Logged, OpKind, Sample};
 use crate::request::{Access, Request, ValueSizes};
 use crate::rng::Random;
-use crate::targets::operation::{Ending, Found};
+use crate::targets::operation::{Ending, Found, Kind};
 
 /// The largest number of times that another key is drawn for a write whose key is being written.
 const REDRAWS_MAX: u8 = 8;
@@ -34,13 +34,15 @@ pub(super) struct Job {
 pub(super) enum Asked {
     Read,
     Write { value: Vec<u8>, ttl_s: u32 },
+    Add { value: Vec<u8>, ttl_s: u32 },
+    Touch { ttl_s: u32 },
     Delete,
 }
 
 /// A request that was sent.
 pub(super) struct Flight {
     key: u32,
-    op: OpKind,
+    kind: Kind,
     write: Option<Write>,
     floor: Option<Floor>,
     displaced: Displaced,
@@ -64,15 +66,20 @@ impl Job {
     /// The request is given to the target now.
     pub(super) fn send(self, shared: &Shared, now: Micros) -> (Flight, Asked) {
         let Self { key, asked, write, displaced, is_fill, due } = self;
-        let op = match asked {
-            Asked::Read => OpKind::Read,
-            Asked::Write { .. } | Asked::Delete => OpKind::Write,
+        let kind = match asked {
+            Asked::Read => Kind::Get,
+            Asked::Write { .. } => Kind::Put,
+            Asked::Add { .. } => Kind::Add,
+            Asked::Touch { .. } => Kind::Touch,
+            Asked::Delete => Kind::Delete,
         };
-        let checker = shared.plan.checker.as_deref().filter(|_| op == OpKind::Read);
+        // What says whether there is a value is judged.
+        let is_asking = matches!(kind, Kind::Get | Kind::Add | Kind::Touch);
+        let checker = shared.plan.checker.as_deref().filter(|_| is_asking);
         // After the clock: a write acknowledged in between only makes the check milder.
         let floor = checker.map(|checker| checker.before_read(key, now));
         let (phase, due) = (shared.live.phase(), due.unwrap_or(now));
-        (Flight { key, op, write, floor, displaced, is_fill, phase, due, sent: now }, asked)
+        (Flight { key, kind, write, floor, displaced, is_fill, phase, due, sent: now }, asked)
     }
 }
 
@@ -82,14 +89,22 @@ impl Job {
 fn place(shared: &Shared, wanted: Request, now: Micros) -> Job {
     let Request { mut key, access } = wanted;
     let mut displaced = Displaced::default();
-    let (kind, value_bytes, ttl_s) = match access {
+    let (kind, value_bytes) = match access {
         Access::Read => return Job::read(key, displaced),
-        Access::Write { value_bytes, ttl_s } => (WriteKind::Put, value_bytes, ttl_s),
-        Access::Delete => (WriteKind::Delete, 0, 0),
+        // It writes nothing that a read could show.
+        Access::Touch { ttl_s } => {
+            return Job { asked: Asked::Touch { ttl_s }, ..Job::read(key, displaced) };
+        }
+        Access::Write { value_bytes, .. } | Access::Add { value_bytes, .. } => {
+            (WriteKind::Put, value_bytes)
+        }
+        Access::Delete => (WriteKind::Delete, 0),
     };
-    let asked = |value: &dyn Fn() -> Vec<u8>| match kind {
-        WriteKind::Put => Asked::Write { value: value(), ttl_s },
-        WriteKind::Delete => Asked::Delete,
+    let asked = |value: &dyn Fn() -> Vec<u8>| match access {
+        Access::Write { ttl_s, .. } => Asked::Write { value: value(), ttl_s },
+        Access::Add { ttl_s, .. } => Asked::Add { value: value(), ttl_s },
+        Access::Delete => Asked::Delete,
+        Access::Read | Access::Touch { .. } => unreachable!("they have returned"),
     };
     let Some(checker) = &shared.plan.checker else {
         let asked = asked(&|| Checker::first_value(shared.plan.run, key, value_bytes));
@@ -134,7 +149,7 @@ impl Flight {
     /// Judges and records the request. Returns the one that follows from it: the write that fills the key of
     /// a read that found nothing, or the next request of a closed loop.
     pub(super) fn end(self, shared: &Shared, now: Micros, ending: Ending<'_>) -> Option<Job> {
-        let (key, is_read) = (self.key, self.op == OpKind::Read);
+        let (key, is_read) = (self.key, self.kind == Kind::Get);
         let is_absent = self.record(shared, now, ending);
         let sizes = shared.plan.fills.filter(|_| is_read && is_absent);
         sizes
@@ -144,12 +159,17 @@ impl Flight {
 
     /// Returns whether it was answered that there is nothing.
     fn record(self, shared: &Shared, ended: Micros, ending: Ending<'_>) -> bool {
-        let Self { key, op, write, floor, displaced, is_fill, phase, due, sent } = self;
+        let Self { key, kind, write, floor, displaced, is_fill, phase, due, sent } = self;
         let checker = shared.plan.checker.as_deref();
+        // Before the own write counts.
+        let verdict = judge(checker, key, kind, floor, &ending);
         if let (Some(checker), Some(write)) = (checker, write) {
-            checker.end_write(write, ended, ending.is_ok());
+            match &ending {
+                Ok(answer) if answer.found == Found::Exists => checker.withdraw_write(write),
+                Ok(_) | Err(_) => checker.end_write(write, ended, ending.is_ok()),
+            }
         }
-        let verdict = judge(checker, key, floor, &ending);
+        let op = if kind == Kind::Get { OpKind::Read } else { OpKind::Write };
         let phase = phase_of(phase, shared.live.phase());
         report(shared, phase, ended, &ending);
         let (told, sends) = match &ending {
@@ -189,11 +209,18 @@ fn phase_of(sent: usize, ended: usize) -> usize {
 fn judge(
     checker: Option<&Checker>,
     key: u32,
+    kind: Kind,
     floor: Option<Floor>,
     ending: &Ending<'_>,
 ) -> Option<Verdict> {
     let (checker, floor) = (checker?, floor?);
-    Some(checker.after_read(key, floor, ending.as_ref().ok()?.found.seen()))
+    let seen = match (kind, ending.as_ref().ok()?.found) {
+        (Kind::Get, found) => found.seen(),
+        (Kind::Add, Found::Done) | (Kind::Touch, Found::Absent) => Seen::Absent,
+        // There is a value; which one is unknown.
+        _ => return None,
+    };
+    Some(checker.after_read(key, floor, seen))
 }
 
 fn is_complaint(ending: &Ending<'_>, verdict: Option<Verdict>) -> bool {

@@ -24,7 +24,7 @@ use crate::targets::fake_cache::{FakeCache, Planted, Speaks};
 use crate::targets::wire::codec::{Login, Protocol};
 use crate::targets::wire::settings::{Server, Settings};
 use crate::targets::wire::{ConnId, Engine, Input, Output};
-use crate::workload::{Cold, Keys, Mix, Supply, SweepAccess};
+use crate::workload::{Cold, Keys, Mix, Others, Supply, SweepAccess};
 
 const START: Micros = Micros(1_000_000_000);
 /// The time of a message from one side to the other.
@@ -93,6 +93,7 @@ fn supply() -> Supply {
         popularity: Popularity::ranked(0.9),
         reads_percent: 90.0,
         reads_first: false,
+        others: Others::NONE,
         sizes: ValueSizes { min_bytes: 40, max_bytes: 200 },
         cold: Cold::default(),
     };
@@ -318,6 +319,42 @@ fn each_planted_mistake_is_found() {
             let (counts, mistakes) = judged(speaks, planted, 2);
             assert_eq!((counts.stale, counts.wrong, mistakes), (0, 1, 1), "{speaks:?} {planted:?}");
         }
+    }
+}
+
+/// Runs all actions against a cache with this mistake.
+fn judged_by_all_actions(speaks: Speaks, planted: Planted) -> (Counts, u64) {
+    let settings = settings(speaks);
+    let pacing = Pacing::Open { rate_per_s: 2_000, arrivals: Arrivals::Constant };
+    let plan = plan(&settings, pacing, 4);
+    let mut world = World::new(settings, FakeCache::new(speaks, planted));
+    world.fill(&plan);
+    let others =
+        Others { adds_percent: 10.0, touches_percent: 10.0, deletes_percent: 5.0, ttl_s: 0 };
+    let mix = Mix {
+        keys: KEYS,
+        popularity: Popularity::ranked(0.9),
+        reads_percent: 60.0,
+        reads_first: false,
+        others,
+        sizes: ValueSizes { min_bytes: 40, max_bytes: 200 },
+        cold: Cold::default(),
+    };
+    let counts = world.run(plan, Supply::mixed(mix, SEED, 0, 1), START).counts();
+    assert_eq!((counts.requests, counts.failed), (8_000, 0), "{speaks:?}");
+    (counts, world.cache.mistakes())
+}
+
+#[test]
+fn adds_touches_and_deletes_are_judged() {
+    for speaks in Speaks::ALL {
+        let (counts, mistakes) = judged_by_all_actions(speaks, Planted::Nothing);
+        assert_eq!((counts.stale, counts.wrong, mistakes), (0, 0, 0), "{speaks:?}");
+        assert!(counts.absent > 100 && counts.checked > counts.reads, "{speaks:?} {counts:?}");
+        let (counts, mistakes) = judged_by_all_actions(speaks, Planted::AddOver(300));
+        assert_eq!((counts.stale, counts.wrong, mistakes), (1, 0, 1), "{speaks:?}");
+        let (counts, mistakes) = judged_by_all_actions(speaks, Planted::LostWrite(300));
+        assert!(counts.stale > 0 && mistakes == 1, "{speaks:?}");
     }
 }
 

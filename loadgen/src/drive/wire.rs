@@ -52,6 +52,8 @@ pub(super) fn submit(engine: &mut Engine<Token>, shared: &Rc<Shared>, job: Job, 
         let action = match &asked {
             Asked::Read => Action::Get,
             Asked::Write { value, ttl_s } => Action::Put { value, ttl_s: *ttl_s },
+            Asked::Add { value, ttl_s } => Action::Add { value, ttl_s: *ttl_s },
+            Asked::Touch { ttl_s } => Action::Touch { ttl_s: *ttl_s },
             Asked::Delete => Action::Delete,
         };
         let token = Token { flight, shared: Rc::clone(shared) };

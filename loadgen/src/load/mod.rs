@@ -287,6 +287,7 @@ fn supply(load: &Load, trace: Option<&Arc<Trace>>, worker: u32, seed: u64) -> Su
                 popularity: load.popularity,
                 reads_percent: load.reads_percent,
                 reads_first: load.reads_first,
+                others: load.others,
                 sizes: load.sizes,
                 cold: Cold::default(),
             };

@@ -83,6 +83,19 @@ pub struct LoadArgs {
     /// not wait for their answers. Not with --trace.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub reads_first: Option<bool>,
+    /// Percentage of the requests that write a value where there is none; 0 by default. Not with --trace.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub adds: Option<f64>,
+    /// Percentage of the requests that give a value a new lifetime; 0 by default. Not with --trace.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub touches: Option<f64>,
+    /// Percentage of the requests that delete a key; 0 by default. Not with --trace.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub deletes: Option<f64>,
+    /// Lifetime that writes, adds and touches give, in seconds; 0, the default, means the target's own, or none. Not
+    /// with --trace.
+    #[arg(long, value_name = "SECONDS")]
+    pub ttl: Option<u32>,
     /// Size of the values written in bytes, a number or a range such as 64-4096; 100 by default. With
     /// --trace, the sizes in the trace are clamped to this range, by default 32-4096.
     #[arg(long, value_name = "BYTES")]
@@ -164,6 +177,7 @@ impl LoadArgs {
         if self.trace.is_some() {
             (below.preset, below.reads, below.reads_first) = (None, None, None);
             (below.value_bytes, below.warm_up) = (None, None);
+            (below.adds, below.touches, below.deletes, below.ttl) = (None, None, None, None);
         }
         Self {
             scenario: self.scenario.or(below.scenario),
@@ -186,6 +200,10 @@ impl LoadArgs {
             preset: self.preset.or(below.preset),
             reads: self.reads.or(below.reads),
             reads_first: self.reads_first.or(below.reads_first),
+            adds: self.adds.or(below.adds),
+            touches: self.touches.or(below.touches),
+            deletes: self.deletes.or(below.deletes),
+            ttl: self.ttl.or(below.ttl),
             value_bytes: self.value_bytes.or(below.value_bytes),
             workers: self.workers.or(below.workers),
             seed: self.seed.or(below.seed),

@@ -99,6 +99,10 @@ fn mix(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut 
     args.preset = word(section, "preset", report);
     args.reads = section.decimal("reads", 0.0..=100.0, "95", report).good();
     args.reads_first = section.boolean("reads_first", report).good();
+    args.adds = section.decimal("adds", 0.0..=100.0, "1", report).good();
+    args.touches = section.decimal("touches", 0.0..=100.0, "1", report).good();
+    args.deletes = section.decimal("deletes", 0.0..=100.0, "1", report).good();
+    args.ttl = section.whole_or_absent("ttl", 0..=u64::from(u32::MAX), "60", report).good();
 }
 
 fn values(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {

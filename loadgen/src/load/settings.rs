@@ -13,6 +13,7 @@ use crate::schedule::Arrivals;
 use crate::targets::address::TargetUrl;
 use crate::trace::TraceFormat;
 use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
+use crate::workload::Others;
 
 const SECONDS: u32 = 10;
 const RATE_PER_S: u32 = 1_000;
@@ -60,6 +61,8 @@ pub struct Load {
     pub reads_percent: f64,
     /// Whether a write follows a read of its key.
     pub reads_first: bool,
+    /// Requests that are neither reads nor plain writes.
+    pub others: Others,
     /// Sizes of the values written, or the bounds of those of the trace.
     pub sizes: ValueSizes,
     /// Load threads.
@@ -105,6 +108,7 @@ impl LoadArgs {
             return Err(LoadError::Options(text));
         }
         check_sizes(workload.sizes)?;
+        let others = args.others(workload.reads_percent)?;
         let has_template = args.key_template.is_some();
         let popularity = args.popularity(workload.popularity);
         let seconds = args.seconds.or(args.trace.is_none().then_some(SECONDS));
@@ -127,6 +131,7 @@ impl LoadArgs {
             popularity,
             reads_percent: workload.reads_percent,
             reads_first: workload.reads_first,
+            others,
             sizes: workload.sizes,
             workers,
             seed: args.seed.unwrap_or(1),
@@ -193,6 +198,28 @@ impl LoadArgs {
             popularity: self.popularity.unwrap_or(usual.popularity),
             sizes: self.value_bytes.unwrap_or(usual.sizes),
         })
+    }
+
+    fn others(&self, reads_percent: f64) -> Result<Others, LoadError> {
+        let others = Others {
+            adds_percent: self.adds.unwrap_or(0.0),
+            touches_percent: self.touches.unwrap_or(0.0),
+            deletes_percent: self.deletes.unwrap_or(0.0),
+            ttl_s: self.ttl.unwrap_or(0),
+        };
+        if others != Others::NONE && self.trace.is_some() {
+            let text =
+                "--trace has its own requests: leave --adds, --touches, --deletes and --ttl away";
+            return Err(LoadError::Options(text.to_owned()));
+        }
+        let Others { adds_percent, touches_percent, deletes_percent, .. } = others;
+        let sum = reads_percent + adds_percent + touches_percent + deletes_percent;
+        if sum > 100.0 {
+            return Err(LoadError::Options(format!(
+                "reads ({reads_percent} %), adds, touches and deletes are {sum} % together: lower --reads or the others"
+            )));
+        }
+        Ok(others)
     }
 
     fn popularity(&self, kind: PopularityKind) -> Popularity {
@@ -276,6 +303,8 @@ mod tests {
             (&["--hot-keys", "1"], "--popularity hotspot"),
             (&["--first-key", "9223372036854775807"], "at most"),
             (&["--value-bytes", "31"], "too small"),
+            (&["--adds", "6"], "101 %"),
+            (&["--trace", "t", "--format", "oracle", "--ttl", "1"], "--ttl"),
             (&["--value-bytes", "99999999"], "too large"),
             (&["--trace", "t", "--format", "oracle", "--warm-up", "1"], "--warm-up"),
         ] {

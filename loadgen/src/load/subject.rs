@@ -129,6 +129,12 @@ fn keyspace<'c>(
             "keyspace {name} has no `put` statement: use --reads 100 and no --fill or --fill-misses, or add one"
         )));
     }
+    if load.others.deletes_percent > 0.0 && !keyspace.is_deletable() {
+        let name = &keyspace.name;
+        return Err(LoadError::Options(format!(
+            "keyspace {name} has no `delete` statement: use no --deletes, or add one"
+        )));
+    }
     if sizes.max_bytes > cluster.limits.value_bytes {
         return Err(LoadError::Options(format!(
             "--value-bytes {} is over the cluster's limits.value_bytes of {}",
@@ -200,6 +206,11 @@ pub(super) fn check_depth(pacing: Pacing, depth_max: u32) -> Result<(), LoadErro
 pub(super) fn check_lossless(load: &Load, trace: Option<&Trace>) -> Result<(), LoadError> {
     let mut entries = trace.iter().flat_map(|trace| &trace.entries);
     let has_lifetime = |entry: &Entry| matches!(entry.access, Access::Write { ttl_s: 1.., .. });
+    if load.lossless && load.others.ttl_s > 0 {
+        let text =
+            "--lossless: a value whose lifetime has ended is not lost; leave it or --ttl away";
+        return Err(LoadError::Options(text.to_owned()));
+    }
     if load.lossless && entries.any(has_lifetime) {
         let text = "--lossless: the trace gives values lifetimes, and a value whose lifetime has ended is \
                     not lost; replay it without --lossless";
@@ -239,6 +250,7 @@ fn check_keys(
 mod tests {
     use super::super::LoadArgs;
     use super::*;
+    use crate::workload::Others;
 
     fn load() -> Load {
         LoadArgs::default().resolve().unwrap()
@@ -297,5 +309,7 @@ mod tests {
         assert!(check_lossless(&load(false), Some(&trace("60"))).is_ok());
         assert!(check_lossless(&load(true), Some(&trace("0"))).is_ok());
         assert!(check_lossless(&load(true), None).is_ok());
+        let others = Others { ttl_s: 1, ..Others::NONE };
+        assert!(check_lossless(&Load { others, ..load(true) }, None).is_err());
     }
 }

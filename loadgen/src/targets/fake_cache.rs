@@ -30,6 +30,8 @@ pub(crate) enum Planted {
     StaleRead(u64),
     /// A write is acknowledged and not executed.
     LostWrite(u64),
+    /// An add overwrites the value that is there.
+    AddOver(u64),
     /// A read returns the first half of the value and the second half of the one before.
     TornValue(u64),
     /// A read returns the value of another key.
@@ -103,11 +105,32 @@ impl FakeCache {
             return;
         }
         match (self.speaks, words[0].as_slice()) {
+            (_, b"mg") if words[2].starts_with(b"T") => {
+                let is_there = self.has(&words[1]);
+                output.extend_from_slice(if is_there { b"HD\r\n" } else { b"EN\r\n" });
+            }
             (_, b"get" | b"mg" | b"GET") => {
                 let value = self.read(&words[1]);
                 self.write_value(&words[1], value.as_deref(), output);
             }
-            (_, b"set" | b"ms" | b"SET") => {
+            (_, b"touch" | b"TOUCH" | b"EXPIRE") => {
+                let is_there = self.has(&words[1]);
+                output.extend_from_slice(match (self.speaks, is_there) {
+                    (Speaks::Text, true) => b"TOUCHED\r\n",
+                    (Speaks::Text, false) => b"NOT_FOUND\r\n",
+                    (_, true) => b":1\r\n",
+                    (_, false) => b":0\r\n",
+                });
+            }
+            (_, b"add" | b"ms" | b"SET") if is_add(words) && !self.may_add(&words[1]) => {
+                output.extend_from_slice(match self.speaks {
+                    Speaks::Text => b"NOT_STORED\r\n",
+                    Speaks::Meta => b"NS\r\n",
+                    Speaks::Resp2 => b"$-1\r\n",
+                    Speaks::Resp3 => b"_\r\n",
+                });
+            }
+            (_, b"set" | b"add" | b"ms" | b"SET") => {
                 let value = match self.speaks {
                     Speaks::Text | Speaks::Meta => words.last(),
                     Speaks::Resp2 | Speaks::Resp3 => words.get(2),
@@ -159,6 +182,17 @@ impl FakeCache {
         Some(wrong.unwrap_or(now))
     }
 
+    fn has(&self, key: &[u8]) -> bool {
+        self.values.get(key).is_some_and(|versions| versions.now.is_some())
+    }
+
+    fn may_add(&mut self, key: &[u8]) -> bool {
+        let wrong = matches!(self.planted, Planted::AddOver(after) if self.writes > after);
+        let is_mistake = wrong && self.made == 0 && self.has(key);
+        self.made += u64::from(is_mistake);
+        is_mistake || !self.has(key)
+    }
+
     fn store(&mut self, key: &[u8], value: Vec<u8>) {
         self.writes += 1;
         let versions = self.values.entry(key.to_vec()).or_default();
@@ -197,12 +231,16 @@ impl FakeCache {
     }
 }
 
+fn is_add(words: &[Vec<u8>]) -> bool {
+    words[0] == b"add" || words.iter().skip(3).any(|word| word == b"ME" || word == b"NX")
+}
+
 /// The length of a request and its words; a value is the last of them.
 fn memcached_request(input: &[u8]) -> Option<(usize, Vec<&[u8]>)> {
     let (line, at) = line(input)?;
     let mut words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     let length = match words[0] {
-        b"set" => words[4],
+        b"set" | b"add" => words[4],
         b"ms" => words[2],
         _ => return Some((at, words)),
     };

@@ -24,6 +24,18 @@ pub enum Action<'a> {
         /// Its lifetime in seconds; 0: the target's own, or none.
         ttl_s: u32,
     },
+    /// Write a value if there is none.
+    Add {
+        /// The value.
+        value: &'a [u8],
+        /// As with [`Self::Put`].
+        ttl_s: u32,
+    },
+    /// Give what is there a lifetime.
+    Touch {
+        /// As with [`Self::Put`].
+        ttl_s: u32,
+    },
     /// Remove the key.
     Delete,
 }
@@ -35,6 +47,10 @@ pub enum Kind {
     Get,
     /// [`Action::Put`].
     Put,
+    /// [`Action::Add`].
+    Add,
+    /// [`Action::Touch`].
+    Touch,
     /// [`Action::Delete`].
     Delete,
 }
@@ -46,6 +62,8 @@ impl Action<'_> {
         match self {
             Self::Get => Kind::Get,
             Self::Put { .. } => Kind::Put,
+            Self::Add { .. } => Kind::Add,
+            Self::Touch { .. } => Kind::Touch,
             Self::Delete => Kind::Delete,
         }
     }
@@ -58,8 +76,10 @@ pub enum Found<'a> {
     Value(&'a [u8]),
     /// Nothing has this key.
     Absent,
-    /// The write is done.
+    /// It is done.
     Done,
+    /// There is a value, so an add has changed nothing.
+    Exists,
 }
 
 impl<'a> Found<'a> {
@@ -68,7 +88,7 @@ impl<'a> Found<'a> {
     pub fn seen(self) -> Seen<'a> {
         match self {
             Self::Value(bytes) => Seen::Value(bytes),
-            Self::Absent | Self::Done => Seen::Absent,
+            Self::Absent | Self::Done | Self::Exists => Seen::Absent,
         }
     }
 }

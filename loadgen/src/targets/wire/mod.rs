@@ -434,6 +434,7 @@ fn ending<'a>(server: u16, name: &str, reply: Reply<'a>, sends: u32) -> Ending<'
     let (found, flags) = match reply {
         Reply::Value(value) => (Found::Value(value), response_flags::HIT),
         Reply::Absent => (Found::Absent, 0),
+        Reply::Exists => (Found::Exists, 0),
         Reply::Done | Reply::Array(_) | Reply::Push => (Found::Done, 0),
         Reply::Error(text) => {
             return Err(failure(name, (FailureKind::ServerError, &quoted(text))));

@@ -51,6 +51,8 @@ pub enum Reply<'a> {
     Absent,
     /// Done.
     Done,
+    /// Not added, because there is a value.
+    Exists,
     /// An array, with its head.
     Array(&'a [u8]),
     /// An error, in the server's words.

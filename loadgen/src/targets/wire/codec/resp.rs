@@ -1,4 +1,4 @@
-//! Redis' protocol, versions 2 and 3: `GET`, `SET`, `DEL`, and what begins a connection.
+//! Redis' protocol, versions 2 and 3: `GET`, `SET`, `TOUCH`, `EXPIRE`, `DEL`, and what begins a connection.
 
 use super::{Decoded, Login, Malformed, Protocol, Reply, block, line, number};
 use crate::targets::operation::{Action, Kind, Question};
@@ -11,12 +11,23 @@ pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
         Action::Get => command(out, &[b"GET", question.key]),
         Action::Put { value, ttl_s: 0 } => command(out, &[b"SET", question.key, value]),
         Action::Put { value, ttl_s } => {
-            let mut seconds = Vec::with_capacity(10);
-            number(&mut seconds, ttl_s.into());
-            command(out, &[b"SET", question.key, value, b"EX", &seconds]);
+            command(out, &[b"SET", question.key, value, b"EX", &seconds(ttl_s)]);
         }
+        Action::Add { value, ttl_s: 0 } => command(out, &[b"SET", question.key, value, b"NX"]),
+        Action::Add { value, ttl_s } => {
+            command(out, &[b"SET", question.key, value, b"NX", b"EX", &seconds(ttl_s)]);
+        }
+        // It says whether there is a value, and changes no lifetime.
+        Action::Touch { ttl_s: 0 } => command(out, &[b"TOUCH", question.key]),
+        Action::Touch { ttl_s } => command(out, &[b"EXPIRE", question.key, &seconds(ttl_s)]),
         Action::Delete => command(out, &[b"DEL", question.key]),
     }
+}
+
+fn seconds(ttl_s: u32) -> Vec<u8> {
+    let mut digits = Vec::with_capacity(10);
+    number(&mut digits, ttl_s.into());
+    digits
 }
 
 /// Appends what a connection begins with, and returns the number of replies to it. Each of them must be no
@@ -67,9 +78,11 @@ pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
     match (kind, decoded) {
         (Kind::Get, Some((_, Reply::Done | Reply::Array(_))))
         | (Kind::Put, Some((_, Reply::Value(_) | Reply::Absent)))
-        | (Kind::Delete, Some((_, Reply::Value(_) | Reply::Array(_)))) => {
+        | (Kind::Add, Some((_, Reply::Value(_) | Reply::Array(_))))
+        | (Kind::Delete | Kind::Touch, Some((_, Reply::Value(_) | Reply::Array(_)))) => {
             Err(Malformed("a reply to another question".into()))
         }
+        (Kind::Add, Some((length, Reply::Absent))) => Ok(Some((length, Reply::Exists))),
         _ => Ok(decoded),
     }
 }

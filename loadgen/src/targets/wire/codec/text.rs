@@ -1,4 +1,4 @@
-//! memcached's classic commands: `get`, `set`, `delete`.
+//! memcached's classic commands: `get`, `set`, `add`, `touch`, `delete`.
 
 use super::{Decoded, Malformed, Reply, block, line, number};
 use crate::targets::operation::{Action, Kind, Question};
@@ -13,15 +13,13 @@ pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(b"get ");
             out.extend_from_slice(question.key);
         }
-        Action::Put { value, ttl_s } => {
-            out.extend_from_slice(b"set ");
+        Action::Put { value, ttl_s } => store(out, b"set ", question.key, value, ttl_s),
+        Action::Add { value, ttl_s } => store(out, b"add ", question.key, value, ttl_s),
+        Action::Touch { ttl_s } => {
+            out.extend_from_slice(b"touch ");
             out.extend_from_slice(question.key);
-            out.extend_from_slice(b" 0 ");
-            lifetime(out, ttl_s);
             out.push(b' ');
-            number(out, value.len() as u64);
-            out.extend_from_slice(b"\r\n");
-            out.extend_from_slice(value);
+            lifetime(out, ttl_s);
         }
         Action::Delete => {
             out.extend_from_slice(b"delete ");
@@ -29,6 +27,17 @@ pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(b"\r\n");
+}
+
+fn store(out: &mut Vec<u8>, command: &[u8], key: &[u8], value: &[u8], ttl_s: u32) {
+    out.extend_from_slice(command);
+    out.extend_from_slice(key);
+    out.extend_from_slice(b" 0 ");
+    lifetime(out, ttl_s);
+    out.push(b' ');
+    number(out, value.len() as u64);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(value);
 }
 
 /// Appends a lifetime in seconds, or the longest one.
@@ -53,8 +62,10 @@ pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
         };
     }
     let reply = match (kind, first) {
-        (Kind::Get, b"END") | (Kind::Delete, b"NOT_FOUND") => Reply::Absent,
-        (Kind::Put, b"STORED") | (Kind::Delete, b"DELETED") => Reply::Done,
+        (Kind::Get, b"END") | (Kind::Delete | Kind::Touch, b"NOT_FOUND") => Reply::Absent,
+        (Kind::Put | Kind::Add, b"STORED") => Reply::Done,
+        (Kind::Delete, b"DELETED") | (Kind::Touch, b"TOUCHED") => Reply::Done,
+        (Kind::Add, b"NOT_STORED") => Reply::Exists,
         _ if is_error(first) => Reply::Error(first),
         _ => return Err(Malformed::line(first)),
     };
