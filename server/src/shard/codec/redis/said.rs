@@ -116,7 +116,7 @@ mod tests {
         for (number, said) in (0..).zip(Said::ALL) {
             assert_eq!((Said::of(number), *said as u8), (*said, number));
             assert!(!said.text().contains(['\r', '\n']), "{said:?}");
-            assert!(said.text().starts_with(['+', '-', ':']), "{said:?}");
+            assert!(said.text().starts_with(['+', '-', ':', '*']), "{said:?}");
         }
     }
 }
