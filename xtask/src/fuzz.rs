@@ -38,6 +38,9 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>, seconds: u32) -> Re
         std::fs::create_dir_all(workspace.root().join(&corpus))
             .map_err(|error| format!("cannot make {corpus}: {error}"))?;
         let status = nightly(workspace)
+            // The release profile's optimization at link time takes minutes for each target, and finds nothing.
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .args(["fuzz", "run", "--fuzz-dir", "fuzz", &target, &corpus])
             .arg(format!("fuzz/seeds/{target}"))
             .args(["--", &format!("-max_total_time={seconds}"), "-print_final_stats=1"])
