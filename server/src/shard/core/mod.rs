@@ -232,7 +232,11 @@ impl<B: Backend> Core<B> {
     /// The node asks for nothing more in this turn.
     pub fn end_outputs(&mut self) {
         B::end_outputs(self);
-        self.close_ended();
+        // Answers may have had more of a connection's input staged. What has ended is looked at again when
+        // that is served, in the next turn.
+        if self.staged.is_empty() {
+            self.close_ended();
+        }
     }
 
     /// Returns the next task that the core has noted for other threads.

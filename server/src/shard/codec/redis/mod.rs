@@ -106,6 +106,8 @@ enum At {
     Flush { part: u32 },
     /// Before a command that is carried out only if its key has not changed.
     Guard,
+    /// Before the reply to what is no command, which waits for room.
+    Wrong(Wrong),
     /// The connection is to be closed, and what is left is ignored.
     Ending,
     /// Nothing more is read.
@@ -155,6 +157,7 @@ impl Decoder {
             At::Skip { words, bytes: left } => self.skip(words, left, bytes),
             At::Flush { part } => Ok(Some(self.flush(part, bytes, around))),
             At::Guard => Ok(Some(self.guard(bytes, around))),
+            At::Wrong(wrong) => Err(wrong),
             At::Ending | At::Ended => Ok(Some(self.end(bytes))),
         };
         result.unwrap_or_else(|wrong| {
@@ -179,6 +182,8 @@ impl Decoder {
                 bytes: (tag.number & ((1 << SKIP_BITS) - 1)) as u32,
             },
             Kind::Guard | Kind::GuardWrong => At::Guard,
+            // It may be inside of a command.
+            Kind::Wrong => At::Wrong(tag.what_is_wrong()),
             Kind::Ending => At::Ending,
             _ => At::Command,
         };

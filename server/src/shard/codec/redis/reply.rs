@@ -1,7 +1,7 @@
 //! The bytes of replies.
 
 use super::about;
-use super::bulk::{Word, Words, number, words};
+use super::bulk::{Word, Words, Wrong, number, words};
 use super::cluster;
 use super::failure::{append_shown, failure};
 use super::guard::Verdict;
@@ -309,11 +309,12 @@ fn missing(tag: Tag, out: &mut Vec<u8>) {
 #[cold]
 fn wrong(tag: Tag, session: &mut Session, out: &mut Vec<u8>) {
     session.group = Group::default();
-    let text = Said::of(tag.number as u8).text().as_bytes();
+    let Wrong { said, byte } = tag.what_is_wrong();
+    let text = said.text().as_bytes();
     match memchr::memchr(b'%', text) {
         Some(at) => {
             out.extend_from_slice(&text[..at]);
-            append_shown(&[(tag.number >> 8) as u8], out);
+            append_shown(&[byte], out);
             out.extend_from_slice(&text[at + 1..]);
         }
         None => out.extend_from_slice(text),

@@ -221,6 +221,11 @@ impl Tag {
         Self { number, ..Self::new(Kind::Wrong) }
     }
 
+    /// What is wrong, by a tag of [`Self::wrong`].
+    pub(super) fn what_is_wrong(self) -> Wrong {
+        Wrong { said: Said::of(self.number as u8), byte: (self.number >> 8) as u8 }
+    }
+
     pub(super) fn has(self, mark: u8) -> bool {
         self.marks & mark != 0
     }
