@@ -103,6 +103,19 @@ fn line(bytes: &[u8], at: usize, too_long: Said) -> Result<Option<(&[u8], usize)
     }
 }
 
+/// The end of a command that is there as a whole.
+pub(super) fn end_of(bytes: &[u8]) -> usize {
+    let Ok(Some((count, at))) = count(bytes) else { return bytes.len() };
+    let mut words = Words { bytes, at, left: u32::try_from(count).unwrap_or(0) };
+    while words.left > 0 {
+        match words.next() {
+            Ok(Some(Word::Whole(..))) => {}
+            _ => return bytes.len(),
+        }
+    }
+    words.at
+}
+
 /// Parses a whole number in its only spelling: no plus sign, no leading zeros, no spaces.
 pub(super) fn number(text: &[u8]) -> Option<i64> {
     match text {

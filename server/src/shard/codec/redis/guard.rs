@@ -5,9 +5,10 @@
 //! EXEC ─► what was seen ‖ a command ‖ EXPIRE ─► Modify { when: version … } ─► Verdict ─► the replies
 //! ```
 
+use super::bulk::end_of;
 use super::tag::{Kind, Tag, marks};
 use super::watch::{Seen, split_guard};
-use super::{At, Decoder, end_of, said};
+use super::{At, Decoder, said};
 use crate::node::modify::{Edit, Gives, Modify, Presence, Ttl, When};
 use crate::node::{Action, CommandHead, Status};
 use crate::shard::codec::{Request, Surroundings, What, position};

@@ -443,7 +443,7 @@ impl Decoder {
 
     /// A part of a flush: a partition of a keyspace. The command stays where it is until the last.
     fn flush(&mut self, part: u32, bytes: &[u8], around: &Surroundings<'_>) -> Request {
-        let end = end_of(bytes);
+        let end = bulk::end_of(bytes);
         let tag = Tag { number: part.into(), ..Tag::new(Kind::Flush) };
         let Some((keyspace, partition)) = around.names.flushes().part(part) else {
             self.at = At::Command;
@@ -469,19 +469,6 @@ impl Decoder {
         let queuing = if self.is_queuing { marks::QUEUING } else { 0 };
         Tag { marks: tag.marks | queuing, ..tag }
     }
-}
-
-/// The end of a command that is there as a whole.
-fn end_of(bytes: &[u8]) -> usize {
-    let Ok(Some((count, at))) = bulk::count(bytes) else { return bytes.len() };
-    let mut words = Words { bytes, at, left: u32::try_from(count).unwrap_or(0) };
-    while words.left > 0 {
-        match words.next() {
-            Ok(Some(Word::Whole(..))) => {}
-            _ => return bytes.len(),
-        }
-    }
-    words.at
 }
 
 /// Bytes that are no request.
