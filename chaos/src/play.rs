@@ -207,7 +207,7 @@ fn load(settings: &Settings, cluster: &Cluster, checker: &Arc<Checker>) -> Plan 
             keyspace: KEYSPACE,
         })),
         keys: Keys::Numbered,
-        pacing: Pacing::Open { rate_per_s: settings.rate_per_s, arrivals: Arrivals::Constant },
+        pacing: Pacing::Open { rates: settings.rate_per_s.into(), arrivals: Arrivals::Constant },
         duration: None,
         seed: settings.seed,
         run: run_of(settings),

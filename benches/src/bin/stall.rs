@@ -78,22 +78,22 @@ fn measure(args: &Args) -> Result<bool, Failure> {
         if !protocol.name().contains(args.only.as_str()) {
             continue;
         }
-        let open = Pacing::Open { rate_per_s: RATE_PER_S, arrivals: Arrivals::Poisson };
+        let open = Pacing::Open { rates: RATE_PER_S.into(), arrivals: Arrivals::Poisson };
         for pacing in [open, Pacing::Closed { clients: 1, depth: 1 }] {
-            is_true &= row(protocol, pacing)?;
+            is_true &= row(protocol, &pacing)?;
         }
     }
     Ok(is_true)
 }
 
 /// Prints one row; returns whether the figures are those of the schedule.
-fn row(protocol: Protocol, pacing: Pacing) -> Result<bool, Failure> {
+fn row(protocol: Protocol, pacing: &Pacing) -> Result<bool, Failure> {
     let folder = tempfile::Builder::new().prefix("standin-stall-").tempdir()?;
     let (mut process, settings) = start(protocol, folder.path())?;
     let plan = Plan {
         target: Target::Wire(settings),
         keys: Keys::Numbered,
-        pacing,
+        pacing: pacing.clone(),
         duration: Some(WHOLE),
         seed: SEED,
         run: RUN,
@@ -120,7 +120,7 @@ fn row(protocol: Protocol, pacing: Pacing) -> Result<bool, Failure> {
         let measured_us = latency.value_at_quantile(quantile);
         let text = match pacing {
             Pacing::Open { arrivals, .. } => {
-                let expected_us = expected_us(arrivals, quantile, start, begun, ended);
+                let expected_us = expected_us(*arrivals, quantile, start, begun, ended);
                 is_true &= (measured_us as f64 / expected_us - 1.0).abs() < OFF_MAX;
                 format!("{:.1}", expected_us / 1e3)
             }
@@ -198,7 +198,7 @@ fn start(protocol: Protocol, folder: &Path) -> Result<(Process, Settings), Failu
     Ok((process, Settings::new(protocol, vec![server])))
 }
 
-fn name(pacing: Pacing) -> &'static str {
+fn name(pacing: &Pacing) -> &'static str {
     match pacing {
         Pacing::Open { .. } => "open, Poisson",
         Pacing::Closed { .. } => "closed, one at a time",

@@ -70,7 +70,7 @@ impl Cluster {
         let plan = Plan {
             target,
             keys: Keys::Numbered,
-            pacing: Pacing::Open { rate_per_s: RATE_PER_S, arrivals: Arrivals::Constant },
+            pacing: Pacing::Open { rates: RATE_PER_S.into(), arrivals: Arrivals::Constant },
             duration: None,
             seed: SEED,
             run,

@@ -82,8 +82,11 @@ fn page(report: &DemoReport) -> Result<String, DemoError> {
     page.drawing(&over_time("Load of the database", "per second", &[origin], &marks, false)?);
 
     page.heading("Percentiles by phase");
-    let curves: Vec<_> =
-        report.phases.iter().map(|phase| (phase.name, phase.percentiles.as_slice())).collect();
+    let curves: Vec<_> = report
+        .phases
+        .iter()
+        .map(|phase| (phase.name.as_str(), phase.percentiles.as_slice()))
+        .collect();
     page.drawing(&percentiles("Latency from the scheduled time", &curves)?);
     facts(&mut page, report);
     Ok(page.finish())
@@ -116,7 +119,7 @@ fn phase_table(page: &mut Page, report: &DemoReport) {
         [&[name.to_owned()][..], &cells(figures), &counts].concat()
     };
     let mut rows: Vec<Vec<String>> =
-        report.phases.iter().map(|phase| row(phase.name, &phase.figures)).collect();
+        report.phases.iter().map(|phase| row(&phase.name, &phase.figures)).collect();
     rows.push(row("all", &report.total));
     page.table(&head, &rows, false);
     let operations = report.phases.iter().flat_map(|phase| {

@@ -161,7 +161,7 @@ impl DemoReport {
             .map(|(index, (name, record))| {
                 let seconds = bound(index + 1).since(bound(index)).as_secs_f64();
                 let reads = reads_between(origin.get(index), origin.get(index + 1));
-                PhaseFigures::new(name, record, seconds, reads)
+                PhaseFigures::new(*name, record, seconds, reads)
             })
             .collect();
         let total_reads = reads_between(origin.first(), origin.last());

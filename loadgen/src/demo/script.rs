@@ -34,7 +34,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// An open loop at this rate.
 pub(super) fn pacing(rate_per_s: u32, arrivals: Arrivals) -> Pacing {
-    Pacing::Open { rate_per_s, arrivals }
+    Pacing::Open { rates: rate_per_s.into(), arrivals }
 }
 
 /// The result of the script.

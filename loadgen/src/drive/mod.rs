@@ -32,7 +32,7 @@ use crate::checker::Checker;
 use crate::live::Live;
 use crate::recorder::Recording;
 use crate::request::ValueSizes;
-use crate::schedule::Arrivals;
+use crate::schedule::{Arrivals, Rates};
 use crate::targets::Target;
 use crate::workload::{Keys, Supply};
 
@@ -40,12 +40,12 @@ use crate::workload::{Keys, Supply};
 const LEAD: Duration = Duration::from_millis(2);
 
 /// The pacing: when the next request is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Pacing {
     /// At times fixed beforehand, whatever the cluster does.
     Open {
-        /// Requests per second of all workers together.
-        rate_per_s: u32,
+        /// The rate of all workers together. If it has phases, they are those of the recording.
+        rates: Rates,
         /// The distribution of the arrivals.
         arrivals: Arrivals,
     },

@@ -19,6 +19,14 @@ use crate::targets::operation::{Ending, Found, Kind};
 /// The largest number of times that another key is drawn for a write whose key is being written.
 const REDRAWS_MAX: u8 = 8;
 
+/// A request's place in the schedule.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    pub(super) due: Micros,
+    /// The schedule's phase.
+    pub(super) phase: usize,
+}
+
 /// A request with its place in the checker's order.
 pub(super) struct Job {
     key: u32,
@@ -26,8 +34,10 @@ pub(super) struct Job {
     write: Option<Write>,
     displaced: Displaced,
     is_fill: bool,
-    /// `None`: when it is sent.
+    /// `None`: it is due when it is sent.
     due: Option<Micros>,
+    /// The schedule's phase; `None`: the one in which it is sent.
+    phase: Option<usize>,
 }
 
 /// The action that the target is asked for.
@@ -54,18 +64,28 @@ pub(super) struct Flight {
 
 impl Job {
     fn read(key: u32, displaced: Displaced) -> Self {
-        Self { key, asked: Asked::Read, write: None, displaced, is_fill: false, due: None }
+        Self {
+            key,
+            asked: Asked::Read,
+            write: None,
+            displaced,
+            is_fill: false,
+            due: None,
+            phase: None,
+        }
     }
 
     /// The next request of the worker's supply; `None`: the supply is used up.
-    pub(super) fn next(shared: &Shared, due: Option<Micros>, now: Micros) -> Option<Self> {
+    pub(super) fn next(shared: &Shared, arrival: Option<Arrival>, now: Micros) -> Option<Self> {
         let wanted = shared.supply.borrow_mut().next()?;
-        Some(Self { due, ..place(shared, wanted, now) })
+        let due = arrival.map(|arrival| arrival.due);
+        let phase = arrival.filter(|_| shared.has_phases).map(|arrival| arrival.phase);
+        Some(Self { due, phase, ..place(shared, wanted, now) })
     }
 
     /// The request is given to the target now.
     pub(super) fn send(self, shared: &Shared, now: Micros) -> (Flight, Asked) {
-        let Self { key, asked, write, displaced, is_fill, due } = self;
+        let Self { key, asked, write, displaced, is_fill, due, phase } = self;
         let kind = match asked {
             Asked::Read => Kind::Get,
             Asked::Write { .. } => Kind::Put,
@@ -78,7 +98,8 @@ impl Job {
         let checker = shared.plan.checker.as_deref().filter(|_| is_asking);
         // After the clock: a write acknowledged in between only makes the check milder.
         let floor = checker.map(|checker| checker.before_read(key, now));
-        let (phase, due) = (shared.live.phase(), due.unwrap_or(now));
+        let phase = phase.unwrap_or_else(|| shared.live.phase());
+        let due = due.unwrap_or(now);
         (Flight { key, kind, write, floor, displaced, is_fill, phase, due, sent: now }, asked)
     }
 }
@@ -150,10 +171,12 @@ impl Flight {
     /// a read that found nothing, or the next request of a closed loop.
     pub(super) fn end(self, shared: &Shared, now: Micros, ending: Ending<'_>) -> Option<Job> {
         let (key, is_read) = (self.key, self.kind == Kind::Get);
+        let phase = shared.has_phases.then_some(self.phase);
         let is_absent = self.record(shared, now, ending);
         let sizes = shared.plan.fills.filter(|_| is_read && is_absent);
         sizes
             .and_then(|sizes| fill(shared, key, sizes, now))
+            .map(|fill| Job { phase, ..fill })
             .or_else(|| shared.goes_on(now).then(|| Job::next(shared, None, now))?)
     }
 
@@ -170,7 +193,10 @@ impl Flight {
             }
         }
         let op = if kind == Kind::Get { OpKind::Read } else { OpKind::Write };
-        let phase = phase_of(phase, shared.live.phase());
+        let phase = match shared.has_phases {
+            true => phase,
+            false => phase_of(phase, shared.live.phase()),
+        };
         report(shared, phase, ended, &ending);
         let (told, sends) = match &ending {
             Ok(answer) => {

@@ -18,6 +18,8 @@ use crate::workload::Supply;
 /// The state that the tasks of a worker share.
 pub(super) struct Shared {
     pub(super) plan: Plan,
+    /// Whether the schedule says to which phase a request belongs. Otherwise [`Live`] does.
+    pub(super) has_phases: bool,
     pub(super) number: u32,
     pub(super) start: Micros,
     pub(super) live: Arc<Live>,
@@ -41,9 +43,14 @@ impl Shared {
         notables: Sender<Notable>,
         supply: Supply,
     ) -> Self {
+        let has_phases = match &plan.pacing {
+            Pacing::Open { rates, .. } => !rates.spans().is_empty(),
+            Pacing::Closed { .. } => false,
+        };
         let recorder = RefCell::new(Recorder::new(start, plan.phases, plan.slot));
         Self {
             plan,
+            has_phases,
             number,
             start,
             live,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-use super::request::Job;
+use super::request::{Arrival, Job};
 use super::shared::Shared;
 use super::wire::{Token, handle, submit};
 use super::{Pacing, Plan};
@@ -18,7 +18,8 @@ use crate::live::Live;
 use crate::popularity::Popularity;
 use crate::recorder::{Counts, FailureKind, Recording};
 use crate::request::ValueSizes;
-use crate::schedule::{Arrivals, Schedule};
+use crate::schedule::phases::Phases;
+use crate::schedule::{Arrivals, Rates, Schedule};
 use crate::targets::Target;
 use crate::targets::fake_cache::{FakeCache, Planted, Speaks};
 use crate::targets::wire::codec::{Login, Protocol};
@@ -130,30 +131,34 @@ impl World {
 
     fn run(&mut self, plan: Plan, supply: Supply, start: Micros) -> Recording {
         let (notables, _received) = mpsc::channel();
-        let mut schedule = None;
-        if let Pacing::Open { rate_per_s, arrivals } = plan.pacing {
-            let end = plan.duration.unwrap_or(Duration::MAX);
-            let dues = Schedule::new(arrivals, rate_per_s, 0, 1, plan.seed);
-            schedule = Some(dues.take_while(move |due| *due < end));
-        }
+        let end = plan.duration.unwrap_or(Duration::MAX);
+        let mut schedule = match &plan.pacing {
+            Pacing::Open { rates, arrivals } => {
+                Some(Schedule::new(*arrivals, rates.clone(), 0, 1, plan.seed))
+            }
+            Pacing::Closed { .. } => None,
+        };
+        let mut next_arrival = move || {
+            let schedule = schedule.as_mut()?;
+            let offset = schedule.next().filter(|offset| *offset < end)?;
+            Some(Arrival { due: start + offset, phase: schedule.phase() })
+        };
+        let is_closed = matches!(plan.pacing, Pacing::Closed { .. });
         let live = Arc::new(Live::new(1));
         let shared = Rc::new(Shared::new(plan, 0, start, live, notables, supply));
-        let mut next_due =
-            schedule.as_mut().map_or(Some(start), |dues| dues.next().map(|due| start + due));
-        if let Some(due) = next_due {
+        let mut arrival = next_arrival();
+        if let Some(due) = arrival.map(|arrival| arrival.due).or(is_closed.then_some(start)) {
             self.at(due, Event::Job);
         }
         while let Some((now, event)) = self.next_event() {
             match event {
                 Some(Event::Job) => {
-                    let due = schedule.as_ref().and(next_due);
-                    if let Some(job) = Job::next(&shared, due, now) {
+                    if let Some(job) = Job::next(&shared, arrival, now) {
                         shared.begin();
                         submit(&mut self.engine, &shared, job, now);
                     }
-                    next_due =
-                        schedule.as_mut().and_then(|dues| dues.next().map(|due| start + due));
-                    if let Some(due) = next_due {
+                    arrival = next_arrival();
+                    if let Some(Arrival { due, .. }) = arrival {
                         self.at(due, Event::Job);
                     }
                 }
@@ -238,12 +243,34 @@ fn assert_close(measured_us: u64, expected_us: f64, what: &str) {
     assert!(off < 0.01, "{what}: {measured_us} µs instead of {expected_us} µs");
 }
 
+/// Each phase has the requests that were due in it, with their waits, also those that ended in a later phase.
+#[test]
+fn a_stall_is_in_the_figures_of_its_phase() {
+    let settings = settings(Speaks::Text);
+    let phases: Phases = "2s@500,2s@500..1000,2s@0,4s@500".parse().unwrap();
+    let rates = Rates::Phased(Arc::new(phases.profile().unwrap()));
+    let pacing = Pacing::Open { rates, arrivals: Arrivals::Constant };
+    let plan = Plan { phases: 4, ..plan(&settings, pacing, 10) };
+    let mut world = World::new(settings, FakeCache::new(Speaks::Text, Planted::Nothing));
+    world.fill(&Plan { phases: 1, ..plan.clone() });
+    // From the middle of the second phase into the fourth.
+    let begins = START + Duration::from_secs(3);
+    world.stall = Some((begins, begins + Duration::from_secs(4)));
+    let recording = world.run(plan, supply(), START);
+    let counts: Vec<u64> = recording.phases.iter().map(|phase| phase.counts.requests).collect();
+    assert_eq!(counts, [1_000, 1_500, 0, 2_000]);
+    let longest: Vec<u64> = recording.phases.iter().map(|phase| phase.all().max()).collect();
+    assert_eq!((longest[0], longest[2]), (100, 0), "twice the way, and a phase without requests");
+    assert_close(longest[1], 4e6, "the longest of the phase in which the stall begins");
+    assert_close(longest[3], 1e6, "the longest of the phase in which it ends");
+}
+
 #[test]
 fn the_figures_of_a_stall_of_two_seconds_follow_from_the_schedule() {
     for speaks in Speaks::ALL {
         for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
             let settings = settings(speaks);
-            let pacing = Pacing::Open { rate_per_s: RATE_PER_S, arrivals };
+            let pacing = Pacing::Open { rates: RATE_PER_S.into(), arrivals };
             let plan = plan(&settings, pacing, SECONDS);
             let mut world = World::new(settings, FakeCache::new(speaks, Planted::Nothing));
             world.fill(&plan);
@@ -277,7 +304,7 @@ fn a_closed_loop_hides_the_same_stall() {
 /// Runs this many seconds of 2,000 requests each against a cache with this mistake.
 fn judged(speaks: Speaks, planted: Planted, seconds: u64) -> (Counts, u64) {
     let settings = settings(speaks);
-    let pacing = Pacing::Open { rate_per_s: 2_000, arrivals: Arrivals::Constant };
+    let pacing = Pacing::Open { rates: 2_000.into(), arrivals: Arrivals::Constant };
     let plan = plan(&settings, pacing, seconds);
     let mut world = World::new(settings, FakeCache::new(speaks, planted));
     world.fill(&plan);
@@ -325,7 +352,7 @@ fn each_planted_mistake_is_found() {
 /// Runs all actions against a cache with this mistake.
 fn judged_by_all_actions(speaks: Speaks, planted: Planted) -> (Counts, u64) {
     let settings = settings(speaks);
-    let pacing = Pacing::Open { rate_per_s: 2_000, arrivals: Arrivals::Constant };
+    let pacing = Pacing::Open { rates: 2_000.into(), arrivals: Arrivals::Constant };
     let plan = plan(&settings, pacing, 4);
     let mut world = World::new(settings, FakeCache::new(speaks, planted));
     world.fill(&plan);
@@ -362,7 +389,7 @@ fn adds_touches_and_deletes_are_judged() {
 fn nothing_of_an_outage_that_is_longer_than_the_timeout_is_discarded() {
     let timeout = Duration::from_millis(500);
     let settings = Settings { timeout, ..settings(Speaks::Text) };
-    let pacing = Pacing::Open { rate_per_s: RATE_PER_S, arrivals: Arrivals::Constant };
+    let pacing = Pacing::Open { rates: RATE_PER_S.into(), arrivals: Arrivals::Constant };
     let plan = plan(&settings, pacing, SECONDS);
     let mut world = World::new(settings, FakeCache::new(Speaks::Text, Planted::Nothing));
     world.fill(&plan);

@@ -13,7 +13,7 @@ use standin_protocol::time::Micros;
 
 use super::link::Link;
 use super::pacer::Pacer;
-use super::request::Job;
+use super::request::{Arrival, Job};
 use super::shared::Shared;
 use super::wire::WireClient;
 use super::{DriveError, Notable, Pacing, Plan};
@@ -59,9 +59,10 @@ async fn run_in_loop(
         return Err(io::Error::other("another load thread could not start").into());
     };
     let shared = Rc::new(Shared::new(plan, number, start, live, notables, supply));
-    match shared.plan.pacing {
-        Pacing::Open { rate_per_s, arrivals } => {
-            let schedule = Schedule::new(arrivals, rate_per_s, number, count, shared.plan.seed);
+    match &shared.plan.pacing {
+        Pacing::Open { rates, arrivals } => {
+            let seed = shared.plan.seed;
+            let schedule = Schedule::new(*arrivals, rates.clone(), number, count, seed);
             // An open loop has one client per worker.
             if let Some(link) = links.first() {
                 paced(&shared, link, schedule, &pacer).await?;
@@ -70,7 +71,7 @@ async fn run_in_loop(
         Pacing::Closed { depth, .. } => {
             pacer.wait_until(start).await?;
             for link in &links {
-                (0..depth.max(1)).for_each(|_| unpaced(&shared, link));
+                (0..(*depth).max(1)).for_each(|_| unpaced(&shared, link));
             }
         }
     }
@@ -133,12 +134,12 @@ async fn connect_standin(
 async fn paced(
     shared: &Rc<Shared>,
     link: &Link,
-    schedule: Schedule,
+    mut schedule: Schedule,
     pacer: &Pacer,
 ) -> io::Result<()> {
     let end = shared.plan.duration.unwrap_or(Duration::MAX);
     let mut burst = 0;
-    for offset in schedule.take_while(|offset| *offset < end) {
+    while let Some(offset) = schedule.next().filter(|offset| *offset < end) {
         let due = shared.start + offset;
         loop {
             if shared.live.is_stopped() {
@@ -154,7 +155,8 @@ async fn paced(
         }
         burst += 1;
         // The supply is used up.
-        let Some(job) = Job::next(shared, Some(due), Micros::boottime()) else { return Ok(()) };
+        let arrival = Some(Arrival { due, phase: schedule.phase() });
+        let Some(job) = Job::next(shared, arrival, Micros::boottime()) else { return Ok(()) };
         link.begin(shared, job);
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `standin load`: load on a running target, open or closed loop, made up or replayed.
 //!
 //! ```text
-//! scenario.rs, options.rs ─► settings.rs: a Load, with presets.rs and the defaults
+//! scenario.rs, phases.rs, options.rs ─► settings.rs: a Load, with presets.rs and the defaults
 //! Load ─► run ───────┬ trace file, if any
 //!                    ├ subject.rs: the cluster of a file, or the target of a URL
 //!                    ├ --fill: every key written once (a closed loop)
@@ -12,6 +12,7 @@
 
 mod options;
 mod outcome;
+mod phases;
 mod presets;
 mod scenario;
 mod settings;
@@ -47,6 +48,7 @@ use crate::report::files::Files;
 use crate::report::table::thousands;
 use crate::request::ValueSizes;
 use crate::rng::Random;
+use crate::schedule::phases::PhasesError;
 use crate::targets::address::UrlError;
 use crate::trace::{Clamped, Trace, TraceError, TraceFormat};
 use crate::workload::{Cold, Keys, Mix, Supply, SweepAccess};
@@ -117,6 +119,9 @@ pub enum LoadError {
     /// The load.
     #[error(transparent)]
     Drive(#[from] DriveError),
+    /// Phases of the rate.
+    #[error("--phases: {0}")]
+    Phases(#[from] PhasesError),
     /// Files of the report.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -219,9 +224,9 @@ fn run_shown(
 fn plan(load: &Load, subject: &Subject, trace: Option<&Trace>) -> Result<Plan, LoadError> {
     let pacing = match load.closed {
         Some(Closed { clients, depth }) => Pacing::Closed { clients, depth },
-        None => Pacing::Open { rate_per_s: load.rate_per_s, arrivals: load.arrivals },
+        None => Pacing::Open { rates: load.rates.clone(), arrivals: load.arrivals },
     };
-    check_depth(pacing, depth_max(&subject.target, load.sizes, trace))?;
+    check_depth(&pacing, depth_max(&subject.target, load.sizes, trace))?;
     check_lossless(load, trace)?;
     Ok(Plan {
         target: subject.target.clone(),
@@ -236,7 +241,7 @@ fn plan(load: &Load, subject: &Subject, trace: Option<&Trace>) -> Result<Plan, L
         run: getrandom::u32().unwrap_or(1),
         fills: load.fill_misses.then_some(load.sizes),
         checker: None,
-        phases: 1,
+        phases: load.rates.spans().len().max(1),
         slot: Duration::from_secs(1),
         is_logged: false,
     })
@@ -359,10 +364,8 @@ fn warm_up(
 
 /// Returns how many requests there will be.
 fn whole(plan: &Plan, trace: Option<&Trace>) -> u64 {
-    let by_time = match (plan.pacing, plan.duration) {
-        (Pacing::Open { rate_per_s, .. }, Some(duration)) => {
-            Some(duration.as_secs().saturating_mul(rate_per_s.into()))
-        }
+    let by_time = match (&plan.pacing, plan.duration) {
+        (Pacing::Open { rates, .. }, Some(duration)) => Some(rates.requests_until(duration) as u64),
         _ => None,
     };
     let by_trace = trace.map(|trace| trace.entries.len() as u64);

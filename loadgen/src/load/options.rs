@@ -11,6 +11,7 @@ use crate::key_names::{KeyType, Template};
 use crate::popularity::PopularityKind;
 use crate::request::ValueSizes;
 use crate::schedule::Arrivals;
+use crate::schedule::phases::Phases;
 use crate::targets::address::TargetUrl;
 use crate::trace::TraceFormat;
 
@@ -38,6 +39,12 @@ pub struct LoadArgs {
     /// Distribution of the arrivals; constant by default.
     #[arg(long, value_enum)]
     pub arrivals: Option<Arrivals>,
+    /// Instead of a rate and seconds, phases with rates of their own, separated by commas: 10s@5000 is steady, 10s@0..5000 a
+    /// ramp, 10s@1000..5000/5 five steps, 60s@1000+9000/5s/500ms a burst to 9000 every 5 s for 500 ms, and
+    /// @day.csv@0.1 a curve of lines seconds,rate, with a tenth of its rates; 60s@day.csv stretches it to 60 s.
+    /// NAME= before a phase names it in the report.
+    #[arg(long, value_name = "PHASES", conflicts_with_all = ["rate", "closed", "seconds"])]
+    pub phases: Option<Phases>,
     /// Instead of a rate, run this many clients with this many requests each under way, such as 8x16.
     #[arg(long, value_name = "CLIENTSxDEPTH", conflicts_with_all = ["rate", "arrivals"])]
     pub closed: Option<Closed>,
@@ -146,10 +153,16 @@ impl LoadArgs {
             below.target = None;
         }
         if self.closed.is_some() {
-            (below.rate, below.arrivals) = (None, None);
+            (below.rate, below.arrivals, below.phases) = (None, None, None);
         }
-        if self.rate.is_some() || self.arrivals.is_some() {
+        if self.rate.is_some() || self.arrivals.is_some() || self.phases.is_some() {
             below.closed = None;
+        }
+        if self.rate.is_some() || self.seconds.is_some() {
+            below.phases = None;
+        }
+        if self.phases.is_some() {
+            (below.rate, below.seconds) = (None, None);
         }
         if self.preset.is_some() {
             (below.reads, below.reads_first, below.value_bytes) = (None, None, None);
@@ -186,6 +199,7 @@ impl LoadArgs {
             target: self.target.or(below.target),
             rate: self.rate.or(below.rate),
             arrivals: self.arrivals.or(below.arrivals),
+            phases: self.phases.or(below.phases),
             closed: self.closed.or(below.closed),
             seconds: self.seconds.or(below.seconds),
             warm_up: self.warm_up.or(below.warm_up),
@@ -298,6 +312,9 @@ pub(super) mod tests {
             &["--closed", "8"],
             &["--closed", "0x1"],
             &["--closed", "1x1", "--rate", "5"],
+            &["--phases", "10s@5", "--rate", "5"],
+            &["--phases", "10s@5", "--seconds", "5"],
+            &["--phases", "10s"],
             &["--zipf", "-1"],
             &["--reads", "101"],
             &["--keys", "0"],
@@ -319,6 +336,12 @@ pub(super) mod tests {
         let args = over(&["--closed", "1x2"], &["--rate", "7", "--arrivals", "poisson"]);
         assert_eq!((args.rate, args.arrivals), (None, None));
         assert!(over(&["--arrivals", "poisson"], &["--closed", "1x2"]).closed.is_none());
+        let args = over(&["--phases", "1s@5"], &["--rate", "7", "--seconds", "9"]);
+        assert_eq!((args.rate, args.seconds, args.phases.is_some()), (None, None, true));
+        assert!(over(&["--phases", "1s@5"], &["--closed", "1x2"]).closed.is_none());
+        assert!(over(&["--closed", "1x2"], &["--phases", "1s@5"]).phases.is_none());
+        assert!(over(&["--rate", "7"], &["--phases", "1s@5"]).phases.is_none());
+        assert!(over(&["--seconds", "7"], &["--phases", "1s@5"]).phases.is_none());
         let args = over(&["--target", "redis://a:1"], &["--config", "c", "--keyspace", "k"]);
         assert!(args.config.is_none() && args.keyspace.is_none());
         assert!(over(&["--config", "c"], &["--target", "redis://a:1"]).target.is_none());

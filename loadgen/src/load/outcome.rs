@@ -8,8 +8,9 @@ use super::Load;
 use crate::drive::{Pacing, Plan};
 use crate::recorder::{Recording, TimelinePoint};
 use crate::report::figures::LATE_US_MAX;
-use crate::report::table::{millis, operations, thousands};
-use crate::report::{CurvePoint, Figures, Machine, OperationFigures, figures::curve};
+use crate::report::table::{self, millis, operations, thousands};
+use crate::report::{CurvePoint, Figures, Machine, OperationFigures, PhaseFigures, figures::curve};
+use crate::schedule::Rates;
 
 /// Share of its threads' time at which a generator is the bottleneck.
 const BUSY: f64 = 0.9;
@@ -28,6 +29,37 @@ pub struct Lateness {
     pub max_us: u64,
 }
 
+/// A phase of the rate.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LoadPhase {
+    /// The beginning, in seconds since the start of the run.
+    pub begin_s: f64,
+    /// Requests per second asked for, over the whole phase.
+    pub asked_per_s: f64,
+    /// The measurements of the requests that were due in it.
+    #[serde(flatten)]
+    pub figures: PhaseFigures,
+}
+
+impl LoadPhase {
+    /// The phases that have begun in a run that sent for this time.
+    fn all(rates: &Rates, sent_for: Duration, recording: &Recording) -> Vec<Self> {
+        let begun = rates.spans().iter().zip(&recording.phases);
+        begun
+            .filter(|(span, _)| span.begin < sent_for)
+            .map(|(span, record)| {
+                let seconds = (span.end.min(sent_for) - span.begin).as_secs_f64();
+                let asked = rates.requests_until(span.end) - rates.requests_until(span.begin);
+                Self {
+                    begin_s: span.begin.as_secs_f64(),
+                    asked_per_s: asked / (span.end - span.begin).as_secs_f64(),
+                    figures: PhaseFigures::new(span.name.clone(), record, seconds, None),
+                }
+            })
+            .collect()
+    }
+}
+
 /// All of it; the JSON has these names.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoadReport {
@@ -40,8 +72,10 @@ pub struct LoadReport {
     pub target: String,
     #[serde(skip)]
     is_standin: bool,
-    /// Requests per second asked for; `None`: a closed loop.
-    pub asked_per_s: Option<u32>,
+    /// Requests per second asked for, over the whole run; `None`: a closed loop.
+    pub asked_per_s: Option<f64>,
+    /// Each phase of the rate, if it has phases.
+    pub phases: Vec<LoadPhase>,
     /// Whether reads were judged.
     pub is_checked: bool,
     /// The lateness of sent requests.
@@ -75,14 +109,18 @@ impl LoadReport {
     ) -> Self {
         let latency = recording.latency();
         // An open loop waits for its last answers; its rate is over the time of sending.
-        let seconds = match (plan.pacing, plan.duration) {
+        let seconds = match (&plan.pacing, plan.duration) {
             (Pacing::Open { .. }, Some(duration)) => duration.min(ran_for).as_secs_f64(),
             _ => ran_for.as_secs_f64(),
         };
         let total = Figures::new(recording.counts(), &latency, seconds, origin_reads);
-        let asked_per_s = match plan.pacing {
-            Pacing::Open { rate_per_s, .. } => Some(rate_per_s),
-            Pacing::Closed { .. } => None,
+        let sent_for = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+        let (asked_per_s, phases) = match &plan.pacing {
+            Pacing::Open { rates, .. } => {
+                let phases = LoadPhase::all(rates, sent_for, recording);
+                (Some(rates.mean_per_s(plan.duration.unwrap_or(sent_for))), phases)
+            }
+            Pacing::Closed { .. } => (None, Vec::new()),
         };
         let late = &recording.lateness;
         let lateness = Lateness {
@@ -93,12 +131,13 @@ impl LoadReport {
         let workers = load.workers;
         let busy = cpu.as_secs_f64() / (ran_for.as_secs_f64() * f64::from(workers)).max(1e-9);
         Self {
-            operations: OperationFigures::of(&recording.phases[0]),
+            operations: OperationFigures::of(&recording.whole()),
             warnings: warnings(asked_per_s, &total, lateness, busy),
             total,
             target: plan.target.name(),
             is_standin: plan.target.standin().is_some(),
             asked_per_s,
+            phases,
             is_checked: plan.checker.is_some(),
             lateness,
             generator_busy: busy,
@@ -126,6 +165,10 @@ impl LoadReport {
         rows.retain(|(_, requests, _)| *requests > 0);
         rows.push(("all", total.requests, total.latency_us));
         let mut text = format!("\n{}\n", operations(&rows));
+        if !self.phases.is_empty() {
+            let phases: Vec<_> = self.phases.iter().map(|phase| phase.figures.clone()).collect();
+            text += &format!("{}\n", table::phases(&phases, total));
+        }
         text += &format!(
             "  {} answers/s over {:.1} s, hit ratio {:.1} %",
             thousands(total.throughput_per_s.round() as u64),
@@ -202,7 +245,7 @@ impl LoadReport {
     }
 }
 
-fn warnings(asked: Option<u32>, total: &Figures, lateness: Lateness, busy: f64) -> Vec<String> {
+fn warnings(asked: Option<f64>, total: &Figures, lateness: Lateness, busy: f64) -> Vec<String> {
     let mut warnings = Vec::new();
     if busy > BUSY {
         warnings.push(format!(
@@ -221,12 +264,12 @@ fn warnings(asked: Option<u32>, total: &Figures, lateness: Lateness, busy: f64) 
         ));
     }
     let reached = total.requests as f64 / total.seconds.max(1e-9);
-    if total.seconds >= 1.0 && reached < f64::from(asked) * REACHED {
+    if total.seconds >= 1.0 && reached < asked * REACHED {
         warnings.push(format!(
             "only {} of {} requests/s were sent; the end of a trace or an interrupt may have \
              ended the run early",
             thousands(reached as u64),
-            thousands(asked.into())
+            thousands(asked.round() as u64)
         ));
     }
     warnings
@@ -244,10 +287,10 @@ mod tests {
             Figures::new(counts, &histogram(), 10.0, None)
         };
         let on_time = Lateness { p50_us: 20, p99_us: 300, max_us: 9_000 };
-        assert!(warnings(Some(1_000), &figures(10_000), on_time, 0.3).is_empty());
+        assert!(warnings(Some(1_000.0), &figures(10_000), on_time, 0.3).is_empty());
         let late = Lateness { p99_us: 5_000, ..on_time };
-        assert_eq!(warnings(Some(1_000), &figures(10_000), late, 0.3).len(), 1);
-        assert_eq!(warnings(Some(1_000), &figures(9_000), on_time, 0.3).len(), 1);
+        assert_eq!(warnings(Some(1_000.0), &figures(10_000), late, 0.3).len(), 1);
+        assert_eq!(warnings(Some(1_000.0), &figures(9_000), on_time, 0.3).len(), 1);
         assert_eq!(warnings(None, &figures(9_000), late, 0.99).len(), 1);
     }
 }

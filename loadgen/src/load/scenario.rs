@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use standin_config::{ConfigErrors, Report, Section};
 
 use super::options::{EXPONENT_MAX, LoadArgs};
+use super::phases;
 use crate::request::ValueSizes;
 use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
 
@@ -71,12 +72,24 @@ fn target(
     args.keyspace = section.text("keyspace", "items", report).good().map(str::to_owned);
 }
 
-fn arrivals(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {
+fn arrivals(
+    section: &mut Section<'_>,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+    args: &mut LoadArgs,
+) {
     args.closed = parsed(section, "closed", "8x16", report);
     if args.closed.is_some() {
         let why = "is for a schedule; remove it, or `closed`";
         section.misplaced("rate", why, report);
         section.misplaced("distribution", why, report);
+        section.misplaced("phases", why, report);
+        return;
+    }
+    args.phases = phases::read(section, base_dir, report);
+    if args.phases.is_some() {
+        section.misplaced("rate", "is that of the phases; remove it, or the phases", report);
+        args.arrivals = word(section, "distribution", report);
         return;
     }
     args.rate = section.whole_or_absent("rate", 1..=RATE_MAX, "1000", report).good();
@@ -211,6 +224,8 @@ mod tests {
     use super::super::LoadError;
     use super::*;
 
+    const PHASES: &str = "[[arrivals.phases]]";
+
     fn example() -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(EXAMPLE);
         std::fs::read_to_string(path).expect("the example is beside the workspace's manifest")
@@ -226,7 +241,13 @@ mod tests {
         let mut all = Vec::new();
         for line in text.lines() {
             let line = line.strip_prefix('#').unwrap_or(line);
-            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            let list = line.strip_prefix("[[").and_then(|rest| rest.strip_suffix("]]"));
+            if let Some((outer, name)) = list.and_then(|list| list.split_once('.')) {
+                all.push((outer, name));
+                section = name;
+            } else if let Some(name) =
+                line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
+            {
                 section = name;
             } else if let Some((key, _)) =
                 line.split_once(" = ").filter(|(key, _)| !key.contains(' '))
@@ -256,7 +277,21 @@ mod tests {
                 section = line;
             } else if line.contains(" = ") && !line.starts_with('#') {
                 // Some are a pair.
-                let other = match line.split_once(" = ").unwrap().0 {
+                let key = line.split_once(" = ").unwrap().0;
+                let of_phase = "seconds = 9\nrate = 1\nto = 2\nsteps = 3\n";
+                let of_burst =
+                    "seconds = 9\nrate = 1\nburst = 2\nburst_every = \"2s\"\nburst_for = \"1s\"\n";
+                let without = |lines: &str| {
+                    let others =
+                        lines.lines().filter(|other| !other.starts_with(&format!("{key} ")));
+                    others.collect::<Vec<_>>().join("\n")
+                };
+                let (in_phase, in_burst) = (without(of_phase), without(of_burst));
+                let other = match key {
+                    _ if section == PHASES && key.starts_with("burst") => in_burst.as_str(),
+                    "file" if section == PHASES => "",
+                    "scale" if section == PHASES => "file = \"f\"",
+                    _ if section == PHASES => in_phase.as_str(),
                     "size_min" => "size_max = \"16MiB\"",
                     "size_max" => "size_min = \"32B\"",
                     "file" => "format = \"oracle\"",
@@ -276,10 +311,11 @@ mod tests {
         let example = example();
         let written = keys_of(&example);
         let mut known = 0;
-        for (section, _) in SECTIONS {
+        let headers = SECTIONS.map(|(section, _)| (section, format!("[{section}]")));
+        for (section, header) in headers.into_iter().chain([("phases", PHASES.to_owned())]) {
             // The message about an unknown key lists those that are known.
             let said =
-                parse(&format!("[{section}]\nunlike_any_other_key = 1\n")).unwrap_err().to_string();
+                parse(&format!("{header}\nunlike_any_other_key = 1\n")).unwrap_err().to_string();
             let (_, keys) = said.split_once("write one of: ").unwrap_or_else(|| panic!("{said}"));
             for key in keys.split(", ") {
                 assert!(written.contains(&(section, key)), "{EXAMPLE} lacks {key} in [{section}]");
@@ -334,6 +370,19 @@ mod tests {
     }
 
     #[test]
+    fn phases_say_what_the_command_line_says() {
+        let args = parse(
+            "[[arrivals.phases]]\nname = \"rise\"\nseconds = 10\nrate = 0\nto = 5000\n\
+             [[arrivals.phases]]\nseconds = 9.5\nrate = 10\nto = 30\nsteps = 3\n\
+             [[arrivals.phases]]\nseconds = 60\nrate = 1\nburst = 9\nburst_every = \"5s\"\nburst_for = \"500ms\"\n\
+             [[arrivals.phases]]\nfile = \"day.csv\"\nscale = 0.1\nseconds = 30\n\
+             [[arrivals.phases]]\nseconds = 1\nrate = 7\n",
+        );
+        let text = "rise=10s@0..5000,9.5@10..30/3,60s@1+9/5s/500ms,30s@/runs/day.csv@0.1,1s@7";
+        assert_eq!(args.unwrap().phases, Some(text.parse().unwrap()));
+    }
+
+    #[test]
     fn mistakes_have_their_place_and_say_what_to_write() {
         for (text, place, what) in [
             ("[target]\nurl = \"ftp://a:1\"", "2:7: target.url", "memcached://"),
@@ -346,6 +395,35 @@ mod tests {
             ("[arrivals]\nrate = 0", "2:8: arrivals.rate", "from 1 to 10000000"),
             ("[arrivals]\nclosed = \"8\"", "2:10: arrivals.closed", "8x16"),
             ("[arrivals]\nrate = 1\nclosed = \"8x8\"", "2:1: arrivals.rate", "remove it"),
+            (
+                "[arrivals]\nclosed = \"8x8\"\n[[arrivals.phases]]\nseconds = 1",
+                "3:12: arrivals.phases",
+                "remove it",
+            ),
+            (
+                "[arrivals]\nrate = 5\n[[arrivals.phases]]\nseconds = 1\nrate = 5",
+                "2:1: arrivals.rate",
+                "remove it",
+            ),
+            ("[[arrivals.phases]]\nseconds = 0", "2:11: arrivals.phases.seconds", "from 0.001"),
+            ("[[arrivals.phases]]\nseconds = 1", "1:1: arrivals.phases.rate", "is missing"),
+            ("[[arrivals.phases]]\nrate = 1", "1:1: arrivals.phases.seconds", "is missing"),
+            ("[[arrivals.phases]]\nname = \"a,b\"", "2:8: arrivals.phases.name", "letters"),
+            (
+                "[[arrivals.phases]]\nfile = \"f\"\nrate = 1",
+                "3:1: arrivals.phases.rate",
+                "remove it",
+            ),
+            (
+                "[[arrivals.phases]]\nfile = \"f\"\nscale = 0",
+                "3:9: arrivals.phases.scale",
+                "above 0",
+            ),
+            (
+                "[[arrivals.phases]]\nseconds = 1\nrate = 5\nsteps = 3",
+                "3:8: arrivals.phases.rate",
+                "`to` and `steps`",
+            ),
             ("[arrivals]\ndistribution = \"poison\"", "2:16: arrivals.distribution", "\"poisson\""),
             ("[keys]\npopularity = \"hot\"", "2:14: keys.popularity", "\"hotspot\""),
             ("[keys]\nzipf = nan", "2:8: keys.zipf", "from 0 to 10"),

@@ -1,6 +1,7 @@
 //! The load that was asked for: the command line over the scenario over the defaults.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::options::{Closed, LoadArgs};
@@ -9,7 +10,7 @@ use super::{LoadError, scenario};
 use crate::key_names::{KeyNames, KeyType, Template};
 use crate::popularity::{Popularity, PopularityKind};
 use crate::request::ValueSizes;
-use crate::schedule::Arrivals;
+use crate::schedule::{Arrivals, Rates};
 use crate::targets::address::TargetUrl;
 use crate::trace::TraceFormat;
 use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
@@ -37,8 +38,8 @@ pub struct Load {
     pub keyspace: Option<String>,
     /// The URL of a target.
     pub target: Option<TargetUrl>,
-    /// Requests per second, without a closed loop.
-    pub rate_per_s: u32,
+    /// The rate, without a closed loop.
+    pub rates: Rates,
     /// Their distribution.
     pub arrivals: Arrivals,
     /// A closed loop.
@@ -111,18 +112,28 @@ impl LoadArgs {
         let others = args.others(workload.reads_percent)?;
         let has_template = args.key_template.is_some();
         let popularity = args.popularity(workload.popularity);
-        let seconds = args.seconds.or(args.trace.is_none().then_some(SECONDS));
         let of_seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let (rates, duration) = match &args.phases {
+            Some(phases) => {
+                let profile = phases.profile()?;
+                let length = profile.length();
+                (Rates::Phased(Arc::new(profile)), Some(length))
+            }
+            None => {
+                let seconds = args.seconds.or(args.trace.is_none().then_some(SECONDS));
+                (args.rate.unwrap_or(RATE_PER_S).into(), seconds.map(of_seconds))
+            }
+        };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = args.workers.unwrap_or(u32::try_from(cores.min(2)).unwrap_or(1)).max(1);
         Ok(Load {
             config: args.config.unwrap_or_else(|| PathBuf::from("cluster.toml")),
             keyspace: args.keyspace,
             target: args.target,
-            rate_per_s: args.rate.unwrap_or(RATE_PER_S),
+            rates,
             arrivals: args.arrivals.unwrap_or_default(),
             closed: args.closed,
-            duration: seconds.map(of_seconds),
+            duration,
             warm_up: args.warm_up.filter(|seconds| *seconds > 0).map(of_seconds),
             keys,
             key_type: args.key_type.or(has_template.then_some(KeyType::Text)),
@@ -155,6 +166,8 @@ impl LoadArgs {
             Err("--check needs --fill: only values of this run can be judged")
         } else if is_set(self.lossless) && !is_set(self.check) {
             Err("--lossless says what --check judges: add --check")
+        } else if self.phases.is_some() && (self.rate.is_some() || self.seconds.is_some()) {
+            Err("--phases say rate and length: leave --rate and --seconds away")
         } else if self.keyspace.is_some() && self.target.is_some() {
             Err(
                 "--keyspace is for the cluster of a file: add --config, or use standin://…?keyspace=1",

@@ -189,9 +189,9 @@ pub(super) fn depth_max(target: &Target, sizes: ValueSizes, trace: Option<&Trace
 }
 
 /// Refuses a closed loop with more requests under way than there is room for.
-pub(super) fn check_depth(pacing: Pacing, depth_max: u32) -> Result<(), LoadError> {
+pub(super) fn check_depth(pacing: &Pacing, depth_max: u32) -> Result<(), LoadError> {
     match pacing {
-        Pacing::Closed { depth, .. } if depth > depth_max => {
+        Pacing::Closed { depth, .. } if *depth > depth_max => {
             let text = format!(
                 "--closed: each client has room for {depth_max} requests with values of this size; \
                  use more clients, or smaller --value-bytes"
@@ -293,7 +293,7 @@ mod tests {
         let megabyte = depth_max(1 << 20);
         assert!((200..256).contains(&megabyte));
         assert_eq!(depth_max(u32::MAX), 1, "a single request is always taken");
-        let check = |depth| check_depth(Pacing::Closed { clients: 9, depth }, megabyte);
+        let check = |depth| check_depth(&Pacing::Closed { clients: 9, depth }, megabyte);
         assert!(check(megabyte).is_ok() && check(megabyte + 1).is_err());
     }
 

@@ -158,6 +158,13 @@ impl PhaseRecord {
         Self { latency: [histogram(), histogram()], counts: Counts::default() }
     }
 
+    fn merge(&mut self, other: &Self) {
+        for (latency, their_latency) in self.latency.iter_mut().zip(&other.latency) {
+            add(latency, their_latency);
+        }
+        self.counts.merge(&other.counts);
+    }
+
     /// Latencies of reads and writes together.
     #[must_use]
     pub fn all(&self) -> Histogram<u64> {
@@ -224,16 +231,21 @@ impl Recording {
     pub fn merge(&mut self, other: Self) {
         assert_eq!(self.phases.len(), other.phases.len(), "recordings of one run");
         for (phase, theirs) in self.phases.iter_mut().zip(&other.phases) {
-            for (latency, their_latency) in phase.latency.iter_mut().zip(&theirs.latency) {
-                add(latency, their_latency);
-            }
-            phase.counts.merge(&theirs.counts);
+            phase.merge(theirs);
         }
         add(&mut self.lateness, &other.lateness);
         self.log.extend(other.log);
         self.quotes.extend(other.quotes);
         self.quotes.truncate(QUOTES_MAX);
         self.slots.merge(other.slots);
+    }
+
+    /// All phases together.
+    #[must_use]
+    pub fn whole(&self) -> PhaseRecord {
+        let mut whole = PhaseRecord::new();
+        self.phases.iter().for_each(|phase| whole.merge(phase));
+        whole
     }
 
     /// The counters of all phases together.

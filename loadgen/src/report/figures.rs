@@ -63,7 +63,7 @@ pub struct OperationFigures {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PhaseFigures {
     /// Name of the phase.
-    pub name: &'static str,
+    pub name: String,
     /// Its figures.
     #[serde(flatten)]
     pub figures: Figures,
@@ -142,7 +142,7 @@ impl PhaseFigures {
     /// Returns the figures of a phase.
     #[must_use]
     pub fn new(
-        name: &'static str,
+        name: impl Into<String>,
         record: &PhaseRecord,
         seconds: f64,
         origin_reads: Option<u64>,
@@ -150,7 +150,7 @@ impl PhaseFigures {
         let latency = record.all();
         let figures = Figures::new(record.counts.clone(), &latency, seconds, origin_reads);
         let operations = OperationFigures::of(record);
-        Self { name, figures, operations, percentiles: curve(&latency) }
+        Self { name: name.into(), figures, operations, percentiles: curve(&latency) }
     }
 }
 

@@ -4,31 +4,36 @@ use std::fmt::Write as _;
 
 use super::{Figures, LatencyUs, PhaseFigures};
 
+/// The width of the names of phases, unless one is longer.
+const NAME_WIDTH: usize = 12;
+
 /// One row per phase, and one for all of them. Latencies in milliseconds.
 #[must_use]
 pub fn phases(phases: &[PhaseFigures], total: &Figures) -> String {
+    let names = phases.iter().map(|phase| phase.name.chars().count());
+    let width = names.max().unwrap_or(0).max(NAME_WIDTH) + 1;
     let mut table = format!(
-        "{:<13}{:>10}{:>7}{:>6}{:>9}{:>8}{:>8}{:>8}{:>9}{:>7}{:>9}\n",
+        "{:<width$}{:>10}{:>7}{:>6}{:>9}{:>8}{:>8}{:>8}{:>9}{:>7}{:>9}\n",
         "", "requests", "failed", "stale", "req/s", "p50", "p99", "p99.9", "max", "hits", "origin"
     );
     let _ = writeln!(
         table,
-        "{:<13}{:>10}{:>7}{:>6}{:>9}{:>8}{:>8}{:>8}{:>9}{:>7}{:>9}",
+        "{:<width$}{:>10}{:>7}{:>6}{:>9}{:>8}{:>8}{:>8}{:>9}{:>7}{:>9}",
         "", "", "", "", "", "ms", "ms", "ms", "ms", "%", "reads"
     );
     for phase in phases {
-        row(&mut table, phase.name, &phase.figures);
+        row(&mut table, width, &phase.name, &phase.figures);
     }
-    row(&mut table, "all", total);
+    row(&mut table, width, "all", total);
     table
 }
 
-fn row(table: &mut String, name: &str, figures: &Figures) {
+fn row(table: &mut String, width: usize, name: &str, figures: &Figures) {
     let [requests, failed, stale, rate, p50, p99, p999, max, hits, origin] = cells(figures);
     // Writing to a String can't fail.
     let _ = writeln!(
         table,
-        "{name:<13}{requests:>10}{failed:>7}{stale:>6}{rate:>9}{p50:>8}{p99:>8}{p999:>8}{max:>9}\
+        "{name:<width$}{requests:>10}{failed:>7}{stale:>6}{rate:>9}{p50:>8}{p99:>8}{p999:>8}{max:>9}\
          {hits:>7}{origin:>9}"
     );
 }
@@ -114,7 +119,7 @@ mod tests {
         let counts = Counts { requests: 12_345_678, ..Counts::default() };
         let figures = Figures::new(counts, &histogram(), 100.0, Some(1_234_567));
         let phase = PhaseFigures {
-            name: "after return",
+            name: "after return".to_owned(),
             figures: figures.clone(),
             operations: Vec::new(),
             percentiles: Vec::new(),
