@@ -10,7 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use standin_config::TlsConfig;
 
-use crate::expiry::first_expiry_s;
+use crate::expiry::Expiry;
 use crate::{Tls, TlsError, pem};
 
 /// The side of a process that is called.
@@ -22,7 +22,7 @@ pub struct Acceptor {
 /// What was read last.
 struct Current {
     config: Arc<ServerConfig>,
-    expires_s: Option<u64>,
+    expiry: Expiry,
 }
 
 impl fmt::Debug for Acceptor {
@@ -57,9 +57,9 @@ impl Acceptor {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config)
     }
 
-    /// The time at which the certificate of connections that are accepted now expires, in seconds since 1970.
-    pub(crate) fn expires_s(&self) -> Option<u64> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).expires_s
+    /// When the certificates of connections that are accepted now expire.
+    pub(crate) fn expiry(&self) -> Expiry {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).expiry
     }
 
     /// The state of a connection that has been accepted.
@@ -74,17 +74,18 @@ fn read(files: &TlsConfig) -> Result<Current, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let chain = pem::certificates("cert_file", &files.cert_file)?;
     let key = pem::private_key("key_file", &files.key_file)?;
-    let expires_s = first_expiry_s(&chain);
+    let mut trusted = Vec::new();
     let callers: Arc<dyn ClientCertVerifier> = match &files.client_ca_file {
         None => WebPkiClientVerifier::no_client_auth(),
         Some(path) => {
-            let trusted = pem::certificates("client_ca_file", path)?;
+            trusted = pem::certificates("client_ca_file", path)?;
             let roots = Arc::new(pem::authorities("client_ca_file", path, &trusted)?);
             WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
                 .build()
                 .map_err(|error| setup(&error))?
         }
     };
+    let expiry = Expiry::new(&chain, &trusted);
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| setup(&error))?
@@ -95,5 +96,5 @@ fn read(files: &TlsConfig) -> Result<Current, TlsError> {
             key: files.key_file.clone(),
             error,
         })?;
-    Ok(Current { config: Arc::new(config), expires_s })
+    Ok(Current { config: Arc::new(config), expiry })
 }

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::ring;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use standin_config::{TlsAuthorities, TlsCalls};
 
-use crate::expiry::first_expiry_s;
+use crate::expiry::Expiry;
 use crate::pem::{self, PemError};
 use crate::{Tls, TlsError};
 
@@ -26,8 +26,7 @@ pub struct Connector {
 /// What was read last.
 struct Current {
     config: Arc<ClientConfig>,
-    /// `None`: this side has no certificate.
-    expires_s: Option<u64>,
+    expiry: Expiry,
 }
 
 impl fmt::Debug for Connector {
@@ -66,9 +65,9 @@ impl Connector {
         self.files.own.is_some()
     }
 
-    /// The time at which the certificate of connections that are opened now expires, in seconds since 1970.
-    pub(crate) fn expires_s(&self) -> Option<u64> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).expires_s
+    /// When the certificates of connections that are opened now expire.
+    pub(crate) fn expiry(&self) -> Expiry {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).expiry
     }
 
     /// The state of a connection that has been opened to this address.
@@ -83,22 +82,26 @@ impl Connector {
 
 fn read(files: &TlsCalls) -> Result<Current, TlsError> {
     let provider = Arc::new(ring::default_provider());
+    let (roots, trusted) = roots(&files.authorities)?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Setup(error.to_string()))?
-        .with_root_certificates(roots(&files.authorities)?);
+        .with_root_certificates(roots);
     let Some(own) = &files.own else {
-        return Ok(Current { config: Arc::new(builder.with_no_client_auth()), expires_s: None });
+        let config = Arc::new(builder.with_no_client_auth());
+        return Ok(Current { config, expiry: Expiry::new(&[], &trusted) });
     };
     let chain = pem::certificates("cert_file", &own.cert_file)?;
     let key = pem::private_key("key_file", &own.key_file)?;
-    let expires_s = first_expiry_s(&chain);
+    let expiry = Expiry::new(&chain, &trusted);
     let config =
         builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::pair(own, error))?;
-    Ok(Current { config: Arc::new(config), expires_s })
+    Ok(Current { config: Arc::new(config), expiry })
 }
 
-fn roots(authorities: &TlsAuthorities) -> Result<RootCertStore, PemError> {
+fn roots(
+    authorities: &TlsAuthorities,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), PemError> {
     const KEY: &str = "ca_file";
     let (path, trusted) = match authorities {
         TlsAuthorities::File(path) => (path.as_path(), pem::certificates(KEY, path)?),
@@ -107,5 +110,5 @@ fn roots(authorities: &TlsAuthorities) -> Result<RootCertStore, PemError> {
             (path, pem::parse("ca", path, text.as_bytes())?)
         }
     };
-    pem::authorities(KEY, path, &trusted)
+    Ok((pem::authorities(KEY, path, &trusted)?, trusted))
 }

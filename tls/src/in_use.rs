@@ -15,23 +15,23 @@ pub struct InUse {
 }
 
 impl InUse {
-    /// What each certificate is for, and the time at which it expires, in seconds since 1970: for a chain, the
-    /// earliest.
-    pub fn expiries(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let ports = self.ports.iter().map(|(port, acceptor)| (*port, acceptor.expires_s()));
-        let calls = self.calls.iter().map(|calls| ("calls", calls.expires_s()));
-        ports.chain(calls).filter_map(|(what, expires)| Some((what, expires?)))
+    /// What certificates are for, whether they are this process' `own` or of its `authorities`, and the time at which
+    /// they expire, in seconds since 1970: the first of a chain, the last of several authorities.
+    pub fn expiries(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let ports = self.ports.iter().map(|(port, acceptor)| (*port, acceptor.expiry()));
+        let calls = self.calls.iter().map(|calls| ("calls", calls.expiry()));
+        ports
+            .chain(calls)
+            .flat_map(|(what, expiry)| expiry.times().map(move |(whose, s)| (what, whose, s)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::CertificateDer;
     use standin_config::{TlsConfig, TlsPort};
     use standin_testkit::{Authority, Scratch, expire};
 
     use super::*;
-    use crate::expiry::first_expiry_s;
 
     /// The end of a certificate that `expire` makes.
     const LONG_AGO_S: u64 = 1_577_923_200;
@@ -56,22 +56,28 @@ mod tests {
         let calls = calls.map(Arc::new);
         let in_use = InUse { ports: vec![("ports", Arc::clone(&acceptor))], calls };
         let read = || in_use.expiries().collect::<Vec<_>>();
-        let [("ports", first), ("calls", second)] = read()[..] else { panic!("{:?}", read()) };
+        let [
+            ("ports", "own", first),
+            ("ports", "authorities", root),
+            ("calls", "own", second),
+            ("calls", "authorities", same_root),
+        ] = read()[..]
+        else {
+            panic!("{:?}", read())
+        };
         assert!(first == second && first > LONG_AGO_S, "{first} {second}");
+        assert!(root == same_root && root > LONG_AGO_S, "{root} {same_root}");
 
         expire(&authority, &issued);
-        assert_eq!(read(), [("ports", first), ("calls", first)], "it was not read yet");
+        let own = || read().into_iter().filter(|(_, whose, _)| *whose == "own");
+        let own = || own().map(|(what, _, expires_s)| (what, expires_s)).collect::<Vec<_>>();
+        assert_eq!(own(), [("ports", first), ("calls", first)], "it was not read yet");
         acceptor.reload().expect("the files are right");
-        assert_eq!(read(), [("ports", LONG_AGO_S), ("calls", first)]);
-        let chain = crate::pem::certificates("cert_file", &authority.root.certificate);
-        let other = crate::pem::certificates("cert_file", &issued.certificate);
-        let chain = [chain.expect("one"), other.expect("one")].concat();
-        assert_eq!(first_expiry_s(&chain), Some(LONG_AGO_S), "of a chain, the first");
+        assert_eq!(own(), [("ports", LONG_AGO_S), ("calls", first)]);
     }
 
     #[test]
     fn a_process_without_certificates_has_no_times() {
         assert_eq!(InUse::default().expiries().count(), 0);
-        assert_eq!(first_expiry_s(&[CertificateDer::from(vec![1, 2, 3])]), None);
     }
 }

@@ -23,18 +23,19 @@ pub(crate) const PROXY: &str = "standin_proxy";
 
 standin_protocol::counters! {
     /// The certificates of the process.
-    pub(crate) struct CertificateFigures by ["use"] {
-        /// Unix time at which the certificate in use expires: at the `ports`, at the port of `http`, or in `calls`
-        /// of other members. Of a chain, the first that expires.
+    pub(crate) struct CertificateFigures by ["use", "whose"] {
+        /// Unix time at which certificates in use expire: at the `ports`, at the port of `http`, or in `calls` of
+        /// other members. The process' `own`: of a chain, the first that expires. Those of its `authorities`, by
+        /// which it verifies the other side's: the last that expires.
         Gauge tls_certificate_expires_timestamp_ms,
     }
 }
 
 fn certificate_samples(in_use: &InUse) -> Vec<Sample> {
-    let figures = in_use.expiries().flat_map(|(what, expires_s)| {
+    let figures = in_use.expiries().flat_map(|(what, whose, expires_s)| {
         let tls_certificate_expires_timestamp_ms = expires_s.saturating_mul(1_000);
         let values = CertificateFigures { tls_certificate_expires_timestamp_ms }.values();
-        samples_of(CertificateFigures::FIGURES, values, &[what]).collect::<Vec<_>>()
+        samples_of(CertificateFigures::FIGURES, values, &[what, whose]).collect::<Vec<_>>()
     });
     figures.collect()
 }

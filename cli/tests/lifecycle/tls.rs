@@ -156,7 +156,10 @@ fn everything_goes_on_through_a_kill_and_a_return_with_tls_and_nobody_gets_in_wi
     assert!(shown.contains("standin_tls_handshakes_total"));
     for what in ["ports", "http", "calls"] {
         let expires = "standin_tls_certificate_expires_timestamp_seconds{use=";
-        assert!(shown.contains(&format!("{expires}\"{what}\"}} ")), "{what}: {shown}");
+        for whose in ["own", "authorities"] {
+            let line = format!("{expires}\"{what}\",whose=\"{whose}\"}} ");
+            assert!(shown.contains(&line), "{line}: {shown}");
+        }
     }
 
     // What is not as the port wants it is named in the log.
