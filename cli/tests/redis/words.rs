@@ -141,7 +141,6 @@ fn array(reply: &[u8]) -> Vec<String> {
 const SUBCOMMANDS: &[&str] = &[
     "CLIENT CACHING",
     "CLIENT GETREDIR",
-    "CLIENT HELP",
     "CLIENT KILL",
     "CLIENT PAUSE",
     "CLIENT REPLY",
@@ -150,14 +149,10 @@ const SUBCOMMANDS: &[&str] = &[
     "CLIENT UNBLOCK",
     "CLIENT UNPAUSE",
     "COMMAND GETKEYSANDFLAGS",
-    "COMMAND HELP",
     "COMMAND LIST",
-    "CONFIG HELP",
     "CONFIG RESETSTAT",
     "CONFIG REWRITE",
-    "OBJECT HELP",
     "SCRIPT DEBUG",
-    "SCRIPT HELP",
     "SCRIPT KILL",
 ];
 

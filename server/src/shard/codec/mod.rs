@@ -24,11 +24,11 @@ pub mod slice;
 pub mod standin;
 #[cfg(test)]
 mod testing;
+mod told;
 mod turned_away;
 pub mod walk;
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use standin_config::ServiceProtocol;
 use standin_protocol::frame::FrameLimits;
@@ -36,11 +36,11 @@ use standin_protocol::frame::FrameLimits;
 use self::names::Names;
 pub(in crate::shard) use self::read::{Answers, Read, Reads};
 use self::slice::Slice;
+pub(in crate::shard) use self::told::Told;
 pub(in crate::shard) use self::turned_away::{no_place, no_tls, only_plain};
 use self::walk::Walk;
 use super::access::Grant;
 use super::listeners::Service;
-use super::nodes::Nodes;
 use crate::node::counters::Counters;
 use crate::node::modify::Modify;
 use crate::node::{Action, AnswerHead, CommandHead, OwnedCommand, Status};
@@ -140,21 +140,14 @@ pub(in crate::shard) enum Codec {
 }
 
 impl Codec {
-    /// The codec of a connection at a port of this service. A client is told this number of its
-    /// connection, the name of its user, and of the nodes of the cluster if there are some.
-    pub(in crate::shard) fn of(
-        service: Service,
-        number: u64,
-        user: &str,
-        nodes: Option<&Arc<Nodes>>,
-    ) -> Self {
+    /// The codec of a connection at a port of this service, with what its client is told if it asks.
+    pub(in crate::shard) fn of(service: Service, user: &str, told: &Told<'_>) -> Self {
         match service {
             Service::Standin => Self::Standin,
             Service::Other(ServiceProtocol::Memcached) => Self::Memcached(Box::default()),
             Service::Other(ServiceProtocol::Redis) | Service::Node => {
-                let cluster =
-                    redis::Cluster { nodes: nodes.cloned(), is_node: service == Service::Node };
-                Self::Redis(Box::new(redis::Replies::new((number, user), cluster)))
+                let session = redis::Session::new(user, told, service == Service::Node);
+                Self::Redis(Box::new(redis::Replies::new(session)))
             }
         }
     }

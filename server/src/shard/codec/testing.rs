@@ -10,8 +10,9 @@ use standin_protocol::slots::KeyHash;
 use super::flushes::Flushes;
 use super::names::Names;
 use super::standin::Standin;
-use super::{Again, Caller, Codec, Decoder, Read, Reads as _, Request, Surroundings, What};
+use super::{Again, Caller, Codec, Decoder, Read, Reads as _, Request, Surroundings, Told, What};
 use crate::node::AnswerHead;
+use crate::shard::admission::{Admission, Places};
 use crate::shard::listeners::Service;
 use crate::shard::nodes::Nodes;
 
@@ -35,8 +36,9 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(service: Service, answer: Answers) -> Self {
-        let (decoder, codec) =
-            (Decoder::of(service), Codec::of(service, 1, "default", Some(&nodes())));
+        let (nodes, admission) = (nodes(), Arc::new(Admission::new(Places::wanted(&cluster(), 0))));
+        let told = Told { number: 1, nodes: Some(&nodes), admission: &admission };
+        let (decoder, codec) = (Decoder::of(service), Codec::of(service, "default", &told));
         let (names, input, out, late) = (names(), Vec::new(), Vec::new(), Vec::new());
         Self { names, answer, decoder, codec, input, out, late, is_ended: false }
     }

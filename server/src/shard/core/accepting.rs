@@ -13,6 +13,7 @@ use super::intake::number;
 use super::{ConnKey, Core};
 use crate::node::Now;
 use crate::shard::access::{Access, Grant};
+use crate::shard::codec::Told;
 use crate::shard::handshake::{Greeting, HandedOver};
 use crate::shard::listeners::Service;
 
@@ -98,7 +99,8 @@ impl<B: Backend> Core<B> {
         self.begun += 1;
         let number = number(self.begun, self.context.shard, self.context.shards);
         if let Some(conn) = self.conns.get_mut(key) {
-            conn.begin(now.mono, number, self.nodes.as_ref());
+            let (nodes, admission) = (self.nodes.as_ref(), &self.context.admission);
+            conn.begin(now.mono, &Told { number, nodes, admission });
             conn.input = connection.input;
             conn.output = connection.output;
             conn.sealed = connection.sealed;

@@ -1,7 +1,5 @@
 //! What a shard keeps of each connection.
 
-use std::sync::Arc;
-
 use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 use standin_tls::is_hello;
@@ -10,9 +8,8 @@ use super::empty;
 use super::redirecting::Redirections;
 use super::under_way::UnderWay;
 use crate::shard::access::Grant;
-use crate::shard::codec::{Caller, Codec, Decoder};
+use crate::shard::codec::{Caller, Codec, Decoder, Told};
 use crate::shard::handshake::Greeting;
-use crate::shard::nodes::Nodes;
 use crate::shard::sealed::Sealed;
 
 #[derive(Debug)]
@@ -186,14 +183,14 @@ impl Conn {
         self.paused || self.unserved.is_some()
     }
 
-    /// Its greeting is done: from now on it speaks the protocol of its service. A client is told this
-    /// number of its connection, and of these nodes.
-    pub(super) fn begin(&mut self, now: Micros, number: u64, nodes: Option<&Arc<Nodes>>) {
+    /// Its greeting is done: from now on it speaks the protocol of its service. Its client is told this if
+    /// it asks.
+    pub(super) fn begin(&mut self, now: Micros, told: &Told<'_>) {
         self.unfinished_since = self.idle_since(now);
         if let ConnKind::Accepted(greeting) = &self.kind {
             let service = greeting.service();
             self.grant = greeting.grant();
-            self.codec = Codec::of(service, number, self.grant.name(), nodes);
+            self.codec = Codec::of(service, self.grant.name(), told);
             self.decoder = Decoder::of(service);
             self.redirections = Redirections::of(service);
         }

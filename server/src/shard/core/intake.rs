@@ -21,7 +21,9 @@ use super::{ConnKey, Core, Io, Source};
 use crate::node::Asked;
 use crate::node::{AnswerHead, Now, Status};
 use crate::shard::codec::standin::Standin;
-use crate::shard::codec::{Decoder, Read, Reads, Rejected, Request, Spelling, Surroundings, What};
+use crate::shard::codec::{
+    Decoder, Read, Reads, Rejected, Request, Spelling, Surroundings, Told, What,
+};
 use crate::shard::handshake::Step;
 use crate::shard::rights;
 
@@ -333,7 +335,8 @@ impl<B: Backend> Core<B> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         self.begun += 1;
         let number = number(self.begun, shard, self.context.shards);
-        conn.begin(now.mono, number, self.nodes.as_ref());
+        let (nodes, admission) = (self.nodes.as_ref(), &self.context.admission);
+        conn.begin(now.mono, &Told { number, nodes, admission });
         self.handshakes.end(key);
         if shard == self.context.shard {
             self.flush(key);

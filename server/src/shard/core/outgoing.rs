@@ -354,14 +354,17 @@ impl<B: Backend> Core<B> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use standin_config::{ClusterConfig, ServiceProtocol};
     use standin_protocol::frame::FrameLimits;
 
     use super::*;
     use crate::node::Status;
+    use crate::shard::admission::{Admission, Places};
     use crate::shard::codec::flushes::Flushes;
     use crate::shard::codec::names::Names;
-    use crate::shard::codec::{Caller, Surroundings};
+    use crate::shard::codec::{Caller, Surroundings, Told};
     use crate::shard::handshake::Greeting;
     use crate::shard::listeners::Service;
 
@@ -402,7 +405,9 @@ mod tests {
         let mut conn = conn();
         let service = Service::Other(ServiceProtocol::Memcached);
         conn.kind = ConnKind::Accepted(Greeting::new(service, 0));
-        conn.begin(Micros(0), 1, None);
+        let places = Places { clients: 1, peers: 0, masters: 0, observers: 0, handshakes: 1 };
+        let admission = Arc::new(Admission::new(places));
+        conn.begin(Micros(0), &Told { number: 1, nodes: None, admission: &admission });
         let mut cluster = ClusterConfig::new("c", ([127, 0, 0, 1], 1).into(), None);
         cluster.naming.default_keyspace = Some(1);
         let names = Names::new(&cluster, Flushes::default());

@@ -2,6 +2,7 @@
 
 use super::REDIS_VERSION;
 use super::bulk::{self, words};
+use super::help;
 use super::resp::{self, Version};
 use super::said::Said;
 use super::scripts;
@@ -11,7 +12,7 @@ use super::table::{self, COMMANDS, Command};
 use super::tag::{Kind, Tag};
 use crate::shard::codec::glob;
 
-/// The settings that clients ask for, as they hold here.
+/// The settings that clients ask for and that never change, as they hold here.
 const SETTINGS: [(&str, &str); 11] = [
     ("appendonly", "no"),
     ("databases", "1"),
@@ -68,7 +69,8 @@ pub(super) fn write(tag: Tag, echo: &[u8], session: &mut Session, out: &mut Vec<
         Kind::CommandInfo => command_info(&words, session.version, out),
         Kind::CommandDocs => command_docs(&words, session.version, out),
         Kind::GetKeys => keys(&words, out),
-        Kind::ConfigGet => config(&words, session.version, out),
+        Kind::ConfigGet => config(&words, session, out),
+        Kind::Help => help::write(tag.number, out),
         _ => resp::line("+OK", out),
     }
 }
@@ -225,11 +227,13 @@ fn keys(words: &[&[u8]], out: &mut Vec<u8>) {
 }
 
 /// The settings whose names match one of the patterns.
-fn config(patterns: &[&[u8]], version: Version, out: &mut Vec<u8>) {
+fn config(patterns: &[&[u8]], session: &Session, out: &mut Vec<u8>) {
+    let connections = session.admission.places().clients.to_string();
+    let settings = SETTINGS.into_iter().chain([("maxclients", connections.as_str())]);
     let is_asked = |name: &str| {
         patterns.iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
     };
-    let asked: Vec<_> = SETTINGS.into_iter().filter(|(name, _)| is_asked(name)).collect();
-    resp::map(asked.len() as u64, version, out);
+    let asked: Vec<_> = settings.filter(|(name, _)| is_asked(name)).collect();
+    resp::map(asked.len() as u64, session.version, out);
     asked.into_iter().for_each(|(name, value)| pair(name, value, out));
 }

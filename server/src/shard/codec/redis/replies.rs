@@ -11,7 +11,7 @@ use super::inline;
 use super::plan::{Plan, plan};
 use super::reply;
 use super::said::Said;
-use super::session::{Cluster, Session};
+use super::session::Session;
 use super::table;
 use super::tag::{Kind, Tag, marks};
 use super::watch::Watched;
@@ -67,10 +67,9 @@ impl Context for Waiting {
 }
 
 impl Replies {
-    /// Those of a connection with this number, of this user.
-    pub(in crate::shard) fn new((number, user): (u64, &str), cluster: Cluster) -> Self {
-        let (order, queue) = (InOrder::default(), Queue::default());
-        Self { order, session: Session::new(number, user, cluster), queue }
+    /// Those of a connection that has set nothing.
+    pub(in crate::shard) fn new(session: Session) -> Self {
+        Self { order: InOrder::default(), session, queue: Queue::default() }
     }
 
     /// The tag of the next request.

@@ -5,21 +5,22 @@ use std::sync::Arc;
 
 use super::resp::Version;
 use super::watch::{Exec, Watched};
-use crate::shard::codec::Again;
+use crate::shard::admission::Admission;
+use crate::shard::codec::{Again, Told};
 use crate::shard::nodes::Nodes;
 
 /// A connection's part in Redis Cluster.
-#[derive(Debug, Default)]
-pub(in crate::shard) struct Cluster {
+#[derive(Debug)]
+pub(super) struct Cluster {
     /// The nodes; `None` if the cluster has none.
-    pub(in crate::shard) nodes: Option<Arc<Nodes>>,
+    pub(super) nodes: Option<Arc<Nodes>>,
     /// It came to the port of a node.
-    pub(in crate::shard) is_node: bool,
+    pub(super) is_node: bool,
 }
 
 /// What a connection has set, and the reply that is being put together.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(in crate::shard) struct Session {
     pub(super) version: Version,
     /// The number of the connection.
     pub(super) number: u64,
@@ -31,6 +32,8 @@ pub(super) struct Session {
     pub(super) group: Group,
     /// Its part in Redis Cluster.
     pub(super) cluster: Cluster,
+    /// The places for connections.
+    pub(super) admission: Arc<Admission>,
     /// The keys that it watches.
     pub(super) watched: Watched,
     /// The transaction that waits for what is said of these keys.
@@ -89,14 +92,16 @@ pub(super) struct Group {
 }
 
 impl Session {
-    pub(super) fn new(number: u64, user: &str, cluster: Cluster) -> Self {
+    /// That of a connection of this user, which came to the port of a node or to another.
+    pub(in crate::shard) fn new(user: &str, told: &Told<'_>, is_node: bool) -> Self {
         Self {
             version: Version::default(),
-            number,
+            number: told.number,
             user: user.to_owned(),
             name: Vec::new(),
             group: Group::default(),
-            cluster,
+            cluster: Cluster { nodes: told.nodes.cloned(), is_node },
+            admission: Arc::clone(told.admission),
             watched: Watched::default(),
             exec: None,
             again: None,

@@ -4,7 +4,7 @@
 use super::bulk::{Word, Words, Wrong};
 use super::call::{Call, Made};
 use super::tag::{Kind, Tag};
-use super::{NAME_BYTES_MAX, cluster, keys, lifetimes, scripts, server, strings};
+use super::{NAME_BYTES_MAX, cluster, help, keys, lifetimes, scripts, server, strings};
 
 /// The way in which a command is decoded.
 #[derive(Clone, Copy)]
@@ -88,12 +88,14 @@ macro_rules! commands {
 
 commands! {
     "acl" -2 SERVER NONE, Run::Container;
+    "acl|help" 2 SERVER NONE, Run::Whole(help::help);
     "acl|whoami" 2 CONNECTION NONE, Run::Whole(server::acl_whoami);
     "append" 3 WRITE ONE, Run::Whole(strings::append);
     "asking" 1 CONNECTION NONE, Run::Whole(cluster::switch);
     "auth" -2 CONNECTION NONE, Run::Whole(server::auth);
     "client" -2 CONNECTION NONE, Run::Container;
     "client|getname" 2 CONNECTION NONE, Run::Whole(server::client_getname);
+    "client|help" 2 CONNECTION NONE, Run::Whole(help::help);
     "client|id" 2 CONNECTION NONE, Run::Whole(server::client_id);
     "client|info" 2 CONNECTION NONE, Run::Whole(server::client_info);
     "client|list" -2 CONNECTION NONE, Run::Whole(server::client_list);
@@ -104,6 +106,7 @@ commands! {
     "cluster" -2 SERVER NONE, Run::Container;
     "cluster|countkeysinslot" 3 SERVER NONE, Run::Whole(keys::count_keys_in_slot);
     "cluster|getkeysinslot" 4 SERVER NONE, Run::Whole(keys::get_keys_in_slot);
+    "cluster|help" 2 SERVER NONE, Run::Whole(help::cluster_help);
     "cluster|info" 2 SERVER NONE, Run::Whole(cluster::cluster_info);
     "cluster|keyslot" 3 SERVER NONE, Run::Whole(cluster::cluster_keyslot);
     "cluster|myid" 2 SERVER NONE, Run::Whole(cluster::cluster_myid);
@@ -116,9 +119,11 @@ commands! {
     "command|count" 2 SERVER NONE, Run::Whole(server::command_count);
     "command|docs" -2 SERVER NONE, Run::Whole(server::command_docs);
     "command|getkeys" -4 SERVER NONE, Run::Whole(server::command_getkeys);
+    "command|help" 2 SERVER NONE, Run::Whole(help::help);
     "command|info" -2 SERVER NONE, Run::Whole(server::command_info);
     "config" -2 SERVER NONE, Run::Container;
     "config|get" -3 SERVER NONE, Run::Whole(server::config_get);
+    "config|help" 2 SERVER NONE, Run::Whole(help::help);
     "config|set" -4 SERVER NONE, Run::Whole(server::config_set);
     "dbsize" 1 SERVER NONE, Run::Whole(keys::dbsize);
     "decr" 2 WRITE ONE, Run::Whole(strings::decr);
@@ -153,6 +158,7 @@ commands! {
     "object" -2 READ NONE, Run::Container;
     "object|encoding" 3 READ (2, 2, 1), Run::Whole(server::object_encoding);
     "object|freq" 3 READ (2, 2, 1), Run::Whole(server::object_freq);
+    "object|help" 2 SERVER NONE, Run::Whole(help::help);
     "object|idletime" 3 READ (2, 2, 1), Run::Whole(server::object_idletime);
     "object|refcount" 3 READ (2, 2, 1), Run::Whole(server::object_refcount);
     "persist" 2 ALTER ONE, Run::Whole(lifetimes::persist);
@@ -171,6 +177,7 @@ commands! {
     "script" -2 SCRIPTING NONE, Run::Container;
     "script|exists" -3 SCRIPTING NONE, Run::Whole(scripts::script_exists);
     "script|flush" -2 SCRIPTING NONE, Run::Whole(scripts::script_flush);
+    "script|help" 2 SCRIPTING NONE, Run::Whole(help::help);
     "script|load" 3 SCRIPTING NONE, Run::Whole(scripts::script_load);
     "select" 2 CONNECTION NONE, Run::Whole(server::select);
     "set" -3 WRITE ONE, Run::Whole(strings::set);
@@ -281,5 +288,18 @@ mod tests {
         assert!(takes("get", 2) && !takes("get", 1) && !takes("get", 3));
         assert!(takes("set", 3) && takes("set", 9) && !takes("set", 2));
         assert!(takes("mset", 3) && takes("mset", 4) && !takes("mset", 2));
+    }
+
+    #[test]
+    fn help_lists_each_subcommand() {
+        for command in COMMANDS.iter().filter(|command| command.has_subcommands()) {
+            let prefix = format!("{}|", command.name);
+            let names = COMMANDS.iter().filter_map(|other| other.name.strip_prefix(&*prefix));
+            let wanted: Vec<String> =
+                names.filter(|name| *name != "help").map(str::to_uppercase).collect();
+            let listed: Vec<&str> = help::listed(command.name).collect();
+            assert_eq!(listed, wanted, "{}", command.name);
+            assert!(subcommand(command, b"HELP").is_some() && !listed.is_empty());
+        }
     }
 }

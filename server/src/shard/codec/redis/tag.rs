@@ -145,6 +145,8 @@ kinds! {
     GetKeys,
     /// CONFIG GET; the number is that of its words.
     ConfigGet,
+    /// HELP; the number is that of the list.
+    Help,
     /// INFO; the number is that of its words.
     Info,
     /// DBSIZE, and CLUSTER COUNTKEYSINSLOT.

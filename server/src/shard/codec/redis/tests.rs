@@ -198,8 +198,8 @@ fn commands_have_the_replies_of_redis() {
             "-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n-WRONGPASS invalid username-password pair or user is disabled.\r\n+OK\r\n-ERR wrong number of arguments for 'auth' command\r\n",
         ),
         (
-            "CONFIG GET save|CONFIG GET nothing|CONFIG SET save x|COMMAND GETKEYS MSET a 1 b 2|COMMAND GETKEYS PING x",
-            "*2\r\n$4\r\nsave\r\n$0\r\n\r\n*0\r\n-ERR settings are in the cluster file and can't be changed here\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n-ERR The command has no key arguments\r\n",
+            "CONFIG GET save|CONFIG GET MAXclient?|CONFIG GET nothing|CONFIG SET save x|COMMAND GETKEYS MSET a 1 b 2|COMMAND GETKEYS PING x",
+            "*2\r\n$4\r\nsave\r\n$0\r\n\r\n*2\r\n$10\r\nmaxclients\r\n$5\r\n10000\r\n*0\r\n-ERR settings are in the cluster file and can't be changed here\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n-ERR The command has no key arguments\r\n",
         ),
         (
             "COMMAND INFO get nothing",
