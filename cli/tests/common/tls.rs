@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, PoisonError};
 
-use standin_config::{ClusterConfig, TlsCalls, TlsConfig, TlsPort};
+use standin_config::{ClusterConfig, TlsAuthorities, TlsCalls, TlsConfig, TlsOwn, TlsPort};
 use standin_testkit::{Authority, Issued, Scratch};
 use standin_tls::{Connector, Tls};
 
@@ -41,6 +41,50 @@ pub fn know(config: &mut ClusterConfig) {
     if let Some(calls) = config.tls_calls.clone() {
         let mut all = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(config.name.clone(), calls);
+    }
+}
+
+/// Callers of ports that ask for a certificate of an authority.
+pub struct Callers {
+    right: TlsCalls,
+    wrong: [(&'static str, TlsCalls); 2],
+}
+
+impl Callers {
+    /// All trust this authority, but only one has a certificate of it. New files go to the folder.
+    pub fn new(authority: &Authority, folder: &Scratch) -> Self {
+        let with = |own: Option<Issued>| TlsCalls {
+            authorities: TlsAuthorities::File(authority.root.certificate.clone()),
+            name: None,
+            own: own.map(|own| TlsOwn { cert_file: own.certificate, key_file: own.key }),
+        };
+        let stranger = Authority::new(folder.path(), "stranger").issue("visitor", "DNS:client");
+        Self {
+            right: with(Some(authority.issue("caller", "DNS:client"))),
+            wrong: [("no certificate", with(None)), ("a stranger's", with(Some(stranger)))],
+        }
+    }
+
+    /// Asserts that the answer to this request begins so, and that the others have no byte of one.
+    #[track_caller]
+    pub fn only_the_right_one_is_answered(
+        &self,
+        what: &str,
+        address: SocketAddr,
+        request: &[u8],
+        beginning: &[u8],
+    ) {
+        let said = |calls| {
+            let mut stream = Stream::open(address, calls)?;
+            stream.exchange(request, beginning)
+        };
+        let answer = said(&self.right).expect("it answers");
+        assert!(answer.starts_with(beginning), "{what}: {}", answer.escape_ascii());
+        for (with, calls) in &self.wrong {
+            // In TLS 1.3 a caller sends before it is told that its certificate is not taken.
+            let error = said(calls).expect_err("it is refused").to_string();
+            assert!(error.contains("certificate"), "{what}, {with}: {error}");
+        }
     }
 }
 

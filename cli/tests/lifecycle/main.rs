@@ -19,6 +19,7 @@
 //! spelled.rs       keys that the database considers equal
 //! outdated.rs      clients whose cluster file is older than the cluster
 //! tls.rs           everything of Standin's own protocol with TLS
+//! mutual_tls.rs    ports that ask their callers for certificates
 //! loops.rs         a cluster on io_uring and on epoll
 //! networks.rs      networks with small packets, where fragments are lost
 //! ```
@@ -36,6 +37,7 @@ mod counters;
 mod doctor;
 mod drops;
 mod loops;
+mod mutual_tls;
 mod networks;
 mod origins;
 mod outdated;

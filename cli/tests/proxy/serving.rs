@@ -5,7 +5,7 @@ use std::path::Path;
 
 use standin_config::{IoKind, TlsAuthorities, TlsCalls, TlsPort};
 use standin_protocol::slots::KeyHash;
-use standin_testkit::{Authority, wait_until};
+use standin_testkit::{Authority, Issued, Scratch, wait_until};
 
 use super::common::memcached::Many;
 use super::common::{WITHIN, ring, tls};
@@ -98,6 +98,22 @@ fn a_proxy_has_tls_on_both_sides_and_reads_its_certificates_again() {
     });
     // Connections of before stay.
     ask("get none\r\n", "END\r\n");
+}
+
+#[test]
+fn a_proxy_answers_no_caller_without_a_certificate_of_its_authority() {
+    let cluster = start_cluster("proxy_mutual_tls");
+    let files = Scratch::new("proxy_mutual_tls_files");
+    let authority = Authority::new(files.path(), "root");
+    let Issued { certificate, key } = authority.issue("proxy", "IP:127.0.0.1");
+    let more = format!(
+        "[proxy.tls]\nports = [\"memcached\"]\ncert_file = {certificate:?}\nkey_file = {key:?}\nclient_ca_file = {:?}\n",
+        authority.root.certificate,
+    );
+    let proxy = Proxy::start(&cluster, Wanted { more: &more, ..Wanted::default() });
+    let place = proxy.memcached.parse().expect("an address");
+    let callers = tls::Callers::new(&authority, &files);
+    callers.only_the_right_one_is_answered("the proxy", place, b"version\r\n", b"VERSION ");
 }
 
 /// A flush of everything needs to know the cluster, which a proxy learns before it is asked for anything.
