@@ -1,5 +1,6 @@
 //! The names of keys that are made up: a text with the key's number, an integer, or a UUID.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::rng::Random;
@@ -32,6 +33,16 @@ pub struct Template {
 impl Default for Template {
     fn default() -> Self {
         Self { before: "key-".to_owned(), digits: 8, after: String::new() }
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { before, digits, after } = self;
+        match digits {
+            1 => write!(f, "{before}{{n}}{after}"),
+            _ => write!(f, "{before}{{n:{digits}}}{after}"),
+        }
     }
 }
 

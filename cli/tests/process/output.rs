@@ -86,7 +86,10 @@ fn a_load_goes_on_whether_its_output_is_read_or_not() {
         assert_eq!(ended(command, stdout, stderr).code(), Some(0));
         let report = std::fs::read_to_string(&json).expect("the report");
         let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
-        assert!(report["requests"].as_u64().is_some_and(|requests| requests > 0), "{report}");
+        assert!(
+            report["total"]["requests"].as_u64().is_some_and(|requests| requests > 0),
+            "{report}"
+        );
         std::fs::remove_file(json).expect("it is there");
     }
 }

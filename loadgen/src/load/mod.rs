@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! scenario.rs, phases.rs, options.rs ─► settings.rs: a Load, with presets.rs and the defaults
+//! describe.rs: a Load as its results have it
 //! Load ─► run ───────┬ trace file, if any
 //!                    ├ subject.rs: the cluster of a file, or the target of a URL
 //!                    ├ --fill: every key written once (a closed loop)
 //!                    ├ the warm-up: the same load, which nobody counts
 //!                    ├ the run: drive, recorder, checker (with --check)
-//!                    └ outcome.rs: table, JSON, HDR log, what the generator itself held up
+//!                    └ outcome.rs: the Document and its table, what the generator itself held up
 //! ```
 
+mod describe;
 mod options;
 mod outcome;
 mod phases;
@@ -31,7 +33,7 @@ use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 
 pub use options::{Closed, LoadArgs};
-pub use outcome::{Lateness, LoadReport};
+use outcome::Circumstances;
 pub use presets::Preset;
 pub use settings::Load;
 use subject::{Subject, check_depth, check_lossless, depth_max};
@@ -44,6 +46,8 @@ use crate::live::Live;
 use crate::observer::StatsWatch;
 use crate::recorder::{Recording, wall_time};
 use crate::report::FilesError;
+use crate::report::csv::csv;
+use crate::report::document::Document;
 use crate::report::files::Files;
 use crate::report::table::thousands;
 use crate::request::ValueSizes;
@@ -149,33 +153,35 @@ impl LoadError {
 /// [`LoadError`]; [`LoadError::Files`] after everything else is done.
 pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Error>> {
     let load = args.resolve()?;
+    let command = describe::command_line(std::env::args_os());
     let interrupt = Interrupt::listen()?;
     let live = Arc::new(Live::new(load.workers));
     let mut console = Console::new(show);
-    let (report, recording) = run_shown(&load, &live, Some(&interrupt), &mut console)?;
+    let document = run_shown(&load, &live, &command, Some(&interrupt), &mut console)?;
     // First: there may be no room for the files.
-    console.line(&report.to_text());
-    write_files(&load, &report, &recording)?;
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    console.line(&outcome::to_text(&document));
+    write_files(&load, &document)?;
+    Ok(if document.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs the load without a word. `live`, made for [`Load::workers`], tells how far it is,
+/// Runs the load without a word, and writes its files. `live`, made for [`Load::workers`], tells how far it is,
 /// and can end it.
 ///
 /// # Errors
 /// [`LoadError`].
-pub fn run(load: &Load, live: &Arc<Live>) -> Result<LoadReport, LoadError> {
-    let (report, recording) = run_shown(load, live, None, &mut Console::silent())?;
-    write_files(load, &report, &recording)?;
-    Ok(report)
+pub fn run(load: &Load, live: &Arc<Live>) -> Result<Document, LoadError> {
+    let document = run_shown(load, live, &[], None, &mut Console::silent())?;
+    write_files(load, &document)?;
+    Ok(document)
 }
 
 fn run_shown(
     load: &Load,
     live: &Arc<Live>,
+    command: &[String],
     interrupt: Option<&Interrupt>,
     console: &mut Console,
-) -> Result<(LoadReport, Recording), LoadError> {
+) -> Result<Document, LoadError> {
     let trace = load.trace.as_ref().map(|(path, format)| read_trace(path, *format, load.sizes));
     let trace = trace.transpose()?;
     if let Some(trace) = &trace {
@@ -213,12 +219,13 @@ fn run_shown(
     let what = Watched { live, plan: &plan, whole: whole(&plan, trace.as_deref()) };
     let recording = what.until_end(running, interrupt, console)?;
     let cpu = cpu_time().saturating_sub(cpu_before);
-    let seconds = Micros::boottime().since(recording.start);
+    let ran_for = Micros::boottime().since(recording.start);
     let origin = before.zip(read_now());
     let origin_reads = origin.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
     drop(stats);
-    let report = LoadReport::new(load, &plan, &recording, seconds, cpu, origin_reads);
-    Ok((report, recording))
+    let started = wall_time(recording.start);
+    let circumstances = Circumstances { started, ran_for, cpu, origin_reads, command };
+    Ok(outcome::document(load, &plan, &recording, circumstances))
 }
 
 fn plan(load: &Load, subject: &Subject, trace: Option<&Trace>) -> Result<Plan, LoadError> {
@@ -242,7 +249,7 @@ fn plan(load: &Load, subject: &Subject, trace: Option<&Trace>) -> Result<Plan, L
         fills: load.fill_misses.then_some(load.sizes),
         checker: None,
         phases: load.rates.spans().len().max(1),
-        slot: Duration::from_secs(1),
+        slot: load.interval,
         is_logged: false,
     })
 }
@@ -424,14 +431,19 @@ impl Watched<'_> {
     }
 }
 
-fn write_files(load: &Load, report: &LoadReport, recording: &Recording) -> Result<(), FilesError> {
+fn write_files(load: &Load, document: &Document) -> Result<(), FilesError> {
     let mut files = Files::default();
     if let Some(path) = &load.json {
-        files.save_json(path, report);
+        files.save_json(path, document);
     }
     if let Some(path) = &load.hdr {
-        let started = wall_time(recording.start);
-        files.save_hdr_log(path, recording, started, "[standin load]");
+        files.save_log(path, document.hdr_log());
+    }
+    if let Some(name) = &load.hgrm {
+        files.save_percentiles(name, document);
+    }
+    if let Some(path) = &load.csv {
+        files.save(path, Ok(csv(document)));
     }
     files.finish()
 }
@@ -441,3 +453,6 @@ fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -119,6 +120,18 @@ pub struct LoadArgs {
     /// Write an HdrHistogram log to this file.
     #[arg(long, value_name = "FILE")]
     pub hdr: Option<PathBuf>,
+    /// Write percentile distributions as HdrHistogram's tools plot them: NAME.all.hgrm, NAME.read.hgrm and so on.
+    #[arg(long, value_name = "NAME")]
+    pub hgrm: Option<PathBuf>,
+    /// Write the timeline as CSV to this file: a line for each interval.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Length of an interval of the timeline, 100ms to 1h; 1s by default.
+    #[arg(long, value_name = "DURATION")]
+    pub interval: Option<Interval>,
+    /// A name for the run, by which `standin report compare` groups repeated runs.
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
     /// First write every key once.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub fill: Option<bool>,
@@ -223,6 +236,10 @@ impl LoadArgs {
             seed: self.seed.or(below.seed),
             json: self.json.or(below.json),
             hdr: self.hdr.or(below.hdr),
+            hgrm: self.hgrm.or(below.hgrm),
+            csv: self.csv.or(below.csv),
+            interval: self.interval.or(below.interval),
+            label: self.label.or(below.label),
             fill: self.fill.or(below.fill),
             fill_misses: self.fill_misses.or(below.fill_misses),
             check: self.check.or(below.check),
@@ -250,6 +267,24 @@ impl FromStr for Closed {
         match parts.map(|(clients, depth)| (clients.parse(), depth.parse())) {
             Some((Ok(clients @ 1..=10_000), Ok(depth @ 1..=65_536))) => Ok(Self { clients, depth }),
             _ => Err("write clients × depth, such as 8x16".to_owned()),
+        }
+    }
+}
+
+/// The length of an interval of the timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval(pub Duration);
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let range = Duration::from_millis(100)..=Duration::from_secs(3_600);
+        match humantime::parse_duration(text) {
+            Ok(length) if range.contains(&length) && length.subsec_nanos() % 1_000_000 == 0 => {
+                Ok(Self(length))
+            }
+            _ => Err("write a length of 100ms to 1h, in whole milliseconds".to_owned()),
         }
     }
 }
@@ -311,6 +346,8 @@ pub(super) mod tests {
             &["--trace", "t"][..],
             &["--closed", "8"],
             &["--closed", "0x1"],
+            &["--interval", "99ms"],
+            &["--interval", "1"],
             &["--closed", "1x1", "--rate", "5"],
             &["--phases", "10s@5", "--rate", "5"],
             &["--phases", "10s@5", "--seconds", "5"],

@@ -174,6 +174,12 @@ fn run(section: &mut Section<'_>, base_dir: &Path, report: &mut Report<'_>, args
     args.json = path.map(|path| base_dir.join(path));
     let path = section.text("hdr", "result.hlog", report).good();
     args.hdr = path.map(|path| base_dir.join(path));
+    let path = section.text("hgrm", "result", report).good();
+    args.hgrm = path.map(|path| base_dir.join(path));
+    let path = section.text("csv", "result.csv", report).good();
+    args.csv = path.map(|path| base_dir.join(path));
+    args.interval = parsed(section, "interval", "1s", report);
+    args.label = section.text("label", "new kernel", report).good().map(str::to_owned);
 }
 
 /// A text that is read as on the command line. The mistake shows it.
@@ -218,7 +224,7 @@ fn word<T: ValueEnum + Copy>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::super::LoadError;
@@ -306,23 +312,30 @@ mod tests {
         assert!(alone > 25, "{alone}");
     }
 
-    #[test]
-    fn every_key_is_in_the_example() {
-        let example = example();
-        let written = keys_of(&example);
-        let mut known = 0;
+    /// Every section and key that a scenario may have.
+    pub(crate) fn keys_known() -> Vec<(String, String)> {
+        let mut known = Vec::new();
         let headers = SECTIONS.map(|(section, _)| (section, format!("[{section}]")));
         for (section, header) in headers.into_iter().chain([("phases", PHASES.to_owned())]) {
             // The message about an unknown key lists those that are known.
             let said =
                 parse(&format!("{header}\nunlike_any_other_key = 1\n")).unwrap_err().to_string();
             let (_, keys) = said.split_once("write one of: ").unwrap_or_else(|| panic!("{said}"));
-            for key in keys.split(", ") {
-                assert!(written.contains(&(section, key)), "{EXAMPLE} lacks {key} in [{section}]");
-                known += 1;
-            }
+            known.extend(keys.split(", ").map(|key| (section.to_owned(), key.to_owned())));
         }
-        assert_eq!(written.len(), known, "the example has each key once: {written:?}");
+        known
+    }
+
+    #[test]
+    fn every_key_is_in_the_example() {
+        let example = example();
+        let written = keys_of(&example);
+        let known = keys_known();
+        for (section, key) in &known {
+            let key = (section.as_str(), key.as_str());
+            assert!(written.contains(&key), "{EXAMPLE} lacks {key:?}");
+        }
+        assert_eq!(written.len(), known.len(), "the example has each key once: {written:?}");
     }
 
     #[test]

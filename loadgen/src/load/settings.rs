@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::options::{Closed, LoadArgs};
-use super::presets::Workload;
+use super::presets::{Preset, Workload};
 use super::{LoadError, scenario};
 use crate::key_names::{KeyNames, KeyType, Template};
 use crate::popularity::{Popularity, PopularityKind};
 use crate::request::ValueSizes;
+use crate::schedule::phases::Phases;
 use crate::schedule::{Arrivals, Rates};
 use crate::targets::address::TargetUrl;
 use crate::trace::TraceFormat;
@@ -24,6 +25,8 @@ const READS_PERCENT: f64 = 95.0;
 /// The defaults of YCSB's `hotspotdatafraction` and `hotspotopnfraction`.
 const HOT_KEYS_PERCENT: f64 = 20.0;
 const HOT_REQUESTS_PERCENT: f64 = 80.0;
+/// Length of an interval of the timeline.
+const INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of the values written.
 const VALUE_BYTES: u32 = 100;
 /// Largest value of a trace.
@@ -40,6 +43,8 @@ pub struct Load {
     pub target: Option<TargetUrl>,
     /// The rate, without a closed loop.
     pub rates: Rates,
+    /// Its phases as they were written.
+    pub phases: Option<Phases>,
     /// Their distribution.
     pub arrivals: Arrivals,
     /// A closed loop.
@@ -58,6 +63,8 @@ pub struct Load {
     pub first_key: u64,
     /// How requests are spread over them.
     pub popularity: Popularity,
+    /// The workload of YCSB that the options below began from.
+    pub preset: Option<Preset>,
     /// Share of reads, or of a trace's reads that stay reads, 0 to 100.
     pub reads_percent: f64,
     /// Whether a write follows a read of its key.
@@ -74,6 +81,14 @@ pub struct Load {
     pub json: Option<PathBuf>,
     /// The file of the HdrHistogram log.
     pub hdr: Option<PathBuf>,
+    /// The beginning of the names of the files of percentiles.
+    pub hgrm: Option<PathBuf>,
+    /// The file of the timeline.
+    pub csv: Option<PathBuf>,
+    /// Length of an interval of the timeline.
+    pub interval: Duration,
+    /// A name of the run.
+    pub label: Option<String>,
     /// Whether every key is written once before.
     pub fill: bool,
     /// Whether reads that find nothing are followed by writes.
@@ -131,6 +146,7 @@ impl LoadArgs {
             keyspace: args.keyspace,
             target: args.target,
             rates,
+            phases: args.phases,
             arrivals: args.arrivals.unwrap_or_default(),
             closed: args.closed,
             duration,
@@ -140,6 +156,7 @@ impl LoadArgs {
             template: args.key_template.unwrap_or_default(),
             first_key,
             popularity,
+            preset: args.preset,
             reads_percent: workload.reads_percent,
             reads_first: workload.reads_first,
             others,
@@ -148,6 +165,10 @@ impl LoadArgs {
             seed: args.seed.unwrap_or(1),
             json: args.json,
             hdr: args.hdr,
+            hgrm: args.hgrm,
+            csv: args.csv,
+            interval: args.interval.map_or(INTERVAL, |interval| interval.0),
+            label: args.label,
             fill: args.fill.unwrap_or(false),
             fill_misses: args.fill_misses.unwrap_or(false),
             check: args.check.unwrap_or(false),

@@ -1,6 +1,8 @@
 //! The counters of requests, and the reasons of failures.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use standin_client::ClientError;
 use standin_protocol::frame::response_flags;
 
@@ -83,7 +85,7 @@ impl From<&ClientError> for FailureKind {
 }
 
 /// Counts of requests. Flags are those of the answers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Requests that have ended, well or not.
     pub requests: u64,
@@ -129,7 +131,7 @@ pub struct Counts {
     /// Writes that filled keys of which a read had found nothing.
     pub fills: u64,
     /// Failures, by [`FailureKind`].
-    #[serde(serialize_with = "by_name")]
+    #[serde(with = "by_name")]
     pub failures: [u64; FAILURE_KINDS],
 }
 
@@ -222,10 +224,32 @@ impl Counts {
     }
 }
 
-fn by_name<S: serde::Serializer>(
-    failures: &[u64; FAILURE_KINDS],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let there = FailureKind::ALL.iter().zip(failures).filter(|(_, count)| **count > 0);
-    serializer.collect_map(there.map(|(kind, count)| (kind.name(), count)))
+/// Failures as a map from the names of the kinds that there were to their numbers.
+pub(super) mod by_name {
+    use super::{BTreeMap, Deserialize, FAILURE_KINDS, FailureKind};
+
+    /// Writes those that there were.
+    pub(crate) fn serialize<S: serde::Serializer>(
+        failures: &[u64; FAILURE_KINDS],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let there = FailureKind::ALL.iter().zip(failures).filter(|(_, count)| **count > 0);
+        serializer.collect_map(there.map(|(kind, count)| (kind.name(), count)))
+    }
+
+    /// Reads them. A kind that this version does not know is an error.
+    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<[u64; FAILURE_KINDS], D::Error> {
+        let there = BTreeMap::<String, u64>::deserialize(deserializer)?;
+        let mut failures = [0; FAILURE_KINDS];
+        for (name, count) in there {
+            let kind = FailureKind::ALL.iter().position(|kind| kind.name() == name);
+            let kind = kind.ok_or_else(|| {
+                serde::de::Error::custom(format_args!("{name:?} is no kind of failure"))
+            })?;
+            failures[kind] = count;
+        }
+        Ok(failures)
+    }
 }

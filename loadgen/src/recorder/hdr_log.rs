@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
+use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
@@ -27,7 +28,20 @@ pub fn wall_time(at: Micros) -> SystemTime {
     now - Micros::boottime().since(at)
 }
 
-/// Writes the log. `started` is the run's start by the wall clock; `comment` is one line.
+/// A line of the log: the latencies of the requests of one operation that were due in one interval.
+#[derive(Debug)]
+pub struct LogLine<'a> {
+    /// The operation.
+    pub tag: &'a str,
+    /// The beginning of the interval, since the start of the run.
+    pub begin: Duration,
+    /// Its length.
+    pub length: Duration,
+    /// The latencies.
+    pub latency: &'a Histogram<u64>,
+}
+
+/// Writes the log of a recording. `started` is the run's start by the wall clock; `comment` is one line.
 ///
 /// # Errors
 /// [`HdrLogError`].
@@ -35,7 +49,30 @@ pub fn write_hdr_log(
     recording: &Recording,
     started: SystemTime,
     comment: &str,
+    out: impl Write,
+) -> Result<(), HdrLogError> {
+    let length = recording.slot();
+    write_hdr_lines(started, comment, out, |write| {
+        recording.slots().try_for_each(|slot| {
+            OpKind::ALL.iter().try_for_each(|op| {
+                let latency = &slot.latency[*op as usize];
+                write(&LogLine { tag: op.name(), begin: slot.begin, length, latency })
+            })
+        })
+    })
+}
+
+/// Writes the log of the lines that `each` hands on. Empty ones are left out.
+///
+/// # Errors
+/// [`HdrLogError`].
+pub fn write_hdr_lines(
+    started: SystemTime,
+    comment: &str,
     mut out: impl Write,
+    each: impl FnOnce(
+        &mut dyn FnMut(&LogLine<'_>) -> Result<(), HdrLogError>,
+    ) -> Result<(), HdrLogError>,
 ) -> Result<(), HdrLogError> {
     let failed = |error: &dyn std::fmt::Display| HdrLogError(error.to_string());
     let mut serializer = V2DeflateSerializer::new();
@@ -47,16 +84,12 @@ pub fn write_hdr_log(
         .with_max_value_divisor(1_000.0)
         .begin_log_with(&mut out, &mut serializer)
         .map_err(|error| failed(&error))?;
-    let slot: Duration = recording.slot();
-    for interval in recording.slots() {
-        for op in OpKind::ALL {
-            let latency = &interval.latency[op as usize];
-            if !latency.is_empty() {
-                log.write_histogram(latency, interval.begin, slot, Tag::new(op.name()))
-                    .map_err(|error| failed(&error))?;
-            }
-        }
-    }
+    each(&mut |line| {
+        let LogLine { tag, begin, length, latency } = *line;
+        // A tag ends at a comma or a space.
+        let Some(tag) = Tag::new(tag).filter(|_| !latency.is_empty()) else { return Ok(()) };
+        log.write_histogram(latency, begin, length, Some(tag)).map_err(|error| failed(&error))
+    })?;
     drop(log);
     out.flush().map_err(|error| failed(&error))
 }

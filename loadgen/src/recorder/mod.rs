@@ -3,13 +3,14 @@
 //! ```text
 //! worker: Recorder ─ record(Sample) ─► phases: histograms, counts
 //!    │                              └► slots.rs: the timeline, closed slots as bytes
-//!    └ finish ─► Recording ─ merge ─► Recording of all workers ─► report/, hdr_log.rs
+//!    └ finish ─► Recording ─ merge ─► Recording of all workers ─► report/, hdr_log.rs, encoded.rs
 //! ```
 //! A worker's recorder is its own: recording takes no lock. Latencies are in microseconds
 //! from the moment a request was due, 1 µs to 1 h, to three significant digits; what takes longer is
 //! recorded as [`LATENCY_US_MAX`].
 
 mod counts;
+mod encoded;
 mod hdr_log;
 mod slots;
 
@@ -19,7 +20,8 @@ use hdrhistogram::Histogram;
 use standin_protocol::time::Micros;
 
 pub use counts::{Counts, FAILURE_KINDS, FailureKind};
-pub use hdr_log::{HdrLogError, wall_time, write_hdr_log};
+pub use encoded::{Encoded, EncodingError};
+pub use hdr_log::{HdrLogError, LogLine, wall_time, write_hdr_lines, write_hdr_log};
 pub use slots::{Slot, TimelinePoint};
 
 use crate::checker::Verdict;
@@ -293,8 +295,9 @@ pub fn histogram() -> Histogram<u64> {
     }
 }
 
-/// Both have the same bounds, so nothing can be out of range.
-fn add(sum: &mut Histogram<u64>, part: &Histogram<u64>) {
+/// Adds one histogram of [`histogram`]'s bounds to another.
+pub fn add(sum: &mut Histogram<u64>, part: &Histogram<u64>) {
+    // With the same bounds, nothing can be out of range.
     if let Err(error) = sum.add(part) {
         unreachable!("histograms of the same bounds: {error}")
     }

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use standin_protocol::frame::response_flags;
 
-use super::{Ending, OpKind, Sample, add, histogram};
+use super::counts::by_name;
+use super::{Ending, FAILURE_KINDS, OpKind, Sample, add, histogram};
+use crate::checker::Verdict;
 
 /// The part of the timeline that is open at a time. A later record opens its slot again, and adds
 /// another encoding to it.
@@ -21,10 +23,12 @@ const OPEN_FOR: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, Default)]
 struct SlotCounts {
     requests: u64,
-    failed: u64,
-    ended: u64,
+    failures: [u64; FAILURE_KINDS],
+    answers: u64,
     reads: u64,
     hits: u64,
+    stale: u64,
+    wrong: u64,
     stand_in: u64,
 }
 
@@ -65,8 +69,8 @@ pub struct Slot {
     counts: SlotCounts,
 }
 
-/// The data of a slot that plots show.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// The data of a slot that plots show. Requests, failures, latencies and bad reads are of those that were due in it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TimelinePoint {
     /// The slot's beginning, in milliseconds since the start of the run.
     pub t_ms: u64,
@@ -74,16 +78,31 @@ pub struct TimelinePoint {
     pub requests: u64,
     /// Of these, failed.
     pub failed: u64,
+    /// Failures, by [`FailureKind`](super::FailureKind).
+    #[serde(with = "by_name")]
+    pub failures: [u64; FAILURE_KINDS],
+    /// Answers that came in it.
+    pub answers: u64,
     /// Answers that came in it, per second.
     pub throughput_per_s: f64,
     /// Median latency of the requests due in it.
     pub p50_us: u64,
     /// 99th percentile.
     pub p99_us: u64,
+    /// 99.9th percentile.
+    pub p999_us: u64,
     /// Longest.
     pub max_us: u64,
+    /// Reads that were answered.
+    pub reads: u64,
+    /// Of these, from a cache.
+    pub hits: u64,
     /// Share of hits among its reads, 0 to 1.
     pub hit_ratio: f64,
+    /// Reads older than a write acknowledged before.
+    pub stale: u64,
+    /// Reads of what nobody had written there.
+    pub wrong: u64,
     /// Requests that a stand-in answered.
     pub stand_in: u64,
 }
@@ -108,11 +127,16 @@ impl OpenSlots {
         let counts = &mut slot.counts;
         counts.requests += 1;
         match sample.ending {
-            Ending::Failed(_) => {
-                counts.failed += 1;
+            Ending::Failed(kind) => {
+                counts.failures[kind as usize] += 1;
                 return;
             }
-            Ending::Answered { flags, .. } => {
+            Ending::Answered { flags, verdict, .. } => {
+                match verdict {
+                    Some(Verdict::Stale { .. }) => counts.stale += 1,
+                    Some(Verdict::Wrong(_)) => counts.wrong += 1,
+                    Some(Verdict::Fresh | Verdict::Late) | None => {}
+                }
                 counts.stand_in += u64::from(flags & response_flags::STAND_IN != 0);
                 if sample.op == OpKind::Read {
                     counts.reads += 1;
@@ -120,7 +144,7 @@ impl OpenSlots {
                 }
             }
         }
-        self.slot(ended).counts.ended += 1;
+        self.slot(ended).counts.answers += 1;
     }
 
     pub(super) fn finish(mut self) -> SlotStore {
@@ -203,33 +227,80 @@ impl SlotStore {
 impl SlotCounts {
     fn merge(&mut self, other: &Self) {
         self.requests += other.requests;
-        self.failed += other.failed;
-        self.ended += other.ended;
+        for (sum, part) in self.failures.iter_mut().zip(other.failures) {
+            *sum += part;
+        }
+        self.answers += other.answers;
         self.reads += other.reads;
         self.hits += other.hits;
+        self.stale += other.stale;
+        self.wrong += other.wrong;
         self.stand_in += other.stand_in;
     }
 }
 
 impl Slot {
-    pub(super) fn point(&self, slot: Duration) -> TimelinePoint {
-        let counts = &self.counts;
-        let mut all = histogram();
-        self.latency.iter().for_each(|latency| add(&mut all, latency));
-        TimelinePoint {
+    /// The slot's point in a timeline of slots of this length.
+    #[must_use]
+    pub fn point(&self, slot: Duration) -> TimelinePoint {
+        let SlotCounts { requests, failures, answers, reads, hits, stale, wrong, stand_in } =
+            self.counts;
+        let point = TimelinePoint {
             t_ms: u64::try_from(self.begin.as_millis()).unwrap_or(u64::MAX),
-            requests: counts.requests,
-            failed: counts.failed,
-            throughput_per_s: counts.ended as f64 / slot.as_secs_f64(),
+            requests,
+            failed: failures.iter().sum(),
+            failures,
+            answers,
+            reads,
+            hits,
+            stale,
+            wrong,
+            stand_in,
+            throughput_per_s: 0.0,
+            p50_us: 0,
+            p99_us: 0,
+            p999_us: 0,
+            max_us: 0,
+            hit_ratio: 0.0,
+        };
+        point.derived(slot, &self.latency)
+    }
+}
+
+impl TimelinePoint {
+    /// The point with the figures that follow from its counts and latencies.
+    #[must_use]
+    pub fn derived<'h>(
+        self,
+        slot: Duration,
+        latency: impl IntoIterator<Item = &'h Histogram<u64>>,
+    ) -> Self {
+        let mut all = histogram();
+        latency.into_iter().for_each(|latency| add(&mut all, latency));
+        Self {
+            throughput_per_s: self.answers as f64 / slot.as_secs_f64(),
             p50_us: all.value_at_quantile(0.5),
             p99_us: all.value_at_quantile(0.99),
+            p999_us: all.value_at_quantile(0.999),
             max_us: all.max(),
-            hit_ratio: if counts.reads == 0 {
-                0.0
-            } else {
-                counts.hits as f64 / counts.reads as f64
-            },
-            stand_in: counts.stand_in,
+            hit_ratio: if self.reads == 0 { 0.0 } else { self.hits as f64 / self.reads as f64 },
+            ..self
         }
+    }
+
+    /// Adds the counts of the same slot of another part of the run. What follows from counts and latencies is as
+    /// before, see [`TimelinePoint::derived`].
+    pub fn add_counts(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.failed += other.failed;
+        for (sum, part) in self.failures.iter_mut().zip(other.failures) {
+            *sum += part;
+        }
+        self.answers += other.answers;
+        self.reads += other.reads;
+        self.hits += other.hits;
+        self.stale += other.stale;
+        self.wrong += other.wrong;
+        self.stand_in += other.stand_in;
     }
 }

@@ -1,7 +1,7 @@
 //! The numbers of a report, as the JSON has them.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::recorder::{Counts, OpKind, PhaseRecord};
 
@@ -9,7 +9,7 @@ use crate::recorder::{Counts, OpKind, PhaseRecord};
 pub const LATE_US_MAX: u64 = 1_000;
 
 /// Latencies in microseconds, from the time a request was due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencyUs {
     /// Median.
     pub p50: u64,
@@ -24,7 +24,7 @@ pub struct LatencyUs {
 }
 
 /// The measurements of a period.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// Length in seconds.
     pub seconds: f64,
@@ -74,7 +74,7 @@ pub struct PhaseFigures {
 }
 
 /// A point of a percentile curve.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
     /// Share of the requests that took no longer, 0 to 1.
     pub quantile: f64,
@@ -83,7 +83,7 @@ pub struct CurvePoint {
 }
 
 /// A vertical line in the plots over time.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mark {
     /// The time, in seconds since the start.
     pub t_s: f64,

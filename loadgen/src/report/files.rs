@@ -7,9 +7,12 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::SystemTime;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::recorder::{Recording, write_hdr_log};
+use super::document::Document;
+use super::percentile_file::percentile_file;
+use crate::recorder::{HdrLogError, Recording, write_hdr_log};
 
 /// The files that could not be written, each with the reason.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +59,7 @@ impl Files {
         self.save(path, serde_json::to_string_pretty(value).map_err(io::Error::from));
     }
 
-    /// Writes the HDR log, as many of its lines as there is room for.
+    /// Writes the HDR log of a recording, as many of its lines as there is room for.
     pub(crate) fn save_hdr_log(
         &mut self,
         path: &Path,
@@ -65,12 +68,32 @@ impl Files {
         comment: &str,
     ) {
         let mut log = Vec::new();
-        if let Err(error) = write_hdr_log(recording, started, comment, &mut log) {
-            return self.miss(path, &format_args!("is not written: {error}"));
-        }
+        let written = write_hdr_log(recording, started, comment, &mut log);
+        self.save_log(path, written.map(|()| log));
+    }
+
+    /// Writes an HDR log, as many of its lines as there is room for.
+    pub(crate) fn save_log(&mut self, path: &Path, log: Result<Vec<u8>, HdrLogError>) {
+        let log = match log {
+            Ok(log) => log,
+            Err(error) => return self.miss(path, &format_args!("is not written: {error}")),
+        };
         match File::create(path) {
             Ok(file) => self.save_lines(path, &file, &log),
             Err(error) => self.miss(path, &format_args!("is not written: {error}")),
+        }
+    }
+
+    /// Writes the percentiles of all operations and of each that there was: `<name>.all.hgrm`, `<name>.read.hgrm` …
+    pub(crate) fn save_percentiles(&mut self, name: &Path, document: &Document) {
+        let mut save = |operation: &str, latency: &Histogram<u64>| {
+            let mut path = name.as_os_str().to_owned();
+            path.push(format!(".{operation}.hgrm"));
+            self.save(Path::new(&path), Ok(percentile_file(latency)));
+        };
+        save("all", &document.latency());
+        for operation in document.operations.iter().filter(|operation| operation.requests > 0) {
+            save(&operation.name, &operation.histogram.histogram());
         }
     }
 

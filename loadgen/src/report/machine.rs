@@ -1,9 +1,9 @@
 //! The machine on which a report was measured.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Facts about this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Processors that this program may use.
     pub cores: usize,

@@ -1,15 +1,20 @@
 //! Reports for people and programs: figures, tables, plots, files.
 //!
 //! ```text
-//! Recording ─► figures.rs ─► table.rs  (terminal)
-//!                        └─► plots.rs ─► html.rs   (one file, nothing loaded from elsewhere)
-//!                                    └─► files.rs  (as many as there is room for)
+//! Recording ─► figures.rs ─┬─► table.rs            (terminal)
+//!                          ├─► plots.rs ─► html.rs (one file, nothing loaded from elsewhere)
+//!                          └─► document.rs         (the JSON of `standin load`, read and written)
+//!                                 └─► csv.rs, percentile_file.rs
+//! all of them ─► files.rs (as many as there is room for)
 //! ```
 
+pub mod csv;
+pub mod document;
 pub mod figures;
 pub(crate) mod files;
 pub mod html;
 pub mod machine;
+pub mod percentile_file;
 pub mod plots;
 pub mod table;
 

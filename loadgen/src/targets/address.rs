@@ -197,13 +197,36 @@ fn in_order(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 /// Without the password.
 impl fmt::Debug for TargetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Standin => "standin",
-            Scheme::Memcached => "memcached",
-            Scheme::Redis => "redis",
-            Scheme::RedisCluster => "redis-cluster",
-        };
-        write!(f, "{scheme}://{} {:?}", self.servers.join(","), self.parameters)
+        write!(f, "{self}")
+    }
+}
+
+/// With `***` in the place of the password.
+impl fmt::Display for TargetUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://", self.scheme.name())?;
+        if self.password.is_some() {
+            write!(f, "{}:***@", self.user.as_deref().unwrap_or_default())?;
+        }
+        write!(f, "{}", self.servers.join(","))?;
+        if self.database != 0 {
+            write!(f, "/{}", self.database)?;
+        }
+        for (index, (name, value)) in self.parameters.iter().enumerate() {
+            write!(f, "{}{name}={value}", if index == 0 { '?' } else { '&' })?;
+        }
+        Ok(())
+    }
+}
+
+impl Scheme {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Standin => "standin",
+            Self::Memcached => "memcached",
+            Self::Redis => "redis",
+            Self::RedisCluster => "redis-cluster",
+        }
     }
 }
 
@@ -398,5 +421,11 @@ mod tests {
     fn passwords_are_not_shown() {
         let url = "redis://me:secret@127.0.0.1:6379".parse::<TargetUrl>().unwrap();
         assert!(!format!("{url:?} {:?}", url.resolve()).contains("secret"));
+        assert_eq!(url.to_string(), "redis://me:***@127.0.0.1:6379");
+        let all = "redis-cluster://:secret@a:1,b:2?pipeline=4&timeout=1s";
+        let shown = all.parse::<TargetUrl>().unwrap().to_string();
+        assert_eq!(shown, "redis-cluster://:***@a:1,b:2?pipeline=4&timeout=1s");
+        let other = "memcached://a:1?protocol=meta";
+        assert_eq!(other.parse::<TargetUrl>().unwrap().to_string(), other);
     }
 }

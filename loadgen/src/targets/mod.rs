@@ -11,6 +11,8 @@
 pub mod address;
 #[cfg(test)]
 pub(crate) mod fake_cache;
+#[cfg(test)]
+pub(crate) mod fake_server;
 pub mod operation;
 pub mod wire;
 

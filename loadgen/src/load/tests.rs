@@ -1,0 +1,205 @@
+//! Whole runs against a fake cache behind a socket: what their files say, and that the documents describe them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+use serde_json::Value;
+use standin_testkit::{Scratch, free_ports};
+
+use super::options::tests::parse;
+use super::{Load, run};
+use crate::live::Live;
+use crate::report::document::{Document, Part};
+use crate::report::{LatencyUs, Mark};
+use crate::targets::fake_server::FakeServer;
+
+const MANUAL: &str = "docs/LOAD.md";
+
+fn load(arguments: &[&str]) -> Load {
+    parse(arguments).expect("options").resolve().expect("they fit together")
+}
+
+fn run_load(load: &Load) -> Document {
+    run(load, &Arc::new(Live::new(load.workers))).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A run of a second or so with every file.
+fn small_run(scratch: &Scratch) -> Document {
+    let server = FakeServer::memcached();
+    let mut load = load(&[
+        "--target",
+        &server.url(),
+        "--rate",
+        "2000",
+        "--keys",
+        "500",
+        "--seconds",
+        "2",
+        "--interval",
+        "100ms",
+        "--fill",
+        "--check",
+        "--label",
+        "a label",
+    ]);
+    load.json = Some(scratch.file("r.json"));
+    load.csv = Some(scratch.file("r.csv"));
+    load.hdr = Some(scratch.file("r.hlog"));
+    load.hgrm = Some(scratch.file("r"));
+    run_load(&load)
+}
+
+/// A run whose requests all fail.
+fn failed_run() -> Document {
+    let url = format!("memcached://127.0.0.1:{}", free_ports(1)[0]);
+    run_load(&load(&["--target", &url, "--phases", "1s@100"]))
+}
+
+/// The names in a JSON: `a.b` in objects, `a[]` in arrays, `a.*` where names are data.
+fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        // As those of the whole run.
+        Value::Object(_) if ["phases[].total", "phases[].operations[]"].contains(&path) => {
+            found.insert(path.to_owned());
+        }
+        Value::Object(entries) => {
+            let is_data = path.ends_with("failures") || path.ends_with("histograms");
+            for (name, value) in entries {
+                let name = if is_data { "*" } else { name };
+                let dot = if path.is_empty() { "" } else { "." };
+                paths(value, &format!("{path}{dot}{name}"), found);
+            }
+        }
+        Value::Array(items) => {
+            items.iter().for_each(|item| paths(item, &format!("{path}[]"), found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+/// The first cells of the table behind a heading of the manual.
+fn table(heading: &str) -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(MANUAL);
+    let text = std::fs::read_to_string(path).expect("the manual");
+    let (_, behind) = text.split_once(&format!("\n{heading}\n")).expect("its heading");
+    let section = behind.split_once("\n## ").map_or(behind, |(section, _)| section);
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.flat_map(|row| {
+        let (cell, _) = row.split_once(" |").expect("a table");
+        cell.trim_end_matches('`').split("`, `").map(str::to_owned).collect::<Vec<_>>()
+    })
+    .collect()
+}
+
+#[test]
+fn the_manual_has_each_name_of_the_json_and_no_other() {
+    let scratch = Scratch::new("load-json");
+    let mut failed = failed_run();
+    assert!(!failed.is_good && failed.total.failed > 50, "{:?}", failed.total);
+    failed.marks.push(Mark { t_s: 1.0, label: "killed".to_owned() });
+    failed.warnings.push("a warning".to_owned());
+    failed.command.push("standin".to_owned());
+    failed.parts.push(Part {
+        host: "h".to_owned(),
+        started: failed.started.clone(),
+        requests: 1,
+        failed: 0,
+        latency_us: LatencyUs::default(),
+        busy: 0.1,
+    });
+    let mut found = BTreeSet::new();
+    for document in [&small_run(&scratch), &failed] {
+        let json = serde_json::to_value(document).expect("JSON");
+        paths(&json, "", &mut found);
+    }
+    // The example is the manual of these.
+    found.retain(|path| !path.starts_with("scenario."));
+    found.insert("scenario".to_owned());
+    let told = table("## The JSON file");
+    let missing: Vec<_> = found.difference(&told).collect();
+    assert!(missing.is_empty(), "{MANUAL} lacks {missing:?}");
+    let extra: Vec<_> = told.difference(&found).collect();
+    assert!(extra.is_empty(), "no run has {extra:?} of {MANUAL}");
+}
+
+#[test]
+fn the_files_of_a_run_agree_with_each_other() {
+    let scratch = Scratch::new("load-files");
+    let document = small_run(&scratch);
+    assert!(document.is_good, "{:?} {:?}", document.total, document.quotes);
+    let total = document.total.requests;
+    assert!((3_900..=4_000).contains(&total), "{total}");
+    let read = Document::load(&scratch.file("r.json")).unwrap_or_else(|error| panic!("{error}"));
+    assert!(read.operations == document.operations, "what is written is read again");
+    assert!(read.total.counts == document.total.counts && read.scenario == document.scenario);
+    let histograms = |document: &Document| {
+        document.timeline.iter().map(|interval| interval.histograms.clone()).collect::<Vec<_>>()
+    };
+    assert!(histograms(&read) == histograms(&document));
+    assert_eq!(document.latency().len(), total);
+
+    let csv = std::fs::read_to_string(scratch.file("r.csv")).expect("the CSV");
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let head = lines.next().expect("a head");
+    let told = table("## The CSV file");
+    for column in &head {
+        let general = column.strip_prefix("read_").or(column.strip_prefix("write_"));
+        let name = match general {
+            Some(rest) => format!("OPERATION_{rest}"),
+            None if column.starts_with("failed_") => "failed_KIND".to_owned(),
+            None => (*column).to_owned(),
+        };
+        assert!(told.contains(&name), "{MANUAL} lacks the column {column}");
+    }
+    let rows: Vec<_> = lines.collect();
+    assert!(rows.len() >= 20, "an interval is 100 ms: {}", rows.len());
+    assert!(rows.iter().all(|row| row.len() == head.len()));
+    let sum = |name: &str| -> u64 {
+        let column = head.iter().position(|column| *column == name).expect(name);
+        rows.iter().map(|row| row[column].parse::<u64>().expect("a number")).sum()
+    };
+    assert_eq!(sum("requests"), total);
+    assert_eq!(sum("answers"), total);
+    assert_eq!(sum("hits"), document.total.counts.hits);
+    assert_eq!(sum("read_requests") + sum("write_requests"), total);
+
+    let log = std::fs::read(scratch.file("r.hlog")).expect("the log");
+    let mut in_log = std::collections::BTreeMap::<String, u64>::new();
+    for entry in IntervalLogIterator::new(&log) {
+        if let LogEntry::Interval(line) = entry.expect("a line") {
+            use base64::Engine as _;
+            let bytes =
+                base64::prelude::BASE64_STANDARD.decode(line.encoded_histogram()).expect("base64");
+            let histogram: hdrhistogram::Histogram<u64> =
+                Deserializer::new().deserialize(&mut &bytes[..]).expect("a histogram");
+            let tag = line.tag().expect("a tag").as_str().to_owned();
+            *in_log.entry(tag).or_default() += histogram.len();
+        }
+    }
+    for operation in document.operations.iter().filter(|operation| operation.requests > 0) {
+        assert_eq!(in_log.get(&operation.name), Some(&operation.requests));
+        let file = scratch.file(&format!("r.{}.hgrm", operation.name));
+        let text = std::fs::read_to_string(file).expect("a file of percentiles");
+        assert!(text.contains(&format!("Total count    = {:>12}]", operation.requests)), "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_result_is_told() {
+    for (text, what) in [
+        ("", "is no result"),
+        ("{}", "is no result"),
+        ("{\"format\": \"standin-load\", \"version\": 99}", "version 99"),
+        ("{\"format\": \"standin-load\", \"version\": 1}", "missing field"),
+    ] {
+        let error = Document::read(text).expect_err(text);
+        assert!(error.contains(what), "{text}: {error}");
+    }
+    let error = Document::load(Path::new("/no/such.json")).unwrap_err().to_string();
+    assert!(error.starts_with("/no/such.json: "), "{error}");
+}
