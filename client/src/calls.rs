@@ -31,6 +31,21 @@ macro_rules! async_calls {
                 )
             }
 
+            /// Runs many operations at once. The requests to a shard are sent in one write, and answers are taken as
+            /// they arrive. The results are in the order of the operations.
+            pub async fn run_all(
+                &self,
+                operations: Vec<$crate::Operation>,
+            ) -> Vec<Result<$crate::Answer, $crate::ClientError>> {
+                let pending: Vec<Pending> =
+                    operations.into_iter().map(|operation| self.submit(operation)).collect();
+                let mut results = Vec::with_capacity(pending.len());
+                for operation in pending {
+                    results.push(operation.await);
+                }
+                results
+            }
+
             /// Reads many values at once. The requests to a shard are sent in one write, and answers are
             /// taken as they arrive. The results are in the order of the keys.
             pub async fn get_many<K: AsRef<[u8]>>(
@@ -39,18 +54,10 @@ macro_rules! async_calls {
                 keys: &[K],
             ) -> Vec<Result<Option<$crate::Value>, $crate::ClientError>> {
                 let get = |key: &K| {
-                    self.submit($crate::facade::operation(
-                        keyspace,
-                        key.as_ref(),
-                        $crate::Action::Get,
-                    ))
+                    $crate::facade::operation(keyspace, key.as_ref(), $crate::Action::Get)
                 };
-                let pending: Vec<Pending> = keys.iter().map(get).collect();
-                let mut values = Vec::with_capacity(pending.len());
-                for get in pending {
-                    values.push($crate::facade::value(get.await));
-                }
-                values
+                let results = self.run_all(keys.iter().map(get).collect()).await;
+                results.into_iter().map($crate::facade::value).collect()
             }
 
             /// Writes a value through to the origin, and returns its version. A `ttl_s` of 0 means the

@@ -19,6 +19,11 @@ pub struct Request {
 pub enum Access {
     /// GET.
     Read,
+    /// GET of this many keys at once, the first of which is the request's.
+    ReadMany {
+        /// Their number, at least 1.
+        keys: u16,
+    },
     /// PUT of a value of this size and lifetime (0: the keyspace's own).
     Write {
         /// Bytes of the value.
@@ -40,6 +45,45 @@ pub enum Access {
     },
     /// DELETE.
     Delete,
+    /// Read the value with its version; then write one of this size if that version is still there.
+    Cas {
+        /// Bytes of the new value.
+        value_bytes: u32,
+        /// Its lifetime.
+        ttl_s: u32,
+    },
+    /// Add to a counter; with 0, read it.
+    Increment {
+        /// The number added.
+        by: u32,
+    },
+    /// Write the first number of a counter.
+    SetCounter,
+}
+
+/// The numbers of keys of each kind. In the order of these fields, the keys of a kind follow those of the one before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyCounts {
+    /// Keys that all requests but those below are for.
+    pub plain: u32,
+    /// Keys of compare-and-swaps.
+    pub cas: u32,
+    /// Counters.
+    pub counters: u32,
+}
+
+impl KeyCounts {
+    /// Of all kinds.
+    #[must_use]
+    pub fn all(self) -> u32 {
+        self.plain.saturating_add(self.cas).saturating_add(self.counters)
+    }
+
+    /// The first counter.
+    #[must_use]
+    pub fn first_counter(self) -> u32 {
+        self.plain.saturating_add(self.cas)
+    }
 }
 
 /// The sizes of values in bytes: all equal, or uniform between two bounds.

@@ -1,5 +1,6 @@
 //! The choice of requests: the key, read or write, and the size. Uses no clock and no socket.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::key_names::KeyNames;
@@ -63,15 +64,53 @@ pub struct Others {
     pub touches_percent: f64,
     /// Deletes.
     pub deletes_percent: f64,
+    /// Reads of several keys at once.
+    pub multi_gets_percent: f64,
+    /// The keys of each of them.
+    pub multi_get_keys: u16,
+    /// Compare-and-swaps.
+    pub cas_percent: f64,
+    /// The keys of all of them together. They follow those of the mix, and have the same popularity.
+    pub cas_keys: u32,
+    /// Increments.
+    pub increments_percent: f64,
+    /// The counters of all of them together. They follow all other keys, and have the same popularity.
+    pub counters: u32,
     /// The lifetime that plain writes, adds and touches give, in seconds; 0: the target's own, or none.
     pub ttl_s: u32,
 }
 
 impl Others {
     /// Reads and plain writes without a lifetime.
-    pub const NONE: Self =
-        Self { adds_percent: 0.0, touches_percent: 0.0, deletes_percent: 0.0, ttl_s: 0 };
+    pub const NONE: Self = Self {
+        adds_percent: 0.0,
+        touches_percent: 0.0,
+        deletes_percent: 0.0,
+        multi_gets_percent: 0.0,
+        multi_get_keys: 1,
+        cas_percent: 0.0,
+        cas_keys: 0,
+        increments_percent: 0.0,
+        counters: 0,
+        ttl_s: 0,
+    };
+
+    /// The share of all of them, 0 to 100.
+    #[must_use]
+    pub fn percent(&self) -> f64 {
+        self.adds_percent
+            + self.touches_percent
+            + self.deletes_percent
+            + self.multi_gets_percent
+            + self.cas_percent
+            + self.increments_percent
+    }
 }
+
+/// An increment is by 1 to this many.
+const INCREMENT_MAX: u64 = 9;
+/// The largest number of times that a key of a request for many is drawn again because it has the key already.
+const MULTI_REDRAWS_MAX: u32 = 8;
 
 /// Reads spread evenly over many keys behind those of the mix. Keys may be drawn again, and then be
 /// hits. Nearly every such read is a miss only if there are far fewer reads than keys, so for a
@@ -93,6 +132,8 @@ pub enum Supply {
         mix: Mix,
         /// Its keys.
         chooser: Chooser,
+        /// Those of compare-and-swaps, and the counters.
+        own: Box<[Chooser; 2]>,
         /// The write that follows the read before it.
         then: Option<Request>,
         /// This worker's random numbers.
@@ -106,7 +147,7 @@ pub enum Supply {
         end: u32,
         /// Distance between two keys of this worker.
         step: u32,
-        /// The action for each key; the size of a write comes from `sizes`.
+        /// The action for each key.
         access: SweepAccess,
     },
     /// A recorded trace, in its order.
@@ -133,6 +174,10 @@ pub enum SweepAccess {
     Fill(u32),
     /// Writes a first value of the size that the trace has for the key.
     FillAs(Arc<Trace>),
+    /// Writes a counter's first number.
+    SetCounters,
+    /// Reads a counter, by an increment by zero: that comes to the one who may change it.
+    ReadCounters,
 }
 
 impl Supply {
@@ -141,7 +186,22 @@ impl Supply {
     pub fn mixed(mix: Mix, seed: u64, worker: u32, workers: u32) -> Self {
         let chooser = Chooser::new(mix.popularity, mix.keys, worker, workers);
         let random = Random::stream(seed, u64::from(worker));
-        Self::Mixed { mix, chooser, then: None, random }
+        let own = [mix.others.cas_keys, mix.others.counters];
+        let own = own.map(|keys| Chooser::new(mix.popularity, keys.max(1), worker, workers));
+        Self::Mixed { mix, chooser, own: Box::new(own), then: None, random }
+    }
+
+    /// Returns this many keys that are read together with `first`, all different. They are fewer if no others are
+    /// drawn.
+    pub fn more_keys(&mut self, first: u32, count: u16) -> Vec<u32> {
+        let Self::Mixed { chooser, random, .. } = self else { return Vec::new() };
+        let mut keys = Vec::with_capacity(count.into());
+        let mut known = BTreeSet::from([first]);
+        for _ in 0..count {
+            let mut draws = (0..=MULTI_REDRAWS_MAX).map(|_| chooser.draw(random));
+            keys.extend(draws.find(|key| known.insert(*key)));
+        }
+        keys
     }
 
     /// Returns another key for a request whose key can't be written just now; `None` if the keys
@@ -162,14 +222,14 @@ impl Iterator for Supply {
 
     fn next(&mut self) -> Option<Request> {
         match self {
-            Self::Mixed { mix, chooser, then, random } => {
+            Self::Mixed { mix, chooser, own, then, random } => {
                 if let Some(write) = then.take() {
                     return Some(write);
                 }
                 let key = chooser.draw(random);
                 let share = random.unit() * 100.0 - mix.reads_percent;
                 if share >= 0.0 {
-                    let write = change(mix, chooser, key, share, random);
+                    let write = change(mix, (chooser, own), key, share, random);
                     let is_plain = matches!(write.access, Access::Write { .. });
                     if !(mix.reads_first && is_plain) {
                         return Some(write);
@@ -199,6 +259,8 @@ impl Iterator for Supply {
                     SweepAccess::FillAs(trace) => {
                         Access::Write { value_bytes: trace.first_bytes(key), ttl_s: 0 }
                     }
+                    SweepAccess::SetCounters => Access::SetCounter,
+                    SweepAccess::ReadCounters => Access::Increment { by: 0 },
                 };
                 Some(Request { key, access })
             }
@@ -219,20 +281,43 @@ impl Iterator for Supply {
     }
 }
 
-/// What is no read: `share` says which, from 0 to the share of all such requests.
-fn change(mix: &Mix, chooser: &mut Chooser, key: u32, share: f64, random: &mut Random) -> Request {
-    let Others { adds_percent, touches_percent, deletes_percent, ttl_s } = mix.others;
-    let touches_from = adds_percent;
-    let deletes_from = touches_from + touches_percent;
-    let writes_from = deletes_from + deletes_percent;
-    if share >= touches_from && share < deletes_from {
+/// What is no plain read: `share` says which, from 0 to the share of all such requests.
+fn change(
+    mix: &Mix,
+    (chooser, own): (&mut Chooser, &mut [Chooser; 2]),
+    key: u32,
+    share: f64,
+    random: &mut Random,
+) -> Request {
+    let others = &mix.others;
+    let ttl_s = others.ttl_s;
+    let mut rest = share;
+    let mut is = |percent: f64| {
+        rest -= percent;
+        rest < 0.0
+    };
+    let [cas_chooser, counter_chooser] = own;
+    if is(others.touches_percent) {
         return Request { key, access: Access::Touch { ttl_s } };
     }
-    if share >= deletes_from && share < writes_from {
+    if is(others.deletes_percent) {
         return Request { key, access: Access::Delete };
     }
+    if is(others.multi_gets_percent) {
+        return Request { key, access: Access::ReadMany { keys: others.multi_get_keys } };
+    }
+    if is(others.cas_percent) {
+        let key = mix.keys + cas_chooser.draw(random);
+        return Request { key, access: Access::Cas { value_bytes: mix.sizes.draw(random), ttl_s } };
+    }
+    if is(others.increments_percent) {
+        let key = mix.keys + others.cas_keys + counter_chooser.draw(random);
+        let by = u32::try_from(1 + random.below(INCREMENT_MAX)).unwrap_or(1);
+        return Request { key, access: Access::Increment { by } };
+    }
+    let is_add = is(others.adds_percent);
     let (key, value_bytes) = (chooser.of_write(key), mix.sizes.draw(random));
-    let access = match share < adds_percent {
+    let access = match is_add {
         true => Access::Add { value_bytes, ttl_s },
         false => Access::Write { value_bytes, ttl_s },
     };
@@ -302,8 +387,13 @@ mod tests {
 
     #[test]
     fn adds_touches_and_deletes_have_their_shares() {
-        let others =
-            Others { adds_percent: 5.0, touches_percent: 10.0, deletes_percent: 20.0, ttl_s: 7 };
+        let others = Others {
+            adds_percent: 5.0,
+            touches_percent: 10.0,
+            deletes_percent: 20.0,
+            ttl_s: 7,
+            ..Others::NONE
+        };
         let mix = Mix { reads_percent: 50.0, others, ..MIX };
         let all: Vec<Access> =
             Supply::mixed(mix, 1, 0, 1).take(100_000).map(|wanted| wanted.access).collect();

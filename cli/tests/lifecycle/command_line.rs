@@ -192,6 +192,25 @@ fn load_fills_and_checks_a_keyspace_whose_values_are_text() {
 }
 
 #[test]
+fn load_judges_requests_for_several_keys_compare_and_swaps_and_increments() {
+    let mut cluster = Cluster::new("load-kinds", PAIR);
+    cluster.start();
+    let load = "load --seconds 2 --rate 400 --keys 50 --fill --check --lossless --reads 30 --multi-gets 20 \
+                --multi-get-keys 5 --cas 20 --cas-keys 2 --increments 20 --counters 5";
+    let load = cluster.run(&load.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(code(&load), Some(0), "{load:?}");
+    let text = stdout(&load);
+    for what in [
+        "checked reads stale 0, wrong 0",
+        "0 requests failed for some",
+        "of 5 counters, increments lost 0, doubled 0",
+    ] {
+        assert!(text.contains(what), "{text}");
+    }
+    assert!(!text.contains("compare-and-swaps: 0 made") && text.contains("increments: "), "{text}");
+}
+
+#[test]
 fn check_config_says_whether_a_file_is_valid() {
     let cluster = Cluster::new("check-config", PAIR);
     let good = cluster.run(&["check-config"]);

@@ -38,10 +38,14 @@ impl Default for History {
 }
 
 impl History {
-    /// A write of the key was acknowledged; sequences and times rise.
+    /// A write of the key was acknowledged. Sequences and times rise; one that comes behind a newer one, as that of a
+    /// compare-and-swap may, is left out.
     pub(super) fn add(&self, key: u32, write: Acknowledged) {
         let mut part = self.part(key);
         let writes = part.entry(key).or_default();
+        if writes.back().is_some_and(|last| last.sequence >= write.sequence) {
+            return;
+        }
         if writes.len() == WRITES_MAX {
             writes.pop_front();
         }

@@ -20,6 +20,8 @@
 //! a lock is taken at the end of a write, and for a read that looks stale.
 
 mod history;
+mod sums;
+mod swaps;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -31,6 +33,10 @@ use standin_protocol::lease::DRIFT_PARTS;
 use standin_protocol::time::Micros;
 
 use self::history::{Acknowledged, History};
+use self::sums::Sums;
+pub use self::sums::{Counted, Increment, SumsAtEnd, first_number};
+use self::swaps::Swaps;
+use crate::request::KeyCounts;
 use crate::value::{BadValue, Stamp};
 
 /// The time between the end of a bound and the moment when that is known everywhere.
@@ -63,6 +69,14 @@ pub struct Write {
     /// Its number.
     pub sequence: u32,
     kind: WriteKind,
+    begun: Micros,
+}
+
+/// A compare-and-swap under way; give it back to [`Checker::end_swap`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Swap {
+    key: u32,
+    sequence: u32,
     begun: Micros,
 }
 
@@ -139,6 +153,10 @@ pub enum Wrong {
     OtherKey,
     /// The value has a number that no write has had.
     NeverWritten,
+    /// Another compare-and-swap has replaced the same version.
+    SwappedTwice,
+    /// The sum is higher than all that was sent.
+    CountedTwice,
 }
 
 /// See [`Checker::last_word_after`].
@@ -184,16 +202,38 @@ pub struct Checker {
     slots: Box<[Slot]>,
     unknown_writes: Mutex<UnknownWrites>,
     history: History,
+    counts: KeyCounts,
+    swaps: Swaps,
+    sums: Sums,
 }
+
+/// The distance from the highest number of a key to that of a value which was added because the key was gone: a
+/// compare-and-swap under way must not get the same one.
+const GONE: u32 = 1 << 12;
 
 impl Checker {
     /// A checker for keys `0..keys`, written by run `run`.
     #[must_use]
     pub fn new(keys: u32, run: u32, initial: Initial) -> Self {
-        let slots = (0..keys).map(|_| Slot::default()).collect();
-        let (unknown_writes, history) = (Mutex::default(), History::default());
-        let (bound, grace) = (Duration::ZERO, Duration::MAX);
-        Self { run, initial, may_lose: false, bound, grace, slots, unknown_writes, history }
+        Self::of_kinds(KeyCounts { plain: keys, ..KeyCounts::default() }, run, initial)
+    }
+
+    /// A checker for keys of several kinds.
+    #[must_use]
+    pub fn of_kinds(counts: KeyCounts, run: u32, initial: Initial) -> Self {
+        Self {
+            run,
+            initial,
+            may_lose: false,
+            bound: Duration::ZERO,
+            grace: Duration::MAX,
+            slots: (0..counts.first_counter()).map(|_| Slot::default()).collect(),
+            unknown_writes: Mutex::default(),
+            history: History::default(),
+            counts,
+            swaps: Swaps::default(),
+            sums: Sums::new(counts.counters, run),
+        }
     }
 
     /// Sets the age that a stale value may have; zero by default.
@@ -205,8 +245,10 @@ impl Checker {
     /// Sets whether a value may be gone at any time, as in a keyspace without a database: then a read
     /// that finds nothing is always fresh.
     #[must_use]
-    pub fn with_losses(self, may_lose: bool) -> Self {
-        Self { may_lose, ..self }
+    pub fn with_losses(mut self, may_lose: bool) -> Self {
+        self.may_lose = may_lose;
+        self.sums.set_losses(may_lose);
+        self
     }
 
     /// Sets the time after its end within which a write of unknown outcome may take effect; unlimited by
@@ -273,6 +315,60 @@ impl Checker {
         let slot = &self.slots[write.key as usize];
         slot.issued.store(write.sequence - 1, Ordering::Release);
         slot.is_busy.store(false, Ordering::Release);
+    }
+
+    /// Begins to replace the value with this number by the next one, on a key that nothing else writes.
+    #[must_use]
+    pub fn begin_swap(&self, key: u32, replaced: u32, begun: Micros) -> Swap {
+        let sequence = replaced.saturating_add(1);
+        self.slots[key as usize].issued.fetch_max(sequence, Ordering::AcqRel);
+        Swap { key, sequence, begun }
+    }
+
+    /// Begins to add a value to such a key, which is gone.
+    #[must_use]
+    pub fn begin_refill(&self, key: u32, begun: Micros) -> Swap {
+        let issued = self.slots[key as usize].issued.fetch_add(GONE, Ordering::AcqRel);
+        Swap { key, sequence: issued.saturating_add(GONE), begun }
+    }
+
+    /// The value that it writes.
+    #[must_use]
+    pub fn swapped_value(&self, swap: &Swap, value_bytes: u32) -> Vec<u8> {
+        let Swap { key, sequence, .. } = *swap;
+        Stamp { run: self.run, key, sequence }.to_value(value_bytes)
+    }
+
+    /// Ends a swap or refill that was made. One that was refused, or may be made later, needs no end: it can't replace
+    /// anything newer.
+    pub fn end_swap(&self, swap: Swap, ended: Micros, is_refill: bool) -> Verdict {
+        let Swap { key, sequence, begun } = swap;
+        let slot = &self.slots[key as usize];
+        self.history.add(key, Acknowledged { sequence, begun, at: ended });
+        slot.acknowledged.fetch_max(sequence, Ordering::AcqRel);
+        match !is_refill && self.swaps.won(key, sequence) {
+            true => Verdict::Wrong(Wrong::SwappedTwice),
+            false => Verdict::Fresh,
+        }
+    }
+
+    /// Call it right before an increment is sent.
+    ///
+    /// # Panics
+    /// If the key is no counter.
+    pub fn begin_increment(&self, key: u32, by: u32) -> Increment {
+        self.sums.begin(key - self.counts.first_counter(), by)
+    }
+
+    /// Judges an increment; `None`: there is nothing to judge.
+    pub fn end_increment(&self, increment: Increment, counted: Counted) -> Option<Verdict> {
+        self.sums.end(increment, counted)
+    }
+
+    /// The counters, after each was read by an increment by zero; `None`: there are none.
+    #[must_use]
+    pub fn sums_at_end(&self) -> Option<SumsAtEnd> {
+        (self.counts.counters > 0).then(|| self.sums.at_end())
     }
 
     /// Call it right before a read is sent, with the time.

@@ -10,7 +10,9 @@
 //! ```
 //! Not here: which server is killed when. That is the demo's script, or a test's.
 
+mod judging;
 mod link;
+mod many;
 mod pacer;
 mod request;
 mod shared;

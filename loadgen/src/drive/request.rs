@@ -2,19 +2,22 @@
 //!
 //! ```text
 //! Job::next ─► Job ─ send ─► Flight, and what the target is asked ─ end ─► recorded; perhaps another Job
+//!               └ a request for many keys: many.rs
 //! ```
 
 use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
 use super::Notable;
+use super::judging::{Place, count, end, judge};
 use super::shared::Shared;
-use crate::checker::{Checker, Floor, Seen, Verdict, Write, WriteKind};
+use crate::checker::{Checker, Floor, Verdict, WriteKind, first_number};
 use crate::live::Step;
 use crate::recorder::{self, Displaced, Logged, OpKind, Sample};
 use crate::request::{Access, Request, ValueSizes};
 use crate::rng::Random;
-use crate::targets::operation::{Ending, Found, Kind};
+use crate::targets::operation::{Action, Ending, Found, Kind};
+use crate::value::Stamp;
 
 /// The largest number of times that another key is drawn for a write whose key is being written.
 const REDRAWS_MAX: u8 = 8;
@@ -31,7 +34,7 @@ pub(super) struct Arrival {
 pub(super) struct Job {
     key: u32,
     asked: Asked,
-    write: Option<Write>,
+    place: Place,
     displaced: Displaced,
     is_fill: bool,
     /// `None`: it is due when it is sent.
@@ -43,17 +46,79 @@ pub(super) struct Job {
 /// The action that the target is asked for.
 pub(super) enum Asked {
     Read,
-    Write { value: Vec<u8>, ttl_s: u32 },
-    Add { value: Vec<u8>, ttl_s: u32 },
-    Touch { ttl_s: u32 },
+    /// Read these keys too.
+    ReadMany {
+        others: Vec<u32>,
+    },
+    Write {
+        value: Vec<u8>,
+        ttl_s: u32,
+    },
+    Add {
+        value: Vec<u8>,
+        ttl_s: u32,
+    },
+    Touch {
+        ttl_s: u32,
+    },
     Delete,
+    Increment {
+        by: u32,
+    },
+    /// Read a value to replace it by one of this size.
+    ReadVersion {
+        value_bytes: u32,
+        ttl_s: u32,
+    },
+    Swap {
+        version: u64,
+        expected: Vec<u8>,
+        value: Vec<u8>,
+        ttl_s: u32,
+    },
+}
+
+impl Asked {
+    /// As a target of one key takes it.
+    pub(super) fn action(&self) -> Action<'_> {
+        match self {
+            // Its parts are asked for one by one.
+            Self::Read | Self::ReadMany { .. } => Action::Get,
+            Self::Write { value, ttl_s } => Action::Put { value, ttl_s: *ttl_s },
+            Self::Add { value, ttl_s } => Action::Add { value, ttl_s: *ttl_s },
+            Self::Touch { ttl_s } => Action::Touch { ttl_s: *ttl_s },
+            Self::Delete => Action::Delete,
+            Self::Increment { by } => Action::Increment { by: *by },
+            Self::ReadVersion { .. } => Action::Gets,
+            Self::Swap { version, expected, value, ttl_s } => {
+                Action::Cas { version: *version, expected, value, ttl_s: *ttl_s }
+            }
+        }
+    }
+}
+
+/// A request for many keys, as it is sent.
+pub(super) struct ManyKeys {
+    pub(super) keys: Vec<u32>,
+    pub(super) phase: usize,
+    pub(super) due: Micros,
+    pub(super) sent: Micros,
+}
+
+/// A request that is given to the target.
+pub(super) enum Sent {
+    One(Flight, Asked),
+    /// A request for many keys, which becomes a [`Many`](super::many::Many).
+    Many(ManyKeys),
 }
 
 /// A request that was sent.
 pub(super) struct Flight {
     key: u32,
     kind: Kind,
-    write: Option<Write>,
+    place: Place,
+    /// The size and lifetime of the value that replaces what is read.
+    replacement: Option<(u32, u32)>,
     floor: Option<Floor>,
     displaced: Displaced,
     is_fill: bool,
@@ -67,7 +132,7 @@ impl Job {
         Self {
             key,
             asked: Asked::Read,
-            write: None,
+            place: Place::None,
             displaced,
             is_fill: false,
             due: None,
@@ -84,23 +149,38 @@ impl Job {
     }
 
     /// The request is given to the target now.
-    pub(super) fn send(self, shared: &Shared, now: Micros) -> (Flight, Asked) {
-        let Self { key, asked, write, displaced, is_fill, due, phase } = self;
-        let kind = match asked {
-            Asked::Read => Kind::Get,
-            Asked::Write { .. } => Kind::Put,
-            Asked::Add { .. } => Kind::Add,
-            Asked::Touch { .. } => Kind::Touch,
-            Asked::Delete => Kind::Delete,
-        };
-        // What says whether there is a value is judged.
-        let is_asking = matches!(kind, Kind::Get | Kind::Add | Kind::Touch);
-        let checker = shared.plan.checker.as_deref().filter(|_| is_asking);
-        // After the clock: a write acknowledged in between only makes the check milder.
-        let floor = checker.map(|checker| checker.before_read(key, now));
+    pub(super) fn send(self, shared: &Shared, now: Micros) -> Sent {
+        let Self { key, asked, place, displaced, is_fill, due, phase } = self;
         let phase = phase.unwrap_or_else(|| shared.live.phase());
         let due = due.unwrap_or(now);
-        (Flight { key, kind, write, floor, displaced, is_fill, phase, due, sent: now }, asked)
+        if let Asked::ReadMany { others } = asked {
+            let keys = std::iter::once(key).chain(others).collect();
+            return Sent::Many(ManyKeys { keys, phase, due, sent: now });
+        }
+        let kind = asked.action().kind();
+        let replacement = match asked {
+            Asked::ReadVersion { value_bytes, ttl_s } => Some((value_bytes, ttl_s)),
+            _ => None,
+        };
+        // What says whether there is a value is judged.
+        let is_asking = matches!(kind, Kind::Get | Kind::Gets | Kind::Add | Kind::Touch);
+        let is_judged = is_asking && !matches!(place, Place::Refill(_));
+        let checker = shared.plan.checker.as_deref().filter(|_| is_judged);
+        // After the clock: a write acknowledged in between only makes the check milder.
+        let floor = checker.map(|checker| checker.before_read(key, now));
+        let flight = Flight {
+            key,
+            kind,
+            place,
+            replacement,
+            floor,
+            displaced,
+            is_fill,
+            phase,
+            due,
+            sent: now,
+        };
+        Sent::One(flight, asked)
     }
 }
 
@@ -112,6 +192,25 @@ fn place(shared: &Shared, wanted: Request, now: Micros) -> Job {
     let mut displaced = Displaced::default();
     let (kind, value_bytes) = match access {
         Access::Read => return Job::read(key, displaced),
+        Access::ReadMany { keys } => {
+            let others = shared.supply.borrow_mut().more_keys(key, keys.saturating_sub(1));
+            return Job { asked: Asked::ReadMany { others }, ..Job::read(key, displaced) };
+        }
+        Access::Cas { value_bytes, ttl_s } => {
+            let asked = Asked::ReadVersion { value_bytes, ttl_s };
+            return Job { asked, ..Job::read(key, displaced) };
+        }
+        Access::Increment { by } => {
+            let checker = shared.plan.checker.as_deref();
+            let place = checker.map(|checker| checker.begin_increment(key, by));
+            let place = place.map_or(Place::None, Place::Increment);
+            return Job { asked: Asked::Increment { by }, place, ..Job::read(key, displaced) };
+        }
+        Access::SetCounter => {
+            let value = first_number(shared.plan.run).to_string().into_bytes();
+            let asked = Asked::Write { value, ttl_s: 0 };
+            return Job { asked, ..Job::read(key, displaced) };
+        }
         // It writes nothing that a read could show.
         Access::Touch { ttl_s } => {
             return Job { asked: Asked::Touch { ttl_s }, ..Job::read(key, displaced) };
@@ -125,7 +224,7 @@ fn place(shared: &Shared, wanted: Request, now: Micros) -> Job {
         Access::Write { ttl_s, .. } => Asked::Write { value: value(), ttl_s },
         Access::Add { ttl_s, .. } => Asked::Add { value: value(), ttl_s },
         Access::Delete => Asked::Delete,
-        Access::Read | Access::Touch { .. } => unreachable!("they have returned"),
+        _ => unreachable!("the others have returned"),
     };
     let Some(checker) = &shared.plan.checker else {
         let asked = asked(&|| Checker::first_value(shared.plan.run, key, value_bytes));
@@ -134,7 +233,7 @@ fn place(shared: &Shared, wanted: Request, now: Micros) -> Job {
     loop {
         if let Some(write) = checker.begin_write(key, kind, now) {
             let asked = asked(&|| checker.value(&write, value_bytes));
-            return Job { asked, write: Some(write), ..Job::read(key, displaced) };
+            return Job { asked, place: Place::Write(write), ..Job::read(key, displaced) };
         }
         let other = shared.supply.borrow_mut().other_key();
         match other.filter(|_| displaced.redraws < REDRAWS_MAX) {
@@ -150,15 +249,30 @@ fn place(shared: &Shared, wanted: Request, now: Micros) -> Job {
 /// Gives the write that fills a key its place; `None` if the key is being written.
 fn fill(shared: &Shared, key: u32, sizes: ValueSizes, now: Micros) -> Option<Job> {
     let value_bytes = sizes.draw(&mut Random::stream(shared.plan.seed, key.into()));
-    let (value, write) = match &shared.plan.checker {
+    let (value, place) = match &shared.plan.checker {
         Some(checker) => {
             let write = checker.begin_write(key, WriteKind::Put, now)?;
-            (checker.value(&write, value_bytes), Some(write))
+            (checker.value(&write, value_bytes), Place::Write(write))
         }
-        None => (Checker::first_value(shared.plan.run, key, value_bytes), None),
+        None => (Checker::first_value(shared.plan.run, key, value_bytes), Place::None),
     };
     let asked = Asked::Write { value, ttl_s: 0 };
-    Some(Job { asked, write, is_fill: true, ..Job::read(key, Displaced::default()) })
+    Some(Job { asked, place, is_fill: true, ..Job::read(key, Displaced::default()) })
+}
+
+/// The request behind the answer to a request, of a closed loop; or the write that fills one of these keys, of which
+/// a read has found nothing.
+pub(super) fn after_read(
+    shared: &Shared,
+    now: Micros,
+    absent: Option<u32>,
+    phase: Option<usize>,
+) -> Option<Job> {
+    absent
+        .zip(shared.plan.fills)
+        .and_then(|(key, sizes)| fill(shared, key, sizes, now))
+        .map(|fill| Job { phase, ..fill })
+        .or_else(|| shared.goes_on(now).then(|| Job::next(shared, None, now))?)
 }
 
 impl Flight {
@@ -172,31 +286,59 @@ impl Flight {
     pub(super) fn end(self, shared: &Shared, now: Micros, ending: Ending<'_>) -> Option<Job> {
         let (key, is_read) = (self.key, self.kind == Kind::Get);
         let phase = shared.has_phases.then_some(self.phase);
+        let replacement = self.replacement(shared, now, &ending);
         let is_absent = self.record(shared, now, ending);
-        let sizes = shared.plan.fills.filter(|_| is_read && is_absent);
-        sizes
-            .and_then(|sizes| fill(shared, key, sizes, now))
-            .map(|fill| Job { phase, ..fill })
-            .or_else(|| shared.goes_on(now).then(|| Job::next(shared, None, now))?)
+        let absent = Some(key).filter(|_| is_read && is_absent);
+        let replacement = replacement.map(|job| Job { phase, ..job });
+        replacement.or_else(|| after_read(shared, now, absent, phase))
+    }
+
+    /// The write that follows the read of a compare-and-swap: of the next value if the version that was read is still
+    /// there, or, if nothing was there, of a value if there is still none.
+    fn replacement(&self, shared: &Shared, now: Micros, ending: &Ending<'_>) -> Option<Job> {
+        let (key, (value_bytes, ttl_s)) = (self.key, self.replacement?);
+        let (checker, run) = (shared.plan.checker.as_deref(), shared.plan.run);
+        let (asked, place) = match ending.as_ref().ok()?.found {
+            Found::Versioned(expected, version) => {
+                // What is not a value of this run was judged.
+                let stamp = Stamp::of(expected).ok().filter(|stamp| stamp.key == key)?;
+                let (value, place) = match checker {
+                    Some(checker) => {
+                        let swap = checker.begin_swap(key, stamp.sequence, now);
+                        (checker.swapped_value(&swap, value_bytes), Place::Swap(swap))
+                    }
+                    None => {
+                        let sequence = stamp.sequence.wrapping_add(1);
+                        (Stamp { run, key, sequence }.to_value(value_bytes), Place::None)
+                    }
+                };
+                (Asked::Swap { version, expected: expected.to_vec(), value, ttl_s }, place)
+            }
+            Found::Absent => {
+                let (value, place) = match checker {
+                    Some(checker) => {
+                        let swap = checker.begin_refill(key, now);
+                        (checker.swapped_value(&swap, value_bytes), Place::Refill(swap))
+                    }
+                    None => (Checker::first_value(run, key, value_bytes), Place::None),
+                };
+                (Asked::Add { value, ttl_s }, place)
+            }
+            // Its version is not known at the moment.
+            _ => return None,
+        };
+        Some(Job { asked, place, ..Job::read(key, Displaced::default()) })
     }
 
     /// Returns whether it was answered that there is nothing.
     fn record(self, shared: &Shared, ended: Micros, ending: Ending<'_>) -> bool {
-        let Self { key, kind, write, floor, displaced, is_fill, phase, due, sent } = self;
+        let Self { key, kind, place, floor, displaced, is_fill, phase, due, sent, .. } = self;
         let checker = shared.plan.checker.as_deref();
         // Before the own write counts.
         let verdict = judge(checker, key, kind, floor, &ending);
-        if let (Some(checker), Some(write)) = (checker, write) {
-            match &ending {
-                Ok(answer) if answer.found == Found::Exists => checker.withdraw_write(write),
-                Ok(_) | Err(_) => checker.end_write(write, ended, ending.is_ok()),
-            }
-        }
-        let op = if kind == Kind::Get { OpKind::Read } else { OpKind::Write };
-        let phase = match shared.has_phases {
-            true => phase,
-            false => phase_of(phase, shared.live.phase()),
-        };
+        let verdict = checker.and_then(|checker| end(checker, place, ended, &ending)).or(verdict);
+        let op = if kind.is_read() { OpKind::Read } else { OpKind::Write };
+        let phase = phase_at_end(shared, phase);
         report(shared, phase, ended, &ending);
         let (told, sends) = match &ending {
             Ok(answer) => {
@@ -210,6 +352,7 @@ impl Flight {
             Sample { op, is_fill, phase, due, sent, ended, sends, displaced, ending: told };
         let mut recorder = shared.recorder.borrow_mut();
         recorder.record(&sample);
+        count(recorder.counts_mut(phase), kind, &ending);
         if shared.plan.is_logged {
             let served_by = ending.as_ref().ok().map(|answer| answer.server);
             recorder.log(Logged { worker: shared.number, key, served_by, sample });
@@ -226,27 +369,18 @@ impl Flight {
     }
 }
 
+/// The phase in which a request is counted that was sent in `phase` and ends now.
+pub(super) fn phase_at_end(shared: &Shared, phase: usize) -> usize {
+    match shared.has_phases {
+        true => phase,
+        false => phase_of(phase, shared.live.phase()),
+    }
+}
+
 /// A request belongs to the phase in which it was sent; but what is under way when the first
 /// phase ends has to do with what ended it.
 fn phase_of(sent: usize, ended: usize) -> usize {
     if sent == 0 && ended > 0 { 1 } else { sent }
-}
-
-fn judge(
-    checker: Option<&Checker>,
-    key: u32,
-    kind: Kind,
-    floor: Option<Floor>,
-    ending: &Ending<'_>,
-) -> Option<Verdict> {
-    let (checker, floor) = (checker?, floor?);
-    let seen = match (kind, ending.as_ref().ok()?.found) {
-        (Kind::Get, found) => found.seen(),
-        (Kind::Add, Found::Done) | (Kind::Touch, Found::Absent) => Seen::Absent,
-        // There is a value; which one is unknown.
-        _ => return None,
-    };
-    Some(checker.after_read(key, floor, seen))
 }
 
 fn is_complaint(ending: &Ending<'_>, verdict: Option<Verdict>) -> bool {
@@ -270,9 +404,13 @@ fn complaint(ending: &Ending<'_>, verdict: Option<Verdict>) -> String {
 fn report(shared: &Shared, phase: usize, at: Micros, ending: &Ending<'_>) {
     // A failure is recorded, but no server has answered.
     let Ok(answer) = ending else { return };
-    let is_stand_in = answer.flags & response_flags::STAND_IN != 0;
-    if shared.is_first(phase, answer.server, is_stand_in) {
-        let server = answer.server;
+    report_answer(shared, phase, at, (answer.server, answer.flags));
+}
+
+/// Tells of the first answer of a server in a phase.
+pub(super) fn report_answer(shared: &Shared, phase: usize, at: Micros, (server, flags): (u16, u8)) {
+    let is_stand_in = flags & response_flags::STAND_IN != 0;
+    if shared.is_first(phase, server, is_stand_in) {
         // Nobody listens any more: the run goes on.
         let _ = shared.notables.send(Notable::FirstAnswer { at, phase, server, is_stand_in });
     }

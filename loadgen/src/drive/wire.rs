@@ -16,19 +16,77 @@ use std::task::{Poll, Waker};
 
 use standin_client::monoio::connection::{self, Happening, Outlet, Owner};
 use standin_client::monoio::driver::{self, Driven, Driver};
+use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
 use super::DriveError;
-use super::request::{Asked, Flight, Job};
+use super::many::{KeyAnswer, Many};
+use super::request::{Flight, Job, Sent};
 use super::shared::Shared;
-use crate::targets::operation::{Action, Question};
+use crate::targets::operation::{Action, Answer, Ending, Failure, Found, Question};
 use crate::targets::wire::settings::Settings;
 use crate::targets::wire::{ConnId, Engine, Input, Output};
 
 /// A request's own state, and what all of a worker's share.
 pub(super) struct Token {
-    flight: Flight,
+    part: Part,
     shared: Rc<Shared>,
+}
+
+/// A request, or the keys of one for many that go to one server: their places in it.
+enum Part {
+    One(Flight),
+    Some(Rc<RefCell<Option<Many>>>, Vec<usize>),
+}
+
+impl Token {
+    /// Ends the request, or this part of it. Returns the job that follows, once the whole request has ended.
+    fn end(self, now: Micros, ending: Ending<'_>) -> Option<(Rc<Shared>, Job)> {
+        let Self { part, shared } = self;
+        let next = match part {
+            Part::One(flight) => flight.end(&shared, now, ending),
+            Part::Some(many, places) => {
+                let mut slot = many.borrow_mut();
+                let Some(whole) = slot.as_mut() else {
+                    unreachable!("a request for many keys ends with the last part of it")
+                };
+                end_part(whole, &shared, now, &places, ending);
+                // Other parts are still to come.
+                let whole = slot.take_if(|whole| whole.is_ended())?;
+                whole.end(&shared, now)
+            }
+        };
+        match next {
+            Some(job) => Some((shared, job)),
+            None => {
+                shared.end();
+                None
+            }
+        }
+    }
+}
+
+fn end_part(whole: &mut Many, shared: &Shared, now: Micros, places: &[usize], ending: Ending<'_>) {
+    let Answer { found, server, sends, .. } = match ending {
+        Ok(answer) => answer,
+        Err(failure) => return whole.failed(shared, places, failure),
+    };
+    let single;
+    let values = match found {
+        Found::Many(values) => values,
+        Found::Value(value) => {
+            single = [Some(value)];
+            &single
+        }
+        _ => {
+            single = [None];
+            &single
+        }
+    };
+    for (place, value) in places.iter().zip(values) {
+        let flags = if value.is_some() { response_flags::HIT } else { 0 };
+        whole.answered(shared, now, *place, KeyAnswer { value: *value, flags, server, sends });
+    }
 }
 
 /// A client. It must stay on one thread.
@@ -47,35 +105,56 @@ struct Inner {
 pub(super) fn submit(engine: &mut Engine<Token>, shared: &Rc<Shared>, job: Job, now: Micros) {
     let mut next = Some(job);
     while let Some(job) = next.take() {
-        let (flight, asked) = job.send(shared, now);
-        let key = shared.plan.keys.name(flight.key());
-        let action = match &asked {
-            Asked::Read => Action::Get,
-            Asked::Write { value, ttl_s } => Action::Put { value, ttl_s: *ttl_s },
-            Asked::Add { value, ttl_s } => Action::Add { value, ttl_s: *ttl_s },
-            Asked::Touch { ttl_s } => Action::Touch { ttl_s: *ttl_s },
-            Asked::Delete => Action::Delete,
-        };
-        let token = Token { flight, shared: Rc::clone(shared) };
-        let submitted = engine.submit(now, &Question { key: &key, action }, token);
-        if let Err((token, failure)) = submitted {
-            next = token.flight.end(shared, now, Err(failure));
-            if next.is_none() {
-                token.shared.end();
+        let refused = match job.send(shared, now) {
+            Sent::One(flight, asked) => {
+                let key = shared.plan.keys.name(flight.key());
+                let token = Token { part: Part::One(flight), shared: Rc::clone(shared) };
+                let question = Question { key: &key, action: asked.action() };
+                engine.submit(now, &question, token).err().and_then(|refused| end(now, refused))
             }
+            Sent::Many(keys) => submit_many(engine, shared, Many::new(shared, keys), now),
+        };
+        next = refused.map(|(_, job)| job);
+    }
+}
+
+/// Gives the parts of a request for many keys to the engine.
+fn submit_many(
+    engine: &mut Engine<Token>,
+    shared: &Rc<Shared>,
+    many: Many,
+    now: Micros,
+) -> Option<(Rc<Shared>, Job)> {
+    let mut names = many.names(shared);
+    let many = Rc::new(RefCell::new(Some(many)));
+    let mut next = None;
+    for places in engine.split(&names) {
+        let mut keys = places.iter().map(|place| std::mem::take(&mut names[*place]));
+        let (Some(key), others) = (keys.next(), keys.collect::<Vec<_>>()) else { continue };
+        let action = match others.is_empty() {
+            true => Action::Get,
+            false => Action::GetMany { others: &others },
+        };
+        let part = Part::Some(Rc::clone(&many), places);
+        let token = Token { part, shared: Rc::clone(shared) };
+        if let Err(refused) = engine.submit(now, &Question { key: &key, action }, token) {
+            // Only the last part can have one.
+            next = end(now, refused);
         }
     }
+    next
+}
+
+/// Ends what the engine has not taken.
+fn end(now: Micros, (token, failure): (Token, Failure)) -> Option<(Rc<Shared>, Job)> {
+    token.end(now, Err(failure))
 }
 
 /// Tells the engine what has happened, and gives it the jobs that follow from requests that have ended.
 pub(super) fn handle(engine: &mut Engine<Token>, now: Micros, input: Input<'_>) {
     let mut next = Vec::new();
     engine.handle(now, input, &mut |token: Token, ending| {
-        let Token { flight, shared } = token;
-        match flight.end(&shared, now, ending) {
-            Some(job) => next.push((shared, job)),
-            None => shared.end(),
-        }
+        next.extend(token.end(now, ending));
     });
     for (shared, job) in next {
         submit(engine, &shared, job, now);

@@ -53,6 +53,12 @@ pub(super) fn scenario(load: &Load) -> Value {
             "adds": load.others.adds_percent,
             "touches": load.others.touches_percent,
             "deletes": load.others.deletes_percent,
+            "multi_gets": load.others.multi_gets_percent,
+            "multi_get_keys": load.others.multi_get_keys,
+            "cas": load.others.cas_percent,
+            "cas_keys": load.others.cas_keys,
+            "increments": load.others.increments_percent,
+            "counters": load.others.counters,
             "ttl": load.others.ttl_s,
         },
         "values": {
@@ -189,7 +195,7 @@ mod tests {
         }
         expected.sort();
         found.sort();
-        assert_eq!(found, expected, "load/describe.rs has the options of load/scenario.rs");
+        assert_eq!(found, expected, "load/describe.rs has the options of load/scenario/mod.rs");
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! `standin load`: load on a running target, open or closed loop, made up or replayed.
 //!
 //! ```text
-//! scenario.rs, phases.rs, options.rs ─► settings.rs: a Load, with presets.rs and the defaults
+//! scenario/, phases.rs, options.rs ─► settings.rs: a Load, with presets.rs and the defaults
 //! describe.rs: a Load as its results have it
 //! Load ─► run ───────┬ trace file, if any
 //!                    ├ subject.rs: the cluster of a file, or the target of a URL
-//!                    ├ --fill: every key written once (a closed loop)
+//!                    ├ fill.rs, --fill: every key written once (a closed loop)
 //!                    ├ the warm-up: the same load, which nobody counts
 //!                    ├ the run: drive, recorder, checker (with --check)
+//!                    ├ fill.rs: the counters, read once more (with --check)
 //!                    └ outcome.rs: the Document and its table, what the generator itself held up
 //! ```
 
 mod describe;
+mod fill;
 mod options;
 mod outcome;
 mod phases;
@@ -32,6 +34,7 @@ use standin_config::ConfigErrors;
 use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 
+use fill::{counts, fill, read_counters};
 pub use options::{Closed, LoadArgs};
 use outcome::Circumstances;
 pub use presets::Preset;
@@ -55,12 +58,10 @@ use crate::rng::Random;
 use crate::schedule::phases::PhasesError;
 use crate::targets::address::UrlError;
 use crate::trace::{Clamped, Trace, TraceError, TraceFormat};
-use crate::workload::{Cold, Keys, Mix, Supply, SweepAccess};
+use crate::workload::{Cold, Keys, Mix, Supply};
 
 /// Makes the requests of the warm-up others than those to come.
 const WARM_UP_SEED: u64 = 0x3A3A;
-/// The requests under way, at most, of the closed loop of each worker that fills.
-const FILL_DEPTH: u32 = 64;
 const PAUSE: Duration = Duration::from_millis(20);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 const STATS_WITHIN: Duration = Duration::from_millis(500);
@@ -116,7 +117,7 @@ pub enum LoadError {
         /// Their number.
         failed: u64,
         /// Of how many.
-        keys: u32,
+        keys: u64,
         /// The first failure.
         first: String,
     },
@@ -192,12 +193,12 @@ fn run_shown(
     let plan = plan(load, &subject, trace.as_deref())?;
     let workers = load.workers;
     if load.fill {
-        fill(load, &plan, trace.as_ref(), workers, interrupt, console)?;
+        fill(load, &plan, trace.as_ref(), interrupt, console)?;
     }
-    let keys = trace.as_ref().map_or(load.keys, |trace| trace.keys.len() as u32);
-    let checker = load
-        .check
-        .then(|| Arc::new(subject.checker(load, Checker::new(keys, plan.run, Initial::Filled))));
+    let checker = load.check.then(|| {
+        let counts = counts(load, trace.as_deref());
+        Arc::new(subject.checker(load, Checker::of_kinds(counts, plan.run, Initial::Filled)))
+    });
     let plan = Plan { checker, ..plan };
     let supplies = |seed| (0..workers).map(|w| supply(load, trace.as_ref(), w, seed)).collect();
     if let Some(duration) = load.warm_up {
@@ -217,12 +218,13 @@ fn run_shown(
     let cpu_before = cpu_time();
     let running = drive::start(&plan, supplies(load.seed), live)?;
     let what = Watched { live, plan: &plan, whole: whole(&plan, trace.as_deref()) };
-    let recording = what.until_end(running, interrupt, console)?;
+    let mut recording = what.until_end(running, interrupt, console)?;
     let cpu = cpu_time().saturating_sub(cpu_before);
     let ran_for = Micros::boottime().since(recording.start);
     let origin = before.zip(read_now());
     let origin_reads = origin.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
     drop(stats);
+    read_counters(load, &plan, &mut recording, interrupt, console)?;
     let started = wall_time(recording.start);
     let circumstances = Circumstances { started, ran_for, cpu, origin_reads, command };
     Ok(outcome::document(load, &plan, &recording, circumstances))
@@ -306,37 +308,6 @@ fn supply(load: &Load, trace: Option<&Arc<Trace>>, worker: u32, seed: u64) -> Su
             Supply::mixed(mix, seed, worker, load.workers)
         }
     }
-}
-
-/// Writes every key once, with sequence 0.
-fn fill(
-    load: &Load,
-    plan: &Plan,
-    trace: Option<&Arc<Trace>>,
-    workers: u32,
-    interrupt: Option<&Interrupt>,
-    console: &mut Console,
-) -> Result<(), LoadError> {
-    let (keys, access) = match trace {
-        Some(trace) => (trace.keys.len() as u32, SweepAccess::FillAs(Arc::clone(trace))),
-        None => (load.keys, SweepAccess::Fill(load.sizes.min_bytes)),
-    };
-    let depth = FILL_DEPTH.min(depth_max(&plan.target, load.sizes, trace.map(Arc::as_ref)));
-    let pacing = Pacing::Closed { clients: workers, depth };
-    let plan = Plan { pacing, duration: None, ..plan.clone() };
-    let sweep = |next| Supply::Sweep { next, end: keys, step: workers, access: access.clone() };
-    let live = Arc::new(Live::new(workers));
-    let running = drive::start(&plan, (0..workers).map(sweep).collect(), &live)?;
-    let what = Watched { live: &live, plan: &plan, whole: u64::from(keys) };
-    let recording = what.until_end(running, interrupt, console)?;
-    let counts = recording.counts();
-    let missing = u64::from(keys).saturating_sub(counts.requests - counts.failed);
-    if missing > 0 {
-        let first = recording.quotes.first().cloned().unwrap_or_else(|| "interrupted".to_owned());
-        return Err(LoadError::Fill { failed: missing, keys, first });
-    }
-    console.line(&format!("filled {} keys", thousands(keys.into())));
-    Ok(())
 }
 
 /// Sends the load for a time of which nothing is counted. Failures in it are told; stale reads end the run.

@@ -100,6 +100,25 @@ pub struct LoadArgs {
     /// Percentage of the requests that delete a key; 0 by default. Not with --trace.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub deletes: Option<f64>,
+    /// Percentage of the requests that read several keys at once; 0 by default. Not with --trace.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub multi_gets: Option<f64>,
+    /// Number of keys of each of them; 10 by default.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=MULTI_GET_KEYS_MAX))]
+    pub multi_get_keys: Option<u16>,
+    /// Percentage of the requests that read a value with its version and then write another one if that version is
+    /// still there; 0 by default. The conditional writes come in addition to the rate. Not with --trace.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub cas: Option<f64>,
+    /// Number of keys that have no other requests than these; 100 by default. They follow the other keys.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub cas_keys: Option<u32>,
+    /// Percentage of the requests that add 1 to 9 to a counter; 0 by default. Not with --trace.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub increments: Option<f64>,
+    /// Number of counters; 1000 by default. They follow the other keys.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub counters: Option<u32>,
     /// Lifetime that writes, adds and touches give, in seconds; 0, the default, means the target's own, or none. Not
     /// with --trace.
     #[arg(long, value_name = "SECONDS")]
@@ -204,6 +223,9 @@ impl LoadArgs {
             (below.preset, below.reads, below.reads_first) = (None, None, None);
             (below.value_bytes, below.warm_up) = (None, None);
             (below.adds, below.touches, below.deletes, below.ttl) = (None, None, None, None);
+            (below.multi_gets, below.multi_get_keys) = (None, None);
+            (below.cas, below.cas_keys, below.increments, below.counters) =
+                (None, None, None, None);
         }
         Self {
             scenario: self.scenario.or(below.scenario),
@@ -230,6 +252,12 @@ impl LoadArgs {
             adds: self.adds.or(below.adds),
             touches: self.touches.or(below.touches),
             deletes: self.deletes.or(below.deletes),
+            multi_gets: self.multi_gets.or(below.multi_gets),
+            multi_get_keys: self.multi_get_keys.or(below.multi_get_keys),
+            cas: self.cas.or(below.cas),
+            cas_keys: self.cas_keys.or(below.cas_keys),
+            increments: self.increments.or(below.increments),
+            counters: self.counters.or(below.counters),
             ttl: self.ttl.or(below.ttl),
             value_bytes: self.value_bytes.or(below.value_bytes),
             workers: self.workers.or(below.workers),
@@ -289,6 +317,8 @@ impl FromStr for Interval {
     }
 }
 
+/// The largest number of keys of a request.
+pub(super) const MULTI_GET_KEYS_MAX: i64 = 1_000;
 /// The largest exponent.
 pub(super) const EXPONENT_MAX: f64 = 10.0;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Load, describe};
 use crate::drive::{Pacing, Plan};
-use crate::recorder::Recording;
+use crate::recorder::{Counts, Recording};
 use crate::report::document::{
     Document, Environment, FORMAT, Generator, Interval, Lateness, Operation, Phase, TargetFacts,
     VERSION,
@@ -113,9 +113,10 @@ fn phases(rates: &Rates, sent_for: Duration, recording: &Recording) -> Vec<Phase
         .collect()
 }
 
-/// No request failed, and no read was stale or wrong.
+/// No request failed, no read was stale or wrong, and no counter is.
 fn is_good(total: &Figures) -> bool {
-    total.failed == 0 && total.stale == 0 && total.wrong == 0
+    let is_counted = total.counts.increments_lost == 0 && total.counts.increments_extra == 0;
+    total.failed == 0 && total.stale == 0 && total.wrong == 0 && is_counted
 }
 
 /// Formats the outcome for the terminal.
@@ -169,6 +170,7 @@ pub(super) fn to_text(document: &Document) -> String {
             );
         }
     }
+    text += &own_kinds(counts);
     if counts.late_writes > 0 {
         text += &format!(
             "\n  {} reads showed a write without an acknowledgement that took effect after a newer one",
@@ -217,6 +219,48 @@ pub(super) fn to_text(document: &Document) -> String {
     text
 }
 
+/// The lines about requests that only some loads have.
+fn own_kinds(counts: &Counts) -> String {
+    let mut text = String::new();
+    if counts.multi_gets > 0 {
+        text += &format!(
+            "\n  {} requests for several keys: {} keys answered, {} failed; {} requests failed for some of their keys only",
+            thousands(counts.multi_gets),
+            thousands(counts.multi_keys),
+            thousands(counts.multi_keys_failed),
+            thousands(counts.multi_gets_partial)
+        );
+    }
+    if counts.swaps + counts.swaps_refused > 0 {
+        text += &format!(
+            "\n  compare-and-swaps: {} made, {} refused because the value was another one",
+            thousands(counts.swaps),
+            thousands(counts.swaps_refused)
+        );
+    }
+    if counts.increments + counts.increments_absent > 0 {
+        text += &format!("\n  increments: {} made", thousands(counts.increments));
+        if counts.increments_absent > 0 {
+            text += &format!(", {} found no counter", thousands(counts.increments_absent));
+        }
+    }
+    if counts.counters_read + counts.counters_gone > 0 {
+        text += &format!(
+            "; at the end, of {} counters, increments lost {}, doubled {}",
+            thousands(counts.counters_read),
+            thousands(counts.increments_lost),
+            thousands(counts.increments_extra)
+        );
+        if counts.counters_gone > 0 {
+            text += &format!(
+                "; {} counters were gone, and are not judged",
+                thousands(counts.counters_gone)
+            );
+        }
+    }
+    text
+}
+
 fn warnings(asked: Option<f64>, total: &Figures, lateness: &Lateness, busy: f64) -> Vec<String> {
     let mut warnings = Vec::new();
     if busy > BUSY {
@@ -250,7 +294,7 @@ fn warnings(asked: Option<f64>, total: &Figures, lateness: &Lateness, busy: f64)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::{Counts, histogram};
+    use crate::recorder::histogram;
 
     #[test]
     fn the_generator_accuses_itself() {

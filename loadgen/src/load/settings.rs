@@ -9,7 +9,7 @@ use super::presets::{Preset, Workload};
 use super::{LoadError, scenario};
 use crate::key_names::{KeyNames, KeyType, Template};
 use crate::popularity::{Popularity, PopularityKind};
-use crate::request::ValueSizes;
+use crate::request::{KeyCounts, ValueSizes};
 use crate::schedule::phases::Phases;
 use crate::schedule::{Arrivals, Rates};
 use crate::targets::address::TargetUrl;
@@ -27,6 +27,9 @@ const HOT_KEYS_PERCENT: f64 = 20.0;
 const HOT_REQUESTS_PERCENT: f64 = 80.0;
 /// Length of an interval of the timeline.
 const INTERVAL: Duration = Duration::from_secs(1);
+const MULTI_GET_KEYS: u16 = 10;
+const CAS_KEYS: u32 = 100;
+const COUNTERS: u32 = 1_000;
 /// Bytes of the values written.
 const VALUE_BYTES: u32 = 100;
 /// Largest value of a trace.
@@ -101,6 +104,15 @@ pub struct Load {
     pub trace: Option<(PathBuf, TraceFormat)>,
 }
 
+impl Load {
+    /// The numbers of keys of each kind, without a trace.
+    #[must_use]
+    pub fn counts(&self) -> KeyCounts {
+        let Others { cas_keys, counters, .. } = self.others;
+        KeyCounts { plain: self.keys, cas: cas_keys, counters }
+    }
+}
+
 impl LoadArgs {
     /// Puts the scenario, if there is one, and the defaults below these options.
     ///
@@ -116,15 +128,9 @@ impl LoadArgs {
         let workload = args.workload()?;
         let keys = args.keys.unwrap_or(KEYS);
         let first_key = args.first_key.unwrap_or(0);
-        if first_key > KeyNames::first_max(keys) {
-            let text = format!(
-                "--first-key {first_key}: with {keys} keys it may be {} at most",
-                KeyNames::first_max(keys)
-            );
-            return Err(LoadError::Options(text));
-        }
-        check_sizes(workload.sizes)?;
         let others = args.others(workload.reads_percent)?;
+        check_numbers(first_key, [keys, others.cas_keys, others.counters])?;
+        check_sizes(workload.sizes)?;
         let has_template = args.key_template.is_some();
         let popularity = args.popularity(workload.popularity);
         let of_seconds = |seconds: u32| Duration::from_secs(seconds.into());
@@ -239,18 +245,37 @@ impl LoadArgs {
             adds_percent: self.adds.unwrap_or(0.0),
             touches_percent: self.touches.unwrap_or(0.0),
             deletes_percent: self.deletes.unwrap_or(0.0),
+            multi_gets_percent: self.multi_gets.unwrap_or(0.0),
+            multi_get_keys: match self.multi_gets {
+                Some(_) => self.multi_get_keys.unwrap_or(MULTI_GET_KEYS),
+                None => Others::NONE.multi_get_keys,
+            },
+            cas_percent: self.cas.unwrap_or(0.0),
+            cas_keys: self.cas.map_or(0, |_| self.cas_keys.unwrap_or(CAS_KEYS)),
+            increments_percent: self.increments.unwrap_or(0.0),
+            counters: self.increments.map_or(0, |_| self.counters.unwrap_or(COUNTERS)),
             ttl_s: self.ttl.unwrap_or(0),
         };
+        let lacks = |text: &str| Err(LoadError::Options(text.to_owned()));
         if others != Others::NONE && self.trace.is_some() {
-            let text =
-                "--trace has its own requests: leave --adds, --touches, --deletes and --ttl away";
-            return Err(LoadError::Options(text.to_owned()));
+            return lacks(
+                "--trace has its own requests: leave --adds, --touches, --deletes, --multi-gets, --cas, --increments \
+                 and --ttl away",
+            );
         }
-        let Others { adds_percent, touches_percent, deletes_percent, .. } = others;
-        let sum = reads_percent + adds_percent + touches_percent + deletes_percent;
+        if self.multi_get_keys.is_some() && self.multi_gets.is_none() {
+            return lacks("--multi-get-keys needs --multi-gets");
+        }
+        if self.cas_keys.is_some() && self.cas.is_none() {
+            return lacks("--cas-keys needs --cas");
+        }
+        if self.counters.is_some() && self.increments.is_none() {
+            return lacks("--counters needs --increments");
+        }
+        let sum = reads_percent + others.percent();
         if sum > 100.0 {
             return Err(LoadError::Options(format!(
-                "reads ({reads_percent} %), adds, touches and deletes are {sum} % together: lower --reads or the others"
+                "reads ({reads_percent} %) and the other kinds of request are {sum} % together: lower --reads or the others"
             )));
         }
         Ok(others)
@@ -270,6 +295,22 @@ impl LoadArgs {
             },
         }
     }
+}
+
+/// Each key has a number, and each number is one of the load generator's and of the key's type.
+fn check_numbers(first_key: u64, counts: [u32; 3]) -> Result<(), LoadError> {
+    let all: u64 = counts.map(u64::from).iter().sum();
+    let Ok(all) = u32::try_from(all) else {
+        let text = format!("{all} keys of all kinds are more than {}: lower --keys", u32::MAX);
+        return Err(LoadError::Options(text));
+    };
+    if first_key > KeyNames::first_max(all) {
+        return Err(LoadError::Options(format!(
+            "--first-key {first_key}: with {all} keys it may be {} at most",
+            KeyNames::first_max(all)
+        )));
+    }
+    Ok(())
 }
 
 fn check_sizes(sizes: ValueSizes) -> Result<(), LoadError> {
@@ -338,6 +379,13 @@ mod tests {
             (&["--first-key", "9223372036854775807"], "at most"),
             (&["--value-bytes", "31"], "too small"),
             (&["--adds", "6"], "101 %"),
+            (&["--multi-gets", "6"], "101 %"),
+            (&["--cas", "3", "--increments", "3"], "101 %"),
+            (&["--multi-get-keys", "3"], "--multi-gets"),
+            (&["--cas-keys", "3"], "--cas"),
+            (&["--counters", "3"], "--increments"),
+            (&["--keys", "4294967295", "--cas", "1"], "lower --keys"),
+            (&["--trace", "t", "--format", "oracle", "--cas", "1"], "--cas"),
             (&["--trace", "t", "--format", "oracle", "--ttl", "1"], "--ttl"),
             (&["--value-bytes", "99999999"], "too large"),
             (&["--trace", "t", "--format", "oracle", "--warm-up", "1"], "--warm-up"),

@@ -122,7 +122,9 @@ fn keyspace<'c>(
         LoadError::Keyspace { name, known: known() }
     })?;
     let (reads, sizes) = (load.reads_percent, load.sizes);
-    let writes = load.fill || load.fill_misses || (trace.is_none() && reads < 100.0);
+    let writes = load.fill
+        || load.fill_misses
+        || (trace.is_none() && reads + load.others.multi_gets_percent < 100.0);
     if writes && !keyspace.is_writable() {
         let name = &keyspace.name;
         return Err(LoadError::Options(format!(
@@ -167,7 +169,7 @@ fn names_in(
         )));
     }
     let names = names(load, key_type);
-    let longest = names.name(load.keys - 1).len();
+    let longest = names.name(load.counts().all() - 1).len();
     if longest > usize::from(key_bytes_max) {
         return Err(LoadError::Options(format!(
             "--key-template gives keys of {longest} bytes, over the cluster's limits.key_bytes of \

@@ -95,7 +95,7 @@ pub struct Counts {
     pub reads: u64,
     /// Writes and deletes.
     pub writes: u64,
-    /// Reads that were answered.
+    /// Reads that were answered. Here and below, a request for many keys counts as a read of each of them.
     pub reads_answered: u64,
     /// Reads answered "no such row".
     pub absent: u64,
@@ -130,6 +130,30 @@ pub struct Counts {
     pub became_reads: u64,
     /// Writes that filled keys of which a read had found nothing.
     pub fills: u64,
+    /// Requests for many keys; they are among the reads.
+    pub multi_gets: u64,
+    /// Of these, failed for some of their keys only.
+    pub multi_gets_partial: u64,
+    /// Keys that they were answered for.
+    pub multi_keys: u64,
+    /// Keys that they have failed for.
+    pub multi_keys_failed: u64,
+    /// Increments that were made; they are among the writes.
+    pub increments: u64,
+    /// Increments that have found no counter.
+    pub increments_absent: u64,
+    /// Counters that were read at the end of a run whose answers are judged.
+    pub counters_read: u64,
+    /// Increments that were acknowledged, and are missing in the counters at the end.
+    pub increments_lost: u64,
+    /// By how much counters are above all that was sent to them, at the end.
+    pub increments_extra: u64,
+    /// Counters that the target has lost as a whole, as a cache may; they are not judged.
+    pub counters_gone: u64,
+    /// Compare-and-swaps that were made. The read of each is among the reads, the conditional write among the writes.
+    pub swaps: u64,
+    /// Compare-and-swaps that were refused because another version was there, or none.
+    pub swaps_refused: u64,
     /// Failures, by [`FailureKind`].
     #[serde(with = "by_name")]
     pub failures: [u64; FAILURE_KINDS],
@@ -137,6 +161,18 @@ pub struct Counts {
 
 impl Counts {
     pub(super) fn add(&mut self, sample: &Sample) {
+        self.add_request(sample);
+        if let Ending::Answered { flags, is_absent, verdict } = sample.ending {
+            self.add_answer(sample.op, flags, is_absent, verdict);
+        }
+    }
+
+    /// Adds a request for many keys, whose answers are counted by [`Self::add_answer`].
+    pub(super) fn add_many(&mut self, sample: &Sample) {
+        self.add_request(sample);
+    }
+
+    fn add_request(&mut self, sample: &Sample) {
         self.requests += 1;
         self.resent += u64::from(sample.sends > 1);
         self.redraws += u64::from(sample.displaced.redraws);
@@ -146,19 +182,25 @@ impl Counts {
             OpKind::Read => self.reads += 1,
             OpKind::Write => self.writes += 1,
         }
-        let (flags, is_absent, verdict) = match sample.ending {
-            Ending::Failed(kind) => {
-                self.failed += 1;
-                self.failures[kind as usize] += 1;
-                return;
-            }
-            Ending::Answered { flags, is_absent, verdict } => (flags, is_absent, verdict),
-        };
+        if let Ending::Failed(kind) = sample.ending {
+            self.failed += 1;
+            self.failures[kind as usize] += 1;
+        }
+    }
+
+    /// Adds the answer to a request, or for one key of it.
+    pub(crate) fn add_answer(
+        &mut self,
+        op: OpKind,
+        flags: u8,
+        is_absent: bool,
+        verdict: Option<Verdict>,
+    ) {
         let has = |flag: u8| u64::from(flags & flag != 0);
         self.stand_in += has(response_flags::STAND_IN);
         self.provisional += has(response_flags::PROVISIONAL);
         self.forwarded += has(response_flags::FORWARDED);
-        if sample.op == OpKind::Read {
+        if op == OpKind::Read {
             self.reads_answered += 1;
             self.absent += u64::from(is_absent);
             self.hits += has(response_flags::HIT);
@@ -202,6 +244,18 @@ impl Counts {
             (&mut self.redraws, other.redraws),
             (&mut self.became_reads, other.became_reads),
             (&mut self.fills, other.fills),
+            (&mut self.multi_gets, other.multi_gets),
+            (&mut self.multi_gets_partial, other.multi_gets_partial),
+            (&mut self.multi_keys, other.multi_keys),
+            (&mut self.multi_keys_failed, other.multi_keys_failed),
+            (&mut self.increments, other.increments),
+            (&mut self.increments_absent, other.increments_absent),
+            (&mut self.counters_read, other.counters_read),
+            (&mut self.increments_lost, other.increments_lost),
+            (&mut self.increments_extra, other.increments_extra),
+            (&mut self.counters_gone, other.counters_gone),
+            (&mut self.swaps, other.swaps),
+            (&mut self.swaps_refused, other.swaps_refused),
         ];
         for (sum, part) in pairs {
             *sum += part;

@@ -195,10 +195,28 @@ impl Recorder {
 
     /// Takes in a request that has ended.
     pub fn record(&mut self, sample: &Sample) {
+        self.counts_mut(sample.phase).add(sample);
+        self.record_times(sample);
+    }
+
+    /// Takes in a request for many keys, with what was counted for them.
+    pub fn record_many(&mut self, sample: &Sample, keys: &Counts) {
+        let counts = self.counts_mut(sample.phase);
+        counts.add_many(sample);
+        counts.merge(keys);
+        self.record_times(sample);
+    }
+
+    /// The counts of a phase.
+    pub fn counts_mut(&mut self, phase: usize) -> &mut Counts {
+        let phase = phase.min(self.phases.len() - 1);
+        &mut self.phases[phase].counts
+    }
+
+    fn record_times(&mut self, sample: &Sample) {
         let latency_us = micros(sample.ended.since(sample.due));
         let phase = sample.phase.min(self.phases.len() - 1);
         let record = &mut self.phases[phase];
-        record.counts.add(sample);
         record.latency[sample.op as usize].saturating_record(latency_us);
         self.lateness.saturating_record(micros(sample.sent.since(sample.due)));
         let (due, ended) = (sample.due.since(self.start), sample.ended.since(self.start));

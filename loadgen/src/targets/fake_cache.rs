@@ -36,12 +36,21 @@ pub(crate) enum Planted {
     TornValue(u64),
     /// A read returns the value of another key.
     WrongKey(u64),
+    /// An increment is acknowledged and not made; the counter's last one if there are fewer.
+    LostIncrement(u64),
+    /// An increment is made twice.
+    DoubledIncrement(u64),
+    /// A compare-and-swap succeeds although the version is an older one.
+    SwapOfOldVersion(u64),
+    /// The answers for two keys of one request are exchanged.
+    ExchangedKeys(u64),
 }
 
 #[derive(Debug, Default)]
 struct Versions {
     now: Option<Vec<u8>>,
     before: Option<Vec<u8>>,
+    number: u64,
 }
 
 /// See the head of the file.
@@ -54,6 +63,11 @@ pub(crate) struct FakeCache {
     values: HashMap<Vec<u8>, Versions>,
     reads: u64,
     writes: u64,
+    increments: u64,
+    swaps: u64,
+    multi_gets: u64,
+    /// Keys of meta commands whose answers come with the last.
+    gathered: Vec<Vec<u8>>,
     made: u64,
 }
 
@@ -61,7 +75,19 @@ impl FakeCache {
     /// An empty cache.
     pub(crate) fn new(speaks: Speaks, planted: Planted) -> Self {
         let values = HashMap::new();
-        Self { speaks, planted, password: None, values, reads: 0, writes: 0, made: 0 }
+        Self {
+            speaks,
+            planted,
+            password: None,
+            values,
+            reads: 0,
+            writes: 0,
+            increments: 0,
+            swaps: 0,
+            multi_gets: 0,
+            gathered: Vec::new(),
+            made: 0,
+        }
     }
 
     /// A Redis with this password. It must get a single connection.
@@ -108,6 +134,48 @@ impl FakeCache {
             (_, b"mg") if words[2].starts_with(b"T") => {
                 let is_there = self.has(&words[1]);
                 output.extend_from_slice(if is_there { b"HD\r\n" } else { b"EN\r\n" });
+            }
+            (Speaks::Text, b"get") if words.len() > 2 => {
+                self.read_many(&words[1..], output);
+                output.extend_from_slice(b"END\r\n");
+            }
+            (_, b"mg") if words.contains(&b"q".to_vec()) => self.gathered.push(words[1].clone()),
+            (_, b"mn") => {
+                let keys = std::mem::take(&mut self.gathered);
+                self.read_many(&keys, output);
+                output.extend_from_slice(b"MN\r\n");
+            }
+            (_, b"MGET") => {
+                output.extend_from_slice(format!("*{}\r\n", words.len() - 1).as_bytes());
+                self.read_many(&words[1..], output);
+            }
+            (_, b"gets") => self.read_version(&words[1], output),
+            (_, b"mg") if words[2] == b"c" => self.read_version(&words[1], output),
+            (_, b"cas") => {
+                let version = number(&words[5]) as u64;
+                self.swap(&words[1], |v| v.number == version, words[6].clone(), output);
+            }
+            (Speaks::Meta, b"ms") if words.iter().any(|word| word.starts_with(b"C")) => {
+                let word = words.iter().find(|word| word.starts_with(b"C"));
+                let version = number(&word.expect("a version")[1..]) as u64;
+                let value = words.last().expect("a value").clone();
+                self.swap(&words[1], |v| v.number == version, value, output);
+            }
+            (_, b"EVAL") => {
+                let expected = words[4].clone();
+                self.swap(
+                    &words[3],
+                    |v| v.now.as_ref() == Some(&expected),
+                    words[5].clone(),
+                    output,
+                );
+            }
+            (_, b"incr" | b"ma" | b"INCRBY") => {
+                let by = match self.speaks {
+                    Speaks::Meta => &words[2][1..],
+                    Speaks::Text | Speaks::Resp2 | Speaks::Resp3 => &words[2],
+                };
+                self.increment(&words[1], number(by) as u64, output);
             }
             (_, b"get" | b"mg" | b"GET") => {
                 let value = self.read(&words[1]);
@@ -182,6 +250,114 @@ impl FakeCache {
         Some(wrong.unwrap_or(now))
     }
 
+    fn read_many(&mut self, keys: &[Vec<u8>], output: &mut Vec<u8>) {
+        self.multi_gets += 1;
+        let mut keys_read: Vec<&Vec<u8>> = keys.iter().collect();
+        let is_due = matches!(self.planted, Planted::ExchangedKeys(n) if self.multi_gets > n);
+        let are_there = keys.len() > 1 && self.has(&keys[0]) && self.has(&keys[1]);
+        if is_due && are_there && self.made == 0 {
+            self.made = 1;
+            keys_read.swap(0, 1);
+        }
+        for (key, key_read) in keys.iter().zip(keys_read) {
+            let Some(value) = self.read(key_read) else {
+                match self.speaks {
+                    Speaks::Text | Speaks::Meta => continue,
+                    Speaks::Resp2 => output.extend_from_slice(b"$-1\r\n"),
+                    Speaks::Resp3 => output.extend_from_slice(b"_\r\n"),
+                }
+                continue;
+            };
+            let name = key.escape_ascii();
+            let head = match self.speaks {
+                Speaks::Text => format!("VALUE {name} 0 {}\r\n", value.len()),
+                Speaks::Meta => format!("VA {} k{name}\r\n", value.len()),
+                Speaks::Resp2 | Speaks::Resp3 => format!("${}\r\n", value.len()),
+            };
+            output.extend_from_slice(head.as_bytes());
+            output.extend_from_slice(&value);
+            output.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn read_version(&mut self, key: &[u8], output: &mut Vec<u8>) {
+        let number = self.values.get(key).map_or(0, |versions| versions.number);
+        let value = self.read(key);
+        let Some(value) = value else { return self.write_value(key, None, output) };
+        let (name, bytes) = (key.escape_ascii(), value.len());
+        let head = match self.speaks {
+            Speaks::Text => format!("VALUE {name} 0 {bytes} {number}\r\n"),
+            Speaks::Meta => format!("VA {bytes} c{number}\r\n"),
+            Speaks::Resp2 | Speaks::Resp3 => unreachable!("Redis has no versions"),
+        };
+        output.extend_from_slice(head.as_bytes());
+        output.extend_from_slice(&value);
+        let end: &[u8] = if self.speaks == Speaks::Text { b"\r\nEND\r\n" } else { b"\r\n" };
+        output.extend_from_slice(end);
+    }
+
+    fn swap(
+        &mut self,
+        key: &[u8],
+        is_current: impl Fn(&Versions) -> bool,
+        value: Vec<u8>,
+        output: &mut Vec<u8>,
+    ) {
+        self.swaps += 1;
+        let versions = self.values.get(key).filter(|versions| versions.now.is_some());
+        let is_current = versions.map(is_current);
+        let is_due = matches!(self.planted, Planted::SwapOfOldVersion(n) if self.swaps > n);
+        let is_mistake = is_due && self.made == 0 && is_current == Some(false);
+        self.made += u64::from(is_mistake);
+        let is_made = is_current.map(|is_current| is_current || is_mistake);
+        if is_made == Some(true) {
+            self.store(key, value);
+        }
+        output.extend_from_slice(match (self.speaks, is_made) {
+            (Speaks::Text, Some(true)) => b"STORED\r\n",
+            (Speaks::Text, Some(false)) => b"EXISTS\r\n",
+            (Speaks::Text, None) => b"NOT_FOUND\r\n",
+            (Speaks::Meta, Some(true)) => b"HD\r\n",
+            (Speaks::Meta, Some(false)) => b"EX\r\n",
+            (Speaks::Meta, None) => b"NF\r\n",
+            (_, Some(true)) => b":1\r\n",
+            (_, Some(false)) => b":0\r\n",
+            (Speaks::Resp2, None) => b"$-1\r\n",
+            (Speaks::Resp3, None) => b"_\r\n",
+        });
+    }
+
+    fn increment(&mut self, key: &[u8], by: u64, output: &mut Vec<u8>) {
+        self.increments += u64::from(by > 0);
+        let now = self.values.get(key).and_then(|versions| versions.now.clone());
+        let Some(now) = now else {
+            return output.extend_from_slice(match self.speaks {
+                Speaks::Text => b"NOT_FOUND\r\n",
+                Speaks::Meta => b"NF\r\n",
+                Speaks::Resp2 | Speaks::Resp3 => b":0\r\n",
+            });
+        };
+        let mut sum = number(&now) as u64 + by;
+        let is_first = self.made == 0 && by > 0;
+        match self.planted {
+            Planted::LostIncrement(after) if is_first && self.increments > after => self.made = 1,
+            Planted::DoubledIncrement(after) if is_first && self.increments > after => {
+                self.made = 1;
+                sum += by;
+                self.store(key, sum.to_string().into_bytes());
+            }
+            _ if by > 0 => self.store(key, sum.to_string().into_bytes()),
+            _ => {}
+        }
+        let digits = sum.to_string();
+        let reply = match self.speaks {
+            Speaks::Text => format!("{digits}\r\n"),
+            Speaks::Meta => format!("VA {}\r\n{digits}\r\n", digits.len()),
+            Speaks::Resp2 | Speaks::Resp3 => format!(":{digits}\r\n"),
+        };
+        output.extend_from_slice(reply.as_bytes());
+    }
+
     fn has(&self, key: &[u8]) -> bool {
         self.values.get(key).is_some_and(|versions| versions.now.is_some())
     }
@@ -204,6 +380,7 @@ impl FakeCache {
             self.made = 1;
             return;
         }
+        versions.number += 1;
         versions.before = versions.now.replace(value);
     }
 
@@ -240,7 +417,7 @@ fn memcached_request(input: &[u8]) -> Option<(usize, Vec<&[u8]>)> {
     let (line, at) = line(input)?;
     let mut words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     let length = match words[0] {
-        b"set" | b"add" => words[4],
+        b"set" | b"add" | b"cas" => words[4],
         b"ms" => words[2],
         _ => return Some((at, words)),
     };

@@ -17,6 +17,13 @@ pub struct Question<'a> {
 pub enum Action<'a> {
     /// Read the value.
     Get,
+    /// Read the values of these keys too, in one request. All are on one server.
+    GetMany {
+        /// The keys behind the first.
+        others: &'a [Vec<u8>],
+    },
+    /// Read the value with its version, for a [`Self::Cas`].
+    Gets,
     /// Write a value.
     Put {
         /// The value.
@@ -38,6 +45,22 @@ pub enum Action<'a> {
     },
     /// Remove the key.
     Delete,
+    /// Add to a number, and return the sum.
+    Increment {
+        /// The number added; with 0, the number is only returned.
+        by: u32,
+    },
+    /// Write a value if what was read is still there.
+    Cas {
+        /// The version that was read; a target without versions has none.
+        version: u64,
+        /// The value that was read.
+        expected: &'a [u8],
+        /// The new value.
+        value: &'a [u8],
+        /// As with [`Self::Put`].
+        ttl_s: u32,
+    },
 }
 
 /// The kind of an action, which is what an answer depends on.
@@ -45,6 +68,10 @@ pub enum Action<'a> {
 pub enum Kind {
     /// [`Action::Get`].
     Get,
+    /// [`Action::GetMany`].
+    GetMany,
+    /// [`Action::Gets`].
+    Gets,
     /// [`Action::Put`].
     Put,
     /// [`Action::Add`].
@@ -53,6 +80,18 @@ pub enum Kind {
     Touch,
     /// [`Action::Delete`].
     Delete,
+    /// [`Action::Increment`].
+    Increment,
+    /// [`Action::Cas`].
+    Cas,
+}
+
+impl Kind {
+    /// Whether it reads values, and changes nothing.
+    #[must_use]
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::Get | Self::GetMany | Self::Gets)
+    }
 }
 
 impl Action<'_> {
@@ -61,10 +100,14 @@ impl Action<'_> {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Get => Kind::Get,
+            Self::GetMany { .. } => Kind::GetMany,
+            Self::Gets => Kind::Gets,
             Self::Put { .. } => Kind::Put,
             Self::Add { .. } => Kind::Add,
             Self::Touch { .. } => Kind::Touch,
             Self::Delete => Kind::Delete,
+            Self::Increment { .. } => Kind::Increment,
+            Self::Cas { .. } => Kind::Cas,
         }
     }
 }
@@ -74,11 +117,17 @@ impl Action<'_> {
 pub enum Found<'a> {
     /// The value.
     Value(&'a [u8]),
+    /// The value and its version; 0 if the target has no versions.
+    Versioned(&'a [u8], u64),
+    /// The values of many keys, in the order of the question; `None`: nothing has this key.
+    Many(&'a [Option<&'a [u8]>]),
+    /// The sum.
+    Number(u64),
     /// Nothing has this key.
     Absent,
     /// It is done.
     Done,
-    /// There is a value, so an add has changed nothing.
+    /// There is a value, so an add has changed nothing; or another one than was read, so a cas has not.
     Exists,
 }
 
@@ -87,8 +136,10 @@ impl<'a> Found<'a> {
     #[must_use]
     pub fn seen(self) -> Seen<'a> {
         match self {
-            Self::Value(bytes) => Seen::Value(bytes),
-            Self::Absent | Self::Done | Self::Exists => Seen::Absent,
+            Self::Value(bytes) | Self::Versioned(bytes, _) => Seen::Value(bytes),
+            Self::Absent | Self::Done | Self::Exists | Self::Number(_) | Self::Many(_) => {
+                Seen::Absent
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use standin_protocol::time::Micros;
 
 use super::codec::{Login, Malformed, Protocol, Reply, quoted, resp};
 use super::settings::Settings;
-use crate::targets::operation::{Kind, Question};
+use crate::targets::operation::{Action, Kind, Question};
 
 /// The state of a connection's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,8 @@ struct Flight<T> {
     sends: u32,
     /// A copy of the request, if it may have to be sent elsewhere.
     frame: Option<Box<[u8]>>,
+    /// The keys of a request for several.
+    keys: Vec<Vec<u8>>,
 }
 
 /// The party that waits for an answer.
@@ -56,12 +58,13 @@ pub(super) struct Sent<T> {
     pub(super) kind: Kind,
     pub(super) sends: u32,
     pub(super) frame: Option<Box<[u8]>>,
+    pub(super) keys: Vec<Vec<u8>>,
 }
 
 impl<T> Flight<T> {
     /// A request of the engine itself, or for it.
     fn internal(asker: Asker<T>, since: Micros) -> Self {
-        Self { asker, kind: Kind::Put, since, bytes: 0, sends: 1, frame: None }
+        Self { asker, kind: Kind::Put, since, bytes: 0, sends: 1, frame: None, keys: Vec::new() }
     }
 
     /// The caller's token and the bytes, if the caller still waits.
@@ -141,6 +144,10 @@ impl<T> Connection<T> {
         settings.protocol.encode(question, out);
         let bytes = out.len() - before;
         let frame = settings.is_cluster.then(|| out[before..].into());
+        let keys = match question.action {
+            Action::GetMany { others } => [&[question.key.to_vec()], others].concat(),
+            _ => Vec::new(),
+        };
         self.released += usize::from(is_released);
         self.flights.push_back(Flight {
             asker: Asker::Caller(token),
@@ -149,6 +156,7 @@ impl<T> Connection<T> {
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             sends: 1,
             frame,
+            keys,
         });
         bytes
     }
@@ -158,10 +166,11 @@ impl<T> Connection<T> {
         if is_asking {
             self.hold(Flight::internal(Asker::Nobody, now), resp::asking);
         }
-        let Sent { token, kind, sends, frame } = sent;
+        let Sent { token, kind, sends, frame, keys } = sent;
         let bytes = frame.clone().unwrap_or_default();
         let asker = Asker::Caller(token);
-        let flight = Flight { asker, kind, since: now, bytes: 0, sends: sends + 1, frame };
+        let sends = sends + 1;
+        let flight = Flight { asker, kind, since: now, bytes: 0, sends, frame, keys };
         self.hold(flight, |out| out.extend_from_slice(&bytes));
     }
 
@@ -281,10 +290,10 @@ impl<T> Connection<T> {
             let Some(flight) = self.flights.pop_front() else { break };
             self.released -= 1;
             self.expired = self.expired.saturating_sub(1);
-            let Flight { asker, kind, sends, frame, bytes, .. } = flight;
+            let Flight { asker, kind, sends, frame, bytes, keys, .. } = flight;
             match asker {
                 Asker::Caller(token) => {
-                    let sent = Sent { token, kind, sends, frame };
+                    let sent = Sent { token, kind, sends, frame, keys };
                     end(Ended::Request(sent, reply), bytes as usize);
                 }
                 Asker::Engine => end(Ended::Slots(reply), 0),

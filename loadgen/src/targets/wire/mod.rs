@@ -23,10 +23,11 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use standin_protocol::frame::response_flags;
+use standin_protocol::slots::slot;
 use standin_protocol::time::Micros;
 
 use self::cluster::{Cluster, Redirect, SENDS_MAX};
@@ -48,6 +49,14 @@ pub struct ConnId {
     server: u16,
     place: u16,
     incarnation: u32,
+}
+
+impl ConnId {
+    /// The number of its server.
+    #[must_use]
+    pub fn server(self) -> u16 {
+        self.server
+    }
 }
 
 /// Something that the sockets or the clock have to say.
@@ -204,6 +213,21 @@ impl<T> Engine<T> {
         Ok(())
     }
 
+    /// Groups keys into requests as the usual clients do: those of a server come together, in a Redis Cluster those of a
+    /// slot, because one MGET may not have keys of several. The numbers are places in `keys`.
+    #[must_use]
+    pub fn split(&self, keys: &[Vec<u8>]) -> Vec<Vec<usize>> {
+        let mut groups: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+        for (place, key) in keys.iter().enumerate() {
+            let group = match &self.cluster {
+                Some(_) => slot(key),
+                None => self.placement.server(key),
+            };
+            groups.entry(group).or_default().push(place);
+        }
+        groups.into_values().collect()
+    }
+
     /// Takes what has happened, and gives the ends of requests to `end`.
     pub fn handle(&mut self, now: Micros, input: Input<'_>, end: &mut impl FnMut(T, Ending<'_>)) {
         match input {
@@ -269,7 +293,21 @@ impl<T> Engine<T> {
                     }
                     answers += 1;
                     ended_bytes += bytes;
-                    end(sent.token, ending(id.server, name, reply, sent.sends));
+                    let protocol = self.settings.protocol;
+                    let Reply::Many(bytes) = reply else {
+                        return end(sent.token, ending(id.server, name, reply, sent.sends));
+                    };
+                    match protocol.values(&sent.keys, bytes) {
+                        Ok(values) => {
+                            let (found, sends) = (Found::Many(&values), sent.sends);
+                            let (flags, server) = (0, id.server);
+                            end(sent.token, Ok(Answer { found, flags, server, sends }));
+                        }
+                        Err(malformed) => {
+                            let why = (FailureKind::Protocol, malformed.0.as_ref());
+                            end(sent.token, Err(failure(name, why)));
+                        }
+                    }
                 }
                 Ended::Slots(Reply::Array(array)) => slots = Some(array.to_vec()),
                 Ended::Slots(Reply::Error(text)) => {
@@ -435,7 +473,9 @@ fn ending<'a>(server: u16, name: &str, reply: Reply<'a>, sends: u32) -> Ending<'
         Reply::Value(value) => (Found::Value(value), response_flags::HIT),
         Reply::Absent => (Found::Absent, 0),
         Reply::Exists => (Found::Exists, 0),
-        Reply::Done | Reply::Array(_) | Reply::Push => (Found::Done, 0),
+        Reply::Versioned(value, version) => (Found::Versioned(value, version), response_flags::HIT),
+        Reply::Number(number) => (Found::Number(number), 0),
+        Reply::Done | Reply::Array(_) | Reply::Many(_) | Reply::Push => (Found::Done, 0),
         Reply::Error(text) => {
             return Err(failure(name, (FailureKind::ServerError, &quoted(text))));
         }

@@ -49,7 +49,7 @@ impl World {
         self.engine.handle(self.now, input, &mut |token, ending| {
             let result = ending.map_err(|failure| failure.kind).map(|answer| match answer.found {
                 Found::Value(value) => Some(value.to_vec()),
-                Found::Absent | Found::Done | Found::Exists => None,
+                _ => None,
             });
             ended.push((token, result));
         });

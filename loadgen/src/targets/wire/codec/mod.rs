@@ -1,5 +1,6 @@
 //! The bytes of questions and replies, for protocols whose replies come in the order of the requests.
 
+mod many;
 mod meta;
 pub(super) mod resp;
 #[cfg(test)]
@@ -51,8 +52,14 @@ pub enum Reply<'a> {
     Absent,
     /// Done.
     Done,
-    /// Not added, because there is a value.
+    /// Not added, because there is a value; or not written, because it is another one.
     Exists,
+    /// The value and its version.
+    Versioned(&'a [u8], u64),
+    /// The values of several keys, as they came.
+    Many(&'a [u8]),
+    /// A sum.
+    Number(u64),
     /// An array, with its head.
     Array(&'a [u8]),
     /// An error, in the server's words.
@@ -100,6 +107,22 @@ impl Protocol {
             Self::MemcachedText => text::decode(kind, bytes),
             Self::MemcachedMeta => meta::decode(kind, bytes),
             Self::Resp2 | Self::Resp3 => resp::decode(kind, bytes),
+        }
+    }
+
+    /// The value of each of the keys that were asked for, in a [`Reply::Many`].
+    ///
+    /// # Errors
+    /// The reply has another key, or another number of them.
+    pub(super) fn values<'a>(
+        self,
+        keys: &[Vec<u8>],
+        bytes: &'a [u8],
+    ) -> Result<Vec<Option<&'a [u8]>>, Malformed> {
+        match self {
+            Self::MemcachedText => many::of_blocks(keys, text::blocks(bytes)),
+            Self::MemcachedMeta => many::of_blocks(keys, meta::blocks(bytes)),
+            Self::Resp2 | Self::Resp3 => resp::values(keys.len(), bytes),
         }
     }
 
@@ -152,6 +175,12 @@ pub(super) fn block<'a>(
         return Err(Malformed("a value does not end where its length says".into()));
     }
     Ok(Some((&bytes[at..end], end + 2)))
+}
+
+/// The number that these digits are.
+pub(super) fn number_of(digits: &[u8]) -> Result<u64, Malformed> {
+    let number = std::str::from_utf8(digits).ok().and_then(|text| text.trim_end().parse().ok());
+    number.ok_or(Malformed("a number is not one, or too large".into()))
 }
 
 /// Appends a number in decimal.

@@ -1,32 +1,56 @@
-//! Redis' protocol, versions 2 and 3: `GET`, `SET`, `TOUCH`, `EXPIRE`, `DEL`, and what begins a connection.
+//! Redis' protocol, versions 2 and 3: `GET`, `MGET`, `SET`, `TOUCH`, `EXPIRE`, `INCRBY`, `DEL`, and what begins a
+//! connection.
+//!
+//! Redis' values have no versions. A compare-and-set is a script ([`COMPARE_AND_SET`]) and not WATCH, MULTI and EXEC:
+//! what is watched is a state of the connection, which EXEC ends, so each change under way would need a connection of
+//! its own, while all others are pipelined. A script compares and writes in one step and one round trip, on any
+//! connection, and a cluster finds its node by the key.
 
-use super::{Decoded, Login, Malformed, Protocol, Reply, block, line, number};
+use super::{Decoded, Login, Malformed, Protocol, Reply, block, line, number, number_of};
 use crate::targets::operation::{Action, Kind, Question};
 
+/// Writes the second argument if the value is the first one: 1 if it was, 0 if it is another, nil if there is none.
+/// The third is a lifetime in seconds; 0: none.
+const COMPARE_AND_SET: &[u8] = b"local v = redis.call('GET', KEYS[1]) \
+    if not v then return nil end \
+    if v ~= ARGV[1] then return 0 end \
+    if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2]) \
+    else redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) end \
+    return 1";
 /// The deepest nesting of a reply that is skipped.
 const DEPTH_MAX: u32 = 8;
 
 pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
     match question.action {
-        Action::Get => command(out, &[b"GET", question.key]),
+        Action::Get | Action::Gets => command(out, &[b"GET", question.key]),
+        Action::GetMany { others } => {
+            let keys = std::iter::once(question.key).chain(others.iter().map(Vec::as_slice));
+            command(out, &std::iter::once(&b"MGET"[..]).chain(keys).collect::<Vec<_>>());
+        }
+        Action::Increment { by } => command(out, &[b"INCRBY", question.key, &digits(by)]),
+        Action::Cas { expected, value, ttl_s, .. } => {
+            let words =
+                [b"EVAL", COMPARE_AND_SET, b"1", question.key, expected, value, &digits(ttl_s)];
+            command(out, &words);
+        }
         Action::Put { value, ttl_s: 0 } => command(out, &[b"SET", question.key, value]),
         Action::Put { value, ttl_s } => {
-            command(out, &[b"SET", question.key, value, b"EX", &seconds(ttl_s)]);
+            command(out, &[b"SET", question.key, value, b"EX", &digits(ttl_s)]);
         }
         Action::Add { value, ttl_s: 0 } => command(out, &[b"SET", question.key, value, b"NX"]),
         Action::Add { value, ttl_s } => {
-            command(out, &[b"SET", question.key, value, b"NX", b"EX", &seconds(ttl_s)]);
+            command(out, &[b"SET", question.key, value, b"NX", b"EX", &digits(ttl_s)]);
         }
         // It says whether there is a value, and changes no lifetime.
         Action::Touch { ttl_s: 0 } => command(out, &[b"TOUCH", question.key]),
-        Action::Touch { ttl_s } => command(out, &[b"EXPIRE", question.key, &seconds(ttl_s)]),
+        Action::Touch { ttl_s } => command(out, &[b"EXPIRE", question.key, &digits(ttl_s)]),
         Action::Delete => command(out, &[b"DEL", question.key]),
     }
 }
 
-fn seconds(ttl_s: u32) -> Vec<u8> {
+fn digits(value: u32) -> Vec<u8> {
     let mut digits = Vec::with_capacity(10);
-    number(&mut digits, ttl_s.into());
+    number(&mut digits, value.into());
     digits
 }
 
@@ -74,17 +98,45 @@ pub(super) fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
 }
 
 pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
-    let decoded = decode_any(bytes)?;
-    match (kind, decoded) {
-        (Kind::Get, Some((_, Reply::Done | Reply::Array(_))))
-        | (Kind::Put, Some((_, Reply::Value(_) | Reply::Absent)))
-        | (Kind::Add, Some((_, Reply::Value(_) | Reply::Array(_))))
-        | (Kind::Delete | Kind::Touch, Some((_, Reply::Value(_) | Reply::Array(_)))) => {
-            Err(Malformed("a reply to another question".into()))
-        }
-        (Kind::Add, Some((length, Reply::Absent))) => Ok(Some((length, Reply::Exists))),
-        _ => Ok(decoded),
+    // The reply is not complete yet.
+    let Some((length, decoded)) = decode_any(bytes)? else { return Ok(None) };
+    let reply = match (kind, decoded) {
+        (_, Reply::Error(_) | Reply::Push)
+        | (Kind::Get, Reply::Value(_) | Reply::Absent)
+        | (Kind::Gets, Reply::Absent)
+        // CLUSTER SLOTS is answered with an array.
+        | (Kind::Put, Reply::Done | Reply::Array(_))
+        | (Kind::Add | Kind::Delete | Kind::Touch, Reply::Done)
+        | (Kind::Delete | Kind::Touch | Kind::Cas, Reply::Absent)
+        | (Kind::Increment, Reply::Number(_)) => decoded,
+        (Kind::Gets, Reply::Value(value)) => Reply::Versioned(value, 0),
+        (Kind::GetMany, Reply::Array(array)) => Reply::Many(array),
+        (Kind::Add, Reply::Absent) | (Kind::Cas, Reply::Number(0)) => Reply::Exists,
+        (Kind::Delete | Kind::Touch, Reply::Number(0)) => Reply::Absent,
+        (Kind::Delete | Kind::Touch | Kind::Cas, Reply::Number(_)) => Reply::Done,
+        _ => return Err(Malformed("a reply to another question".into())),
+    };
+    Ok(Some((length, reply)))
+}
+
+/// The values of an array of this many.
+pub(super) fn values(count: usize, array: &[u8]) -> Result<Vec<Option<&[u8]>>, Malformed> {
+    let other = || Malformed("an array of another length or with another content".into());
+    let (head, mut at) = line(array)?.ok_or_else(other)?;
+    if number_of(head.strip_prefix(b"*").unwrap_or_default())? != count as u64 {
+        return Err(other());
     }
+    let mut values = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (length, reply) = decode_any(&array[at..])?.ok_or_else(other)?;
+        at += length;
+        match reply {
+            Reply::Value(value) => values.push(Some(value)),
+            Reply::Absent => values.push(None),
+            _ => return Err(other()),
+        }
+    }
+    Ok(values)
 }
 
 fn decode_any(bytes: &[u8]) -> Decoded<'_> {
@@ -101,8 +153,8 @@ fn decode_any(bytes: &[u8]) -> Decoded<'_> {
         b'$' | b'_' => Reply::Absent,
         b'+' => Reply::Done,
         b'-' => Reply::Error(rest),
-        b':' if rest == b"0" => Reply::Absent,
-        b':' => Reply::Done,
+        // Nothing here is answered with a negative number.
+        b':' => Reply::Number(number_of(rest)?),
         b'>' => return Ok(skip(bytes, 0)?.map(|end| (end, Reply::Push))),
         // HELLO is answered with a map.
         b'%' => return Ok(skip(bytes, 0)?.map(|end| (end, Reply::Done))),

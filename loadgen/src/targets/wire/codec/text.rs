@@ -1,6 +1,7 @@
-//! memcached's classic commands: `get`, `set`, `add`, `touch`, `delete`.
+//! memcached's classic commands: `get`, `gets`, `set`, `add`, `cas`, `touch`, `incr`, `delete`.
 
-use super::{Decoded, Malformed, Reply, block, line, number};
+use super::many::Block;
+use super::{Decoded, Malformed, Reply, block, line, number, number_of};
 use crate::targets::operation::{Action, Kind, Question};
 
 const END: &[u8] = b"END\r\n";
@@ -13,8 +14,29 @@ pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(b"get ");
             out.extend_from_slice(question.key);
         }
-        Action::Put { value, ttl_s } => store(out, b"set ", question.key, value, ttl_s),
-        Action::Add { value, ttl_s } => store(out, b"add ", question.key, value, ttl_s),
+        Action::GetMany { others } => {
+            out.extend_from_slice(b"get ");
+            out.extend_from_slice(question.key);
+            for key in others {
+                out.push(b' ');
+                out.extend_from_slice(key);
+            }
+        }
+        Action::Gets => {
+            out.extend_from_slice(b"gets ");
+            out.extend_from_slice(question.key);
+        }
+        Action::Put { value, ttl_s } => store(out, b"set ", question.key, value, ttl_s, None),
+        Action::Add { value, ttl_s } => store(out, b"add ", question.key, value, ttl_s, None),
+        Action::Cas { version, value, ttl_s, .. } => {
+            store(out, b"cas ", question.key, value, ttl_s, Some(version));
+        }
+        Action::Increment { by } => {
+            out.extend_from_slice(b"incr ");
+            out.extend_from_slice(question.key);
+            out.push(b' ');
+            number(out, by.into());
+        }
         Action::Touch { ttl_s } => {
             out.extend_from_slice(b"touch ");
             out.extend_from_slice(question.key);
@@ -29,13 +51,24 @@ pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn store(out: &mut Vec<u8>, command: &[u8], key: &[u8], value: &[u8], ttl_s: u32) {
+fn store(
+    out: &mut Vec<u8>,
+    command: &[u8],
+    key: &[u8],
+    value: &[u8],
+    ttl_s: u32,
+    version: Option<u64>,
+) {
     out.extend_from_slice(command);
     out.extend_from_slice(key);
     out.extend_from_slice(b" 0 ");
     lifetime(out, ttl_s);
     out.push(b' ');
     number(out, value.len() as u64);
+    if let Some(version) = version {
+        out.push(b' ');
+        number(out, version);
+    }
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(value);
 }
@@ -48,28 +81,78 @@ pub(super) fn lifetime(out: &mut Vec<u8>, ttl_s: u32) {
 pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Decoded<'_> {
     // The line is still to come.
     let Some((first, at)) = line(bytes)? else { return Ok(None) };
+    if kind == Kind::GetMany && !is_error(first) {
+        return decode_many(bytes);
+    }
     if let Some(head) = first.strip_prefix(b"VALUE ") {
-        if kind != Kind::Get {
+        if !kind.is_read() {
             return Err(Malformed("a value answers a write".into()));
         }
-        // The key, its flags, the length.
-        let length = head.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
+        // The key, its flags, the length, with `gets` the version.
+        let mut words = head.split(|byte| *byte == b' ').skip(2);
+        let length = words.next().unwrap_or_default();
         let Some((value, end)) = block(bytes, at, length)? else { return Ok(None) };
+        let reply = match kind {
+            Kind::Gets => Reply::Versioned(value, number_of(words.next().unwrap_or_default())?),
+            _ => Reply::Value(value),
+        };
         return match bytes.get(end..end + END.len()) {
-            Some(END) => Ok(Some((end + END.len(), Reply::Value(value)))),
+            Some(END) => Ok(Some((end + END.len(), reply))),
             Some(_) => Err(Malformed("something else than END follows a value".into())),
             None => Ok(None),
         };
     }
     let reply = match (kind, first) {
-        (Kind::Get, b"END") | (Kind::Delete | Kind::Touch, b"NOT_FOUND") => Reply::Absent,
-        (Kind::Put | Kind::Add, b"STORED") => Reply::Done,
+        (Kind::Get | Kind::Gets, b"END")
+        | (Kind::Delete | Kind::Touch | Kind::Increment | Kind::Cas, b"NOT_FOUND") => Reply::Absent,
+        (Kind::Put | Kind::Add | Kind::Cas, b"STORED") => Reply::Done,
         (Kind::Delete, b"DELETED") | (Kind::Touch, b"TOUCHED") => Reply::Done,
-        (Kind::Add, b"NOT_STORED") => Reply::Exists,
+        (Kind::Add, b"NOT_STORED") | (Kind::Cas, b"EXISTS") => Reply::Exists,
+        (Kind::Increment, digits) if digits.first().is_some_and(u8::is_ascii_digit) => {
+            Reply::Number(number_of(digits)?)
+        }
         _ if is_error(first) => Reply::Error(first),
         _ => return Err(Malformed::line(first)),
     };
     Ok(Some((at, reply)))
+}
+
+/// Values up to END.
+fn decode_many(bytes: &[u8]) -> Decoded<'_> {
+    let mut at = 0;
+    loop {
+        // The rest is still to come.
+        let Some((first, after)) = line(&bytes[at..])? else { return Ok(None) };
+        if first == b"END" {
+            return Ok(Some((at + after, Reply::Many(&bytes[..at]))));
+        }
+        if is_error(first) {
+            return Ok(Some((at + after, Reply::Error(first))));
+        }
+        let Some((_, end)) = one_of_many(bytes, at)? else { return Ok(None) };
+        at = end;
+    }
+}
+
+/// The key and value of the block that begins at `at`, and its end.
+fn one_of_many(bytes: &[u8], at: usize) -> Result<Option<(Block<'_>, usize)>, Malformed> {
+    // The line is still to come.
+    let Some((first, after)) = line(&bytes[at..])? else { return Ok(None) };
+    let head = first.strip_prefix(b"VALUE ").ok_or_else(|| Malformed::line(first))?;
+    let mut words = head.split(|byte| *byte == b' ');
+    let key = words.next().unwrap_or_default();
+    let value = block(bytes, at + after, words.nth(1).unwrap_or_default())?;
+    Ok(value.map(|(value, end)| ((key, value), end)))
+}
+
+/// The values of a [`Reply::Many`].
+pub(super) fn blocks(bytes: &[u8]) -> impl Iterator<Item = Result<Block<'_>, Malformed>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let (block, end) = one_of_many(bytes, at).transpose()?.ok()?;
+        at = end;
+        Some(Ok(block))
+    })
 }
 
 /// Whether this line reports an error, in either kind of command. Text may follow, as in

@@ -1,6 +1,8 @@
 //! Requests, engine, recorder and checker against a fake cache, on a virtual clock: the figures of a stall are
 //! those that follow from the schedule, and each planted mistake is found, for each protocol.
 
+mod kinds;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -52,6 +54,8 @@ struct World {
     cache: FakeCache,
     /// Messages that arrive within this time are answered at its end.
     stall: Option<(Micros, Micros)>,
+    /// A server whose messages are not answered.
+    silent_server: Option<u16>,
     events: BTreeMap<(Micros, u64), Event>,
     numbers: u64,
     inputs: BTreeMap<ConnId, Vec<u8>>,
@@ -107,6 +111,7 @@ impl World {
             engine: Engine::new(settings),
             cache,
             stall: None,
+            silent_server: None,
             events: BTreeMap::new(),
             numbers: 0,
             inputs: BTreeMap::new(),
@@ -198,6 +203,9 @@ impl World {
             && now < ends
         {
             return self.at(ends, Event::ToServer(conn, bytes));
+        }
+        if self.silent_server == Some(conn.server()) {
+            return;
         }
         let input = self.inputs.entry(conn).or_default();
         input.extend(bytes);
@@ -357,7 +365,7 @@ fn judged_by_all_actions(speaks: Speaks, planted: Planted) -> (Counts, u64) {
     let mut world = World::new(settings, FakeCache::new(speaks, planted));
     world.fill(&plan);
     let others =
-        Others { adds_percent: 10.0, touches_percent: 10.0, deletes_percent: 5.0, ttl_s: 0 };
+        Others { adds_percent: 10.0, touches_percent: 10.0, deletes_percent: 5.0, ..Others::NONE };
     let mix = Mix {
         keys: KEYS,
         popularity: Popularity::ranked(0.9),

@@ -1,0 +1,158 @@
+//! A request for many keys, from being sent to being recorded. It ends with the last of its answers, and has one
+//! latency; each key's answer is judged by itself. It has failed if the answer for any of its keys has.
+
+use standin_protocol::frame::response_flags;
+use standin_protocol::time::Micros;
+
+use super::request::{Job, ManyKeys, after_read, phase_at_end, report_answer};
+use super::shared::Shared;
+use crate::checker::{Floor, Seen, Verdict};
+use crate::live::Step;
+use crate::recorder::{self, Counts, Displaced, Logged, OpKind, Sample};
+use crate::targets::operation::Failure;
+
+/// The answer for one key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeyAnswer<'a> {
+    /// `None`: nothing has this key.
+    pub(super) value: Option<&'a [u8]>,
+    /// Bits of [`response_flags`].
+    pub(super) flags: u8,
+    /// The server that answered.
+    pub(super) server: u16,
+    /// The number of times that the request was sent.
+    pub(super) sends: u32,
+}
+
+/// See the head of the file.
+pub(super) struct Many {
+    keys: Vec<u32>,
+    /// Of each key, if answers are judged.
+    floors: Vec<Floor>,
+    phase: usize,
+    due: Micros,
+    sent: Micros,
+    open: usize,
+    failure: Option<Failure>,
+    /// Of the last answer.
+    server: Option<u16>,
+    sends: u32,
+    /// What was counted for its keys.
+    counts: Counts,
+    first_absent: Option<u32>,
+}
+
+impl Many {
+    /// A request that is sent now.
+    pub(super) fn new(shared: &Shared, asked: ManyKeys) -> Self {
+        let ManyKeys { keys, phase, due, sent } = asked;
+        let checker = shared.plan.checker.as_deref();
+        let floor = |key: &u32| checker.map(|checker| checker.before_read(*key, sent));
+        Self {
+            floors: keys.iter().filter_map(floor).collect(),
+            open: keys.len(),
+            keys,
+            phase,
+            due,
+            sent,
+            failure: None,
+            server: None,
+            sends: 1,
+            counts: Counts::default(),
+            first_absent: None,
+        }
+    }
+
+    /// The names of its keys.
+    pub(super) fn names(&self, shared: &Shared) -> Vec<Vec<u8>> {
+        self.keys.iter().map(|key| shared.plan.keys.name(*key)).collect()
+    }
+
+    /// The key at this place is answered.
+    pub(super) fn answered(
+        &mut self,
+        shared: &Shared,
+        now: Micros,
+        place: usize,
+        answer: KeyAnswer<'_>,
+    ) {
+        let KeyAnswer { value, flags, server, sends } = answer;
+        let key = self.keys[place];
+        self.open -= 1;
+        (self.server, self.sends) = (Some(server), self.sends.max(sends));
+        let seen = value.map_or(Seen::Absent, Seen::Value);
+        let checker = shared.plan.checker.as_deref().zip(self.floors.get(place));
+        let verdict = checker.map(|(checker, floor)| checker.after_read(key, *floor, seen));
+        self.counts.add_answer(OpKind::Read, flags, value.is_none(), verdict);
+        self.counts.multi_keys += 1;
+        if value.is_none() {
+            self.first_absent.get_or_insert(key);
+        }
+        report_answer(shared, phase_at_end(shared, self.phase), now, (server, flags));
+        let what = match verdict {
+            Some(Verdict::Stale { behind, age, .. }) => {
+                format!("stale by {behind} writes and {age:?}, from server {server}")
+            }
+            Some(Verdict::Wrong(wrong)) => format!("wrong value ({wrong:?}) from server {server}"),
+            Some(Verdict::Fresh | Verdict::Late) | None => return,
+        };
+        self.quote(shared, key, &what);
+    }
+
+    /// These keys have failed.
+    pub(super) fn failed(&mut self, shared: &Shared, places: &[usize], failure: Failure) {
+        self.open -= places.len();
+        self.counts.multi_keys_failed += places.len() as u64;
+        if let Some(place) = places.first() {
+            self.quote(shared, self.keys[*place], &failure.text);
+        }
+        self.failure.get_or_insert(failure);
+    }
+
+    fn quote(&self, shared: &Shared, key: u32, what: &str) {
+        let at_ms = self.sent.since(shared.start).as_millis();
+        let keys = self.keys.len();
+        let text = || format!("{at_ms} ms, read of {keys} keys, of key {key}: {what}");
+        shared.recorder.borrow_mut().quote(text);
+    }
+
+    /// Whether all keys have ended.
+    pub(super) fn is_ended(&self) -> bool {
+        self.open == 0
+    }
+
+    /// Records it. Returns the request that follows from it.
+    pub(super) fn end(self, shared: &Shared, ended: Micros) -> Option<Job> {
+        assert!(self.is_ended(), "a request for many keys ends with the last of them");
+        let Self { keys, phase, due, sent, failure, server, sends, mut counts, .. } = self;
+        let followed = shared.has_phases.then_some(phase);
+        let phase = phase_at_end(shared, phase);
+        counts.multi_gets = 1;
+        counts.multi_gets_partial = u64::from(failure.is_some() && counts.multi_keys > 0);
+        let has_hits = counts.hits > 0 && counts.absent == 0;
+        let flags = if has_hits { response_flags::HIT } else { 0 };
+        let ending = match &failure {
+            Some(failure) => recorder::Ending::Failed(failure.kind),
+            None => recorder::Ending::Answered { flags, is_absent: false, verdict: None },
+        };
+        let displaced = Displaced::default();
+        let op = OpKind::Read;
+        let sample =
+            Sample { op, is_fill: false, phase, due, sent, ended, sends, displaced, ending };
+        let step = Step {
+            is_failed: failure.is_some(),
+            is_read_answer: failure.is_none(),
+            is_hit: has_hits,
+            is_bad: counts.stale + counts.wrong > 0,
+        };
+        let mut recorder = shared.recorder.borrow_mut();
+        recorder.record_many(&sample, &counts);
+        if shared.plan.is_logged {
+            let logged = Logged { worker: shared.number, key: keys[0], served_by: server, sample };
+            recorder.log(logged);
+        }
+        drop(recorder);
+        shared.live.add(shared.number, step);
+        after_read(shared, ended, self.first_absent, followed)
+    }
+}

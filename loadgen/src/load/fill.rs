@@ -1,0 +1,118 @@
+//! What is done with every key before and after a load: all are written once, and counters are read.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::subject::depth_max;
+use super::{Load, LoadError, Watched};
+use crate::checker::SumsAtEnd;
+use crate::console::Console;
+use crate::drive::{self, Pacing, Plan};
+use crate::interrupt::Interrupt;
+use crate::live::Live;
+use crate::recorder::Recording;
+use crate::report::table::thousands;
+use crate::request::KeyCounts;
+use crate::trace::Trace;
+use crate::workload::{Supply, SweepAccess};
+
+/// The requests under way, at most, of the closed loop of each worker that fills.
+const FILL_DEPTH: u32 = 64;
+
+/// Writes every key once, with sequence 0.
+pub(super) fn fill(
+    load: &Load,
+    plan: &Plan,
+    trace: Option<&Arc<Trace>>,
+    interrupt: Option<&Interrupt>,
+    console: &mut Console,
+) -> Result<(), LoadError> {
+    let values = match trace {
+        Some(trace) => SweepAccess::FillAs(Arc::clone(trace)),
+        None => SweepAccess::Fill(load.sizes.min_bytes),
+    };
+    let counts = counts(load, trace.map(Arc::as_ref));
+    let ranges = [
+        (0..counts.first_counter(), values),
+        (counts.first_counter()..counts.all(), SweepAccess::SetCounters),
+    ];
+    for (keys, access) in ranges {
+        let count = u64::from(keys.end - keys.start);
+        let recording = sweep(load, plan, trace, (keys, access), interrupt, console)?;
+        let counts = recording.counts();
+        let failed = count.saturating_sub(counts.requests - counts.failed);
+        if failed > 0 {
+            let first =
+                recording.quotes.first().cloned().unwrap_or_else(|| "interrupted".to_owned());
+            return Err(LoadError::Fill { failed, keys: count, first });
+        }
+    }
+    console.line(&format!("filled {} keys", thousands(counts.all().into())));
+    Ok(())
+}
+
+/// Sends one request for each of these keys, as fast as a closed loop does.
+fn sweep(
+    load: &Load,
+    plan: &Plan,
+    trace: Option<&Arc<Trace>>,
+    (keys, access): (Range<u32>, SweepAccess),
+    interrupt: Option<&Interrupt>,
+    console: &mut Console,
+) -> Result<Recording, LoadError> {
+    let workers = load.workers;
+    let depth = FILL_DEPTH.min(depth_max(&plan.target, load.sizes, trace.map(Arc::as_ref)));
+    let pacing = Pacing::Closed { clients: workers, depth };
+    let plan = Plan { pacing, duration: None, ..plan.clone() };
+    let supply = |worker| {
+        let (next, end, step) = (keys.start.saturating_add(worker), keys.end, workers);
+        Supply::Sweep { next, end, step, access: access.clone() }
+    };
+    let live = Arc::new(Live::new(workers));
+    let running = drive::start(&plan, (0..workers).map(supply).collect(), &live)?;
+    let whole = u64::from(keys.end - keys.start);
+    Watched { live: &live, plan: &plan, whole }.until_end(running, interrupt, console)
+}
+
+/// Reads all counters, if there are any that are judged, and counts what is missing in them.
+pub(super) fn read_counters(
+    load: &Load,
+    plan: &Plan,
+    recording: &mut Recording,
+    interrupt: Option<&Interrupt>,
+    console: &mut Console,
+) -> Result<(), LoadError> {
+    let counts = load.counts();
+    // A trace has no counters.
+    let Some(checker) = plan.checker.as_ref().filter(|checker| checker.sums_at_end().is_some())
+    else {
+        return Ok(());
+    };
+    let keys = counts.first_counter()..counts.all();
+    let read = sweep(load, plan, None, (keys, SweepAccess::ReadCounters), interrupt, console)?;
+    let failed = read.counts().failed;
+    if failed > 0 {
+        let first = read.quotes.first().cloned().unwrap_or_default();
+        console.line(&format!(
+            "{} counters could not be read at the end, and are not judged as a whole: {first}",
+            thousands(failed)
+        ));
+    }
+    let (Some(phase), Some(sums)) = (recording.phases.last_mut(), checker.sums_at_end()) else {
+        return Ok(());
+    };
+    let SumsAtEnd { counters, lost, extra, gone } = sums;
+    phase.counts.counters_read = counters;
+    phase.counts.increments_lost = lost;
+    phase.counts.increments_extra = extra;
+    phase.counts.counters_gone = gone;
+    Ok(())
+}
+
+/// The numbers of keys of each kind.
+pub(super) fn counts(load: &Load, trace: Option<&Trace>) -> KeyCounts {
+    match trace {
+        Some(trace) => KeyCounts { plain: trace.keys.len() as u32, ..KeyCounts::default() },
+        None => load.counts(),
+    }
+}

@@ -1,0 +1,236 @@
+//! A scenario: the options of `standin load` in a TOML file. `scenario.example.toml` is its manual.
+//!
+//! Here is the form of the file. What options mean together is checked where they meet those of the command line.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use standin_config::{ConfigErrors, Report, Section};
+
+use super::options::{EXPONENT_MAX, LoadArgs, MULTI_GET_KEYS_MAX};
+use super::phases;
+use crate::request::ValueSizes;
+use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
+
+/// The file to start from.
+const EXAMPLE: &str = "scenario.example.toml";
+const RATE_MAX: u64 = 10_000_000;
+const WORKERS_MAX: u64 = 1_024;
+/// TOML's whole numbers are signed.
+const WHOLE_MAX: u64 = i64::MAX as u64;
+
+/// Reads a scenario. Relative paths in it are relative to its folder.
+pub(super) fn load(path: &Path) -> Result<LoadArgs, ConfigErrors> {
+    standin_config::read_file(path, EXAMPLE, read)
+}
+
+/// The reader of a section, which sets the options that are in it.
+type ReadSection = fn(&mut Section<'_>, &Path, &mut Report<'_>, &mut LoadArgs);
+
+const SECTIONS: [(&str, ReadSection); 8] = [
+    ("target", target),
+    ("arrivals", arrivals),
+    ("keys", keys),
+    ("mix", mix),
+    ("values", values),
+    ("trace", trace),
+    ("checks", checks),
+    ("run", run),
+];
+
+fn read(mut root: Section<'_>, base_dir: &Path, report: &mut Report<'_>) -> Option<LoadArgs> {
+    let mut args = LoadArgs::default();
+    for (name, read) in SECTIONS {
+        // One that is no section was reported.
+        let Some(mut section) = root.section(name, report) else { continue };
+        read(&mut section, base_dir, report, &mut args);
+        section.finish(report);
+    }
+    root.finish(report);
+    Some(args)
+}
+
+fn target(
+    section: &mut Section<'_>,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+    args: &mut LoadArgs,
+) {
+    // The text may have a password.
+    args.target =
+        parsed_as(section, "url", "memcached://127.0.0.1:11211", report, |_, error| error);
+    if args.target.is_some() {
+        let why = "is for the cluster of a file; remove it, or `url`";
+        section.misplaced("config", why, report);
+        section.misplaced("keyspace", why, report);
+        return;
+    }
+    let path = section.text("config", "cluster.toml", report).good();
+    args.config = path.map(|path| base_dir.join(path));
+    args.keyspace = section.text("keyspace", "items", report).good().map(str::to_owned);
+}
+
+fn arrivals(
+    section: &mut Section<'_>,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+    args: &mut LoadArgs,
+) {
+    args.closed = parsed(section, "closed", "8x16", report);
+    if args.closed.is_some() {
+        let why = "is for a schedule; remove it, or `closed`";
+        section.misplaced("rate", why, report);
+        section.misplaced("distribution", why, report);
+        section.misplaced("phases", why, report);
+        return;
+    }
+    args.phases = phases::read(section, base_dir, report);
+    if args.phases.is_some() {
+        section.misplaced("rate", "is that of the phases; remove it, or the phases", report);
+        args.arrivals = word(section, "distribution", report);
+        return;
+    }
+    args.rate = section.whole_or_absent("rate", 1..=RATE_MAX, "1000", report).good();
+    args.arrivals = word(section, "distribution", report);
+}
+
+fn keys(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {
+    let count_max = u64::from(u32::MAX);
+    args.keys = section.whole_or_absent("count", 1..=count_max, "100000", report).good();
+    args.key_type = word(section, "type", report);
+    args.key_template = parsed(section, "template", "key-{n:8}", report);
+    args.first_key = section.whole_or_absent("first", 0..=WHOLE_MAX, "0", report).good();
+    args.popularity = word(section, "popularity", report);
+    args.zipf = section.decimal("zipf", 0.0..=EXPONENT_MAX, "0.99", report).good();
+    args.hot_keys = section.decimal("hot_keys", 0.0..=100.0, "20", report).good();
+    args.hot_requests = section.decimal("hot_requests", 0.0..=100.0, "80", report).good();
+}
+
+fn mix(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {
+    args.preset = word(section, "preset", report);
+    args.reads = section.decimal("reads", 0.0..=100.0, "95", report).good();
+    args.reads_first = section.boolean("reads_first", report).good();
+    args.adds = section.decimal("adds", 0.0..=100.0, "1", report).good();
+    args.touches = section.decimal("touches", 0.0..=100.0, "1", report).good();
+    args.deletes = section.decimal("deletes", 0.0..=100.0, "1", report).good();
+    args.multi_gets = section.decimal("multi_gets", 0.0..=100.0, "5", report).good();
+    let keys_max = MULTI_GET_KEYS_MAX.unsigned_abs();
+    args.multi_get_keys =
+        section.whole_or_absent("multi_get_keys", 1..=keys_max, "10", report).good();
+    let count_max = u64::from(u32::MAX);
+    args.cas = section.decimal("cas", 0.0..=100.0, "1", report).good();
+    args.cas_keys = section.whole_or_absent("cas_keys", 1..=count_max, "100", report).good();
+    args.increments = section.decimal("increments", 0.0..=100.0, "1", report).good();
+    args.counters = section.whole_or_absent("counters", 1..=count_max, "1000", report).good();
+    args.ttl = section.whole_or_absent("ttl", 0..=u64::from(u32::MAX), "60", report).good();
+}
+
+fn values(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {
+    let range = u64::from(VALUE_BYTES_MIN)..=u64::from(VALUE_BYTES_MAX);
+    let fixed = section.size_or_absent("size", range.clone(), "100B", report).good();
+    if let Some(bytes) = fixed {
+        let why = "is for values of several sizes; remove it, or `size`";
+        section.misplaced("size_min", why, report);
+        section.misplaced("size_max", why, report);
+        args.value_bytes = Some(ValueSizes::fixed(bytes));
+        return;
+    }
+    let min = section.size_or_absent("size_min", range.clone(), "64B", report).optional();
+    let max = section.size_or_absent("size_max", range, "4KiB", report).optional();
+    // A wrong one was reported.
+    let (Some(min), Some(max)) = (min, max) else { return };
+    match (min, max) {
+        (Some(min), Some(max)) if min.value <= max.value => {
+            args.value_bytes = Some(ValueSizes { min_bytes: min.value, max_bytes: max.value });
+        }
+        (Some(_), Some(max)) => {
+            let key = section.key("size_max");
+            report.mistake(max.at, &key, "is below `size_min`; write a larger one");
+        }
+        (Some(_), None) => section.missing("size_max", "\"4KiB\"", report),
+        (None, Some(_)) => section.missing("size_min", "\"64B\"", report),
+        (None, None) => {}
+    }
+}
+
+fn trace(section: &mut Section<'_>, base_dir: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {
+    let path = section.text("file", "requests.oracleGeneral", report).good();
+    args.trace = path.map(|path| base_dir.join(path));
+    args.format = word(section, "format", report);
+    match (&args.trace, args.format) {
+        (Some(_), None) => section.missing("format", "\"oracle\"", report),
+        (None, Some(_)) => section.missing("file", "\"requests.oracleGeneral\"", report),
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+}
+
+fn checks(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {
+    args.fill = section.boolean("fill", report).good();
+    args.fill_misses = section.boolean("fill_misses", report).good();
+    args.check = section.boolean("check", report).good();
+    args.lossless = section.boolean("lossless", report).good();
+}
+
+fn run(section: &mut Section<'_>, base_dir: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {
+    let seconds_max = u64::from(u32::MAX);
+    args.seconds = section.whole_or_absent("seconds", 1..=seconds_max, "10", report).good();
+    args.warm_up = section.whole_or_absent("warm_up", 0..=seconds_max, "5", report).good();
+    args.workers = section.whole_or_absent("workers", 1..=WORKERS_MAX, "2", report).good();
+    args.seed = section.whole_or_absent("seed", 0..=WHOLE_MAX, "1", report).good();
+    let path = section.text("json", "result.json", report).good();
+    args.json = path.map(|path| base_dir.join(path));
+    let path = section.text("hdr", "result.hlog", report).good();
+    args.hdr = path.map(|path| base_dir.join(path));
+    let path = section.text("hgrm", "result", report).good();
+    args.hgrm = path.map(|path| base_dir.join(path));
+    let path = section.text("csv", "result.csv", report).good();
+    args.csv = path.map(|path| base_dir.join(path));
+    args.interval = parsed(section, "interval", "1s", report);
+    args.label = section.text("label", "new kernel", report).good().map(str::to_owned);
+}
+
+/// A text that is read as on the command line. The mistake shows it.
+fn parsed<T: FromStr<Err: Display>>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    example: &str,
+    report: &mut Report<'_>,
+) -> Option<T> {
+    parsed_as(section, key, example, report, |text, error| format!("{text:?}: {error}"))
+}
+
+/// A text that is read as on the command line, with the mistake that `mistake` makes of it and the error.
+fn parsed_as<T: FromStr<Err: Display>>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    example: &str,
+    report: &mut Report<'_>,
+    mistake: impl Fn(&str, String) -> String,
+) -> Option<T> {
+    // An absent one leaves the default, and an empty one was reported.
+    let text = section.text(key, example, report).optional()??;
+    match text.value.parse() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            report.mistake(text.at, &section.key(key), mistake(text.value, error.to_string()));
+            None
+        }
+    }
+}
+
+/// A word that is one of the command line's.
+fn word<T: ValueEnum + Copy>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    report: &mut Report<'_>,
+) -> Option<T> {
+    let variants = T::value_variants().iter();
+    let words: Vec<_> = variants.filter_map(|one| Some((one.to_possible_value()?, *one))).collect();
+    let choices: Vec<(&str, T)> = words.iter().map(|(word, one)| (word.get_name(), *one)).collect();
+    section.choice(key, &choices, report).good()
+}
+
+#[cfg(test)]
+pub(super) mod tests;
