@@ -99,12 +99,38 @@ impl KeyNames {
         match self.key_type {
             KeyType::Text => {
                 let Template { before, digits, after } = &self.template;
-                format!("{before}{number:0digits$}{after}").into_bytes()
+                let mut name = Vec::with_capacity(before.len() + DIGITS_MAX + after.len());
+                name.extend_from_slice(before.as_bytes());
+                push_number(&mut name, number, *digits);
+                name.extend_from_slice(after.as_bytes());
+                name
             }
-            KeyType::Integer => number.to_string().into_bytes(),
+            KeyType::Integer => {
+                let mut name = Vec::with_capacity(DIGITS_MAX);
+                push_number(&mut name, number, 1);
+                name
+            }
             KeyType::Uuid => uuid(number).into_bytes(),
         }
     }
+}
+
+/// The most digits of a number of 64 bits.
+pub(crate) const DIGITS_MAX: usize = 20;
+
+/// Appends a number with at least this many digits. Each request has a name, and Rust's formatting takes several times
+/// as long.
+pub(crate) fn push_number(name: &mut Vec<u8>, mut number: u64, digits: usize) {
+    let mut text = [b'0'; DIGITS_MAX];
+    let mut first = DIGITS_MAX;
+    while number > 0 {
+        first -= 1;
+        // The remainder is a digit.
+        text[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    let first = first.min(DIGITS_MAX - digits.clamp(1, DIGITS_MAX));
+    name.extend_from_slice(&text[first..]);
 }
 
 /// A UUID of version 4 whose random bits follow from a number.
@@ -128,6 +154,18 @@ mod tests {
     use standin_protocol::key::KeyForm;
 
     use super::*;
+
+    #[test]
+    fn numbers_are_written_as_rust_writes_them() {
+        let all = (0..=64).flat_map(|bit| [(1_u128 << bit) - 1, 1 << bit]).chain([9, 10, 99, 100]);
+        for number in all.filter_map(|number| u64::try_from(number).ok()) {
+            for digits in [1, 2, 8, 19, 20] {
+                let mut name = Vec::new();
+                push_number(&mut name, number, digits);
+                assert_eq!(String::from_utf8(name).unwrap(), format!("{number:0digits$}"));
+            }
+        }
+    }
 
     #[test]
     fn texts_have_a_place_for_the_number() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::key_names::KeyNames;
+use crate::key_names::{DIGITS_MAX, KeyNames, push_number};
 use crate::popularity::{Chooser, Popularity};
 use crate::request::{Access, Request, ValueSizes};
 use crate::rng::Random;
@@ -28,7 +28,12 @@ impl Keys {
     #[must_use]
     pub fn name(&self, index: u32) -> Vec<u8> {
         match self {
-            Self::Numbered => format!("key-{index:08}").into_bytes(),
+            Self::Numbered => {
+                let mut name = Vec::with_capacity(4 + DIGITS_MAX);
+                name.extend_from_slice(b"key-");
+                push_number(&mut name, index.into(), 8);
+                name
+            }
             Self::Named(names) => names.name(index),
             Self::Listed(keys) => keys[index as usize].to_vec(),
         }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use standin_protocol::frame::response_flags;
 
 use super::counts::by_name;
-use super::{Ending, FAILURE_KINDS, OpKind, Sample, add, histogram};
+use super::{Ending, FAILURE_KINDS, OpKind, Sample, add, histogram, micros};
 use crate::checker::Verdict;
 
 /// The part of the timeline that is open at a time. A later record opens its slot again, and adds
@@ -153,8 +153,8 @@ impl OpenSlots {
     }
 
     fn index(&self, since_start: Duration) -> u64 {
-        let index = since_start.as_micros() / self.store.slot.as_micros();
-        u64::try_from(index).unwrap_or(u64::MAX)
+        // Divisions of 128 bits would take longer than all else here.
+        micros(since_start) / micros(self.store.slot)
     }
 
     fn slot(&mut self, index: u64) -> &mut OpenSlot {

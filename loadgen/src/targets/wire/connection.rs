@@ -200,11 +200,18 @@ impl<T> Connection<T> {
             bytes += self.flights[self.released].bytes as usize;
             self.released += 1;
         }
-        self.output.extend(self.held.drain(..bytes));
+        if self.output.is_empty() && bytes == self.held.len() {
+            std::mem::swap(&mut self.output, &mut self.held);
+        } else {
+            self.output.extend_from_slice(&self.held[..bytes]);
+            self.held.drain(..bytes);
+        }
     }
 
     pub(super) fn take_output(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.output)
+        // The next bytes will be about as many, and growing to that step by step takes longer.
+        let next = Vec::with_capacity(self.output.len());
+        std::mem::replace(&mut self.output, next)
     }
 
     /// The socket is being opened.
