@@ -80,6 +80,12 @@ impl Console {
         }
     }
 
+    /// Whether lines of progress replace each other.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.place, Place::Terminal)
+    }
+
     /// Removes the progress line.
     pub fn end_progress(&mut self) {
         if let Some(bar) = self.bar.take() {

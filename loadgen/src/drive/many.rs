@@ -140,6 +140,7 @@ impl Many {
         let sample =
             Sample { op, is_fill: false, phase, due, sent, ended, sends, displaced, ending };
         let step = Step {
+            latency_us: ended.0.saturating_sub(due.0),
             is_failed: failure.is_some(),
             is_read_answer: failure.is_none(),
             is_hit: has_hits,

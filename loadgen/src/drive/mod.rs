@@ -10,6 +10,7 @@
 //! ```
 //! Not here: which server is killed when. That is the demo's script, or a test's.
 
+mod effort;
 mod judging;
 mod link;
 mod many;

@@ -418,9 +418,11 @@ pub(super) fn report_answer(shared: &Shared, phase: usize, at: Micros, (server, 
 
 fn step(sample: &Sample) -> Step {
     let is_read = sample.op == OpKind::Read;
+    let latency_us = sample.ended.0.saturating_sub(sample.due.0);
     match sample.ending {
-        recorder::Ending::Failed(_) => Step { is_failed: true, ..Step::default() },
+        recorder::Ending::Failed(_) => Step { latency_us, is_failed: true, ..Step::default() },
         recorder::Ending::Answered { flags, verdict, .. } => Step {
+            latency_us,
             is_failed: false,
             is_read_answer: is_read,
             is_hit: is_read && flags & response_flags::HIT != 0,

@@ -8,7 +8,7 @@
 //! The driver task runs after all requests of a wake-up have been submitted, so that each connection sends them
 //! with one system call.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -99,7 +99,12 @@ struct Inner {
     outlets: RefCell<BTreeMap<ConnId, Rc<Outlet>>>,
     driver: Driver,
     settled: RefCell<Option<Waker>>,
+    /// Room for the jobs that follow from what has ended.
+    following: Cell<Vec<Following>>,
 }
+
+/// A job that follows from a request that has ended.
+pub(super) type Following = (Rc<Shared>, Job);
 
 /// Gives a job to the engine. What ends at once may be followed by others.
 pub(super) fn submit(engine: &mut Engine<Token>, shared: &Rc<Shared>, job: Job, now: Micros) {
@@ -150,13 +155,18 @@ fn end(now: Micros, (token, failure): (Token, Failure)) -> Option<(Rc<Shared>, J
     token.end(now, Err(failure))
 }
 
-/// Tells the engine what has happened, and gives it the jobs that follow from requests that have ended.
-pub(super) fn handle(engine: &mut Engine<Token>, now: Micros, input: Input<'_>) {
-    let mut next = Vec::new();
+/// Tells the engine what has happened, and gives it the jobs that follow from requests that have ended. `next` is empty
+/// before and behind it.
+pub(super) fn handle(
+    engine: &mut Engine<Token>,
+    now: Micros,
+    input: Input<'_>,
+    next: &mut Vec<Following>,
+) {
     engine.handle(now, input, &mut |token: Token, ending| {
         next.extend(token.end(now, ending));
     });
-    for (shared, job) in next {
+    for (shared, job) in next.drain(..) {
         submit(engine, &shared, job, now);
     }
 }
@@ -169,6 +179,7 @@ impl WireClient {
             outlets: RefCell::default(),
             driver: Driver::default(),
             settled: RefCell::default(),
+            following: Cell::default(),
         });
         driver::start(&inner);
         Self { inner }
@@ -204,7 +215,9 @@ impl WireClient {
 
 impl Inner {
     fn feed(&self, input: Input<'_>) {
-        handle(&mut self.engine.borrow_mut(), Micros::boottime(), input);
+        let mut following = self.following.take();
+        handle(&mut self.engine.borrow_mut(), Micros::boottime(), input, &mut following);
+        self.following.set(following);
         if let Some(waker) = self.settled.borrow_mut().take() {
             waker.wake();
         }

@@ -11,6 +11,7 @@ use standin_client::runtime::{Driver, runtime};
 use standin_client::{Bootstrap, Target as Party};
 use standin_protocol::time::Micros;
 
+use super::effort::Effort;
 use super::link::Link;
 use super::pacer::Pacer;
 use super::request::{Arrival, Job};
@@ -18,7 +19,7 @@ use super::shared::Shared;
 use super::wire::WireClient;
 use super::{DriveError, Notable, Pacing, Plan};
 use crate::live::Live;
-use crate::recorder::Recording;
+use crate::recorder::{LoadThread, Recording};
 use crate::schedule::Schedule;
 use crate::targets::{Standin, Target};
 use crate::workload::Supply;
@@ -58,6 +59,7 @@ async fn run_in_loop(
     let Ok(start) = started.recv() else {
         return Err(io::Error::other("another load thread could not start").into());
     };
+    let effort = Effort::own();
     let shared = Rc::new(Shared::new(plan, number, start, live, notables, supply));
     match &shared.plan.pacing {
         Pacing::Open { rates, arrivals } => {
@@ -78,7 +80,13 @@ async fn run_in_loop(
     shared.all_ended().await;
     drop(links);
     match Rc::try_unwrap(shared) {
-        Ok(shared) => Ok(shared.recorder.into_inner().finish()),
+        Ok(shared) => {
+            let mut recording = shared.recorder.into_inner().finish();
+            let Effort { computed, waited } = Effort::own().since(effort);
+            let ran_for = Micros::boottime().since(start);
+            recording.threads.push(LoadThread { worker: number, ran_for, computed, waited });
+            Ok(recording)
+        }
         Err(_) => unreachable!("no task is left that could hold a reference"),
     }
 }
@@ -141,22 +149,22 @@ async fn paced(
     let mut burst = 0;
     while let Some(offset) = schedule.next().filter(|offset| *offset < end) {
         let due = shared.start + offset;
-        loop {
+        let now = loop {
             if shared.live.is_stopped() {
                 return Ok(());
             }
             standin_protocol::fault::point();
             let now = Micros::boottime();
             if due <= now && burst < BURST_MAX {
-                break;
+                break now;
             }
             pacer.wait_until(due.min(now + STOP_CHECK)).await?;
             burst = 0;
-        }
+        };
         burst += 1;
         // The supply is used up.
         let arrival = Some(Arrival { due, phase: schedule.phase() });
-        let Some(job) = Job::next(shared, arrival, Micros::boottime()) else { return Ok(()) };
+        let Some(job) = Job::next(shared, arrival, now) else { return Ok(()) };
         link.begin(shared, job);
     }
     Ok(())

@@ -17,6 +17,7 @@ use crate::schedule::profile::Shape;
 pub(super) fn scenario(load: &Load) -> Value {
     let (popularity, exponent, hot) = popularity(load.popularity);
     let open = load.closed.is_none();
+    let find = load.find.as_ref();
     let rate = match load.rates {
         Rates::Steady(rate_per_s) => open.then_some(rate_per_s),
         Rates::Phased(_) => None,
@@ -35,6 +36,11 @@ pub(super) fn scenario(load: &Load) -> Value {
             "phases": load.phases.as_ref().map(|phases| phases.0.iter().map(phase).collect::<Vec<_>>()),
             "distribution": open.then(|| word(load.arrivals)),
             "closed": load.closed.map(|closed| format!("{}x{}", closed.clients, closed.depth)),
+        },
+        "find": {
+            "objective": find.map(|find| find.objective.to_string()),
+            "resolution": find.map(|find| find.resolution_percent),
+            "settle": find.map(|find| seconds(find.settle)),
         },
         "keys": {
             "count": is_made.then_some(load.keys),

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::subject::depth_max;
-use super::{Load, LoadError, Watched};
+use super::watch::{Shown, Watched};
+use super::{Load, LoadError};
 use crate::checker::SumsAtEnd;
 use crate::console::Console;
 use crate::drive::{self, Pacing, Plan};
@@ -71,7 +72,8 @@ fn sweep(
     let live = Arc::new(Live::new(workers));
     let running = drive::start(&plan, (0..workers).map(supply).collect(), &live)?;
     let whole = u64::from(keys.end - keys.start);
-    Watched { live: &live, plan: &plan, whole }.until_end(running, interrupt, console)
+    let shown = Shown::Progress;
+    Watched { live: &live, plan: &plan, whole, shown }.until_end(running, interrupt, console)
 }
 
 /// Reads all counters, if there are any that are judged, and counts what is missing in them.

@@ -7,13 +7,14 @@
 //!                    ├ subject.rs: the cluster of a file, or the target of a URL
 //!                    ├ fill.rs, --fill: every key written once (a closed loop)
 //!                    ├ the warm-up: the same load, which nobody counts
-//!                    ├ the run: drive, recorder, checker (with --check)
+//!                    ├ the run, watched by watch.rs: drive, recorder, checker (with --check); with --find many (find/)
 //!                    ├ fill.rs: the counters, read once more (with --check)
 //!                    └ outcome.rs: the Document and its table, what the generator itself held up
 //! ```
 
 mod describe;
 mod fill;
+mod find;
 mod options;
 mod outcome;
 mod phases;
@@ -21,6 +22,8 @@ mod presets;
 mod scenario;
 mod settings;
 mod subject;
+mod watch;
+mod words;
 
 use std::error::Error;
 use std::fs::File;
@@ -35,19 +38,21 @@ use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 
 use fill::{counts, fill, read_counters};
+pub use find::objective::{Find, Objective};
 pub use options::{Closed, LoadArgs};
 use outcome::Circumstances;
 pub use presets::Preset;
 pub use settings::Load;
 use subject::{Subject, check_depth, check_lossless, depth_max};
+use watch::{Shown, Watched};
 
 use crate::checker::{Checker, Initial};
 use crate::console::{Console, Show};
-use crate::drive::{self, DriveError, Pacing, Plan, Running};
+use crate::drive::{self, DriveError, Pacing, Plan};
 use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::observer::StatsWatch;
-use crate::recorder::{Recording, wall_time};
+use crate::recorder::wall_time;
 use crate::report::FilesError;
 use crate::report::csv::csv;
 use crate::report::document::Document;
@@ -62,8 +67,6 @@ use crate::workload::{Cold, Keys, Mix, Supply};
 
 /// Makes the requests of the warm-up others than those to come.
 const WARM_UP_SEED: u64 = 0x3A3A;
-const PAUSE: Duration = Duration::from_millis(20);
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 const STATS_WITHIN: Duration = Duration::from_millis(500);
 
 /// Why there was no load, or no report of it.
@@ -103,6 +106,9 @@ pub enum LoadError {
     /// The options contradict the cluster file or the target.
     #[error("{0}")]
     Options(String),
+    /// Nothing was measured.
+    #[error("interrupted during the warm-up: nothing was measured")]
+    Interrupted,
     /// Reads of the warm-up were stale or wrong.
     #[error(
         "{bad} reads of the warm-up were stale or wrong; run it without --warm-up for what is known of them"
@@ -158,6 +164,13 @@ pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Err
     let interrupt = Interrupt::listen()?;
     let live = Arc::new(Live::new(load.workers));
     let mut console = Console::new(show);
+    if let Some(find) = &load.find {
+        let report = find::run(&load, find, &command, Some(&interrupt), &mut console)?;
+        console.line(&report.to_text());
+        find::write_files(&load, &report)?;
+        let is_found = report.rate_per_s.is_some();
+        return Ok(if is_found { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let document = run_shown(&load, &live, &command, Some(&interrupt), &mut console)?;
     // First: there may be no room for the files.
     console.line(&outcome::to_text(&document));
@@ -183,51 +196,93 @@ fn run_shown(
     interrupt: Option<&Interrupt>,
     console: &mut Console,
 ) -> Result<Document, LoadError> {
-    let trace = load.trace.as_ref().map(|(path, format)| read_trace(path, *format, load.sizes));
-    let trace = trace.transpose()?;
-    if let Some(trace) = &trace {
-        clamped(trace, load.sizes).iter().for_each(|line| console.line(line));
-    }
-    let trace = trace.map(Arc::new);
-    let subject = Subject::find(load, trace.as_deref(), console)?;
-    let plan = plan(load, &subject, trace.as_deref())?;
-    let workers = load.workers;
-    if load.fill {
-        fill(load, &plan, trace.as_ref(), interrupt, console)?;
-    }
-    let checker = load.check.then(|| {
-        let counts = counts(load, trace.as_deref());
-        Arc::new(subject.checker(load, Checker::of_kinds(counts, plan.run, Initial::Filled)))
-    });
-    let plan = Plan { checker, ..plan };
-    let supplies = |seed| (0..workers).map(|w| supply(load, trace.as_ref(), w, seed)).collect();
-    if let Some(duration) = load.warm_up {
-        let seed = load.seed ^ WARM_UP_SEED;
-        let plan = Plan { duration: Some(duration), seed, ..plan.clone() };
-        warm_up(&plan, supplies(seed), workers, interrupt, console)?;
+    let prepared = Prepared::new(load, interrupt, console)?;
+    let pacing = prepared.plan.pacing.clone();
+    let run = Run { pacing, seed: load.seed, live, shown: Shown::Table, command };
+    prepared.measure(run, interrupt, console)
+}
+
+/// A load whose target is known and filled. It can be measured several times.
+struct Prepared<'l> {
+    load: &'l Load,
+    trace: Option<Arc<Trace>>,
+    plan: Plan,
+}
+
+/// A measurement.
+struct Run<'r> {
+    pacing: Pacing,
+    seed: u64,
+    live: &'r Arc<Live>,
+    shown: Shown,
+    /// The command line, for the results.
+    command: &'r [String],
+}
+
+impl<'l> Prepared<'l> {
+    fn new(
+        load: &'l Load,
+        interrupt: Option<&Interrupt>,
+        console: &mut Console,
+    ) -> Result<Self, LoadError> {
+        let trace = load.trace.as_ref().map(|(path, format)| read_trace(path, *format, load.sizes));
+        let trace = trace.transpose()?;
+        if let Some(trace) = &trace {
+            clamped(trace, load.sizes).iter().for_each(|line| console.line(line));
+        }
+        let trace = trace.map(Arc::new);
+        let subject = Subject::find(load, trace.as_deref(), console)?;
+        let plan = plan(load, &subject, trace.as_deref())?;
+        if load.fill {
+            fill(load, &plan, trace.as_ref(), interrupt, console)?;
+        }
+        let checker = load.check.then(|| {
+            let counts = counts(load, trace.as_deref());
+            Arc::new(subject.checker(load, Checker::of_kinds(counts, plan.run, Initial::Filled)))
+        });
+        Ok(Self { load, trace, plan: Plan { checker, ..plan } })
     }
 
-    // Other caches have no database behind them.
-    let stats = plan.target.standin().map(|standin| {
-        StatsWatch::start(Arc::clone(&standin.topology), &standin.client)
-            .map_err(LoadError::system("asking for statistics"))
-    });
-    let stats = stats.transpose()?;
-    let read_now = || stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
-    let before = read_now();
-    let cpu_before = cpu_time();
-    let running = drive::start(&plan, supplies(load.seed), live)?;
-    let what = Watched { live, plan: &plan, whole: whole(&plan, trace.as_deref()) };
-    let mut recording = what.until_end(running, interrupt, console)?;
-    let cpu = cpu_time().saturating_sub(cpu_before);
-    let ran_for = Micros::boottime().since(recording.start);
-    let origin = before.zip(read_now());
-    let origin_reads = origin.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
-    drop(stats);
-    read_counters(load, &plan, &mut recording, interrupt, console)?;
-    let started = wall_time(recording.start);
-    let circumstances = Circumstances { started, ran_for, cpu, origin_reads, command };
-    Ok(outcome::document(load, &plan, &recording, circumstances))
+    /// Warms up, and measures.
+    fn measure(
+        &self,
+        run: Run<'_>,
+        interrupt: Option<&Interrupt>,
+        console: &mut Console,
+    ) -> Result<Document, LoadError> {
+        let Self { load, trace, plan } = self;
+        let Run { pacing, seed, live, shown, command } = run;
+        let plan = Plan { pacing, seed, ..plan.clone() };
+        let workers = load.workers;
+        let supplies = |seed| (0..workers).map(|w| supply(load, trace.as_ref(), w, seed)).collect();
+        if let Some(duration) = load.warm_up {
+            let seed = seed ^ WARM_UP_SEED;
+            let plan = Plan { duration: Some(duration), seed, ..plan.clone() };
+            warm_up(&plan, supplies(seed), workers, shown, interrupt, console)?;
+        }
+
+        // Other caches have no database behind them.
+        let stats = plan.target.standin().map(|standin| {
+            StatsWatch::start(Arc::clone(&standin.topology), &standin.client)
+                .map_err(LoadError::system("asking for statistics"))
+        });
+        let stats = stats.transpose()?;
+        let read_now = || stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
+        let before = read_now();
+        let running = drive::start(&plan, supplies(seed), live)?;
+        let whole = whole(&plan, trace.as_deref());
+        let what = Watched { live, plan: &plan, whole, shown };
+        let mut recording = what.until_end(running, interrupt, console)?;
+        let ran_for = Micros::boottime().since(recording.start);
+        let origin = before.zip(read_now());
+        let origin_reads =
+            origin.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
+        drop(stats);
+        read_counters(load, &plan, &mut recording, interrupt, console)?;
+        let started = wall_time(recording.start);
+        let circumstances = Circumstances { started, ran_for, origin_reads, command };
+        Ok(outcome::document(load, &plan, &recording, circumstances))
+    }
 }
 
 fn plan(load: &Load, subject: &Subject, trace: Option<&Trace>) -> Result<Plan, LoadError> {
@@ -315,24 +370,28 @@ fn warm_up(
     plan: &Plan,
     supplies: Vec<Supply>,
     workers: u32,
+    shown: Shown,
     interrupt: Option<&Interrupt>,
     console: &mut Console,
 ) -> Result<(), LoadError> {
     let live = Arc::new(Live::new(workers));
     let running = drive::start(plan, supplies, &live)?;
-    let what = Watched { live: &live, plan, whole: whole(plan, None) };
+    let (whole, is_search) = (whole(plan, None), shown == Shown::Search);
+    let shown = if is_search { shown } else { Shown::Progress };
+    let what = Watched { live: &live, plan, whole, shown };
     let recording = what.until_end(running, interrupt, console)?;
     let (counts, bad) = (recording.counts(), live.progress().bad);
-    console.line(&format!(
-        "warm-up: {} requests, failed {}, stale or wrong {}",
-        thousands(counts.requests),
-        thousands(counts.failed),
-        thousands(bad)
-    ));
-    if interrupt.is_some_and(Interrupt::is_set) {
-        return Err(LoadError::Options(
-            "interrupted during the warm-up: nothing was measured".to_owned(),
+    // A search has many.
+    if !is_search {
+        console.line(&format!(
+            "warm-up: {} requests, failed {}, stale or wrong {}",
+            thousands(counts.requests),
+            thousands(counts.failed),
+            thousands(bad)
         ));
+    }
+    if interrupt.is_some_and(Interrupt::is_set) {
+        return Err(LoadError::Interrupted);
     }
     match bad {
         0 => Ok(()),
@@ -350,58 +409,6 @@ fn whole(plan: &Plan, trace: Option<&Trace>) -> u64 {
     by_time.into_iter().chain(by_trace).min().unwrap_or(0)
 }
 
-struct Watched<'r> {
-    live: &'r Live,
-    plan: &'r Plan,
-    /// Number of requests, if it is known; 0: it ends by time.
-    whole: u64,
-}
-
-impl Watched<'_> {
-    fn until_end(
-        &self,
-        running: Running,
-        interrupt: Option<&Interrupt>,
-        console: &mut Console,
-    ) -> Result<Recording, LoadError> {
-        let mut shown = (running.start, self.live.progress());
-        while !running.is_finished() {
-            std::thread::park_timeout(PAUSE);
-            // Nobody is told, but the channel must not grow.
-            running.notables.try_iter().for_each(drop);
-            if interrupt.is_some_and(Interrupt::is_set) {
-                self.live.stop();
-            }
-            let now = Micros::boottime();
-            let passed = now.since(shown.0);
-            if passed < PROGRESS_INTERVAL {
-                continue;
-            }
-            let progress = self.live.progress();
-            let recent = progress.since(shown.1);
-            shown = (now, progress);
-            let elapsed = now.since(running.start);
-            let text = format!(
-                "{:>5.1} s  {:>9}/s  hits {:>5.1} %  failed {}  stale {}",
-                elapsed.as_secs_f64(),
-                thousands((recent.ended as f64 / passed.as_secs_f64()) as u64),
-                recent.hit_ratio() * 100.0,
-                progress.failed,
-                progress.bad,
-            );
-            match (self.whole, self.plan.duration) {
-                (0, Some(duration)) => {
-                    let whole_ms = duration.as_millis() as u64;
-                    console.progress(elapsed.as_millis() as u64, whole_ms, &text);
-                }
-                (whole, _) => console.progress(progress.ended, whole, &text),
-            }
-        }
-        console.end_progress();
-        Ok(running.join()?)
-    }
-}
-
 fn write_files(load: &Load, document: &Document) -> Result<(), FilesError> {
     let mut files = Files::default();
     if let Some(path) = &load.json {
@@ -417,12 +424,6 @@ fn write_files(load: &Load, document: &Document) -> Result<(), FilesError> {
         files.save(path, Ok(csv(document)));
     }
     files.finish()
-}
-
-/// Time that this process has computed, over all threads.
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! The options of `standin load`, from the command line and from a scenario. Neither has defaults: those are in
 //! [`Load`](super::Load), which both together become.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::find::objective::Objective;
 use super::presets::Preset;
 use crate::key_names::{KeyType, Template};
 use crate::popularity::PopularityKind;
@@ -49,6 +51,17 @@ pub struct LoadArgs {
     /// Instead of a rate, run this many clients with this many requests each under way, such as 8x16.
     #[arg(long, value_name = "CLIENTSxDEPTH", conflicts_with_all = ["rate", "arrivals"])]
     pub closed: Option<Closed>,
+    /// Instead of one run, search for the highest rate that keeps conditions, such as "p99<1ms,failed=0": percentiles, max and
+    /// late (of sending, at its p99) below a time; failed, stale and wrong below a number or a share. --rate is where the
+    /// search begins, --seconds and --warm-up (2 by default) are those of each measurement.
+    #[arg(long, value_name = "OBJECTIVE", conflicts_with_all = ["closed", "phases"])]
+    pub find: Option<Objective>,
+    /// With --find: the largest difference of the rate that is found to one that misses the objective; 5 by default.
+    #[arg(long, value_name = "PERCENT", value_parser = resolution)]
+    pub find_resolution: Option<f64>,
+    /// With --find: seconds between two measurements; 1 by default.
+    #[arg(long, value_name = "SECONDS", value_parser = settle)]
+    pub find_settle: Option<f64>,
     /// Seconds of load; 10 by default, or the whole trace with --trace.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub seconds: Option<u32>,
@@ -187,8 +200,15 @@ impl LoadArgs {
         if self.closed.is_some() {
             (below.rate, below.arrivals, below.phases) = (None, None, None);
         }
-        if self.rate.is_some() || self.arrivals.is_some() || self.phases.is_some() {
+        let is_open = self.rate.is_some() || self.arrivals.is_some();
+        if is_open || self.phases.is_some() || self.find.is_some() {
             below.closed = None;
+        }
+        if self.closed.is_some() || self.phases.is_some() {
+            (below.find, below.find_resolution, below.find_settle) = (None, None, None);
+        }
+        if self.find.is_some() {
+            below.phases = None;
         }
         if self.rate.is_some() || self.seconds.is_some() {
             below.phases = None;
@@ -236,6 +256,9 @@ impl LoadArgs {
             arrivals: self.arrivals.or(below.arrivals),
             phases: self.phases.or(below.phases),
             closed: self.closed.or(below.closed),
+            find: self.find.or(below.find),
+            find_resolution: self.find_resolution.or(below.find_resolution),
+            find_settle: self.find_settle.or(below.find_settle),
             seconds: self.seconds.or(below.seconds),
             warm_up: self.warm_up.or(below.warm_up),
             keys: self.keys.or(below.keys),
@@ -319,6 +342,25 @@ impl FromStr for Interval {
 
 /// The largest number of keys of a request.
 pub(super) const MULTI_GET_KEYS_MAX: i64 = 1_000;
+/// The percentages of [`LoadArgs::find_resolution`].
+pub(super) const RESOLUTION_PERCENT: RangeInclusive<f64> = 0.1..=100.0;
+/// The seconds of [`LoadArgs::find_settle`].
+pub(super) const SETTLE_SECONDS: RangeInclusive<f64> = 0.0..=3_600.0;
+
+fn resolution(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if RESOLUTION_PERCENT.contains(&percent) => Ok(percent),
+        _ => Err("write a percentage of 0.1 to 100".to_owned()),
+    }
+}
+
+fn settle(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if SETTLE_SECONDS.contains(&seconds) => Ok(seconds),
+        _ => Err("write seconds of 0 to 3600".to_owned()),
+    }
+}
+
 /// The largest exponent.
 pub(super) const EXPONENT_MAX: f64 = 10.0;
 
@@ -382,6 +424,11 @@ pub(super) mod tests {
             &["--phases", "10s@5", "--rate", "5"],
             &["--phases", "10s@5", "--seconds", "5"],
             &["--phases", "10s"],
+            &["--find", "p99"],
+            &["--find", "p99<1ms", "--closed", "1x1"],
+            &["--find", "p99<1ms", "--phases", "1s@5"],
+            &["--find", "p99<1ms", "--find-resolution", "0"],
+            &["--find", "p99<1ms", "--find-settle", "-1"],
             &["--zipf", "-1"],
             &["--reads", "101"],
             &["--keys", "0"],
@@ -409,6 +456,10 @@ pub(super) mod tests {
         assert!(over(&["--closed", "1x2"], &["--phases", "1s@5"]).phases.is_none());
         assert!(over(&["--rate", "7"], &["--phases", "1s@5"]).phases.is_none());
         assert!(over(&["--seconds", "7"], &["--phases", "1s@5"]).phases.is_none());
+        assert!(over(&["--find", "max<1s"], &["--phases", "1s@5"]).phases.is_none());
+        assert!(over(&["--find", "max<1s"], &["--closed", "1x2"]).closed.is_none());
+        let find = ["--find", "max<1s", "--find-settle", "3"];
+        assert!(over(&["--closed", "1x2"], &find).find_settle.is_none());
         let args = over(&["--target", "redis://a:1"], &["--config", "c", "--keyspace", "k"]);
         assert!(args.config.is_none() && args.keyspace.is_none());
         assert!(over(&["--config", "c"], &["--target", "redis://a:1"]).target.is_none());

@@ -4,18 +4,22 @@ use std::time::{Duration, SystemTime};
 
 use super::{Load, describe};
 use crate::drive::{Pacing, Plan};
-use crate::recorder::{Counts, Recording};
+use crate::recorder::{Counts, LoadThread, Recording};
 use crate::report::document::{
     Document, Environment, FORMAT, Generator, Interval, Lateness, Operation, Phase, TargetFacts,
-    VERSION,
+    Thread, VERSION,
 };
-use crate::report::figures::{LATE_US_MAX, curve};
+use crate::report::figures::curve;
 use crate::report::table::{self, millis, operations, thousands};
 use crate::report::{Figures, PhaseFigures};
 use crate::schedule::Rates;
 
-/// Share of its threads' time at which a generator is the bottleneck.
+/// Share of a thread's time above which it is the limit.
 const BUSY: f64 = 0.9;
+/// Lateness at the 99th percentile above which the generator measures itself.
+const LATE_P99_US_MAX: u64 = 200;
+/// The name of the times from sending to the answer.
+const SERVICE: &str = "service";
 /// Share of the asked rate below which the rate was not reached.
 const REACHED: f64 = 0.98;
 
@@ -26,8 +30,6 @@ pub(super) struct Circumstances<'a> {
     pub(super) started: SystemTime,
     /// Length of the run, with the wait for the last answers.
     pub(super) ran_for: Duration,
-    /// The time that the load threads have computed.
-    pub(super) cpu: Duration,
     /// Fetches from the database.
     pub(super) origin_reads: Option<u64>,
     /// The command line.
@@ -41,7 +43,7 @@ pub(super) fn document(
     recording: &Recording,
     circumstances: Circumstances<'_>,
 ) -> Document {
-    let Circumstances { started, ran_for, cpu, origin_reads, command } = circumstances;
+    let Circumstances { started, ran_for, origin_reads, command } = circumstances;
     let latency = recording.latency();
     // An open loop waits for its last answers; its rate is over the time of sending.
     let seconds = match (&plan.pacing, plan.duration) {
@@ -57,9 +59,8 @@ pub(super) fn document(
         }
         Pacing::Closed { .. } => (None, Vec::new()),
     };
-    let lateness = Lateness::of(&recording.lateness);
-    let workers = load.workers;
-    let busy = cpu.as_secs_f64() / (ran_for.as_secs_f64() * f64::from(workers)).max(1e-9);
+    let generator = generator(load, plan, recording, asked_per_s);
+    let whole = recording.whole();
     Document {
         format: FORMAT.to_owned(),
         version: VERSION,
@@ -73,17 +74,11 @@ pub(super) fn document(
         },
         scenario: describe::scenario(load),
         environment: Environment::here(),
-        operations: Operation::all_of(&recording.whole()),
+        operations: Operation::all_of(&whole),
+        service: Operation::new(SERVICE, &whole.service),
         phases,
-        warnings: warnings(asked_per_s, &total, &lateness, busy),
-        generator: Generator {
-            workers,
-            cpu_s: cpu.as_secs_f64(),
-            busy,
-            asked_per_s,
-            is_checked: plan.checker.is_some(),
-            lateness,
-        },
+        warnings: warnings(&generator, &total),
+        generator,
         quotes: recording.quotes.clone(),
         percentiles: curve(&latency),
         interval_ms: u64::try_from(recording.slot().as_millis()).unwrap_or(u64::MAX),
@@ -92,6 +87,51 @@ pub(super) fn document(
         parts: Vec::new(),
         total,
     }
+}
+
+/// The generator's own share in the result.
+fn generator(
+    load: &Load,
+    plan: &Plan,
+    recording: &Recording,
+    asked_per_s: Option<f64>,
+) -> Generator {
+    let thread =
+        |one: &LoadThread| Thread { worker: one.worker, busy: one.busy(), waiting: one.waiting() };
+    let threads: Vec<Thread> = recording.threads.iter().map(thread).collect();
+    let busy = threads.iter().map(|thread| thread.busy).fold(0.0, f64::max);
+    let computed: Duration = recording.threads.iter().map(|thread| thread.computed).sum();
+    let lateness = Lateness::of(&recording.lateness);
+    // A closed loop has no schedule that it could miss.
+    let late_p99_us = asked_per_s.map(|_| lateness.p99_us);
+    Generator {
+        workers: load.workers,
+        cpu_s: computed.as_secs_f64(),
+        busy,
+        limits: limits(&threads, late_p99_us),
+        threads,
+        asked_per_s,
+        is_checked: plan.checker.is_some(),
+        lateness,
+    }
+}
+
+/// The reasons why the generator was the limit.
+fn limits(threads: &[Thread], late_p99_us: Option<u64>) -> Vec<String> {
+    let mut limits = Vec::new();
+    let busiest = threads.iter().max_by(|one, other| one.busy.total_cmp(&other.busy));
+    if let Some(Thread { worker, busy, .. }) = busiest.filter(|thread| thread.busy > BUSY) {
+        limits.push(format!("load thread {worker} computed {:.0} % of the time", busy * 100.0));
+    }
+    if let Some(late_us) = late_p99_us.filter(|late_us| *late_us > LATE_P99_US_MAX) {
+        let waiting = threads.iter().map(|thread| thread.waiting).fold(0.0, f64::max);
+        limits.push(format!(
+            "requests were sent {} ms late at p99, and a load thread waited {:.0} % of the time for a core",
+            millis(late_us),
+            waiting * 100.0
+        ));
+    }
+    limits
 }
 
 /// The phases that have begun in a run that sent for this time.
@@ -108,6 +148,7 @@ fn phases(rates: &Rates, sent_for: Duration, recording: &Recording) -> Vec<Phase
                 asked_per_s: asked / (span.end - span.begin).as_secs_f64(),
                 total: Figures::new(record.counts.clone(), &record.all(), seconds, None),
                 operations: Operation::all_of(record),
+                service: Operation::new(SERVICE, &record.service),
             }
         })
         .collect()
@@ -206,13 +247,26 @@ pub(super) fn to_text(document: &Document) -> String {
         );
     }
     if generator.asked_per_s.is_some() {
+        let service = &document.service.latency_us;
         text += &format!(
             "  sent late by {} ms at p50, {} at p99, {} at most (part of the latencies)\n",
             millis(generator.lateness.p50_us),
             millis(generator.lateness.p99_us),
             millis(generator.lateness.max_us)
         );
+        text += &format!(
+            "  from sending to the answer {} ms at p50, {} at p99, {} at most\n",
+            millis(service.p50),
+            millis(service.p99),
+            millis(service.max)
+        );
     }
+    let waiting = generator.threads.iter().map(|thread| thread.waiting).fold(0.0, f64::max);
+    text += &format!(
+        "  load threads: the busiest computed {:.0} % of the time; the longest wait for a core {:.0} %\n",
+        generator.busy * 100.0,
+        waiting * 100.0
+    );
     document.quotes.iter().for_each(|quote| text += &format!("  {quote}\n"));
     document.warnings.iter().for_each(|warning| text += &format!("  WARNING: {warning}\n"));
     text.truncate(text.trim_end().len());
@@ -261,24 +315,16 @@ fn own_kinds(counts: &Counts) -> String {
     text
 }
 
-fn warnings(asked: Option<f64>, total: &Figures, lateness: &Lateness, busy: f64) -> Vec<String> {
+fn warnings(generator: &Generator, total: &Figures) -> Vec<String> {
     let mut warnings = Vec::new();
-    if busy > BUSY {
+    if !generator.limits.is_empty() {
         warnings.push(format!(
-            "the load threads were busy {:.0} % of the time: they, not the cluster, may be the \
-             limit; use more --workers, or a separate machine",
-            busy * 100.0
+            "the load generator was the limit, not the target: {}; use more --workers, a lower --rate, or a \
+             machine of its own",
+            generator.limits.join("; ")
         ));
     }
-    // A closed loop has no schedule that it could miss.
-    let Some(asked) = asked else { return warnings };
-    if lateness.p99_us > LATE_US_MAX {
-        warnings.push(format!(
-            "requests were sent {} ms late at p99: the latencies are partly the generator's own; \
-             lower --rate, or use a separate machine",
-            millis(lateness.p99_us)
-        ));
-    }
+    let Some(asked) = generator.asked_per_s else { return warnings };
     let reached = total.requests as f64 / total.seconds.max(1e-9);
     if total.seconds >= 1.0 && reached < asked * REACHED {
         warnings.push(format!(
@@ -298,20 +344,36 @@ mod tests {
 
     #[test]
     fn the_generator_accuses_itself() {
+        let thread = |busy| Thread { worker: 3, busy, waiting: 0.25 };
+        assert!(limits(&[thread(0.3), thread(0.9)], Some(200)).is_empty());
+        let busy = limits(&[thread(0.3), thread(0.95)], None);
+        assert_eq!(busy, ["load thread 3 computed 95 % of the time"]);
+        let late = limits(&[thread(0.3)], Some(201));
+        assert!(late[0].contains("0.20 ms late") && late[0].contains("25 %"), "{late:?}");
+        assert_eq!(limits(&[thread(1.0)], Some(5_000)).len(), 2);
+    }
+
+    #[test]
+    fn what_distorts_a_run_is_told() {
         let figures = |requests| {
             let counts = Counts { requests, ..Counts::default() };
             Figures::new(counts, &histogram(), 10.0, None)
         };
-        let lateness = |us| {
-            let mut late = histogram();
-            late.record(us).unwrap();
-            Lateness::of(&late)
+        let generator = |asked_per_s, limits: &[&str]| Generator {
+            workers: 1,
+            cpu_s: 1.0,
+            busy: 0.1,
+            threads: Vec::new(),
+            limits: limits.iter().map(|&text| text.to_owned()).collect(),
+            asked_per_s,
+            is_checked: false,
+            lateness: Lateness::of(&histogram()),
         };
-        let on_time = lateness(300);
-        assert!(warnings(Some(1_000.0), &figures(10_000), &on_time, 0.3).is_empty());
-        let late = lateness(5_000);
-        assert_eq!(warnings(Some(1_000.0), &figures(10_000), &late, 0.3).len(), 1);
-        assert_eq!(warnings(Some(1_000.0), &figures(9_000), &on_time, 0.3).len(), 1);
-        assert_eq!(warnings(None, &figures(9_000), &late, 0.99).len(), 1);
+        let open = |limits| generator(Some(1_000.0), limits);
+        assert!(warnings(&open(&[]), &figures(10_000)).is_empty());
+        let limited = warnings(&open(&["it was late"]), &figures(10_000));
+        assert!(limited[0].contains("was the limit") && limited[0].contains("it was late"));
+        assert_eq!(warnings(&open(&[]), &figures(9_000)).len(), 1);
+        assert!(warnings(&generator(None, &[]), &figures(9_000)).is_empty(), "a closed loop");
     }
 }

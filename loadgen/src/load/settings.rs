@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::find::objective::{Find, Objective};
 use super::options::{Closed, LoadArgs};
 use super::presets::{Preset, Workload};
 use super::{LoadError, scenario};
@@ -19,6 +20,10 @@ use crate::workload::Others;
 
 const SECONDS: u32 = 10;
 const RATE_PER_S: u32 = 1_000;
+/// The warm-up of each measurement of a search.
+const FIND_WARM_UP_S: u32 = 2;
+const FIND_RESOLUTION_PERCENT: f64 = 5.0;
+const FIND_SETTLE_S: f64 = 1.0;
 const KEYS: u32 = 100_000;
 const EXPONENT: f64 = 0.99;
 const READS_PERCENT: f64 = 95.0;
@@ -52,6 +57,8 @@ pub struct Load {
     pub arrivals: Arrivals,
     /// A closed loop.
     pub closed: Option<Closed>,
+    /// A search for the highest rate.
+    pub find: Option<Find>,
     /// The time for which requests are sent; `None`: until the trace ends.
     pub duration: Option<Duration>,
     /// The time before, of which nothing is counted.
@@ -145,6 +152,8 @@ impl LoadArgs {
                 (args.rate.unwrap_or(RATE_PER_S).into(), seconds.map(of_seconds))
             }
         };
+        let is_warmed = args.find.is_some() && args.trace.is_none();
+        let warm_up = args.warm_up.or(is_warmed.then_some(FIND_WARM_UP_S));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = args.workers.unwrap_or(u32::try_from(cores.min(2)).unwrap_or(1)).max(1);
         Ok(Load {
@@ -155,8 +164,13 @@ impl LoadArgs {
             phases: args.phases,
             arrivals: args.arrivals.unwrap_or_default(),
             closed: args.closed,
+            find: args.find.map(|objective| Find {
+                objective,
+                resolution_percent: args.find_resolution.unwrap_or(FIND_RESOLUTION_PERCENT),
+                settle: Duration::from_secs_f64(args.find_settle.unwrap_or(FIND_SETTLE_S)),
+            }),
             duration,
-            warm_up: args.warm_up.filter(|seconds| *seconds > 0).map(of_seconds),
+            warm_up: warm_up.filter(|seconds| *seconds > 0).map(of_seconds),
             keys,
             key_type: args.key_type.or(has_template.then_some(KeyType::Text)),
             template: args.key_template.unwrap_or_default(),
@@ -186,6 +200,8 @@ impl LoadArgs {
     /// What can't be said of one option alone. Each text says which option to change.
     fn check_together(&self) -> Result<(), &'static str> {
         let is_set = |flag: Option<bool>| flag == Some(true);
+        let has_find = self.find_resolution.is_some() || self.find_settle.is_some();
+        let has_files = self.hdr.is_some() || self.hgrm.is_some() || self.csv.is_some();
         let is_text = self.key_type.is_none_or(|key_type| key_type == KeyType::Text);
         let is_hotspot = self.popularity == Some(PopularityKind::Hotspot);
         let has_hot = self.hot_keys.is_some() || self.hot_requests.is_some();
@@ -193,6 +209,12 @@ impl LoadArgs {
             Err("--check needs --fill: only values of this run can be judged")
         } else if is_set(self.lossless) && !is_set(self.check) {
             Err("--lossless says what --check judges: add --check")
+        } else if self.find.is_none() && has_find {
+            Err("--find-resolution and --find-settle are for a search: add --find")
+        } else if self.find.is_some() && has_files {
+            Err("--find has many runs: leave --hdr, --hgrm and --csv away, and use --json")
+        } else if self.find.as_ref().is_some_and(Objective::is_about_reads) && !is_set(self.check) {
+            Err("stale and wrong in --find need reads that are checked: add --fill and --check")
         } else if self.phases.is_some() && (self.rate.is_some() || self.seconds.is_some()) {
             Err("--phases say rate and length: leave --rate and --seconds away")
         } else if self.keyspace.is_some() && self.target.is_some() {
@@ -374,6 +396,9 @@ mod tests {
         for (arguments, what) in [
             (&["--check"][..], "--fill"),
             (&["--fill", "--lossless"], "--check"),
+            (&["--find-settle", "1"], "add --find"),
+            (&["--find", "max<1s", "--hdr", "f"], "--json"),
+            (&["--find", "stale=0"], "--check"),
             (&["--key-type", "uuid", "--key-template", "k{n}"], "type text"),
             (&["--hot-keys", "1"], "--popularity hotspot"),
             (&["--first-key", "9223372036854775807"], "at most"),

@@ -10,7 +10,8 @@ use serde_json::Value;
 use standin_testkit::{Scratch, free_ports};
 
 use super::options::tests::parse;
-use super::{Load, run};
+use super::{Load, find, run};
+use crate::console::Console;
 use crate::live::Live;
 use crate::report::document::{Document, Part};
 use crate::report::{LatencyUs, Mark};
@@ -62,7 +63,9 @@ fn failed_run() -> Document {
 fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
         // As those of the whole run.
-        Value::Object(_) if ["phases[].total", "phases[].operations[]"].contains(&path) => {
+        Value::Object(_)
+            if ["phases[].total", "phases[].operations[]", "phases[].service"].contains(&path) =>
+        {
             found.insert(path.to_owned());
         }
         Value::Object(entries) => {
@@ -103,6 +106,7 @@ fn the_manual_has_each_name_of_the_json_and_no_other() {
     assert!(!failed.is_good && failed.total.failed > 50, "{:?}", failed.total);
     failed.marks.push(Mark { t_s: 1.0, label: "killed".to_owned() });
     failed.warnings.push("a warning".to_owned());
+    failed.generator.limits.push("a limit".to_owned());
     failed.command.push("standin".to_owned());
     failed.parts.push(Part {
         host: "h".to_owned(),
@@ -202,4 +206,51 @@ fn what_is_no_result_is_told() {
     }
     let error = Document::load(Path::new("/no/such.json")).unwrap_err().to_string();
     assert!(error.starts_with("/no/such.json: "), "{error}");
+}
+
+#[test]
+fn a_search_measures_until_the_rate_is_known() {
+    let server = FakeServer::memcached();
+    let url = server.url();
+    let search = |objective: &str, rate: &str| {
+        let load = load(&[
+            "--target",
+            &url,
+            "--rate",
+            rate,
+            "--keys",
+            "50",
+            "--fill",
+            "--seconds",
+            "1",
+            "--warm-up",
+            "0",
+            "--find",
+            objective,
+            "--find-settle",
+            "0",
+            "--find-resolution",
+            "100",
+        ]);
+        let find = load.find.clone().expect("a search");
+        find::run(&load, &find, &[], None, &mut Console::silent())
+            .unwrap_or_else(|error| panic!("{error}"))
+    };
+    // What no run keeps is missed down to the lowest rate.
+    let none = search("p50<1us", "4");
+    let rates: Vec<_> = none.steps.iter().map(|step| step.rate_per_s).collect();
+    assert_eq!((none.rate_per_s, rates), (None, vec![4, 2, 1]));
+    assert!(none.steps.iter().all(|step| step.misses[0].starts_with("p50<1us: ")), "{none:?}");
+    assert!(none.to_text().contains("does not keep p50<1us, not even at 1 requests/s"));
+
+    // Nothing here makes a million a second, and the search does not wait until all of them are sent.
+    let found = search("max<1h", "1000000");
+    let (Some(kept), Some(missed)) = (found.rate_per_s, found.missed_per_s) else {
+        panic!("{found:?}")
+    };
+    assert!(kept < missed && missed <= 2 * kept, "{found:?}");
+    let misses = found.steps.iter().filter(|step| !step.is_kept);
+    assert!(misses.clone().count() > 0 && misses.clone().all(|step| step.misses.len() == 1));
+    assert!(misses.clone().all(|step| step.misses[0].contains("answers/s came in time")));
+    assert!(found.to_text().contains("keeps max<1h at"), "{}", found.to_text());
 }

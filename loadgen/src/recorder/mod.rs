@@ -119,11 +119,40 @@ pub struct Logged {
     pub sample: Sample,
 }
 
+/// The time that a load thread had, and what it did with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadThread {
+    /// Its number.
+    pub worker: u32,
+    /// The time from the start of the run to its last answer.
+    pub ran_for: Duration,
+    /// The part of it on a core.
+    pub computed: Duration,
+    /// The part of it in which it was ready to run, while other threads had the cores.
+    pub waited: Duration,
+}
+
+impl LoadThread {
+    /// Share of its time that the thread has computed, 0 to 1.
+    #[must_use]
+    pub fn busy(&self) -> f64 {
+        self.computed.as_secs_f64() / self.ran_for.as_secs_f64().max(1e-9)
+    }
+
+    /// Share of its time that the thread has waited for a core, 0 to 1.
+    #[must_use]
+    pub fn waiting(&self) -> f64 {
+        self.waited.as_secs_f64() / self.ran_for.as_secs_f64().max(1e-9)
+    }
+}
+
 /// The measurements of one phase.
 #[derive(Debug, Clone)]
 pub struct PhaseRecord {
     /// Latencies by [`OpKind`].
     pub latency: [Histogram<u64>; 2],
+    /// The times of all operations from sending, not from being due.
+    pub service: Histogram<u64>,
     /// The counters.
     pub counts: Counts,
 }
@@ -148,6 +177,8 @@ pub struct Recording {
     pub phases: Vec<PhaseRecord>,
     /// The lateness of sent requests, in microseconds.
     pub lateness: Histogram<u64>,
+    /// The load threads.
+    pub threads: Vec<LoadThread>,
     /// The first failures and bad reads, in words.
     pub quotes: Vec<String>,
     /// Every request, if the run was to log them; in order of their ends, worker by worker.
@@ -157,13 +188,18 @@ pub struct Recording {
 
 impl PhaseRecord {
     fn new() -> Self {
-        Self { latency: [histogram(), histogram()], counts: Counts::default() }
+        Self {
+            latency: [histogram(), histogram()],
+            service: histogram(),
+            counts: Counts::default(),
+        }
     }
 
     fn merge(&mut self, other: &Self) {
         for (latency, their_latency) in self.latency.iter_mut().zip(&other.latency) {
             add(latency, their_latency);
         }
+        add(&mut self.service, &other.service);
         self.counts.merge(&other.counts);
     }
 
@@ -218,6 +254,7 @@ impl Recorder {
         let phase = sample.phase.min(self.phases.len() - 1);
         let record = &mut self.phases[phase];
         record.latency[sample.op as usize].saturating_record(latency_us);
+        record.service.saturating_record(micros(sample.ended.since(sample.sent)));
         self.lateness.saturating_record(micros(sample.sent.since(sample.due)));
         let (due, ended) = (sample.due.since(self.start), sample.ended.since(self.start));
         self.slots.record(due, ended, latency_us, sample);
@@ -239,7 +276,8 @@ impl Recorder {
     #[must_use]
     pub fn finish(self) -> Recording {
         let Self { start, phases, slots, lateness, quotes, log } = self;
-        Recording { start, phases, lateness, quotes, log, slots: slots.finish() }
+        let (threads, slots) = (Vec::new(), slots.finish());
+        Recording { start, phases, lateness, threads, quotes, log, slots }
     }
 }
 
@@ -254,6 +292,7 @@ impl Recording {
             phase.merge(theirs);
         }
         add(&mut self.lateness, &other.lateness);
+        self.threads.extend(other.threads);
         self.log.extend(other.log);
         self.quotes.extend(other.quotes);
         self.quotes.truncate(QUOTES_MAX);
@@ -322,7 +361,7 @@ pub fn add(sum: &mut Histogram<u64>, part: &Histogram<u64>) {
 }
 
 fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros().into())
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ pub struct Document {
     pub total: Figures,
     /// By operation.
     pub operations: Vec<Operation>,
+    /// The times of all operations from when they were sent, not from when they were due.
+    pub service: Operation,
     /// Each phase of the rate, if it has phases.
     pub phases: Vec<Phase>,
     /// The load generator itself.
@@ -125,6 +127,8 @@ pub struct Phase {
     pub total: Figures,
     /// By operation.
     pub operations: Vec<Operation>,
+    /// The times of all operations from when they were sent.
+    pub service: Operation,
 }
 
 /// The load generator itself.
@@ -134,14 +138,29 @@ pub struct Generator {
     pub workers: u32,
     /// The time that they have computed, in seconds.
     pub cpu_s: f64,
-    /// Share of its threads' time that the generator has computed, 0 to 1.
+    /// Share of its time that the busiest of them has computed, 0 to 1.
     pub busy: f64,
+    /// Each of them.
+    pub threads: Vec<Thread>,
+    /// The reasons why the generator, not the target, was the limit; empty if it was not.
+    pub limits: Vec<String>,
     /// Requests per second asked for; `None`: a closed loop.
     pub asked_per_s: Option<f64>,
     /// Whether reads were judged.
     pub is_checked: bool,
     /// The lateness of sent requests.
     pub lateness: Lateness,
+}
+
+/// A load thread.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Thread {
+    /// Its number.
+    pub worker: u32,
+    /// Share of its time that it has computed, 0 to 1.
+    pub busy: f64,
+    /// Share of its time that it has waited for a core, 0 to 1.
+    pub waiting: f64,
 }
 
 /// The lateness of sent requests in microseconds. It is part of the latencies, but not caused by

@@ -168,13 +168,13 @@ impl World {
                     }
                 }
                 Some(Event::Connected(conn)) => {
-                    handle(&mut self.engine, now, Input::Connected(conn));
+                    handle(&mut self.engine, now, Input::Connected(conn), &mut Vec::new());
                 }
                 Some(Event::ToClient(conn, bytes)) => {
-                    handle(&mut self.engine, now, Input::Received(conn, &bytes));
+                    handle(&mut self.engine, now, Input::Received(conn, &bytes), &mut Vec::new());
                 }
                 Some(Event::ToServer(conn, bytes)) => self.serve(now, conn, bytes),
-                None => handle(&mut self.engine, now, Input::Tick),
+                None => handle(&mut self.engine, now, Input::Tick, &mut Vec::new()),
             }
             self.carry_out(now);
         }

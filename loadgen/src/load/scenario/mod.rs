@@ -2,15 +2,14 @@
 //!
 //! Here is the form of the file. What options mean together is checked where they meet those of the command line.
 
-use std::fmt::Display;
 use std::path::Path;
-use std::str::FromStr;
 
-use clap::ValueEnum;
 use standin_config::{ConfigErrors, Report, Section};
 
+use super::find::section;
 use super::options::{EXPONENT_MAX, LoadArgs, MULTI_GET_KEYS_MAX};
 use super::phases;
+use super::words::{parsed, parsed_as, word};
 use crate::request::ValueSizes;
 use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
 
@@ -29,9 +28,10 @@ pub(super) fn load(path: &Path) -> Result<LoadArgs, ConfigErrors> {
 /// The reader of a section, which sets the options that are in it.
 type ReadSection = fn(&mut Section<'_>, &Path, &mut Report<'_>, &mut LoadArgs);
 
-const SECTIONS: [(&str, ReadSection); 8] = [
+const SECTIONS: [(&str, ReadSection); 9] = [
     ("target", target),
     ("arrivals", arrivals),
+    ("find", section::read),
     ("keys", keys),
     ("mix", mix),
     ("values", values),
@@ -189,47 +189,6 @@ fn run(section: &mut Section<'_>, base_dir: &Path, report: &mut Report<'_>, args
     args.csv = path.map(|path| base_dir.join(path));
     args.interval = parsed(section, "interval", "1s", report);
     args.label = section.text("label", "new kernel", report).good().map(str::to_owned);
-}
-
-/// A text that is read as on the command line. The mistake shows it.
-fn parsed<T: FromStr<Err: Display>>(
-    section: &mut Section<'_>,
-    key: &'static str,
-    example: &str,
-    report: &mut Report<'_>,
-) -> Option<T> {
-    parsed_as(section, key, example, report, |text, error| format!("{text:?}: {error}"))
-}
-
-/// A text that is read as on the command line, with the mistake that `mistake` makes of it and the error.
-fn parsed_as<T: FromStr<Err: Display>>(
-    section: &mut Section<'_>,
-    key: &'static str,
-    example: &str,
-    report: &mut Report<'_>,
-    mistake: impl Fn(&str, String) -> String,
-) -> Option<T> {
-    // An absent one leaves the default, and an empty one was reported.
-    let text = section.text(key, example, report).optional()??;
-    match text.value.parse() {
-        Ok(value) => Some(value),
-        Err(error) => {
-            report.mistake(text.at, &section.key(key), mistake(text.value, error.to_string()));
-            None
-        }
-    }
-}
-
-/// A word that is one of the command line's.
-fn word<T: ValueEnum + Copy>(
-    section: &mut Section<'_>,
-    key: &'static str,
-    report: &mut Report<'_>,
-) -> Option<T> {
-    let variants = T::value_variants().iter();
-    let words: Vec<_> = variants.filter_map(|one| Some((one.to_possible_value()?, *one))).collect();
-    let choices: Vec<(&str, T)> = words.iter().map(|(word, one)| (word.get_name(), *one)).collect();
-    section.choice(key, &choices, report).good()
 }
 
 #[cfg(test)]

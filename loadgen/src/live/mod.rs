@@ -1,9 +1,14 @@
-//! A run while it runs: what it has done so far, which phase it is in, and how to end it.
+//! A run while it runs: what it has done so far and how long that took, which phase it is in, and how to end it.
 //!
 //! Read by progress displays and by tests that wait for a number of answers. Each worker
 //! writes its own cache line.
 
+mod tally;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+pub use tally::Latencies;
+use tally::{Tally, add};
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -13,6 +18,7 @@ struct Cell {
     reads: AtomicU64,
     hits: AtomicU64,
     bad: AtomicU64,
+    latencies: Tally,
 }
 
 /// See the head of the file.
@@ -41,6 +47,7 @@ pub struct Progress {
 /// The contribution of one request.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Step {
+    pub(crate) latency_us: u64,
     pub(crate) is_failed: bool,
     pub(crate) is_read_answer: bool,
     pub(crate) is_hit: bool,
@@ -73,6 +80,14 @@ impl Live {
         }
     }
 
+    /// The latencies so far.
+    #[must_use]
+    pub fn latencies(&self) -> Latencies {
+        let mut sum = Latencies::default();
+        self.cells.iter().for_each(|cell| sum.add(&cell.latencies));
+        sum
+    }
+
     /// Ends the run: nothing more is sent, and what is under way is waited for.
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Release);
@@ -95,18 +110,21 @@ impl Live {
         self.phase.store(phase, Ordering::Release);
     }
 
+    /// Only the thread of this worker may add to its counts.
     pub(crate) fn add(&self, worker: u32, step: Step) {
         let cell = &self.cells[worker as usize];
-        let add = |counter: &AtomicU64, one: bool| {
-            if one {
-                counter.fetch_add(1, Ordering::Relaxed);
+        add(&cell.ended, 1);
+        cell.latencies.record(step.latency_us);
+        for (counter, is_one) in [
+            (&cell.failed, step.is_failed),
+            (&cell.reads, step.is_read_answer),
+            (&cell.hits, step.is_hit),
+            (&cell.bad, step.is_bad),
+        ] {
+            if is_one {
+                add(counter, 1);
             }
-        };
-        add(&cell.ended, true);
-        add(&cell.failed, step.is_failed);
-        add(&cell.reads, step.is_read_answer);
-        add(&cell.hits, step.is_hit);
-        add(&cell.bad, step.is_bad);
+        }
     }
 }
 
@@ -137,7 +155,7 @@ mod tests {
     #[test]
     fn workers_add_up() {
         let live = Live::new(2);
-        let step = Step { is_read_answer: true, is_hit: true, ..Step::default() };
+        let step = Step { latency_us: 70, is_read_answer: true, is_hit: true, ..Step::default() };
         live.add(0, step);
         live.add(1, Step { is_hit: false, ..step });
         let earlier = live.progress();
@@ -149,5 +167,10 @@ mod tests {
             Progress { ended: 1, failed: 1, ..Progress::default() }
         );
         assert!((progress.hit_ratio() - 0.5).abs() < 1e-9);
+        let latencies = live.latencies();
+        assert_eq!(
+            (latencies.count(), latencies.at(0.1), latencies.at(1.0)),
+            (3, Some(0), Some(70))
+        );
     }
 }

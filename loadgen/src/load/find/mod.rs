@@ -1,0 +1,113 @@
+//! `standin load --find`: the highest rate that keeps an objective.
+//!
+//! ```text
+//! objective.rs: p99<1ms,failed=0 ───────────────┐
+//! search.rs: which rate is next ─► a run (warm-up, measurement, settling) ─► outcome.rs: kept, or what was missed
+//!      ▲───────────────────────────────────────────────────────────────────────┘
+//! ```
+
+pub(super) mod objective;
+mod outcome;
+mod search;
+pub(super) mod section;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+
+use self::objective::Find;
+use self::outcome::{Circumstances, FindReport, Step};
+use self::search::{Next, Search};
+use super::watch::Shown;
+use super::{Load, LoadError, Prepared, Run};
+use crate::console::Console;
+use crate::drive::Pacing;
+use crate::interrupt::Interrupt;
+use crate::live::Live;
+use crate::report::FilesError;
+use crate::report::files::Files;
+use crate::schedule::Rates;
+
+/// The shortest sleep of a pause, after which Ctrl-C is noticed.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Writes the result.
+pub(super) fn write_files(load: &Load, report: &FindReport) -> Result<(), FilesError> {
+    let mut files = Files::default();
+    if let Some(path) = &load.json {
+        files.save_json(path, report);
+    }
+    files.finish()
+}
+
+/// Searches; each measurement has a line.
+pub(super) fn run(
+    load: &Load,
+    find: &Find,
+    command: &[String],
+    interrupt: Option<&Interrupt>,
+    console: &mut Console,
+) -> Result<FindReport, LoadError> {
+    let Rates::Steady(start) = load.rates else {
+        unreachable!("phases and a search were refused together")
+    };
+    let prepared = Prepared::new(load, interrupt, console)?;
+    console.line(&Step::heading());
+    let mut search = Search::new(start, find.resolution_percent);
+    let mut steps: Vec<Step> = Vec::new();
+    let is_interrupted = || interrupt.is_some_and(Interrupt::is_set);
+    let end = loop {
+        let next = search.next();
+        // The search is over.
+        let Next::Try(rate_per_s) = next else { break next };
+        if !steps.is_empty() {
+            settle(find.settle, interrupt);
+        }
+        if is_interrupted() {
+            break search.so_far();
+        }
+        let step = measure(&prepared, find, rate_per_s, &steps, interrupt, console)?;
+        // A measurement that was cut short says nothing.
+        let Some(step) = step.filter(|_| !is_interrupted()) else { break search.so_far() };
+        console.line(&step.to_text());
+        search.tell(rate_per_s, step.is_kept);
+        steps.push(step);
+    };
+    let is_complete = search.is_complete() && !is_interrupted();
+    let target = prepared.plan.target.name();
+    let circumstances = Circumstances { load, find, target, command, is_complete };
+    Ok(FindReport::new(circumstances, end, steps))
+}
+
+/// Measures a rate; `None`: it was interrupted.
+fn measure(
+    prepared: &Prepared<'_>,
+    find: &Find,
+    rate_per_s: u32,
+    steps: &[Step],
+    interrupt: Option<&Interrupt>,
+    console: &mut Console,
+) -> Result<Option<Step>, LoadError> {
+    let load = prepared.load;
+    let pacing = Pacing::Open { rates: rate_per_s.into(), arrivals: load.arrivals };
+    // Other requests each time, so that a repeat is more than the same once more.
+    let seed = load.seed.wrapping_add(steps.len() as u64);
+    let live = Arc::new(Live::new(load.workers));
+    let run = Run { pacing, seed, live: &live, shown: Shown::Search, command: &[] };
+    let document = match prepared.measure(run, interrupt, console) {
+        Ok(document) => document,
+        Err(LoadError::Interrupted) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let is_repeat = steps.iter().any(|step| step.rate_per_s == rate_per_s);
+    Ok(Some(Step::of(rate_per_s, is_repeat, &find.objective, load.arrivals, &document)))
+}
+
+/// Lets the target recover from the last rate.
+fn settle(pause: Duration, interrupt: Option<&Interrupt>) {
+    let end = Micros::boottime() + pause;
+    while Micros::boottime() < end && !interrupt.is_some_and(Interrupt::is_set) {
+        std::thread::park_timeout(PAUSE);
+    }
+}

@@ -1,0 +1,326 @@
+//! The result of a search: the rate, why it is no higher, and each measurement.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::objective::{Find, Measured, Objective};
+use super::search::Next;
+use crate::load::{Load, describe};
+use crate::report::document::{Document, Environment};
+use crate::report::table::{millis, thousands};
+use crate::schedule::Arrivals;
+
+/// Share of the requests whose answers must come while others are still sent. A target that falls behind answers all of
+/// them in the end.
+const IN_TIME: f64 = 0.98;
+
+/// What keeps the rate from being higher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Limit {
+    /// The target: it missed the objective at the next higher rate.
+    Target,
+    /// The load generator: it was late or busy when the objective was missed, so the target may keep more.
+    Generator,
+    /// The highest rate that can be asked for was kept.
+    HighestRate,
+    /// The search was interrupted, or measured too often.
+    Unfinished,
+}
+
+/// A measurement.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Step {
+    /// Requests per second asked for.
+    pub(crate) rate_per_s: u32,
+    /// Whether this rate had been measured before.
+    pub(crate) is_repeat: bool,
+    /// Whether the objective was kept.
+    pub(crate) is_kept: bool,
+    /// The conditions that were not, each with its figure.
+    pub(crate) misses: Vec<String>,
+    /// Why the generator was the limit; empty: it was not.
+    pub(crate) generator_limits: Vec<String>,
+    /// Answers per second that came while requests were sent.
+    pub(crate) answers_per_s: f64,
+    /// Latencies in microseconds: p50, p99, p99.9, and the longest.
+    pub(crate) latency_us: [u64; 4],
+    /// Requests that failed.
+    pub(crate) failed: u64,
+    /// Reads that were stale or wrong.
+    pub(crate) bad: u64,
+    /// Lateness of sending at its 99th percentile, in microseconds.
+    pub late_p99_us: u64,
+    /// Share of its time that the busiest load thread has computed, 0 to 1.
+    pub(crate) busy: f64,
+}
+
+/// What is known of a search beside its measurements.
+pub(super) struct Circumstances<'a> {
+    pub(super) load: &'a Load,
+    pub(super) find: &'a Find,
+    pub(super) target: String,
+    pub(super) command: &'a [String],
+    /// Whether the search has ended by itself.
+    pub(super) is_complete: bool,
+}
+
+/// The whole search; the JSON has these names.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct FindReport {
+    /// The objective.
+    pub(crate) objective: String,
+    /// The measured target.
+    pub(crate) target: String,
+    /// The highest rate that kept it; `None`: not even one request per second did.
+    pub(crate) rate_per_s: Option<u32>,
+    /// The lowest rate above it that did not.
+    pub(crate) missed_per_s: Option<u32>,
+    /// Whether the rate kept it twice.
+    pub(crate) is_confirmed: bool,
+    /// What keeps the rate from being higher.
+    pub(crate) limit: Limit,
+    /// Whether the target may keep a higher rate.
+    pub(crate) is_lower_bound: bool,
+    /// Every option, with the names of a scenario.
+    pub(crate) scenario: Value,
+    /// The machine of the load generator.
+    pub(crate) environment: Environment,
+    /// The command line, without passwords.
+    pub(crate) command: Vec<String>,
+    /// The measurements in their order.
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Step {
+    /// Judges a measurement.
+    pub(super) fn of(
+        rate_per_s: u32,
+        is_repeat: bool,
+        objective: &Objective,
+        arrivals: Arrivals,
+        document: &Document,
+    ) -> Self {
+        let latency = document.latency();
+        let generator = &document.generator;
+        let late_p99_us = generator.lateness.p99_us;
+        let (total, counts) = (&document.total, &document.total.counts);
+        let mut misses = objective.misses(Measured { latency: &latency, counts, late_p99_us });
+        let answers = answers_in_time(document) as f64;
+        let answers_per_s = answers / total.seconds.max(1e-9);
+        let expected = f64::from(rate_per_s) * total.seconds;
+        // The number of random arrivals is random too: four standard deviations.
+        let spread = match arrivals {
+            Arrivals::Constant => 0.0,
+            Arrivals::Poisson => expected.sqrt() * 4.0,
+        };
+        // One may be under way at the end.
+        if answers < expected * IN_TIME - spread - 1.0 {
+            let (done, asked) = (thousands(answers_per_s as u64), thousands(rate_per_s.into()));
+            misses.push(format!("rate: {done} of {asked} answers/s came in time"));
+        }
+        let us = &total.latency_us;
+        Self {
+            rate_per_s,
+            is_repeat,
+            is_kept: misses.is_empty(),
+            misses,
+            generator_limits: generator.limits.clone(),
+            answers_per_s,
+            latency_us: [us.p50, us.p99, us.p999, us.max],
+            failed: total.failed,
+            bad: total.stale + total.wrong,
+            late_p99_us,
+            busy: generator.busy,
+        }
+    }
+
+    /// The heading of a table of measurements.
+    pub(super) fn heading() -> String {
+        format!(
+            "{:>10}{:>11}{:>8}{:>8}{:>8}{:>8}{:>8}{:>7}{:>9}{:>7}",
+            "asked/s",
+            "done/s",
+            "p50 ms",
+            "p99",
+            "p99.9",
+            "max",
+            "failed",
+            "stale",
+            "late p99",
+            "busy %"
+        )
+    }
+
+    /// A line of that table.
+    pub(super) fn to_text(&self) -> String {
+        let [p50, p99, p999, max] = self.latency_us.map(millis);
+        let outcome = match (self.is_kept, self.is_repeat) {
+            (true, false) => "kept".to_owned(),
+            (true, true) => "kept again".to_owned(),
+            (false, _) => self.misses.join(", "),
+        };
+        let generator =
+            if self.generator_limits.is_empty() { "" } else { " (generator at its limit)" };
+        format!(
+            "{:>10}{:>11}{p50:>8}{p99:>8}{p999:>8}{max:>8}{:>8}{:>7}{:>9}{:>7.0}  {outcome}{generator}",
+            thousands(self.rate_per_s.into()),
+            thousands(self.answers_per_s.round() as u64),
+            thousands(self.failed),
+            thousands(self.bad),
+            millis(self.late_p99_us),
+            self.busy * 100.0,
+        )
+    }
+}
+
+/// The answers that came before the last request was due.
+fn answers_in_time(document: &Document) -> u64 {
+    let end_ms = (document.total.seconds * 1e3) as u64;
+    let in_time = document.timeline.iter().filter(|interval| interval.point.t_ms < end_ms);
+    in_time.map(|interval| interval.point.answers + interval.point.failed).sum()
+}
+
+impl FindReport {
+    /// Puts the outcome of a search together.
+    pub(super) fn new(circumstances: Circumstances<'_>, end: Next, steps: Vec<Step>) -> Self {
+        let Circumstances { load, find, target, command, is_complete } = circumstances;
+        let (kept, missed, is_confirmed) = match end {
+            Next::Done { kept, missed, is_confirmed } => (kept, missed, is_confirmed),
+            Next::Try(_) => (None, None, false),
+        };
+        let mut of_missed =
+            steps.iter().filter(|step| Some(step.rate_per_s) == missed && !step.is_kept);
+        let limit = match missed {
+            _ if !is_complete => Limit::Unfinished,
+            None => Limit::HighestRate,
+            Some(_) if of_missed.all(|step| !step.generator_limits.is_empty()) => Limit::Generator,
+            Some(_) => Limit::Target,
+        };
+        Self {
+            objective: find.objective.to_string(),
+            target,
+            scenario: describe::scenario(load),
+            environment: Environment::here(),
+            command: command.to_vec(),
+            rate_per_s: kept,
+            missed_per_s: missed,
+            is_confirmed,
+            limit,
+            is_lower_bound: limit != Limit::Target,
+            steps,
+        }
+    }
+
+    /// Formats the outcome for the terminal, without the measurements.
+    #[must_use]
+    pub(crate) fn to_text(&self) -> String {
+        let Self { objective, target, .. } = self;
+        let Some(rate) = self.rate_per_s else {
+            let lowest = self.steps.iter().map(|step| step.rate_per_s).min().unwrap_or(1);
+            return match self.limit {
+                Limit::Unfinished => format!("\nunfinished: no rate has kept {objective} so far"),
+                _ => {
+                    format!("\n{target} does not keep {objective}, not even at {lowest} requests/s")
+                }
+            };
+        };
+        let rate = thousands(rate.into());
+        let at_least = if self.is_lower_bound { "at least " } else { "" };
+        let mut text = format!("\n{target} keeps {objective} at {at_least}{rate} requests/s");
+        if let Some(missed) = self.missed_per_s {
+            text += &format!(", and misses it at {}", thousands(missed.into()));
+        }
+        text += match self.is_confirmed {
+            true => "; measured twice\n",
+            false => "; measured once\n",
+        };
+        text += &match self.limit {
+            Limit::Target => "  the target was the limit".to_owned(),
+            Limit::Generator => {
+                let missed = |step: &&Step| Some(step.rate_per_s) == self.missed_per_s;
+                let why = self.steps.iter().rev().find(missed);
+                let why = why.map(|step| step.generator_limits.join("; ")).unwrap_or_default();
+                format!(
+                    "  the load generator was the limit, not the target: this is a lower bound\n  ({why})\n  use more \
+                     --workers, a separate machine, or several"
+                )
+            }
+            Limit::HighestRate => {
+                "  this is the highest rate that can be asked for: a lower bound".to_owned()
+            }
+            Limit::Unfinished => "  the search was not finished: this is a lower bound".to_owned(),
+        };
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::options::tests::parse;
+
+    fn step(rate_per_s: u32, is_kept: bool, limits: &[&str]) -> Step {
+        Step {
+            rate_per_s,
+            is_repeat: false,
+            is_kept,
+            misses: if is_kept { Vec::new() } else { vec!["p99<1ms: 2.00 ms".to_owned()] },
+            generator_limits: limits.iter().map(|&text| text.to_owned()).collect(),
+            answers_per_s: f64::from(rate_per_s),
+            latency_us: [1, 2, 3, 4],
+            failed: 0,
+            bad: 0,
+            late_p99_us: 5,
+            busy: 0.5,
+        }
+    }
+
+    fn report(missed: Option<u32>, is_complete: bool, steps: Vec<Step>) -> FindReport {
+        let load = parse(&["--find", "p99<1ms"]).unwrap().resolve().unwrap();
+        let find = load.find.clone().unwrap();
+        let target = "a target".to_owned();
+        let circumstances =
+            Circumstances { load: &load, find: &find, target, command: &[], is_complete };
+        let end = Next::Done { kept: Some(1_000), missed, is_confirmed: true };
+        FindReport::new(circumstances, end, steps)
+    }
+
+    #[test]
+    fn the_limit_is_what_missed_the_next_higher_rate() {
+        let busy = ["it was busy"];
+        let kept = || step(1_000, true, &[]);
+        let target = report(Some(1_050), true, vec![kept(), step(1_050, false, &[])]);
+        assert_eq!((target.limit, target.is_lower_bound), (Limit::Target, false));
+        let text = target.to_text();
+        assert!(
+            text.contains("keeps p99<1ms at 1,000 requests/s, and misses it at 1,050"),
+            "{text}"
+        );
+
+        let generator = report(Some(1_050), true, vec![kept(), step(1_050, false, &busy)]);
+        assert_eq!((generator.limit, generator.is_lower_bound), (Limit::Generator, true));
+        let text = generator.to_text();
+        assert!(text.contains("at least 1,000") && text.contains("it was busy"), "{text}");
+
+        // One miss without it is enough, and one at a higher rate says nothing.
+        let both = vec![step(1_050, false, &busy), kept(), step(1_050, false, &[])];
+        assert_eq!(report(Some(1_050), true, both).limit, Limit::Target);
+        let higher = vec![step(2_000, false, &busy), kept(), step(1_050, false, &[])];
+        assert_eq!(report(Some(1_050), true, higher).limit, Limit::Target);
+
+        assert_eq!(report(None, true, vec![kept()]).limit, Limit::HighestRate);
+        let unfinished = report(Some(2_000), false, vec![kept(), step(2_000, false, &[])]);
+        assert_eq!((unfinished.limit, unfinished.is_lower_bound), (Limit::Unfinished, true));
+    }
+
+    #[test]
+    fn lines_have_the_columns_of_the_heading() {
+        let line = step(1_234_567, true, &[]).to_text();
+        let (columns, outcome) = line.split_at(Step::heading().chars().count());
+        assert_eq!(outcome, "  kept", "{line}");
+        assert_eq!(columns.split_whitespace().count(), 10);
+        let missed = step(5, false, &["busy"]).to_text();
+        assert!(missed.ends_with("p99<1ms: 2.00 ms (generator at its limit)"), "{missed}");
+    }
+}
