@@ -8,6 +8,7 @@
 //! bin/languages      client libraries of other languages through a server's death: Standin, Redis Cluster, memcached
 //! bin/clients        the shells of the Rust client: monoio, tokio
 //! bin/proxy          a proxy before one server: twemproxy, Standin's
+//! bin/generator      the load generator on one core, beside redis-benchmark
 //! bin/stall          whether the load generator's figures of a stall are those that follow from its schedule
 //! bin/store          the store alone: lookups, inserts, bytes per item, miss ratio of a trace
 //!
