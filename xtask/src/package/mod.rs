@@ -101,15 +101,15 @@ fn lintian(workspace: &Workspace, file: &std::path::Path) -> Outcome {
         return Ok(Passed::with_note("not checked: lintian is not installed"));
     }
     let mut command = std::process::Command::new("lintian");
-    command.args(["--profile", "debian", "--display-info", "--pedantic", "--show-overrides"]);
+    // What is overridden is not shown: it would count as a failure (2.116).
+    command.args(["--profile", "debian", "--display-info", "--pedantic"]);
     // It warns that it should not be root, which is not about the package.
     command.args(["--allow-root", "--fail-on", "error,warning,info,pedantic"]).arg(file);
     let finished = process::run_step(&mut command, &workspace.logs().join("lintian.log"), LIMIT)?;
-    let overridden = finished.output.lines().filter(|line| line.starts_with("O: ")).count();
     match finished.success {
-        true => Ok(Passed::with_note(format!(
-            "nothing; {overridden} explained in packaging/debian/lintian-overrides"
-        ))),
+        true => {
+            Ok(Passed::with_note("nothing but what packaging/debian/lintian-overrides explains"))
+        }
         false => Err(Failed::new(
             finished.output,
             "mend it, or explain it in packaging/debian/lintian-overrides",
