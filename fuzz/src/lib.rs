@@ -8,16 +8,19 @@
 //! cargo run --package standin-fuzz --bin map -- fuzz/artifacts/map/crash-…
 //! ```
 
+mod memory;
 mod services;
 mod tcp;
 mod text;
 mod udp;
+mod upstream;
 mod world;
 
 pub use services::{memcached, redis};
 pub use tcp::{request_frame, response_frame};
 pub use text::config;
 pub use udp::datagram;
+pub use upstream::upstream;
 pub use world::map;
 
 /// Runs a target on the files named: how a finding is looked at without the fuzzer.

@@ -139,3 +139,8 @@ fn seeds_are_good_ones() {
         assert!(parsed.is_ok(), "{}", parsed.unwrap_err());
     }
 }
+
+#[test]
+fn upstream() {
+    run("upstream", standin_fuzz::upstream);
+}

@@ -8,13 +8,13 @@
 //! connection is closed. In a keyspace without a database, the replies depend neither on the pieces nor
 //! on the client's pauses.
 
-mod memory;
 mod replies;
 mod server;
 
 use standin_config::ServiceProtocol;
 
 use self::server::{Behaviour, Server};
+use crate::memory;
 
 /// Bytes of the input before those that the client sends.
 const HEAD_BYTES: usize = 5;

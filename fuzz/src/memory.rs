@@ -52,13 +52,13 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// Returns the bytes that this thread has now, and forgets what it had before.
-pub(super) fn begin() -> usize {
+pub(crate) fn begin() -> usize {
     let live = LIVE.get();
     PEAK.set(live);
     live
 }
 
 /// Returns the most bytes that this thread had since [`begin`].
-pub(super) fn peak() -> usize {
+pub(crate) fn peak() -> usize {
     PEAK.get()
 }
