@@ -39,7 +39,8 @@ ANY_SHARD = 0xFFFF
 MASK = (1 << 64) - 1
 
 OPCODES = ["HELLO", "GET", "PUT", "DELETE", "CAS", "TOUCH", "INVALIDATE", "PING", "MAP", "STATS",
-           "SETTLE", "HANDBACK", "FLUSH", "MODIFY", "WALK", "HOT"]
+           "SETTLE", "HANDBACK", "FLUSH", "MODIFY", "WALK", "HOT",
+           "TRANSACT"]
 STATUSES = [
     "OK", "NOT_FOUND", "VERSION_MISMATCH", "NOT_OWNER", "OVERLOADED", "ORIGIN_UNAVAILABLE",
     "ORIGIN_REJECTED", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNKNOWN_KEYSPACE",
@@ -88,7 +89,8 @@ class Attempt:
     def lost(self, server, error, was_sent):
         """A send has failed without an answer."""
         self.said.append(f"server {server}: {error}")
-        self.may_have_happened |= was_sent and self.opcode in ("PUT", "DELETE", "CAS", "MODIFY")
+        self.may_have_happened |= was_sent and self.opcode in ("PUT", "DELETE", "CAS", "MODIFY",
+                                                                 "TRANSACT")
 
 
 # --- XXH3-64 (appendix) ---------------------------------------------------------------
@@ -307,6 +309,38 @@ def modify_head(edit, *, number=0, presence=ANY, lifetime_test=0, tests=0, ttl_k
     return MODIFY_HEAD.pack(EDITS.index(edit), presence, lifetime_test, tests, ttl_kind, gives,
                             vivify, vivify_ttl_kind, number & MASK, ttl_ms, vivify_number,
                             vivify_ttl_ms, item_flags)
+
+
+TRANSACT_HEAD = struct.Struct("<II")
+CONDITION_HEAD = struct.Struct("<QH6x")
+STEP_HEAD = struct.Struct("<IH2x")
+RESULT_HEAD = struct.Struct("<QQIIBB6x")
+
+
+def transact_value(conditions, steps):
+    """The value of a TRANSACT. Conditions are (key, version), with the version 0 for no value; steps
+    are (key, operation, operand), with the operation from `modify_head`."""
+    parts = [TRANSACT_HEAD.pack(len(conditions), len(steps))]
+    for key, version in conditions:
+        parts += [CONDITION_HEAD.pack(version, len(key)), key]
+    for key, operation, operand in steps:
+        parts += [STEP_HEAD.pack(len(operand), len(key)), operation, key, operand]
+    return b"".join(parts)
+
+
+def transact_results(value):
+    """The results in the answer to a TRANSACT: [(status, version, ttl_ms, item_flags, marks, value)]."""
+    results, at = [], 0
+    while at < len(value):
+        if len(value) - at < RESULT_HEAD.size:
+            raise ProtocolError("the last result of a TRANSACT is cut off")
+        ttl_ms, version, length, item_flags, status, marks = RESULT_HEAD.unpack_from(value, at)
+        at += RESULT_HEAD.size
+        if len(value) - at < length:
+            raise ProtocolError("the last result of a TRANSACT is cut off")
+        results.append((status, version, ttl_ms, item_flags, marks, value[at:at + length]))
+        at += length
+    return results
 
 
 WALK_HEAD = struct.Struct("<QIIIHB1x")
@@ -972,6 +1006,18 @@ class Client:
             raise Refused(response)
         return response
 
+    def transact(self, keyspace, conditions, steps):
+        """The results of a TRANSACT, or None if a condition does not hold. All keys must be in one
+        partition of a keyspace without a database."""
+        keys = [key for key, _ in conditions] + [key for key, _, _ in steps]
+        value = transact_value(conditions, steps)
+        response, _ = self.request("TRANSACT", keyspace, keys[0], value)
+        if response.name == "VERSION_MISMATCH":
+            return None
+        if response.name != "OK":
+            raise Refused(response)
+        return transact_results(response.value)
+
     def flush(self, keyspace):
         """Drops a keyspace from all caches: one FLUSH for each partition."""
         partitions = self.map.partitions
@@ -1194,6 +1240,23 @@ def vectors_modify_head(items):
     return len(items)
 
 
+def vectors_transact(items):
+    for v in items:
+        conditions = [(bytes.fromhex(c["key"]), number(c["version"])) for c in v["conditions"]]
+        steps = [tuple(bytes.fromhex(s[part]) for part in ("key", "operation", "operand"))
+                 for s in v["steps"]]
+        check(transact_value(conditions, steps).hex() == v["hex"], f"transact {v}")
+    return len(items)
+
+
+def vectors_transact_results(items):
+    for v in items:
+        results = [(r["status"], number(r["version"]), number(r["ttl_ms"]), r["item_flags"],
+                    r["marks"], bytes.fromhex(r["value"])) for r in v["results"]]
+        check(transact_results(bytes.fromhex(v["hex"])) == results, f"transact results {v}")
+    return len(items)
+
+
 def vectors_walk(items):
     for v in items:
         value = walk_value(number(v["start"]), v["position"], looked_max=v["looked_max"],
@@ -1343,7 +1406,8 @@ SECTIONS = {
     "placement": vectors_placement,
     "epoch_tag": vectors_epoch_tag, "tag_is_newer": vectors_tag_is_newer, "ttl": vectors_ttl,
     "request": vectors_request, "response": vectors_response, "item_head": vectors_item_head,
-    "modify_head": vectors_modify_head, "walk": vectors_walk, "walked": vectors_walked,
+    "modify_head": vectors_modify_head, "transact": vectors_transact,
+    "transact_results": vectors_transact_results, "walk": vectors_walk, "walked": vectors_walked,
     "hello": vectors_hello,
     "ping_reply": vectors_ping_reply, "stats_reply": vectors_stats_reply,
     "hot_reply": vectors_hot_reply, "map": vectors_map,

@@ -436,13 +436,14 @@ impl Action {
 
     /// Whether the action changes the database.
     pub(crate) fn is_write(&self) -> bool {
-        use Opcode::{Cas, Delete, Modify, Put};
-        matches!(self.opcode(), Put | Delete | Cas | Modify)
+        use Opcode::{Cas, Delete, Modify, Put, Transact};
+        matches!(self.opcode(), Put | Delete | Cas | Modify | Transact)
     }
 
     /// Whether it may be sent again although it may have been executed.
     pub(crate) fn is_repeatable(&self) -> bool {
-        self.opcode() != Opcode::Modify || mutant::is(Mutant::ModifySentAgain)
+        let is_relative = matches!(self.opcode(), Opcode::Modify | Opcode::Transact);
+        !is_relative || mutant::is(Mutant::ModifySentAgain)
     }
 }
 

@@ -445,6 +445,17 @@ impl KeyspaceConfig {
     }
 }
 
+/// The ids of the keyspaces without a database that are bound to no other by `also_invalidates`.
+#[must_use]
+pub fn lone_caches(keyspaces: &[KeyspaceConfig]) -> Vec<u8> {
+    let is_bound = |own: &KeyspaceConfig| {
+        !own.also_invalidates.is_empty()
+            || keyspaces.iter().any(|other| other.also_invalidates.contains(&own.id))
+    };
+    let is_lone_cache = |own: &&KeyspaceConfig| own.is_cache() && !is_bound(own);
+    keyspaces.iter().filter(is_lone_cache).map(|keyspace| keyspace.id).collect()
+}
+
 impl ClusterConfig {
     /// The forms of the keyspaces' keys.
     #[must_use]

@@ -10,6 +10,7 @@ use standin_protocol::hello::{
     Accepted, Believed, HELLO_BYTES, HelloBody, HelloError, HelloReply, Known, Role,
 };
 use standin_protocol::hot::HotReply;
+use standin_protocol::transact::{self, Transaction};
 use standin_protocol::users::{Rights, User, UserKey, Users};
 use standin_protocol::walk::{WalkHead, WalkedHead, append_key};
 
@@ -75,6 +76,13 @@ fn between_servers(opcode: u8, value: &[u8]) {
         Some(Opcode::Walk) => {
             if let Some((head, pattern)) = WalkHead::split(value) {
                 assert_eq!([&head.to_bytes()[..], pattern].concat(), value);
+            }
+        }
+        Some(Opcode::Transact) => {
+            if let Some(transaction) = Transaction::read(value) {
+                let bytes = transaction.to_bytes();
+                assert_eq!(bytes.len(), value.len());
+                assert_eq!(Transaction::read(&bytes), Some(transaction));
             }
         }
         _ => {}
@@ -176,6 +184,14 @@ fn body(opcode: u8, value: &[u8]) {
         Some(Opcode::Hot) => {
             if let Ok(hot) = HotReply::from_bytes(value) {
                 assert_eq!(HotReply::from_bytes(&hot.to_bytes()), Ok(hot));
+            }
+        }
+        Some(Opcode::Transact) => {
+            if let Some(results) = transact::results(value) {
+                let mut again = Vec::new();
+                results.iter().for_each(|result| result.append(&mut again));
+                assert_eq!(again.len(), value.len());
+                assert_eq!(transact::results(&again), Some(results));
             }
         }
         Some(Opcode::Walk) => {

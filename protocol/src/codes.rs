@@ -39,9 +39,10 @@ impl Opcode {
     #[inline]
     #[must_use]
     pub fn has_key(opcode: u8) -> bool {
-        use Opcode::{Cas, Delete, Flush, Get, Invalidate, Modify, Put, Touch};
+        use Opcode::{Cas, Delete, Flush, Get, Invalidate, Modify, Put, Touch, Transact};
         let opcode = Self::from_wire(opcode);
-        matches!(opcode, Some(Get | Put | Delete | Cas | Touch | Modify | Invalidate | Flush))
+        let Some(opcode) = opcode else { return false };
+        matches!(opcode, Get | Put | Delete | Cas | Touch | Modify | Invalidate | Flush | Transact)
     }
 }
 
@@ -84,6 +85,10 @@ wire_enum! {
         Walk = 14, "WALK";
         /// The keys that the server is asked for most. Value of the reply: a [`crate::hot::HotReply`].
         Hot = 15, "HOT";
+        /// Read, change and write values of several keys of one partition in one step, at its owner, if
+        /// other keys are as they were seen. Value: a [`crate::transact::Transaction`]; of the reply:
+        /// [`crate::transact::results`].
+        Transact = 16, "TRANSACT";
     }
 }
 

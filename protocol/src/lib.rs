@@ -58,6 +58,7 @@ pub mod seeds;
 pub mod slots;
 pub mod states;
 pub mod time;
+pub mod transact;
 pub mod users;
 pub mod walk;
 pub mod wire_map;

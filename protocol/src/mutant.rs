@@ -122,6 +122,10 @@ wire_enum! {
         AtOnceAway = 55, "at-once-away";
         /// A write ends when it arrives at its home, which does not own its partition (34).
         AtOnceUnowned = 56, "at-once-unowned";
+        /// Of the conditions of a transaction only the first is compared (35).
+        TransactComparesFirst = 57, "transact-compares-first";
+        /// Of the keys that a transaction writes away from home only the first is logged (36).
+        TransactLogsFirst = 58, "transact-logs-first";
     }
 }
 

@@ -90,7 +90,7 @@ fn numbers_on_the_wire_are_contiguous_and_closed() {
     for (number, status) in (0u8..).zip(Status::ALL) {
         assert_eq!((*status as u8, Status::from_wire(number)), (number, Some(*status)));
     }
-    assert_eq!(Opcode::from_wire(16), None);
+    assert_eq!(Opcode::from_wire(17), None);
     assert_eq!(Status::from_wire(24), None);
 }
 

@@ -111,7 +111,9 @@ impl Proxy {
         );
         for keyspace in &cluster.config.keyspaces {
             let (id, name) = (keyspace.id, &keyspace.name);
-            write!(text, "[[keyspace]]\nid = {id}\nname = \"{name}\"\n").expect("a string");
+            let kind = keyspace.kind.name();
+            write!(text, "[[keyspace]]\nid = {id}\nname = \"{name}\"\nkind = \"{kind}\"\n")
+                .expect("a string");
         }
         let path = cluster.directory().join(format!("{name}.toml"));
         std::fs::write(&path, text).expect("a file");

@@ -9,7 +9,7 @@ use standin_testkit::{Authority, Issued, Scratch, wait_until};
 
 use super::common::memcached::Many;
 use super::common::{WITHIN, ring, tls};
-use super::{Proxy, Wanted, start_cluster, start_cluster_with};
+use super::{CACHE, Proxy, Wanted, start_cluster, start_cluster_with};
 
 #[test]
 fn both_protocols_reach_every_key_on_both_loops() {
@@ -51,6 +51,31 @@ fn both_protocols_reach_every_key_on_both_loops() {
         assert_eq!(proxy.terminate(WITHIN), Some(0));
         assert!(!Path::new(&proxy.redis).exists(), "the file of the socket is removed");
     }
+}
+
+#[test]
+fn several_watched_keys_of_a_partition_are_written_in_one_step() {
+    let cluster = start_cluster("proxy_watch");
+    let proxy = Proxy::start(&cluster, Wanted::default());
+    let (mut redis, mut other) = (proxy.redis(), proxy.redis());
+    let partition = |key: &String| cluster.topology.partition(CACHE, key.as_bytes());
+    let first = "key0".to_owned();
+    let names = (1..).map(|number: u32| format!("key{number}"));
+    let second = names.into_iter().find(|key| partition(key) == partition(&first)).expect("many");
+    let mut watch = |wanted: &str, between: &mut dyn FnMut()| {
+        redis.ask(&format!("WATCH {first} {second}\r\n"), "+OK\r\n");
+        between();
+        redis.ask("MULTI\r\n", "+OK\r\n");
+        redis.ask(&format!("SET {first} 1\r\nINCR {second}\r\n"), "+QUEUED\r\n+QUEUED\r\n");
+        redis.ask("EXEC\r\n", wanted);
+    };
+    watch("*2\r\n+OK\r\n:1\r\n", &mut || ());
+    watch("*-1\r\n", &mut || other.ask(&format!("INCR {second}\r\n"), ":2\r\n"));
+    watch("*2\r\n+OK\r\n:3\r\n", &mut || ());
+    // A row is written by a statement.
+    redis.ask("WATCH items:row\r\nMULTI\r\nSET items:row 5\r\n", "+OK\r\n+OK\r\n+QUEUED\r\n");
+    redis.ask("EXEC\r\n", "*1\r\n+OK\r\n");
+    redis.ask("GET items:row\r\n", "$1\r\n5\r\n");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-"""redis-py against a cluster: client.py ADDRESS commands|passwords|watches|counters|failover VERSION."""
+"""redis-py against a cluster: client.py ADDRESS WHAT VERSION [ADDRESS]. WHAT is commands, passwords, watches, counters,
+transfers, pairs or failover."""
 
 import os
 import sys
@@ -194,6 +195,120 @@ def counters(connected):
         sys.exit(f"sum {total} after {done} increments, {unsure} unsure, {conflicts} conflicts")
 
 
+class Transfers(threading.Thread):
+    """Moves amounts between two accounts, whose sum never changes, and never has both of two flags set.
+
+    Each transaction watches several keys and writes some of them, or others.
+    """
+
+    A, B, DONE, X, Y = "{t}a", "{t}b", "{t}done", "{t}x", "{t}y"
+    SUM = 1_000
+
+    def __init__(self, client, own, other, count):
+        super().__init__(daemon=True)
+        self.client, self.own, self.other, self.count = client, own, other, count
+        self.done, self.conflicts, self.wrong = 0, 0, []
+
+    def transfer(self, pipe, number):
+        a, b = (int(value) for value in pipe.mget(self.A, self.B))
+        pipe.multi()
+        pipe.incr(self.DONE)
+        if number % 3:
+            pipe.set(self.A, a - number).set(self.B, b + number)
+        else:
+            pipe.mset({self.B: b - number, self.A: a + number})
+        pipe.mget(self.A, self.B)
+        replies = pipe.execute()
+        # Only what EXEC has found unchanged counts.
+        if a + b != self.SUM or sum(map(int, replies[-1])) != self.SUM:
+            self.wrong.append((a, b, replies))
+
+    def flag(self, pipe, _number):
+        own, other = (int(value or 0) for value in (pipe.get(self.own), pipe.get(self.other)))
+        pipe.multi()
+        pipe.incr(self.DONE)
+        if own:
+            pipe.delete(self.own)
+        elif not other:
+            pipe.set(self.own, 1)
+        pipe.execute()
+        if own and other:
+            self.wrong.append((self.own, own, self.other, other))
+
+    def run(self):
+        with self.client.pipeline() as pipe:
+            while self.done < self.count:
+                number = self.done
+                work, keys = ((self.transfer, (self.A, self.B)), (self.flag, (self.X, self.Y)))[number % 2]
+                try:
+                    pipe.watch(*keys)
+                    work(pipe, number)
+                    self.done += 1
+                except redis.WatchError:
+                    self.conflicts += 1
+
+
+def transfers(addresses, version):
+    """Two connections that contend for the same keys: nothing is lost, and nothing is seen half done."""
+    clients = [connect(address, version) for address in addresses]
+    clients[0].flushall()
+    clients[0].mset({Transfers.A: Transfers.SUM, Transfers.B: 0})
+    flags = (Transfers.X, Transfers.Y)
+    both = [Transfers(client, *order, 1_500) for client, order in zip(clients, (flags, flags[::-1]))]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    done, conflicts = (sum(getattr(one, name) for one in both) for name in ("done", "conflicts"))
+    wrong = [each for one in both for each in one.wrong]
+    counted = int(clients[1].get(Transfers.DONE))
+    total = sum(map(int, clients[1].mget(Transfers.A, Transfers.B)))
+    print(f"{done} transactions, {conflicts} conflicts, {counted} counted, sum {total}")
+    if wrong or (done, counted, total) != (3_000, 3_000, Transfers.SUM) or conflicts == 0:
+        sys.exit(f"wrong: {wrong[:5]}")
+    print("no transfer is lost")
+
+
+class Pairs(Counter):
+    """Flags of which never both are set, also while their values are lost with a server."""
+
+    PAIRS = [(f"{{pair{n}}}x", f"{{pair{n}}}y") for n in range(6)]
+    NAMES = PAIRS
+
+    def increment(self, names):
+        own, other = names if self.number % 2 else names[::-1]
+        seen, conflicts = None, -1
+
+        def change(pipe):
+            nonlocal seen, conflicts
+            conflicts += 1
+            seen = [int(value or 0) for value in (pipe.get(own), pipe.get(other))]
+            pipe.multi()
+            if seen[0]:
+                pipe.delete(own)
+            elif not seen[1]:
+                pipe.set(own, 1, ex=1_000)
+
+        self.client.transaction(change, own, other)
+        # What EXEC has found unchanged was so at one moment.
+        self.stale += seen == [1, 1]
+        self.done += 1
+        self.conflicts += conflicts
+
+
+def pairs(connected):
+    """No two clients that have seen the same two keys have both written one."""
+    client = connected()
+    client.delete(*[name for pair in Pairs.PAIRS for name in pair])
+    clients = [Pairs(connected(), n) for n in range(8)]
+    drive(clients, reads=50)
+    done, unsure, conflicts = (sum(getattr(one, name) for one in clients)
+                               for name in ("done", "unsure", "conflicts"))
+    print(f"{done} transactions, {unsure} unsure, {conflicts} conflicts")
+    if conflicts == 0 or done < 100:
+        sys.exit("the clients have not contended")
+
+
 def watches(client):
     """What WATCH and EXEC answer, without other clients."""
     client.delete("w", "v", "none")
@@ -263,10 +378,13 @@ def watches(client):
         client.set("w", 1)
         pipe.unwatch()
         assert run(("set", "w", 2)) == [True]
+        # Without a database, the owner carries out any commands of one key in one step.
+        client.set("w", 1)
+        pipe.watch("w")
+        assert run(("get", "w"), ("set", "w", 2), ("incr", "w"), ("decr", "w")) == [b"1", True, 3, 2]
         for keys, commands in (
-                (["w"], [("set", "v", 1)]), (["w", "v"], [("set", "w", 1)]), (["w"], [("get", "w"), ("set", "w", 1)]),
-                (["w"], [("set", "w", 1), ("incr", "w")]), (["w"], [("mset", {"w": 1, "v": 1})]),
-                (["w"], [("set", "w", 1), ("flushall",)])):
+                (["w"], [("set", "v", 1)]), (["w", "v"], [("set", "w", 1)]),
+                (["w"], [("mset", {"w": 1, "v": 1})]), (["w"], [("set", "w", 1), ("flushall",)])):
             pipe.watch(*keys)
             assert is_refused(lambda: run(*commands)), commands
         assert client.mget("w", "v") == [b"2", b"9"], "nothing was carried out"
@@ -278,6 +396,10 @@ if __name__ == "__main__":
         print("all replies right")
     elif sys.argv[2] == "counters":
         counters(lambda: connect(sys.argv[1], int(sys.argv[3])))
+    elif sys.argv[2] == "transfers":
+        transfers((sys.argv[1], sys.argv[4]), int(sys.argv[3]))
+    elif sys.argv[2] == "pairs":
+        pairs(lambda: connect(sys.argv[1], int(sys.argv[3])))
     elif sys.argv[2] == "commands":
         commands(connect(sys.argv[1], int(sys.argv[3])))
     elif sys.argv[2] == "passwords":

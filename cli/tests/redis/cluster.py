@@ -3,6 +3,7 @@
 import sys
 
 from redis.cluster import RedisCluster
+from redis.exceptions import WatchError
 
 from client import failover, is_refused, tls
 
@@ -43,6 +44,7 @@ def commands(client):
         results = pipe.execute()
         # In a transaction it gives the reply to SET as it comes.
         assert results[1:] == [2, b"2"], results
+    watches(client)
     assert client.cluster_keyslot("{user}x") == client.keyslot("user")
     assert client.cluster_info(target_nodes=RedisCluster.RANDOM)["cluster_state"] == "ok"
     assert len(client.cluster_nodes()) == 8 and len(client.cluster_shards()) == 8
@@ -56,6 +58,27 @@ def commands(client):
     client.flushdb()
     assert client.get("key:1") is None
     print("all replies right")
+
+
+def watches(client):
+    """Transactions that watch several keys of one slot."""
+    client.set("{p}b", 5)
+    with client.pipeline(transaction=True) as pipe:
+        pipe.watch("{p}a", "{p}b")
+        a, b = int(pipe.get("{p}a")), int(pipe.get("{p}b"))
+        pipe.multi()
+        pipe.set("{p}a", a - 1).set("{p}b", b + 1).get("{p}b").incr("{p}c")
+        assert pipe.execute()[2:] == [b"6", 1]
+        pipe.watch("{p}a", "{p}b")
+        client.set("{p}b", 7)
+        pipe.multi()
+        pipe.set("{p}a", 9)
+        try:
+            pipe.execute()
+            raise AssertionError("a watched key has changed")
+        except WatchError:
+            pass
+    assert client.mget("{p}a", "{p}b") == [b"1", b"7"] and client.delete("{p}b", "{p}c") == 2
 
 
 def walks(client, nodes, number):

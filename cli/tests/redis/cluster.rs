@@ -18,7 +18,7 @@ const SCRIPT: &str = "redis/cluster.py";
 const SHARDS: u16 = 2;
 
 /// Starts a cluster of two groups without a database, whose shards are nodes.
-fn start(test: &str) -> Cluster {
+pub(crate) fn start(test: &str) -> Cluster {
     start_with(test, |_| {})
 }
 
@@ -49,14 +49,14 @@ fn node(cluster: &Cluster, server: u16, shard: u16) -> SocketAddr {
     cluster.config.node_address(server, shard).expect("a node")
 }
 
-fn nodes(cluster: &Cluster) -> Vec<SocketAddr> {
+pub(crate) fn nodes(cluster: &Cluster) -> Vec<SocketAddr> {
     let servers = 0..u16::try_from(cluster.config.servers.len()).expect("a few");
     let shards = servers.flat_map(|server| (0..SHARDS).map(move |shard| (server, shard)));
     shards.map(|(server, shard)| node(cluster, server, shard)).collect()
 }
 
 /// The node that has a name of the default keyspace.
-fn owner(cluster: &Cluster, name: &[u8]) -> SocketAddr {
+pub(crate) fn owner(cluster: &Cluster, name: &[u8]) -> SocketAddr {
     let partition = cluster.topology.partition(KEYSPACE, name);
     let server = cluster.topology.home(partition);
     node(cluster, server, cluster.topology.shard(server, partition))

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use standin_testkit::{Child, Scratch, free_ports, wait_until};
 
-use crate::common::WITHIN;
+use crate::common::{Cluster, WITHIN};
 use crate::speaker::Speaker;
 use crate::start;
 
@@ -260,9 +260,14 @@ fn is_near(line: &str, wanted: &[u8], got: &[u8]) -> bool {
 
 /// Sends commands to a redis-server and to Standin, in both versions of the protocol.
 pub(crate) fn compare(test: &str, lines: Vec<String>) {
+    compare_with(test, lines, || start(test));
+}
+
+/// Sends commands to a redis-server and to a server of this cluster, in both versions of the protocol.
+pub(crate) fn compare_with(test: &str, lines: Vec<String>, start: impl FnOnce() -> Cluster) {
     let scratch = Scratch::new(test);
     let Some((_child, redis)) = redis(test, &scratch) else { return };
-    let cluster = start(test);
+    let cluster = start();
     for version in ["2", "3"] {
         let mut theirs = Speaker::connect(redis);
         let mut ours = Speaker::connect(cluster.service("a1"));

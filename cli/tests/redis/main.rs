@@ -8,7 +8,7 @@
 //! pipelines.rs     the order of what a connection sends
 //! hostile.rs       callers that a server must survive
 //! walks.rs         SCAN, KEYS and DBSIZE over the whole cluster
-//! watches.rs       WATCH of rows of a database
+//! watches.rs       WATCH of rows of a database, and of several keys of one slot
 //! tls.rs           the same clients with TLS
 //! speaker.rs       a connection that sends commands and reads replies byte for byte
 //! ```

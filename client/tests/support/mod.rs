@@ -349,7 +349,12 @@ impl Shared {
             }
             (Opcode::Flush, _) => (Status::Ok, 0, Vec::new()),
             (
-                Opcode::Settle | Opcode::Handback | Opcode::Modify | Opcode::Walk | Opcode::Hot,
+                Opcode::Settle
+                | Opcode::Handback
+                | Opcode::Modify
+                | Opcode::Transact
+                | Opcode::Walk
+                | Opcode::Hot,
                 _,
             ) => (Status::NotSupported, 0, Vec::new()),
             (_, None) => (Status::NotFound, 0, Vec::new()),

@@ -16,7 +16,7 @@ use super::{read_log, services, tls, tuning};
 use crate::defaults;
 use crate::http::METRICS;
 use crate::mistake::Report;
-use crate::model::{IoKind, KeyspaceConfig};
+use crate::model::{IoKind, KeyspaceConfig, KeyspaceKind};
 use crate::proxy::{ListenAt, ProxyConfig, ProxyService};
 use crate::section::{At, Section};
 use crate::services::ServiceProtocol;
@@ -307,8 +307,11 @@ fn read_keyspaces(
         if let Some(name) = name {
             unique(name, "keyspace", &section.key("name"), &mut names, report);
         }
+        let kind = section.choice("kind", &KeyspaceKind::ALL, report);
+        let kind = kind.or(KeyspaceKind::default(), section.at());
         section.finish(report);
-        Some(KeyspaceConfig::cache(id?, name?.value))
+        let kind = kind.map_or(KeyspaceKind::default(), |found| found.value);
+        Some(KeyspaceConfig { kind, ..KeyspaceConfig::cache(id?, name?.value) })
     };
     let keyspaces: Vec<Option<KeyspaceConfig>> = sections.into_iter().map(read).collect();
     let mut keyspaces: Vec<KeyspaceConfig> = keyspaces.into_iter().collect::<Option<_>>()?;

@@ -10,7 +10,9 @@ use standin_protocol::hash::key_hash;
 use standin_protocol::hello::{ANY_SHARD, HelloBody, HelloReply, Role, cluster_id};
 use standin_protocol::hot::{HotKey, HotReply, KEY_BYTES_MAX};
 use standin_protocol::item::{ItemHead, NEVER};
-use standin_protocol::modify::wire::ModifyHead;
+use standin_protocol::modify::wire::{self, ModifyHead};
+use standin_protocol::modify::{Edit, Gives, Modify, Ttl};
+use standin_protocol::transact::{Condition, Step, StepResult, Transaction};
 use standin_protocol::users::UserKey;
 use standin_protocol::walk::{ANY_SLOT, WalkHead, WalkedHead, append_key};
 
@@ -155,6 +157,70 @@ pub(super) fn item_heads() -> Vec<Value> {
                 "item_flags": head.item_flags, "marks": head.marks, "ttl_ms": wide(head.ttl_ms),
                 "hex": hex(&head.to_bytes()),
             })
+        })
+        .into()
+}
+
+pub(super) fn transactions() -> Vec<Value> {
+    let set = Modify { ttl: Ttl::For(30_000), ..Modify::new(Edit::Set) };
+    let get = Modify { gives: Gives::Old, ..Modify::new(Edit::Keep) };
+    let step = |key, modify, operand| Step { key, modify, item_flags: 7, operand };
+    let snapshot = Transaction {
+        steps: vec![step(b"{u}a", get, b""), step(b"{u}b", get, b"")],
+        ..Transaction::default()
+    };
+    let transfer = Transaction {
+        conditions: vec![
+            Condition { key: b"{u}a", version: Some(0x0102_0304_0506_0708) },
+            Condition { key: b"{u}b", version: None },
+        ],
+        steps: vec![step(b"{u}a", set, b"90"), step(b"{u}b", Modify::new(Edit::Add(10)), b"")],
+    };
+    [snapshot, transfer]
+        .map(|transaction| {
+            let conditions = transaction.conditions.iter().map(|condition| {
+                json!({ "key": hex(condition.key), "version": wide(condition.version.unwrap_or(0)) })
+            });
+            let steps = transaction.steps.iter().map(|step| {
+                let operation = wire::write(&step.modify, step.item_flags).to_bytes();
+                json!({
+                    "key": hex(step.key), "operation": hex(&operation), "operand": hex(step.operand),
+                })
+            });
+            json!({
+                "conditions": conditions.collect::<Vec<_>>(), "steps": steps.collect::<Vec<_>>(),
+                "hex": hex(&transaction.to_bytes()),
+            })
+        })
+        .into()
+}
+
+pub(super) fn transaction_results() -> Vec<Value> {
+    let stored = StepResult {
+        status: Status::Ok,
+        version: 0,
+        ttl_ms: 30_000,
+        item_flags: 0,
+        marks: 0,
+        value: b"",
+    };
+    let read = StepResult { version: 0x0102_0304_0506_0708, ttl_ms: NEVER, value: b"90", ..stored };
+    let refused = StepResult { status: Status::NotANumber, item_flags: 7, marks: 1, ..read };
+    [vec![], vec![stored, read], vec![refused]]
+        .map(|results| {
+            let mut bytes = Vec::new();
+            results.iter().for_each(|result| result.append(&mut bytes));
+            let results: Vec<Value> = results
+                .iter()
+                .map(|result| {
+                    json!({
+                        "status": result.status as u8, "version": wide(result.version),
+                        "ttl_ms": wide(result.ttl_ms), "item_flags": result.item_flags,
+                        "marks": result.marks, "value": hex(result.value),
+                    })
+                })
+                .collect();
+            json!({ "results": results, "hex": hex(&bytes) })
         })
         .into()
 }

@@ -21,6 +21,8 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<Value>)> {
         ("response", data::responses()),
         ("item_head", data::item_heads()),
         ("modify_head", data::modify_heads()),
+        ("transact", data::transactions()),
+        ("transact_results", data::transaction_results()),
         ("walk", data::walks()),
         ("walked", data::walked()),
         ("hello", data::hellos()),

@@ -145,7 +145,7 @@ impl Node {
         self.reply(key, AnswerHead::status(Status::OutcomeUnknown));
     }
 
-    /// Logs a key that is written here, for the servers that have to drop it: its home, and an
+    /// Logs the keys that are written here, for the servers that have to drop it: its home, and an
     /// unreachable owner. Returns false if there is no room for owed keys. The write must not begin
     /// then.
     pub(super) fn remember(&mut self, now: Now, key: PendingKey, open_until: Micros) -> bool {
@@ -160,16 +160,21 @@ impl Node {
         if away.is_none() && owner.is_none() {
             return true;
         }
-        let name = Self::name(pending.head.keyspace, &pending.key);
+        let names = match pending.head.action {
+            Action::Transact => self.names_written(key),
+            _ => vec![Self::name(pending.head.keyspace, &pending.key)],
+        };
         let mut is_remembered = true;
         for server in away.into_iter().chain(owner.filter(|owner| *owner != home)) {
             let is_owed = owner == Some(server);
-            let written = Written { partition, name: &name, is_flush, open_until };
-            let stamp = self.handback.log(server, written, !is_owed);
-            self.counters.keys_logged += u64::from(stamp.is_some());
-            self.counters.keys_not_logged += u64::from(stamp.is_none());
+            for name in &names {
+                let written = Written { partition, name, is_flush, open_until };
+                let stamp = self.handback.log(server, written, !is_owed);
+                self.counters.keys_logged += u64::from(stamp.is_some());
+                self.counters.keys_not_logged += u64::from(stamp.is_none());
+                is_remembered &= stamp.is_some() || !is_owed;
+            }
             if is_owed {
-                is_remembered &= stamp.is_some();
                 self.owe(now, server);
             }
         }

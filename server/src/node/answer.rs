@@ -102,16 +102,20 @@ impl Answer {
         Self { head, value: self.value }
     }
 
-    /// Returns the number of bytes of the value, if the value was read and can be requested again.
+    /// Returns the number of bytes of the value, if the answer may be given without it.
     #[must_use]
     pub fn read_bytes(&self) -> Option<usize> {
         (self.head.status == Status::Ok && !self.value.is_empty()).then_some(self.value.len())
     }
 
-    /// Removes the value, because there is no room for it.
-    pub fn overload(&mut self) {
-        let map_tag = self.head.map_tag;
-        *self = AnswerHead { map_tag, ..AnswerHead::overloaded() }.into();
+    /// Removes the value, because there is no room for it. A read can be repeated; a write has been carried out
+    /// already, and its caller must not take it for one that was not.
+    pub fn overload(&mut self, is_write: bool) {
+        let head = match is_write {
+            true => AnswerHead::status(Status::OutcomeUnknown),
+            false => AnswerHead::overloaded(),
+        };
+        *self = AnswerHead { map_tag: self.head.map_tag, ..head }.into();
     }
 }
 
@@ -164,10 +168,13 @@ mod tests {
 
     #[test]
     fn an_answer_without_room_for_its_value_still_names_the_map() {
-        let mut answer = Answer::value(Bytes::from_static(b"value"));
-        answer.head.map_tag = 7;
-        answer.overload();
-        assert_eq!(answer.head, AnswerHead { map_tag: 7, ..AnswerHead::overloaded() });
-        assert!(answer.value.is_empty());
+        let outcome_unknown = AnswerHead::status(Status::OutcomeUnknown);
+        for (is_write, head) in [(false, AnswerHead::overloaded()), (true, outcome_unknown)] {
+            let mut answer = Answer::value(Bytes::from_static(b"value"));
+            answer.head.map_tag = 7;
+            answer.overload(is_write);
+            assert_eq!(answer.head, AnswerHead { map_tag: 7, ..head });
+            assert!(answer.value.is_empty());
+        }
     }
 }

@@ -23,6 +23,9 @@ pub enum Action {
     Touch,
     /// Read, change and write a value, as [`Command::modify`] says.
     Modify,
+    /// Read, change and write several values, if others are as they were seen. The command's value says
+    /// which ([`standin_protocol::transact`]); its key is one of theirs.
+    Transact,
     /// Drop a cached value, without a statement to the origin.
     Invalidate,
     /// Drop all cached values of the keyspace in the key's partition, without a statement to the
@@ -51,8 +54,15 @@ impl Action {
     /// Whether the owner of the partition must carry the command out.
     #[must_use]
     pub fn is_write(self) -> bool {
-        use Action::{Cas, Delete, Flush, Invalidate, Modify, Put, Settle};
-        matches!(self, Put | Delete | Cas | Modify | Invalidate | Flush | Settle)
+        use Action::{Cas, Delete, Flush, Invalidate, Modify, Put, Settle, Transact};
+        matches!(self, Put | Delete | Cas | Modify | Transact | Invalidate | Flush | Settle)
+    }
+
+    /// Whether only the owner under a lease may carry the command out, and only once: it reads what it
+    /// writes.
+    #[must_use]
+    pub fn reads_what_it_writes(self) -> bool {
+        matches!(self, Self::Modify | Self::Transact)
     }
 }
 
@@ -227,6 +237,12 @@ impl Asked {
     pub fn command(at: Micros, head: &CommandHead) -> Self {
         let CommandHead { action, keyspace, is_peer, .. } = *head;
         Self { at, action: Some(action), keyspace, is_peer }
+    }
+
+    /// Whether it is a write, so that it may have been carried out.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        self.action.is_some_and(Action::is_write)
     }
 
     /// A request that is no command.

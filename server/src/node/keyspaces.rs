@@ -9,7 +9,7 @@
 //! them.
 
 use standin_config::sql::has_flags;
-use standin_config::{KeyspaceConfig, Lifetimes};
+use standin_config::{KeyspaceConfig, Lifetimes, lone_caches};
 use standin_protocol::mutant::{self, Mutant};
 
 /// All keyspaces, by id.
@@ -30,13 +30,7 @@ impl Keyspaces {
         }
         let has_flags = |keyspace: &&KeyspaceConfig| keyspace.put.as_deref().is_some_and(has_flags);
         let with_flags = configs.iter().filter(has_flags).map(|keyspace| keyspace.id).collect();
-        let is_bound = |own: &KeyspaceConfig| {
-            !own.also_invalidates.is_empty()
-                || configs.iter().any(|other| other.also_invalidates.contains(&own.id))
-        };
-        let is_lone_cache = |own: &&KeyspaceConfig| own.is_cache() && !is_bound(own);
-        let lone_caches =
-            configs.iter().filter(is_lone_cache).map(|keyspace| keyspace.id).collect();
+        let lone_caches = lone_caches(configs);
         Self { keyspaces, with_flags, lone_caches }
     }
 

@@ -33,6 +33,7 @@
 //! telling.rs    sends keys to others           hearing.rs    receives them
 //! flush.rs      places of keys; flushes        stopped.rs    after a process was stopped
 //! modify.rs     read-modify-writes, pure       modifying.rs  their execution
+//! transact.rs   several values at once, pure   transacting.rs  their execution
 //! routes.rs     what clients that route by themselves are told
 //! keyspaces.rs  keyspaces over the same rows   queues.rs     sizes of everything that grows
 //! walk.rs       the keys that are cached, here and at others
@@ -77,6 +78,8 @@ mod sweep;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod transact;
+mod transacting;
 mod walk;
 mod write;
 mod writes;

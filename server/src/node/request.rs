@@ -106,6 +106,11 @@ impl Node {
         if !is_supported {
             return Some(Self::no_statement());
         }
+        if head.action == Action::Transact
+            && let Some(refusal) = self.refuse_transaction(command, place)
+        {
+            return Some(refusal);
+        }
         if head.item_flags != 0 && !self.keyspaces.has_flags(head.keyspace) {
             let text = "the rows of this keyspace have no column for flags: `put` has no `:flags`";
             return Some(Answer::text(Status::NotSupported, text));

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use standin_protocol::mutant::{self, Mutant};
 
 use super::answer::{Answer, AnswerHead, PeerAnswer, Status, flags};
-use super::command::{Action, Hop, OwnedCommand};
+use super::command::{Hop, OwnedCommand};
 use super::partitions::serving::Serving;
 use super::{ForwardFailure, Forwarded, Node, Now, Output, PendingKey};
 
@@ -134,7 +134,7 @@ impl Node {
             }
             // The peer may have executed it, and it must not be executed twice.
             ForwardFailure::Unreachable
-                if pending.head.action == Action::Modify
+                if pending.head.action.reads_what_it_writes()
                     && !mutant::is(Mutant::ModifySentAgain) =>
             {
                 self.mark_unreachable(now, peer, false);

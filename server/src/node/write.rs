@@ -92,6 +92,12 @@ impl Node {
             }
             Action::Cas if !self.check_version(now, key) => return false,
             Action::Modify if !self.may_modify(now, key) => return false,
+            Action::Transact => {
+                self.requests.begin(key);
+                let answer = self.transact(now, key);
+                self.acknowledge(now, key, begun, answer);
+                return false;
+            }
             _ => {}
         }
         self.requests.begin(key);
@@ -199,7 +205,7 @@ impl Node {
         let may_log = self.partitions.may_stand_in(pending.partition);
         // Nobody else may write between its read and its write.
         let needs_lease =
-            pending.head.action == Action::Modify && !mutant::is(Mutant::ModifyWithoutLease);
+            pending.head.action.reads_what_it_writes() && !mutant::is(Mutant::ModifyWithoutLease);
         match serving {
             Serving::Early | Serving::Waiting if needs_lease => Permission::Wait,
             Serving::Unowned | Serving::Provisional(_) if needs_lease => Permission::Wait,

@@ -258,7 +258,7 @@ mod tests {
         let posted = std::iter::from_fn(|| read().is_none().then_some(())).count();
         assert_eq!(posted, STRAY_BYTES_MAX / MIB);
         let Some(Message::StrayReply { to, mut answer }) = read() else { panic!("it comes back") };
-        answer.overload();
+        answer.overload(false);
         assert!(mailbox.post_bounded(Message::StrayReply { to, answer }).is_none());
         let written = Message::StrayReply { to: TO, answer: Answer::status(Status::Ok) };
         assert!(mailbox.post_bounded(written).is_none(), "a write has happened");

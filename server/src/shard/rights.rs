@@ -66,7 +66,7 @@ fn needed(action: Action) -> &'static [Right] {
             &[Right::Write]
         }
         // Its answer depends on the value.
-        Action::Modify => &[Right::Read, Right::Write],
+        Action::Modify | Action::Transact => &[Right::Read, Right::Write],
         Action::Flush => &[Right::Administer],
         // They have no key; the node knows who may ask for them.
         Action::Ping | Action::Map | Action::Settle | Action::Handback | Action::Walk => &[],
@@ -78,13 +78,14 @@ mod tests {
     use super::*;
     use crate::node::modify::{Vivified, Vivify, When};
 
-    const ACTIONS: [Action; 8] = [
+    const ACTIONS: [Action; 9] = [
         Action::Get,
         Action::Put,
         Action::Delete,
         Action::Cas,
         Action::Touch,
         Action::Modify,
+        Action::Transact,
         Action::Invalidate,
         Action::Flush,
     ];
@@ -108,7 +109,7 @@ mod tests {
                     (0..3).filter(|number| has(*number)).map(|number| Right::ALL[number]).collect();
                 let wanted = match action {
                     Action::Get => has(0),
-                    Action::Modify => has(0) && has(1),
+                    Action::Modify | Action::Transact => has(0) && has(1),
                     Action::Flush => has(2),
                     _ => has(1),
                 };

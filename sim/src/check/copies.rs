@@ -11,6 +11,7 @@ use std::num::NonZeroU64;
 use standin_protocol::frame::{IDENTITY_BYTES, Opcode, Request, request_flags};
 use standin_protocol::hello::Role;
 use standin_protocol::modify::wire::MODIFY_HEAD_BYTES;
+use standin_protocol::transact::Transaction;
 use standin_server::node::Identity;
 
 use super::hops::requests;
@@ -111,11 +112,7 @@ impl Copies {
 
 /// Returns the value of a write, and its identity if the request names one.
 fn write(request: &Request<'_>) -> Option<(Option<Identity>, Value)> {
-    let operation_bytes = match Opcode::from_wire(request.header.opcode)? {
-        Opcode::Put | Opcode::Cas => 0,
-        Opcode::Modify => MODIFY_HEAD_BYTES,
-        _ => return None,
-    };
+    let opcode = Opcode::from_wire(request.header.opcode)?;
     let (identity, value) = match request.header.flags & request_flags::IDENTITY != 0 {
         true => {
             let (name, value) = request.value.split_at_checked(IDENTITY_BYTES)?;
@@ -123,7 +120,14 @@ fn write(request: &Request<'_>) -> Option<(Option<Identity>, Value)> {
         }
         false => (None, request.value),
     };
-    Some((identity, sent_value(value.get(operation_bytes..)?)?))
+    let written = match opcode {
+        Opcode::Put | Opcode::Cas => value,
+        Opcode::Modify => value.get(MODIFY_HEAD_BYTES..)?,
+        // All that it writes is the same value.
+        Opcode::Transact => Transaction::read(value)?.steps.first()?.operand,
+        _ => return None,
+    };
+    Some((identity, sent_value(written)?))
 }
 
 /// Returns the id in the HELLO of a client.

@@ -16,6 +16,7 @@ mod pauses;
 pub(crate) mod queues;
 mod reads;
 mod swaps;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +35,8 @@ use hops::Hops;
 use pauses::Pauses;
 use reads::Reads;
 use swaps::Swaps;
+pub(crate) use transactions::Transaction;
+use transactions::Transactions;
 
 /// An operation that has not ended.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +74,7 @@ pub(crate) struct Checker {
     executed: BTreeSet<Value>,
     pub(crate) copies: Copies,
     swaps: Swaps,
+    transactions: Transactions,
     pub(crate) hops: Hops,
     pub(crate) pauses: Pauses,
     pub(crate) reads: Reads,
@@ -86,6 +90,10 @@ pub(crate) struct Counts {
     pub(crate) reads: u64,
     pub(crate) hits: u64,
     pub(crate) writes: u64,
+    /// Transactions that were carried out because nothing had changed.
+    pub(crate) transactions: u64,
+    /// Those that were not, because something had.
+    pub(crate) transactions_refused: u64,
     /// INVALIDATEs and FLUSHes that were done.
     pub(crate) drops: u64,
     pub(crate) failed: u64,
@@ -121,6 +129,7 @@ impl Checker {
             executed: BTreeSet::new(),
             copies: Copies::default(),
             swaps: Swaps::default(),
+            transactions: Transactions::default(),
             hops: Hops::default(),
             // On a clock that is a tenth slow.
             pauses: Pauses::new(pause_max * 112 / 100),

@@ -57,6 +57,12 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
         setup.without_database = true;
         (setup.shares_rows, setup.reads_per_second) = (false, None);
     }
+    if setup.without_database && mix(seed, 0x7A45AC7).is_multiple_of(2) {
+        let mut random = Random::new(mix(seed, 0x7A45AC8));
+        setup.has_pairs = true;
+        setup.keys = setup.keys.max(2 * setup.servers());
+        swarm.transactions(&mut random, &setup, &mut entries);
+    }
     setup.hashes_slots = mix(seed, 0xC4C16).is_multiple_of(8);
     if setup.without_database || mix(seed, 0xA5CED).is_multiple_of(8) {
         let mut random = Random::new(mix(seed, 0xA5CEE));
@@ -97,6 +103,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         some_puts_change_nothing: false,
         shares_rows: false,
         without_database: false,
+        has_pairs: false,
         hashes_slots: false,
         is_without_room: false,
         log_keys_max: if random.percent(30) { 1 } else { 64 },

@@ -92,6 +92,8 @@ pub(crate) struct Setup {
     pub(crate) shares_rows: bool,
     /// Whether the keyspace has no database.
     pub(crate) without_database: bool,
+    /// Whether key k and key k + servers are in one partition, so that transactions can have both.
+    pub(crate) has_pairs: bool,
     /// A partition is a range of Redis' slots.
     pub(crate) hashes_slots: bool,
     /// Whether a shard has room for the row of only one fetch, so that the others wait.
@@ -126,6 +128,9 @@ pub(crate) enum Act {
     Cas,
     /// A read-modify-write that replaces the value and returns the one before.
     Swap,
+    /// A transaction of the key and the other one of its pair. A client that has not seen both reads them;
+    /// otherwise it writes these if neither has changed since.
+    Transact(Written),
     Touch,
     Invalidate,
     /// A flush of the key's partition.
@@ -133,6 +138,14 @@ pub(crate) enum Act {
     /// A change of the row directly in the database. It becomes visible only by an `Invalidate` or `Flush`
     /// after it.
     Behind,
+}
+
+/// The keys of a pair that a transaction writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    First,
+    Second,
+    Both,
 }
 
 /// An operation of a client program that knows of one server only: it asks that one, without a

@@ -25,6 +25,7 @@ pub(crate) fn script(servers: usize) -> Script {
         some_puts_change_nothing: false,
         shares_rows: false,
         without_database: false,
+        has_pairs: false,
         hashes_slots: false,
         is_without_room: false,
         log_keys_max: 64,

@@ -3,7 +3,7 @@
 //! most plans draw a few kinds of faults, a few kinds of operations, a server to which most faults
 //! happen, and a few moments for them, and use those often.
 
-use super::{Act, Ask, BEGINS, Entry, Host, Setup, What};
+use super::{Act, Ask, BEGINS, Entry, Host, Setup, What, Written};
 use crate::clock::{MS, Time};
 use crate::random::Random;
 
@@ -208,6 +208,26 @@ impl SwarmConfig {
             };
             let what = What::Ask(Ask { act, has_id: false, ..ask });
             entries.push(Entry { at: at.clamp(BEGINS, setup.quiet_at - 1), what });
+        }
+    }
+
+    /// Adds transactions of pairs of keys, in groups of several clients that have seen the same.
+    pub(super) fn transactions(
+        &self,
+        random: &mut Random,
+        setup: &Setup,
+        entries: &mut Vec<Entry>,
+    ) {
+        for _ in 0..random.between(20, 90) {
+            let at = self.begins(random, setup);
+            let key = self.key(random, setup) % setup.servers();
+            for _ in 0..random.between(2, 8) {
+                let written = [Written::First, Written::Second, Written::Both];
+                let act = Act::Transact(written[random.index(written.len())]);
+                let at = at + random.below(40 * MS);
+                let what = What::Act { client: random.index(setup.clients), key, act };
+                entries.push(Entry { at: at.clamp(BEGINS, setup.quiet_at - 1), what });
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Act, Ask, Entry, Host, Mode, What};
+use super::{Act, Ask, Entry, Host, Mode, What, Written};
 use crate::clock::Time;
 
 /// A time as `1.204 s`.
@@ -51,6 +51,9 @@ impl fmt::Display for Act {
             Self::Delete => "deletes",
             Self::Cas => "writes by CAS",
             Self::Swap => "swaps",
+            Self::Transact(Written::First) => "reads or writes the first of the pair of",
+            Self::Transact(Written::Second) => "reads or writes the second of the pair of",
+            Self::Transact(Written::Both) => "reads or writes the pair of",
             Self::Touch => "touches",
             Self::Invalidate => "invalidates",
             Self::Flush => "flushes the partition of",

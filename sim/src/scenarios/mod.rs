@@ -12,6 +12,7 @@
 //! dead.rs      a master that takes a dead incarnation for the living one
 //! found.rs     what random runs have found
 //! stopped.rs   a server that was stopped holds a write
+//! transact.rs  two keys at once, of which one is old
 //! load.rs      too much work: too many hops, too many calls to the origin
 //! ```
 //! Server a is the home of key k0, b of k1, and so on. Times are since the cluster is up.
@@ -31,6 +32,7 @@ mod stopped;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod transact;
 
 use crate::plan::{Plan, Rule};
 use crate::world::{Outcome, run};
@@ -103,6 +105,8 @@ pub(crate) const ALL: &[Scenario] = &[
     at_once::NOT_THE_OWNER,
     modify::TWO_SERVERS,
     modify::ANSWER_LOST,
+    transact::WRITE_SKEW,
+    transact::RETURNED_HOME,
     load::COLD_START,
     load::COLD_STAND_IN,
     stored::STORED_OTHERWISE,

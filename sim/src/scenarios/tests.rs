@@ -100,6 +100,8 @@ scenarios! {
     s32_modified_twice
     s34_ended_at_once_away_from_home
     s34_ended_at_once_without_owning
+    s35_write_skew
+    s36_transaction_away
     f01_new_incarnation_remembers_nothing
     f02_forgotten_by_all
     f03_forgotten_twice

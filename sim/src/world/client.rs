@@ -9,6 +9,7 @@ use standin_client::{Action, Bootstrap, ClientConfig, ClientEvent, Modification,
 use super::cluster::{Cluster, address, host_at};
 use super::events::{Actor, Pace, Segment};
 use super::net::Name;
+use super::transactions::Seen;
 use super::{Answered, World};
 use crate::check::Asked;
 use crate::clock::Clock;
@@ -25,6 +26,8 @@ pub(crate) struct ClientHost {
     sockets: BTreeMap<ConnId, usize>,
     /// The version last seen of each key, for CAS.
     versions: Vec<u64>,
+    /// What was last seen of each pair of keys, for transactions.
+    pub(super) seen: Vec<Option<Seen>>,
     pub(crate) events: Events,
 }
 
@@ -60,6 +63,7 @@ impl ClientHost {
             pace: Pace::default(),
             sockets: BTreeMap::new(),
             versions: vec![0; cluster.keys.len()],
+            seen: vec![None; cluster.keys.len()],
             events: Events::default(),
         }
     }
@@ -76,6 +80,9 @@ impl World {
             self.origin.changed_behind(self.time, key, id);
             return self.note(|| format!("the database: k{key} is v{id}"));
         }
+        if let Act::Transact(written) = act {
+            return self.transact(client, key, written, id);
+        }
         let value = sent_bytes(id, self.setup.value_bytes);
         let version = self.clients[client].versions[key];
         let action = match act {
@@ -85,6 +92,7 @@ impl World {
             Act::Cas if version == 0 => Action::Get,
             Act::Cas => Action::Cas { version, value, ttl_s: 0 },
             Act::Swap => Action::Modify(Modification::new(&SWAP, &value, 0)),
+            Act::Transact(_) => unreachable!("it has begun"),
             Act::Touch => Action::Touch { ttl_s: 0 },
             Act::Invalidate => Action::Invalidate,
             // There is nothing behind the cache if there is no database.
@@ -167,6 +175,9 @@ impl World {
         result: Result<standin_client::Answer, standin_client::ClientError>,
     ) {
         use standin_client::Outcome;
+        if let Some(of) = self.checker.take_transaction(id) {
+            return self.transacted(client, id, &of, &result);
+        }
         let Some(asked) = self.checker.take_asked(id) else {
             return self.violation(format!("operation {id} of client {client} ended twice"));
         };

@@ -59,7 +59,12 @@ impl Cluster {
             server.huge_pages = false;
         }
         config.limits.key_bytes = 32;
-        config.limits.value_bytes = u32::try_from(setup.value_bytes.max(64)).unwrap_or(64);
+        // A transaction writes two values, and has heads.
+        let value_bytes = match setup.has_pairs {
+            true => 2 * setup.value_bytes + 512,
+            false => setup.value_bytes.max(64),
+        };
+        config.limits.value_bytes = u32::try_from(value_bytes).unwrap_or(64);
         config.limits.in_flight_per_shard = setup.in_flight_max;
         let lease = Duration::from_micros(setup.lease);
         config.timings.renew_interval = lease / 4;
@@ -130,16 +135,21 @@ impl Cluster {
 
 /// Key k's home is server k modulo servers.
 fn keys(topology: &Topology, setup: &Setup) -> Vec<Vec<u8>> {
-    let key = |index: usize| {
+    let servers = setup.servers();
+    let partition = |name: &[u8]| topology.partition(KEYSPACE, name);
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    for index in 0..setup.keys {
         let names = (0u32..10_000).map(|n| format!("k{index}.{n}").into_bytes());
-        let is_at_home = |name: &Vec<u8>| {
-            let home = topology.home(topology.partition(KEYSPACE, name));
-            usize::from(home) == index % setup.servers()
+        let other = keys.get(index % servers).filter(|_| setup.has_pairs);
+        let fits = |name: &Vec<u8>| match other {
+            Some(other) => partition(name) == partition(other),
+            None => usize::from(topology.home(partition(name))) == index % servers,
         };
         // A server without partitions has no keys. The key's index then does not tell its home.
-        names.into_iter().find(is_at_home).unwrap_or_else(|| format!("k{index}").into_bytes())
-    };
-    (0..setup.keys).map(key).collect()
+        let key = names.into_iter().find(fits).unwrap_or_else(|| format!("k{index}").into_bytes());
+        keys.push(key);
+    }
+    keys
 }
 
 /// Returns the address of a host. Both masters claim the same address.

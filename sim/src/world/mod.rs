@@ -22,6 +22,7 @@ mod quiet;
 mod raw;
 mod server;
 mod sum;
+mod transactions;
 
 use standin_client::engine::Input as ClientInput;
 use standin_master::Input as MasterInput;

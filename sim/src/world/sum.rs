@@ -72,6 +72,8 @@ impl World {
         self.counted.add("sim ", "hits", counts.hits);
         self.counted.add("sim ", "stand_in_hits", counts.stand_in_hits);
         self.counted.add("sim ", "writes", counts.writes);
+        self.counted.add("sim ", "transactions", counts.transactions);
+        self.counted.add("sim ", "transactions_refused", counts.transactions_refused);
         self.counted.add("sim ", "drops", counts.drops);
         self.counted.add("sim ", "failed", counts.failed);
         self.counted.add("sim ", "unknown", counts.unknown);

@@ -17,6 +17,7 @@ pub(super) use tokens::FillToken;
 use tokens::FillTokens;
 use versions::Versions;
 
+use super::answer::ms_left;
 use super::keyspaces::Keyspaces;
 use super::modify::Ttl;
 use super::{NodeConfig, Now};
@@ -221,6 +222,11 @@ impl Cache {
         };
         // The last instant means never.
         now.mono.as_millis().saturating_add(ttl_ms).min(NEVER_MS - 1)
+    }
+
+    /// Returns for how many milliseconds a value lives that is cached now; `u64::MAX`: it has no end.
+    pub(super) fn lives_ms(&mut self, keyspace: u8, ttl: Ttl, now: Now) -> u64 {
+        ms_left(self.expires_at_ms(keyspace, ttl, false, now), now.mono.as_millis())
     }
 
     /// Returns a version above those of all cached values.

@@ -20,6 +20,7 @@ mod settled;
 mod slow;
 mod stopped;
 mod told;
+mod transact;
 mod waiting;
 mod walk;
 mod without_database;

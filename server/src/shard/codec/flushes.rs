@@ -1,6 +1,8 @@
 //! The requests of which a flush of everything consists: one for each partition of each keyspace. The
 //! key of such a request names the partition.
 
+use std::sync::Arc;
+
 use standin_protocol::map::Topology;
 
 /// The requests of a flush of everything.
@@ -10,7 +12,7 @@ pub struct Flushes {
     keyspaces: Vec<(u8, usize)>,
     /// For each way of hashing, the keys of all partitions.
     keys: Vec<(u8, Vec<Vec<u8>>)>,
-    partitions: u32,
+    topology: Option<Arc<Topology>>,
     is_unknown: bool,
 }
 
@@ -31,9 +33,8 @@ impl Flushes {
 
     /// Those of these keyspaces.
     #[must_use]
-    pub fn new(keyspaces: impl Iterator<Item = u8>, topology: &Topology) -> Self {
-        let partitions = topology.partitions;
-        let mut flushes = Self { partitions, ..Self::default() };
+    pub fn new(keyspaces: impl Iterator<Item = u8>, topology: &Arc<Topology>) -> Self {
+        let mut flushes = Self { topology: Some(Arc::clone(topology)), ..Self::default() };
         for keyspace in keyspaces {
             let seed = topology.hash_seeds.of(keyspace);
             let known = flushes.keys.iter().position(|(of, _)| *of == seed);
@@ -46,16 +47,25 @@ impl Flushes {
         flushes
     }
 
+    /// The partitions and their keys, if they are known.
+    pub(in crate::shard) fn topology(&self) -> Option<&Topology> {
+        self.topology.as_deref()
+    }
+
+    fn partitions(&self) -> u32 {
+        self.topology.as_ref().map_or(0, |topology| topology.partitions)
+    }
+
     /// The number of requests.
     pub(in crate::shard) fn parts(&self) -> u32 {
-        u32::try_from(self.keyspaces.len()).unwrap_or(u32::MAX) * self.partitions
+        u32::try_from(self.keyspaces.len()).unwrap_or(u32::MAX) * self.partitions()
     }
 
     /// The keyspace and the partition of a request.
     pub(in crate::shard) fn part(&self, part: u32) -> Option<(u8, u32)> {
-        let keyspace = part.checked_div(self.partitions)?;
+        let keyspace = part.checked_div(self.partitions())?;
         let (keyspace, _) = self.keyspaces.get(usize::try_from(keyspace).ok()?)?;
-        Some((*keyspace, part % self.partitions))
+        Some((*keyspace, part % self.partitions()))
     }
 
     /// The key of a partition.
@@ -81,7 +91,7 @@ mod tests {
             (KeyspaceConfig::new(1, "rows", ""), KeyspaceConfig::new(2, "o", ""));
         other.also_invalidates = vec![1];
         cluster.keyspaces = vec![rows, other, KeyspaceConfig::cache(9, "cache")];
-        let topology = cluster.topology().unwrap();
+        let topology = Arc::new(cluster.topology().unwrap());
         let flushes = Flushes::new([1, 2, 9].into_iter(), &topology);
         assert_eq!(flushes.parts(), 3 * 64);
         let mut seen: Vec<(u8, u32)> = (0..flushes.parts())

@@ -249,11 +249,11 @@ impl Codec {
     pub(in crate::shard) fn again(
         &mut self,
         memo: Memo<'_>,
-        names: &Names,
+        around: &Surroundings<'_>,
         out: &mut Vec<u8>,
     ) -> Option<Again> {
         match self {
-            Self::Redis(replies) => replies.again(memo, names, out),
+            Self::Redis(replies) => replies.again(memo, around, out),
             Self::Standin | Self::Memcached(_) => unreachable!("it has no such requests"),
         }
     }

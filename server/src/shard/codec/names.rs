@@ -2,7 +2,7 @@
 //! keyspace `users`. A key that names no keyspace belongs to the default one, whole.
 
 use memchr::memmem;
-use standin_config::ClusterConfig;
+use standin_config::{ClusterConfig, lone_caches};
 use standin_protocol::slots::KeyHash;
 
 use super::flushes::Flushes;
@@ -17,6 +17,8 @@ pub struct Names {
     default: Option<u8>,
     /// Keys are hashed as in Redis Cluster.
     is_slotted: bool,
+    /// The keyspaces without a database that are bound to no other.
+    lone_caches: Vec<u8>,
     flushes: Flushes,
 }
 
@@ -47,12 +49,18 @@ impl Names {
         }
         let default = cluster.naming.default_keyspace;
         let is_slotted = cluster.hash == KeyHash::Crc16;
-        Self { prefixes, first, default, is_slotted, flushes }
+        let lone_caches = lone_caches(&cluster.keyspaces);
+        Self { prefixes, first, default, is_slotted, lone_caches, flushes }
     }
 
     /// Whether keys are hashed as in Redis Cluster.
     pub(in crate::shard) fn is_slotted(&self) -> bool {
         self.is_slotted
+    }
+
+    /// Whether the keyspace has no database and is bound to no other.
+    pub(in crate::shard) fn is_lone_cache(&self, keyspace: u8) -> bool {
+        self.lone_caches.contains(&keyspace)
     }
 
     /// Appends the name by which clients know a key of a keyspace.

@@ -45,10 +45,7 @@ impl Client {
 
     /// The requests in what has come, each with its bytes, and removes them from the input.
     pub(super) fn requests(&mut self) -> Vec<(Request, Vec<u8>)> {
-        let limits = FrameLimits { key_bytes: 1_024, value_bytes: VALUE_BYTES };
-        let (names, wall_ms) = (&self.names, 1_700_000_000_000);
-        let caller = Caller::default();
-        let around = Surroundings { limits, caller, names, wall_ms, deadline_ms: 6_000 };
+        let around = around(&self.names);
         let (mut at, mut requests) = (0, Vec::new());
         while at < self.input.len() {
             let rest = &self.input[at..];
@@ -108,7 +105,7 @@ impl Client {
                 }
                 What::Again => {
                     let memo = request.memo(&bytes);
-                    let again = self.codec.again(memo, &self.names, &mut self.out);
+                    let again = self.codec.again(memo, &around(&self.names), &mut self.out);
                     held = again.map(|again| self.decode_first(again));
                     continue;
                 }
@@ -197,13 +194,19 @@ impl Client {
 }
 
 /// The nodes of the cluster: one of each server, with the ports 7001 and 7003.
+fn around(names: &Names) -> Surroundings<'_> {
+    let limits = FrameLimits { key_bytes: 1_024, value_bytes: VALUE_BYTES };
+    let (caller, wall_ms) = (Caller::default(), 1_700_000_000_000);
+    Surroundings { limits, caller, names, wall_ms, deadline_ms: 6_000 }
+}
+
 fn nodes() -> Arc<Nodes> {
     Arc::new(Nodes::of_cluster(&cluster(), (0, 0)).unwrap())
 }
 
 fn names() -> Names {
     let cluster = cluster();
-    let flushes = Flushes::new([1, 2].into_iter(), &cluster.topology().unwrap());
+    let flushes = Flushes::new([1, 2].into_iter(), &Arc::new(cluster.topology().unwrap()));
     Names::new(&cluster, flushes)
 }
 
@@ -217,7 +220,8 @@ fn cluster() -> ClusterConfig {
         let (protocol, address) = (ServiceProtocol::Redis, address(port));
         server.services = vec![ServiceConfig { protocol, address, passwords: None }];
     }
-    cluster.keyspaces = vec![KeyspaceConfig::cache(1, "users"), KeyspaceConfig::cache(2, "rest")];
+    let caches = [(1, "users"), (2, "rest")].map(|(id, name)| KeyspaceConfig::cache(id, name));
+    cluster.keyspaces = caches.into_iter().chain([KeyspaceConfig::new(3, "rows", "")]).collect();
     cluster.naming = Naming { default_keyspace: Some(2), ..Naming::default() };
     cluster
 }

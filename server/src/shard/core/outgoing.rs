@@ -197,7 +197,7 @@ impl<B: Backend> Core<B> {
         }
         if answer.read_bytes().is_some_and(|bytes| self.outbound.has_no_room(conn, bytes)) {
             self.node.counters().overloaded += 1;
-            answer.overload();
+            answer.overload(to.asked.is_write());
         }
         conn.codec.answer(to.tag, &answer.head, &answer.value, &mut conn.output);
         self.answers.note(to.asked, answer.head.status, answer.head.flags);

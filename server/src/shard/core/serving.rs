@@ -12,7 +12,7 @@ use super::staged::{Origin, Short, Staged, Staging};
 use super::{Buffers, ConnKey, Core, Io, Source, empty, recache};
 use crate::node::{Action, AnswerHead, Asked, Command, ConnId, Now, ReplyTo, Status};
 use crate::shard::codec::standin::Standin;
-use crate::shard::codec::{Answers, Codec, Memo, Read, What};
+use crate::shard::codec::{Answers, Codec, Memo, Read, Surroundings, What};
 use crate::stats::answers::Hits;
 
 /// The largest number of requests that are aimed before the first of them is served: enough for the
@@ -312,7 +312,10 @@ impl<B: Backend> Core<B> {
                 self.node.counters().requests += 1;
                 self.agains.bytes += conn.input.len() + bytes.len();
                 let names = self.names.as_ref().expect("no request is being decoded");
-                if let Some(again) = conn.codec.again(memo, names, &mut conn.output) {
+                let (limits, caller) = (self.limits.of(false), conn.caller());
+                let (wall_ms, deadline_ms) = (now.wall_ms(), self.deadline_ms);
+                let around = Surroundings { limits, caller, names, wall_ms, deadline_ms };
+                if let Some(again) = conn.codec.again(memo, &around, &mut conn.output) {
                     self.decode_first(key, again);
                 }
                 return;

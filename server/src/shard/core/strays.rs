@@ -79,7 +79,7 @@ impl<B: Backend> Core<B> {
             Message::StrayReply { to, mut answer } => {
                 self.node.counters().overloaded += 1;
                 // Without its value it needs no room.
-                answer.overload();
+                answer.overload(to.asked.is_write());
                 let message = Message::StrayReply { to, answer };
                 self.effects.push_back(Effect::Post { shard, message });
             }

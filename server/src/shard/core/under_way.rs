@@ -37,6 +37,8 @@ impl UnderWay {
     pub(super) fn may_begin(&mut self, action: Action, key: &[u8]) -> bool {
         self.is_awaited = match action {
             Action::Flush => self.reads | self.writes != 0,
+            // It has other keys, too.
+            Action::Transact => !self.is_empty(),
             Action::Get => self.is_flushing || self.writes & bit(key) != 0,
             // Behind another MODIFY of its key it waits for the same read.
             Action::Modify => self.is_flushing || self.reads & bit(key) != 0,
@@ -117,6 +119,18 @@ mod tests {
         assert!(under_way.may_begin(Action::Ping, b""));
         for behind in [Action::Get, Action::Put, Action::Modify] {
             assert!(!under_way.may_begin(behind, b"a"), "{behind:?}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_comes_after_what_was_sent_before() {
+        let mut under_way = UnderWay::default();
+        assert!(under_way.may_begin(Action::Transact, b"a"));
+        for before in [Action::Get, Action::Put, Action::Modify, Action::Flush] {
+            let mut under_way = UnderWay::default();
+            under_way.note(before, b"other");
+            assert!(!under_way.may_begin(Action::Transact, b"a"), "{before:?}");
+            assert!(under_way.is_awaited());
         }
     }
 }

@@ -54,21 +54,26 @@ fn lifetime(expire: &Request) -> Option<Ttl> {
     }
 }
 
+/// A read or a write of a key as a read-modify-write. `None` for what is neither.
+pub(super) fn read_modify_write(what: &What) -> Option<(CommandHead, Modify)> {
+    let head = match what {
+        What::Modify(head, modify) => return Some((*head, **modify)),
+        What::Command(head) => *head,
+        _ => return None,
+    };
+    let modify = match head.action {
+        Action::Put => Modify { ttl: head.ttl(), ..Modify::new(Edit::Set) },
+        Action::Delete => Modify::new(Edit::Delete),
+        Action::Get => Modify { gives: Gives::Old, ..Modify::new(Edit::Keep) },
+        _ => return None,
+    };
+    Some((head, modify))
+}
+
 /// A command with the condition that its key is as it was seen; and whether it gives this lifetime too.
 /// `None` for what is no command.
 fn guarded(what: What, seen: Seen, ttl: Option<Ttl>) -> Option<(What, bool)> {
-    let (head, mut modify) = match what {
-        What::Modify(head, modify) => (head, *modify),
-        What::Command(head) => {
-            let modify = match head.action {
-                Action::Put => Modify { ttl: head.ttl(), ..Modify::new(Edit::Set) },
-                Action::Delete => Modify::new(Edit::Delete),
-                _ => Modify { gives: Gives::Old, ..Modify::new(Edit::Keep) },
-            };
-            (head, modify)
-        }
-        _ => return None,
-    };
+    let (head, mut modify) = read_modify_write(&what)?;
     let leaves_value = !matches!(modify.edit, Edit::Keep | Edit::Delete);
     let ttl = ttl.filter(|_| leaves_value);
     modify.ttl = ttl.unwrap_or(modify.ttl);

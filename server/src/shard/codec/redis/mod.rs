@@ -39,6 +39,7 @@ mod line;
 pub(in crate::shard) mod password;
 mod plain;
 mod plan;
+mod queued;
 mod refuse;
 mod replies;
 mod reply;
@@ -53,6 +54,7 @@ mod table;
 mod tag;
 #[cfg(test)]
 mod tests;
+mod transact;
 mod watch;
 
 use self::bulk::{Word, Words, Wrong};
@@ -107,6 +109,8 @@ enum At {
     Flush { part: u32 },
     /// Before a command that is carried out only if its key has not changed.
     Guard,
+    /// Before a transaction that its owner carries out in one step.
+    Transact,
     /// Before the reply to what is no command, which waits for room.
     Wrong(Wrong),
     /// The connection is to be closed, and what is left is ignored.
@@ -158,6 +162,7 @@ impl Decoder {
             At::Skip { words, bytes: left } => self.skip(words, left, bytes),
             At::Flush { part } => Ok(Some(self.flush(part, bytes, around))),
             At::Guard => Ok(Some(self.guard(bytes, around))),
+            At::Transact => Ok(Some(self.transact(bytes, around))),
             At::Wrong(wrong) => Err(wrong),
             At::Ending | At::Ended => Ok(Some(self.end(bytes))),
         };
@@ -183,6 +188,7 @@ impl Decoder {
                 bytes: (tag.number & ((1 << SKIP_BITS) - 1)) as u32,
             },
             Kind::Guard | Kind::GuardWrong => At::Guard,
+            Kind::Transact => At::Transact,
             // It may be inside of a command.
             Kind::Wrong => At::Wrong(tag.what_is_wrong()),
             Kind::Ending => At::Ending,
@@ -195,7 +201,11 @@ impl Decoder {
     pub(super) fn again(self, tag: u64) -> Self {
         let tag = Tag::unpack(tag);
         let is_queuing = tag.has(marks::QUEUING) && tag.kind != Kind::Exec;
-        let at = if tag.kind == Kind::Guard { At::Guard } else { At::Command };
+        let at = match tag.kind {
+            Kind::Guard => At::Guard,
+            Kind::Transact => At::Transact,
+            _ => At::Command,
+        };
         Self { is_queuing, at, ..self }
     }
 
@@ -318,11 +328,7 @@ impl Decoder {
             Made::Discard if !queuing => said(Tag::said(Said::NoMultiDiscard), end),
             Made::Exec if !queuing => said(Tag::said(Said::NoMulti), end),
             Made::Discard => self.leave(Tag::new(Kind::Discard), end),
-            Made::Exec => {
-                let number = call.around.limits.value_bytes.into();
-                let exec = Tag { number, ..Tag::new(Kind::Exec) };
-                Request { what: What::Again, ..self.leave(exec, end) }
-            }
+            Made::Exec => Request { what: What::Again, ..self.leave(Tag::new(Kind::Exec), end) },
             Made::Reset => self.leave(Tag::new(Kind::Reset), end),
             Made::Quit => {
                 self.at = At::Ending;

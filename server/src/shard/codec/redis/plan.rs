@@ -1,13 +1,16 @@
-//! What EXEC does first if keys are watched (watch.rs). One server can't look at one key and write another in
-//! one step, so that a transaction which writes can watch one key only, and has to write it by one command.
+//! What EXEC does first if keys are watched (watch.rs). If all keys are in one partition of a keyspace without a
+//! database, their owner carries out the transaction in one step (transact.rs). Otherwise one server can't look
+//! at one key and write another in one step, so that a transaction which writes can watch one key only, and
+//! has to write it by one command.
 
 use std::collections::VecDeque;
 
-use super::bulk::{self, Word, Words};
 use super::inline;
+use super::queued::commands;
 use super::said::Said;
-use super::table::{self, Command, Found};
-use super::watch::{Exec, Seen, Watched, guard};
+use super::transact;
+use super::watch::{Exec, Rest, Seen, Transacted, Watched, guard};
+use crate::shard::codec::Surroundings;
 use crate::shard::codec::names::Names;
 
 /// The way in which EXEC goes on.
@@ -21,10 +24,12 @@ pub(super) enum Plan {
     Refused(Said),
     /// The keys have to be as they were seen.
     Guarded(Box<Exec>),
+    /// The owner carries it out in one step, by the request of these bytes.
+    Transacted(Box<Transacted>, Vec<u8>),
 }
 
-/// Plans a transaction of these commands. Values of more bytes than these are never cached.
-pub(super) fn plan(watched: &Watched, queue: &[u8], names: &Names, value_bytes: u64) -> Plan {
+/// Plans a transaction of these commands.
+pub(super) fn plan(watched: &Watched, queue: &[u8], around: &Surroundings<'_>) -> Plan {
     if watched.is_empty() {
         return Plan::Plain;
     }
@@ -33,18 +38,23 @@ pub(super) fn plan(watched: &Watched, queue: &[u8], names: &Names, value_bytes: 
     }
     if watched.keys.iter().any(|(_, seen)| *seen == Seen::Unknown) {
         // A client that is told that a key has changed tries again, for ever.
-        let is_too_large = watched.unknown_bytes as u64 > value_bytes;
+        // A value of more bytes is never cached.
+        let is_too_large = watched.unknown_bytes > around.limits.value_bytes as usize;
         return if is_too_large { Plan::Refused(Said::WatchedTooLarge) } else { Plan::Changed };
     }
-    let effect = match Effect::of(watched, queue, names) {
+    match transact::plan(watched, queue, around) {
+        Some(Ok((transacted, bytes))) => return Plan::Transacted(transacted, bytes),
+        Some(Err(said)) => return Plan::Refused(said),
+        None => {}
+    }
+    let effect = match Effect::of(watched, queue, around.names) {
         Ok(effect) => effect,
         Err(said) => return Plan::Refused(said),
     };
     let mut exec = Exec {
         guards: VecDeque::new(),
         seen: Seen::Unknown,
-        queue: queue.to_vec(),
-        ends: effect.ends,
+        rest: Rest { queue: queue.to_vec(), ends: effect.ends },
         written: effect.written.map(|(number, _)| number),
         expires: effect.expires.map(|(number, _)| number),
     };
@@ -120,138 +130,78 @@ fn key<'a>(name: &'a [u8], names: &Names) -> Option<(u8, &'a [u8])> {
     Some((named.keyspace, &name[named.prefix..]))
 }
 
-/// A command that waits for EXEC.
-struct Queued<'a> {
-    command: &'static Command,
-    words: Vec<&'a [u8]>,
-    bytes: &'a [u8],
-}
-
-impl<'a> Queued<'a> {
-    fn writes(&self) -> bool {
-        self.command.flags.contains(&"write") || self.is_script()
-    }
-
-    fn is_script(&self) -> bool {
-        self.command.flags.contains(&"scripting")
-    }
-
-    /// Whether it gives a key a lifetime, without a condition.
-    fn expires(&self) -> bool {
-        const NAMES: [&str; 4] = ["expire", "expireat", "pexpire", "pexpireat"];
-        NAMES.contains(&self.command.name) && self.words.len() == 3
-    }
-
-    /// Its keys.
-    fn keys(&self) -> Vec<&'a [u8]> {
-        let (first, last, step) = self.command.keys;
-        let (first, step) = (first.unsigned_abs() as usize, step.unsigned_abs() as usize);
-        if self.is_script() {
-            let count = self.words.get(2).and_then(|word| bulk::number(word)).unwrap_or(0);
-            let count = usize::try_from(count).unwrap_or(0);
-            return self.words.iter().skip(3).take(count).copied().collect();
-        }
-        if first == 0 {
-            return Vec::new();
-        }
-        let end = usize::try_from(last).map_or(self.words.len(), |last| last + 1);
-        (first..end.min(self.words.len())).step_by(step).map(|at| self.words[at]).collect()
-    }
-}
-
-/// The commands of a queue.
-fn commands(queue: &[u8]) -> impl Iterator<Item = Queued<'_>> {
-    let mut rest = queue;
-    std::iter::from_fn(move || {
-        let (queued, left) = command(rest)?;
-        rest = left;
-        Some(queued)
-    })
-}
-
-/// The first command of a queue, and what follows it. A queue has whole commands that are known.
-fn command(queue: &[u8]) -> Option<(Queued<'_>, &[u8])> {
-    let (count, at) = bulk::count(queue).ok()??;
-    let mut rest = Words { bytes: queue, at, left: u32::try_from(count).ok()? };
-    let (mut name, mut words) = (rest, Vec::new());
-    let Found::Command(index) = table::find(&mut name).ok()? else { return None };
-    while rest.left > 0 {
-        let Word::Whole(from, to) = rest.next().ok()?? else { return None };
-        words.push(&queue[from as usize..to as usize]);
-    }
-    let (bytes, left) = queue.split_at(rest.at);
-    Some((Queued { command: &table::COMMANDS[index], words, bytes }, left))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::shown;
     use super::*;
 
+    const BUSY: &str = "-TRYAGAIN this server is out of memory or overloaded\r\n";
+    const GONE: &str = "*-1\r\n";
+    const NOT_INTEGER: &str = "-ERR value is not an integer or out of range\r\n";
+    const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+
+    /// Asserts what EXEC answers, behind the replies to WATCH and MULTI and to what waits.
+    fn assert_exec(watch: &str, lines: &str, wanted: &str) {
+        let lines: Vec<&str> = lines.split('|').filter(|line| !line.is_empty()).collect();
+        let watch_line = format!("WATCH {watch}");
+        let begin = [&*watch_line, "MULTI"];
+        let said = shown(&[&begin[..], &lines[..], &["EXEC", "ECHO end"][..]].concat().join("|"));
+        let before = ["+OK\r\n", &"+QUEUED\r\n".repeat(lines.len())].concat();
+        assert!(said.starts_with("+OK\r\n"), "{said}");
+        let said = &said[said.rfind(&before).expect("what waits") + before.len()..];
+        assert_eq!(said, format!("{wanted}$3\r\nend\r\n"), "{watch}: {lines:?}");
+    }
+
+    /// Names keys, which are single letters, in this keyspace.
+    fn named(line: &str, keyspace: &str) -> String {
+        let is_key = |word: &str| word.len() == 1 && word.bytes().all(|b| b.is_ascii_lowercase());
+        let name = |word: &str| match is_key(word) {
+            true => format!("{keyspace}{word}"),
+            false => word.to_owned(),
+        };
+        let words = |line: &str| line.split(' ').map(name).collect::<Vec<_>>().join(" ");
+        line.split('|').map(words).collect::<Vec<_>>().join("|")
+    }
+
     #[test]
     fn a_transaction_is_carried_out_if_what_it_watches_has_not_changed() {
-        let refused = format!("{}\r\n", Said::WatchesOne.text());
-        let (busy, gone) =
-            ("-TRYAGAIN this server is out of memory or overloaded\r\n", "*-1\r\n".to_owned());
-        // What EXEC answers, behind the replies to WATCH and MULTI and to what waits.
-        let not_integer = "-ERR value is not an integer or out of range\r\n";
         for (watch, lines, wanted) in [
-            ("h", "SET h 1|GET h", "*2\r\n+OK\r\n$2\r\nhh\r\n".to_owned()),
+            ("h", "SET h 1|GET h", "*2\r\n+OK\r\n$2\r\nhh\r\n"),
             (
                 "h",
                 "SET i 1|MGET i m|INCR h|EXPIRE h 10|TTL h",
-                "*5\r\n+OK\r\n*2\r\n$2\r\nii\r\n$-1\r\n:1\r\n:1\r\n:3\r\n".to_owned(),
+                "*5\r\n+OK\r\n*2\r\n$2\r\nii\r\n$-1\r\n:1\r\n:1\r\n:3\r\n",
             ),
-            ("h", "PING|DEL i j|DEL h", "*3\r\n+PONG\r\n:2\r\n:1\r\n".to_owned()),
-            ("h", "INCR h", "*1\r\n:1\r\n".to_owned()),
-            ("rest:h", "ECHO x|SET h 1", "*2\r\n$1\r\nx\r\n+OK\r\n".to_owned()),
+            ("h", "PING|DEL i j|DEL h", "*3\r\n+PONG\r\n:2\r\n:1\r\n"),
+            ("h", "INCR h", "*1\r\n:1\r\n"),
             // The condition of the command itself, and what is no number.
-            ("n", "SETNX n 1", "*1\r\n:0\r\n".to_owned()),
-            ("x", "INCR x|EXPIRE x 1|PING", format!("*3\r\n{not_integer}{not_integer}+PONG\r\n")),
+            ("n", "SETNX n 1", "*1\r\n:0\r\n"),
+            ("x", "INCR x|EXPIRE x 1|PING", &format!("*3\r\n{NOT_INTEGER}{NOT_INTEGER}+PONG\r\n")),
             // There is none, and there was none.
-            ("m", "DEL m", "*1\r\n:0\r\n".to_owned()),
-            ("m", "INCR m|PING", "*2\r\n:1\r\n+PONG\r\n".to_owned()),
-            ("m", "SET m 1 XX", "*1\r\n$-1\r\n".to_owned()),
+            ("m", "DEL m", "*1\r\n:0\r\n"),
+            ("m", "INCR m|PING", "*2\r\n:1\r\n+PONG\r\n"),
+            ("m", "SET m 1 XX", "*1\r\n$-1\r\n"),
             // Changed, or it can't be told.
-            ("v", "SET v 1|PING", gone.clone()),
-            ("v", "GET v|PING", gone.clone()),
-            ("h v", "PING", gone.clone()),
+            ("v", "SET v 1|PING", GONE),
+            ("v", "GET v|PING", GONE),
+            ("h v", "PING", GONE),
             (
                 "h|GET h|STRLEN i|MGET i h|GETRANGE h 0 -1|EXISTS h|TTL h",
                 "SET h 1",
-                "*1\r\n+OK\r\n".to_owned(),
+                "*1\r\n+OK\r\n",
             ),
-            ("w|GET w", "SET w 1", gone.clone()),
-            ("w|MGET h w", "SET w 1", gone.clone()),
-            ("w|GETRANGE w 0 1", "SET w 1", gone.clone()),
-            ("w|EXISTS w", "SET w 1", gone.clone()),
-            ("w|TTL w", "GET w", gone.clone()),
-            ("w", "SET w 1", "*1\r\n+OK\r\n".to_owned()),
-            ("h i", "GET h|PING", "*2\r\n$2\r\nhh\r\n+PONG\r\n".to_owned()),
-            ("h i h h", "", "*0\r\n".to_owned()),
-            // What can't be carried out surely.
-            ("h", "SET i 1", refused.clone()),
-            ("h i", "SET h 1", refused.clone()),
-            ("h", "SET h 1|SET h 2", refused.clone()),
-            ("h", "GET h|SET h 2", refused.clone()),
-            ("h", "MSET h 1 i 2", refused.clone()),
-            ("h", "SET h 1|SET rest:h 2", refused.clone()),
-            ("h", "FLUSHALL|SET h 1", refused.clone()),
-            (
-                "h",
-                "INCRBY h x",
-                "-EXECABORT Transaction discarded because of previous errors.\r\n".to_owned(),
-            ),
+            ("w|GET w", "SET w 1", GONE),
+            ("w|MGET h w", "SET w 1", GONE),
+            ("w|GETRANGE w 0 1", "SET w 1", GONE),
+            ("w|EXISTS w", "SET w 1", GONE),
+            ("w|TTL w", "GET w", GONE),
+            ("w", "SET w 1", "*1\r\n+OK\r\n"),
+            ("h i", "GET h|PING", "*2\r\n$2\r\nhh\r\n+PONG\r\n"),
+            ("h i h h", "", "*0\r\n"),
         ] {
-            let lines: Vec<&str> = lines.split('|').filter(|line| !line.is_empty()).collect();
-            let watch_line = format!("WATCH {watch}");
-            let begin = [&*watch_line, "MULTI"];
-            let said =
-                shown(&[&begin[..], &lines[..], &["EXEC", "ECHO end"][..]].concat().join("|"));
-            let before = ["+OK\r\n", &"+QUEUED\r\n".repeat(lines.len())].concat();
-            assert!(said.starts_with("+OK\r\n"), "{said}");
-            let said = &said[said.rfind(&before).expect("what waits") + before.len()..];
-            assert_eq!(said, format!("{wanted}$3\r\nend\r\n"), "{watch}: {lines:?}");
+            for keyspace in ["", "rows:"] {
+                assert_exec(&named(watch, keyspace), &named(lines, keyspace), wanted);
+            }
         }
         let too_large = format!("{}\r\n", Said::WatchedTooLarge.text());
         for watch in ["large", "h large", "large|GET large"] {
@@ -260,11 +210,74 @@ mod tests {
             let done = "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n";
             assert!(said.ends_with(&format!("+QUEUED\r\n{too_large}{done}")), "{watch}: {said}");
         }
-        assert_eq!(shown("WATCH o|MULTI|SET o 1|EXEC"), format!("{busy}+OK\r\n+QUEUED\r\n{gone}"));
+        assert_eq!(shown("WATCH o|MULTI|SET o 1|EXEC"), format!("{BUSY}+OK\r\n+QUEUED\r\n{GONE}"));
         assert_eq!(shown("HELLO 3|WATCH v|MULTI|SET v 1|EXEC").lines().last(), Some("_"));
         for ends in ["UNWATCH", "MULTI|DISCARD", "RESET", "MULTI|GET|EXEC", "MULTI|EXEC"] {
             let said = shown(&format!("WATCH v|{ends}|MULTI|SET v 1|EXEC"));
             assert!(said.ends_with("+QUEUED\r\n*1\r\n+OK\r\n"), "{ends}: {said}");
         }
+    }
+
+    #[test]
+    fn what_the_owner_can_not_do_in_one_step_is_refused() {
+        let refused = format!("{}\r\n", Said::WatchesOne.text());
+        for (watch, lines) in [
+            ("h", "SET i 1"),
+            ("h i", "SET h 1"),
+            ("h", "SET h 1|SET h 2"),
+            ("h", "GET h|SET h 2"),
+            ("h", "MSET h 1 i 2"),
+            ("h", "FLUSHALL|SET h 1"),
+        ] {
+            assert_exec(&named(watch, "rows:"), &named(lines, "rows:"), &refused);
+        }
+        for (watch, lines) in [
+            ("h{1}", "SET i{3} 1"),
+            ("h{1} h{3}", "SET h{1} 1"),
+            ("h{1} users:h{1}", "SET h{1} 1"),
+            ("h{1} rows:h{1}", "SET h{1} 1"),
+            ("h{1}", "MSET h{1} 1 h{3} 2"),
+            ("h{1} i{1}", "SET h{1} 1|FLUSHALL"),
+        ] {
+            assert_exec(watch, lines, &refused);
+        }
+        assert_exec("rows:h", "INCRBY rows:h x", ABORTED);
+        // With the heads of the request it is longer than a value may be.
+        let long = format!("SET h{{1}} {}|SET h{{1}} 1", "x".repeat(950));
+        assert_exec("h{1}", &long, &refused);
+    }
+
+    #[test]
+    fn the_owner_carries_out_a_transaction_of_one_partition_in_one_step() {
+        for (watch, lines, wanted) in [
+            ("h{1}", "SET i{1} 1", "*1\r\n+OK\r\n"),
+            ("h{1} i{1}", "SET h{1} 1", "*1\r\n+OK\r\n"),
+            ("h{1} i{1} m{1}", "MSET h{1} 1 m{1} 2|DEL h{1} m{1} i{1}", "*2\r\n+OK\r\n:2\r\n"),
+            ("h{1}", "SET h{1} 1|SET h{1} 2", "*2\r\n+OK\r\n+OK\r\n"),
+            ("h{1}", "GET h{1}|PING|SET rest:h{1} 2", "*3\r\n$8\r\nh{1}h{1}\r\n+PONG\r\n+OK\r\n"),
+            (
+                "h{1} i{1}",
+                "ECHO 1|GETRANGE h{1} 0 3|TIME|MGET m{1} h{1}|EXISTS m{1} h{1} h{1}|STRLEN h{1}|TTL h{1}",
+                "*7\r\n$1\r\n1\r\n$4\r\nh{1}\r\n*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n\
+                 *2\r\n$-1\r\n$8\r\nh{1}h{1}\r\n:2\r\n:8\r\n:3\r\n",
+            ),
+            ("users:h{1} users:i{1}", "INCR users:j{1}", "*1\r\n:1\r\n"),
+            ("v{1} h{1}", "SET h{1} 1", GONE),
+            ("h{1} v{1}", "SET h{1} 1|PING", GONE),
+            ("h{1}", "SET o{1} 1|PING", BUSY),
+            (
+                "h{1}",
+                "SET u{1} 1",
+                "-ERR OUTCOME_UNKNOWN: it may have been carried out; read before it is sent again\r\n",
+            ),
+            // A wrong word is answered in its place, and the others are carried out, as by Redis.
+            ("h{1} i{1}", "INCRBY h{1} x|SET i{1} 1", &format!("*2\r\n{NOT_INTEGER}+OK\r\n")),
+            ("h{1} i{1}", "MSET h{1} 1 \"\" 2", ABORTED),
+            ("h{1} i{1}", "", "*0\r\n"),
+        ] {
+            assert_exec(watch, lines, wanted);
+        }
+        let most = ["SET h{1} 1"; 8].join("|");
+        assert_exec("h{1} i{1}", &most, &format!("*8\r\n{}", "+OK\r\n".repeat(8)));
     }
 }

@@ -16,9 +16,8 @@ use super::table;
 use super::tag::{Kind, Tag, marks};
 use super::watch::Watched;
 use crate::node::{AnswerHead, Status};
-use crate::shard::codec::names::Names;
 use crate::shard::codec::order::{Context, InOrder};
-use crate::shard::codec::{Again, Answers, Memo, Read};
+use crate::shard::codec::{Again, Answers, Memo, Read, Surroundings};
 
 /// The largest number of bytes of the commands between MULTI and EXEC. Frameworks write many values by one
 /// transaction.
@@ -84,7 +83,8 @@ impl Replies {
     }
 
     fn arrive(&mut self, waiting: Waiting) {
-        self.session.is_alone |= matches!(waiting.tag.kind, Kind::Watch | Kind::Guard);
+        self.session.is_alone |=
+            matches!(waiting.tag.kind, Kind::Watch | Kind::Guard | Kind::Transact);
         self.order.arrive(waiting);
     }
 
@@ -187,7 +187,7 @@ impl Replies {
     pub(in crate::shard) fn again(
         &mut self,
         memo: Memo<'_>,
-        names: &Names,
+        around: &Surroundings<'_>,
         out: &mut Vec<u8>,
     ) -> Option<Again> {
         let tag = Tag::unpack(memo.tag);
@@ -204,7 +204,7 @@ impl Replies {
         } else if queue.is_crossing {
             (Tag::said(Said::CrossSlot), Vec::new())
         } else {
-            match plan(&watched, &queue.bytes, names, tag.number) {
+            match plan(&watched, &queue.bytes, around) {
                 Plan::Plain => (head, queue.bytes),
                 Plan::Changed => (Tag::new(Kind::ExecNull), Vec::new()),
                 Plan::Refused(said) => (Tag::said(said), Vec::new()),
@@ -213,6 +213,10 @@ impl Replies {
                         exec.next_guard().expect("a transaction with watched keys has guards");
                     self.session.exec = Some(exec);
                     return Some(Again { bytes, tag: Tag::new(Kind::Guard).pack() });
+                }
+                Plan::Transacted(transacted, bytes) => {
+                    self.session.transacted = Some(transacted);
+                    return Some(Again { bytes, tag: Tag::new(Kind::Transact).pack() });
                 }
             }
         };

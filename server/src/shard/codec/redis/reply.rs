@@ -1,5 +1,7 @@
 //! The bytes of replies.
 
+use standin_protocol::transact::results;
+
 use super::about;
 use super::bulk::{Word, Words, Wrong, number, words};
 use super::cluster;
@@ -9,7 +11,7 @@ use super::resp;
 use super::said::Said;
 use super::session::{Group, Placed, Session};
 use super::tag::{Kind, Tag, marks};
-use super::watch::Exec;
+use super::watch::{Exec, Part, Transacted};
 use super::{SHOWN_BYTES, info, keys, table};
 use crate::node::answer::marks::ABSENT;
 use crate::node::{AnswerHead, Status};
@@ -72,8 +74,9 @@ fn is_part(kind: Kind) -> bool {
 /// Behind the reply to a command of a transaction, writes those that are known already.
 #[cold]
 fn place(tag: Tag, session: &mut Session, out: &mut Vec<u8>) {
-    // A guard only begins the reply to EXEC.
-    let is_whole = tag.kind != Kind::Guard && (!is_part(tag.kind) || tag.has(marks::LAST));
+    // These only begin the reply to EXEC.
+    let is_whole = !matches!(tag.kind, Kind::Guard | Kind::Transact)
+        && (!is_part(tag.kind) || tag.has(marks::LAST));
     if is_whole && !session.placed.as_mut().is_some_and(|placed| placed.pass(out)) {
         session.placed = None;
     }
@@ -94,6 +97,7 @@ fn other(
         (Kind::ExecNull, _) => resp::null_array(version, out),
         (Kind::ExecHead, _) => resp::array(tag.number, out),
         (Kind::Discard | Kind::Unwatch, _) => resp::line("+OK", out),
+        (Kind::Transact, _) => transacted(head, value, session, out),
         (Kind::Guard, _) => guard(tag, head, value, session, out),
         (Kind::GuardWrong, _) => wrong_guard(session, out),
         (Kind::Arity | Kind::BadExpire, _) => of_command(tag, out),
@@ -202,7 +206,7 @@ fn carry_out(
     session: &mut Session,
     out: &mut Vec<u8>,
 ) {
-    resp::array(exec.ends.len() as u64, out);
+    resp::array(exec.rest.ends.len() as u64, out);
     let mut placed = Vec::new();
     if let Some(number) = exec.written {
         let marks = tag.marks & (marks::FIRST | marks::LAST);
@@ -216,7 +220,45 @@ fn carry_out(
         placed.push((number, b":1\r\n".to_vec()));
     }
     let done: Vec<usize> = placed.iter().map(|(number, _)| *number).collect();
-    let bytes = exec.others(&done);
+    let bytes = exec.rest.others(&done);
+    session.placed = Placed::new(placed, out);
+    if !bytes.is_empty() {
+        session.again = Some(Again { bytes, tag: Tag::new(Kind::Exec).pack() });
+    }
+}
+
+/// Writes the answer to EXEC, as far as it follows from that of the owner; the commands without keys are decoded.
+fn transacted(head: &AnswerHead, value: &[u8], session: &mut Session, out: &mut Vec<u8>) {
+    session.is_alone = false;
+    let transacted = session.transacted.take().expect("the request belongs to a transaction");
+    match head.status {
+        Status::VersionMismatch => return resp::null_array(session.version, out),
+        Status::TooLarge => return resp::line(Said::TransactionTooLarge.text(), out),
+        Status::Ok => {}
+        _ => return failed(head, value, session, out),
+    }
+    let Transacted { rest, parts } = *transacted;
+    let Some(results) = results(value).filter(|results| results.len() == parts.len()) else {
+        return resp::line("-ERR the results of the transaction can't be read", out);
+    };
+    resp::array(rest.ends.len() as u64, out);
+    let mut placed: Vec<(usize, Vec<u8>)> = Vec::new();
+    for (Part { command, tag, echo }, result) in parts.into_iter().zip(results) {
+        if placed.last().is_none_or(|(number, _)| *number != command) {
+            placed.push((command, Vec::new()));
+        }
+        let (_, own) = placed.last_mut().expect("one was pushed");
+        let head = AnswerHead {
+            version: result.version,
+            ttl_ms: result.ttl_ms,
+            item_flags: result.item_flags,
+            marks: result.marks,
+            ..AnswerHead::status(result.status)
+        };
+        write(tag, &echo, &head, result.value, session, own);
+    }
+    let done: Vec<usize> = placed.iter().map(|(number, _)| *number).collect();
+    let bytes = rest.others(&done);
     session.placed = Placed::new(placed, out);
     if !bytes.is_empty() {
         session.again = Some(Again { bytes, tag: Tag::new(Kind::Exec).pack() });

@@ -57,8 +57,11 @@ said! {
     NoMultiDiscard = "-ERR DISCARD without MULTI";
     Nested = "-ERR MULTI calls can not be nested";
     WatchInside = "-ERR WATCH inside MULTI is not allowed";
-    WatchesOne = "-ERR EXEC was not carried out: with WATCH, a transaction that writes can have one \
-                  watched key only, which one of its commands writes before others use it";
+    WatchesOne = "-ERR EXEC was not carried out: with WATCH, a transaction that writes needs all its \
+                  keys in one slot or partition of a keyspace without a database, and as many bytes as one value; \
+                  otherwise it can have one watched key only, which one of its commands writes before others use it";
+    TransactionTooLarge = "-ERR EXEC was not carried out: with WATCH, the values that a transaction \
+                           reads and leaves, or its replies, can have limits.value_bytes together";
     WatchedTooLarge = "-ERR EXEC was not carried out: the value of a watched key is larger than \
                        limits.value_bytes, so it is not cached, and changes of it can't be noticed";
     TooManyWatched = "-ERR EXEC was not carried out: the connection watches too many keys";

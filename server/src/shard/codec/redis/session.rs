@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::resp::Version;
-use super::watch::{Exec, Watched};
+use super::watch::{Exec, Transacted, Watched};
 use crate::shard::admission::Admission;
 use crate::shard::codec::{Again, Told};
 use crate::shard::nodes::Nodes;
@@ -38,6 +38,8 @@ pub(in crate::shard) struct Session {
     pub(super) watched: Watched,
     /// The transaction that waits for what is said of these keys.
     pub(super) exec: Option<Box<Exec>>,
+    /// The transaction that its owner carries out.
+    pub(super) transacted: Option<Box<Transacted>>,
     /// The bytes that come before all that has not been decoded.
     pub(super) again: Option<Again>,
     /// Replies of a transaction that are known already.
@@ -104,6 +106,7 @@ impl Session {
             admission: Arc::clone(told.admission),
             watched: Watched::default(),
             exec: None,
+            transacted: None,
             again: None,
             placed: None,
             is_alone: false,

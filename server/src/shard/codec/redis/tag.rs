@@ -39,7 +39,7 @@ kinds! {
     Multi,
     /// DISCARD.
     Discard,
-    /// EXEC; the number is that of the bytes that a value may have.
+    /// EXEC.
     Exec,
     /// The reply to EXEC if nothing was carried out.
     ExecNull,
@@ -51,6 +51,8 @@ kinds! {
     Guard,
     /// Such a command that can't be carried out.
     GuardWrong,
+    /// A transaction that its owner carries out in one step.
+    Transact,
     /// The beginning of the reply to EXEC; the number is that of the commands.
     ExecHead,
     /// A command in a line.

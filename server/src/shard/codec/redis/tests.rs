@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 use standin_config::ServiceProtocol;
+use standin_protocol::transact::{Condition, Step, StepResult, Transaction};
 
 use super::*;
-use crate::node::modify::{Edit, Gives};
-use crate::node::{AnswerHead, Status, answer::marks::ABSENT};
+use crate::node::modify::{Edit, Gives, Modify};
+use crate::node::{AnswerHead, CommandHead, Status, answer::marks::ABSENT};
 use crate::shard::codec::testing;
 use crate::shard::listeners::Service;
 
@@ -14,6 +15,11 @@ const SERVICE: Service = Service::Other(ServiceProtocol::Redis);
 /// The answer of a server: it depends on the bytes of the request only.
 fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
     let key = &bytes[request.key()];
+    if let What::Alone(head, None) = &request.what
+        && head.action == Action::Transact
+    {
+        return answer_to_transaction(head, &bytes[request.value()]);
+    }
     let first = key.first().copied().unwrap_or(b'h');
     let modify = match &request.what {
         What::Modify(_, modify) | What::Alone(_, Some(modify)) => Some(&**modify),
@@ -58,6 +64,42 @@ fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
     let marks = if first == b'a' { ABSENT } else { 0 };
     let ttl_ms = if first == b'e' { u64::MAX } else { 2_500 };
     (AnswerHead { version, ttl_ms, marks, ..AnswerHead::status(status) }, value)
+}
+
+/// The answer of the owner: to each step as to the command by itself.
+fn answer_to_transaction(head: &CommandHead, value: &[u8]) -> (AnswerHead, Vec<u8>) {
+    let transaction = Transaction::read(value).unwrap();
+    let is_changed = |condition: &Condition<'_>| {
+        condition.key[0] == if condition.version.is_some() { b'v' } else { b'n' }
+    };
+    for (first, status) in [(b'o', Status::Overloaded), (b'u', Status::OutcomeUnknown)] {
+        if transaction.keys().any(|key| key[0] == first) {
+            return (AnswerHead::status(status), Vec::new());
+        }
+    }
+    if transaction.conditions.iter().any(is_changed) {
+        return (AnswerHead::status(Status::VersionMismatch), Vec::new());
+    }
+    let mut results = Vec::new();
+    for Step { key, modify, operand, .. } in transaction.steps {
+        let is_read = modify == Modify { gives: Gives::Old, ..Modify::new(Edit::Keep) };
+        let what = match is_read {
+            true => What::Command(CommandHead { action: Action::Get, ..*head }),
+            false => What::Modify(*head, Box::new(modify)),
+        };
+        let (key_end, end) = (position(key.len()), position(key.len() + operand.len()));
+        let request = Request {
+            key: (0, key_end),
+            value: (key_end, end),
+            what,
+            ..nothing(Tag::new(Kind::Get), 0)
+        };
+        let (head, value) = answer(&request, &[key, operand].concat());
+        let AnswerHead { status, version, ttl_ms, item_flags, marks, .. } = head;
+        StepResult { status, version, ttl_ms, item_flags, marks, value: &value }
+            .append(&mut results);
+    }
+    (AnswerHead::status(Status::Ok), results)
 }
 
 /// A command as RESP sends it.

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! WATCH ─► a read of each key, answered before anything behind it is decoded ─► its version
-//! EXEC  ─┬─ writes the watched key ─► that command, if the key still has its version (guard.rs) ─┐     plan.rs
+//! EXEC  ─┬─ all keys in one place ───► one step of the owner (transact.rs)                           plan.rs
+//!        ├─ writes the watched key ─► that command, if the key still has its version (guard.rs) ─┐
 //!        └─ writes nothing ─────────► each key still has its version ──────────────────────────┤
 //!                                                     null ◄── no ──┤
 //!                            the replies, and all other commands ◄── yes ────────────────────────┘
@@ -13,6 +14,7 @@
 
 use std::collections::VecDeque;
 
+use super::tag::Tag;
 use crate::node::{AnswerHead, Status};
 
 /// The largest number of keys that a connection may watch, and of bytes of their names.
@@ -94,9 +96,7 @@ pub(super) struct Exec {
     /// What the guard that was sent expects.
     pub(super) seen: Seen,
     /// All commands.
-    pub(super) queue: Vec<u8>,
-    /// Where each of them ends.
-    pub(super) ends: Vec<usize>,
+    pub(super) rest: Rest,
     /// The number of the command that is a guard.
     pub(super) written: Option<usize>,
     /// That of the command which gives the written value a lifetime.
@@ -110,7 +110,35 @@ impl Exec {
         self.seen = seen;
         Some(bytes)
     }
+}
 
+/// A transaction that the owner carries out in one step (transact.rs).
+#[derive(Debug)]
+pub(super) struct Transacted {
+    pub(super) rest: Rest,
+    /// The requests of the commands with keys, in their order.
+    pub(super) parts: Vec<Part>,
+}
+
+/// A request of a command with keys.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The number of the command.
+    pub(super) command: usize,
+    pub(super) tag: Tag,
+    /// The bytes by which its reply is written.
+    pub(super) echo: Box<[u8]>,
+}
+
+/// The commands of a transaction.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) queue: Vec<u8>,
+    /// Where each of them ends.
+    pub(super) ends: Vec<usize>,
+}
+
+impl Rest {
     /// The commands without those of these numbers.
     pub(super) fn others(&self, done: &[usize]) -> Vec<u8> {
         let begins = std::iter::once(0).chain(self.ends.iter().copied());
