@@ -137,7 +137,7 @@ impl Table {
             asked: asked(watched.plan, self.until, until),
             progress: progress.since(self.progress),
             latencies: latencies.since(&self.latencies),
-            phase: phase(watched.plan, until),
+            phase: phase(watched.plan, (self.until + until) / 2),
         };
         if self.rows.is_multiple_of(ROWS_PER_HEADING) {
             console.line(&heading());

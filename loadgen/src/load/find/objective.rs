@@ -182,7 +182,7 @@ fn condition(text: &str) -> Result<Condition, String> {
     } else {
         let figure = match name.as_str() {
             "max" => Figure::Quantile(1.0),
-            "late" => Figure::LateP99,
+            "late" | "lateness" => Figure::LateP99,
             _ => {
                 Figure::Quantile(quantile(&name).ok_or_else(|| wrong("this figure is not known"))?)
             }
@@ -241,7 +241,7 @@ mod tests {
             ("p99.99<1ms", false),
             ("max<5ms", false),
             ("max<6ms", true),
-            ("late<200us", true),
+            ("late<200us,lateness<200us", true),
             ("late<=149us", false),
             ("failed=0", false),
             ("failed=2", true),

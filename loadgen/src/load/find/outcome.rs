@@ -226,8 +226,8 @@ impl FindReport {
             };
         };
         let rate = thousands(rate.into());
-        let at_least = if self.is_lower_bound { "at least " } else { "" };
-        let mut text = format!("\n{target} keeps {objective} at {at_least}{rate} requests/s");
+        let or_more = if self.is_lower_bound { " or more" } else { "" };
+        let mut text = format!("\n{target} keeps {objective} at {rate} requests/s{or_more}");
         if let Some(missed) = self.missed_per_s {
             text += &format!(", and misses it at {}", thousands(missed.into()));
         }
@@ -301,7 +301,10 @@ mod tests {
         let generator = report(Some(1_050), true, vec![kept(), step(1_050, false, &busy)]);
         assert_eq!((generator.limit, generator.is_lower_bound), (Limit::Generator, true));
         let text = generator.to_text();
-        assert!(text.contains("at least 1,000") && text.contains("it was busy"), "{text}");
+        assert!(
+            text.contains("at 1,000 requests/s or more") && text.contains("it was busy"),
+            "{text}"
+        );
 
         // One miss without it is enough, and one at a higher rate says nothing.
         let both = vec![step(1_050, false, &busy), kept(), step(1_050, false, &[])];
