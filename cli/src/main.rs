@@ -87,6 +87,8 @@ enum Command {
     Demo(standin_loadgen::demo::DemoArgs),
     /// Drive load against a running cluster and measure it.
     Load(Box<standin_loadgen::load::LoadArgs>),
+    /// Compare, merge and show again the results of `standin load`.
+    Report(standin_loadgen::compare::ReportArgs),
     /// Read a value.
     Get(data::GetArgs),
     /// Write a value.
@@ -176,6 +178,12 @@ fn long_run(run: impl FnOnce(Option<Box<dyn Fn(&str)>>) -> Ended) -> Ended {
     ended
 }
 
+fn report(args: &standin_loadgen::compare::ReportArgs) -> Ended {
+    let (text, code) = standin_loadgen::compare::main(args)?;
+    out::line(&text)?;
+    Ok(code)
+}
+
 fn main() -> ExitCode {
     descriptors::raise_limit();
     let ended = match Cli::parse().command {
@@ -184,6 +192,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => roles::proxy(&args),
         Command::Demo(args) => long_run(|show| standin_loadgen::demo::main(&args, show)),
         Command::Load(args) => long_run(|show| standin_loadgen::load::main(&args, show)),
+        Command::Report(args) => report(&args),
         Command::Get(args) => data::get(&args),
         Command::Put(args) => data::put(&args),
         Command::Delete(args) => data::delete(&args),

@@ -10,12 +10,13 @@
 //! workload   what    ├ pure, seeded: the same seed gives the same requests
 //! request, popularity, key_names, zipf, trace
 //! checker    stale?  │
-//! recorder/  how long, how many ─► report/  figures, table, plots, page
+//! recorder/  how long, how many ─► report/  figures, table, plots, page ─► compare/  runs with each other
 //! faults     processes to kill      observer/  the master's events, the servers' counters
 //! ```
 //! Not here: servers and master. The demo starts them as processes of the `standin` program.
 
 pub mod checker;
+pub mod compare;
 pub mod console;
 pub mod demo;
 pub mod drive;

@@ -76,7 +76,7 @@ fn event(kind: &str, parts: &[&str]) -> String {
 }
 
 /// Pictures at the width of a phone and of a desk, in both colours.
-fn pictures(browser: &Browser, name: &str) {
+pub(crate) fn pictures(browser: &Browser, name: &str) {
     for (device, width, height) in [("desk", 1440, 900), ("phone", 390, 844)] {
         browser.resize(width, height);
         for scheme in ["light", "dark"] {
@@ -88,7 +88,7 @@ fn pictures(browser: &Browser, name: &str) {
 }
 
 /// Whether the page is wider than its screen.
-const OVERFLOWS: &str =
+pub(crate) const OVERFLOWS: &str =
     "document.documentElement.scrollWidth > document.documentElement.clientWidth";
 
 #[test]

@@ -12,6 +12,7 @@
 //! pipes.rs        pipes that nobody reads
 //! threads.rs      each thread is killed in turn
 //! secrets.rs      no output shows a secret
+//! report.rs       the page of a load in a browser, and its logs as another library reads them
 //! reload.rs       SIGHUP: what is taken over, what is refused
 //! service.rs      what a service manager hears, and the units
 //! signals.rs      stopping takes a limited time, files are reopened
@@ -32,6 +33,7 @@ mod metrics;
 mod output;
 mod pipes;
 mod reload;
+mod report;
 mod secrets;
 mod service;
 mod signals;

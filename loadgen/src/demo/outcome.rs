@@ -9,7 +9,7 @@ use standin_protocol::time::Micros;
 use super::script::{PHASES, Played};
 use super::story::StoryKind;
 use super::warm::WarmUp;
-use crate::observer::StatsReading;
+use crate::observer::{OriginPoint, StatsReading, origin_timeline};
 use crate::recorder::{FailureKind, TimelinePoint};
 use crate::report::figures::LATE_US_MAX;
 use crate::report::{Figures, Machine, PhaseFigures, table};
@@ -77,15 +77,6 @@ pub struct EventReport {
     pub server: String,
     /// In words.
     pub text: String,
-}
-
-/// Fetches from the database at a moment, by the servers' own count.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct OriginPoint {
-    /// Milliseconds since the start.
-    pub t_ms: f64,
-    /// Fetches per second over the last readings before it.
-    pub reads_per_s: f64,
 }
 
 /// The stand-ins' work, from the kill to the return.
@@ -191,7 +182,7 @@ impl DemoReport {
             quotes: warm_up.quotes.iter().chain(&recording.quotes).cloned().collect(),
             lateness_p99_us: recording.lateness.value_at_quantile(0.99),
             timeline: recording.timeline(),
-            origin_timeline: origin_timeline(readings, &t_ms),
+            origin_timeline: origin_timeline(readings, start),
             parameters,
             machine: Machine::here(),
             files: ReportFiles::default(),
@@ -295,17 +286,4 @@ fn reads_between(
 ) -> Option<u64> {
     let (from, to) = ((*from?)?, (*to?)?);
     Some(to.origin_reads.saturating_sub(from.origin_reads))
-}
-
-fn origin_timeline(readings: &[StatsReading], t_ms: &impl Fn(Micros) -> f64) -> Vec<OriginPoint> {
-    // Servers publish their counters a few times a second: over a single step of ours they
-    // would seem to swing.
-    let steps = readings.windows(4).filter_map(|window| {
-        let seconds = window[3].at.since(window[0].at).as_secs_f64();
-        // Readings on demand follow each other closely; a rate over so little is noise.
-        let reads = window[3].origin_reads.saturating_sub(window[0].origin_reads) as f64;
-        (seconds >= 0.3)
-            .then(|| OriginPoint { t_ms: t_ms(window[3].at), reads_per_s: reads / seconds })
-    });
-    steps.filter(|point| point.t_ms >= 0.0).collect()
 }

@@ -30,6 +30,7 @@ pub(super) fn scenario(load: &Load) -> Value {
             "url": load.target.as_ref().map(ToString::to_string),
             "config": load.target.is_none().then(|| shown(&load.config)),
             "keyspace": load.keyspace,
+            "units": (!load.processes.units.is_empty()).then(|| load.processes.units.join(",")),
         },
         "arrivals": {
             "rate": rate,
@@ -91,6 +92,7 @@ pub(super) fn scenario(load: &Load) -> Value {
             "hdr": path(&load.hdr),
             "hgrm": path(&load.hgrm),
             "csv": path(&load.csv),
+            "html": path(&load.html),
             "interval": humantime::format_duration(load.interval).to_string(),
             "label": load.label,
         },

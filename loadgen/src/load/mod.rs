@@ -7,6 +7,7 @@
 //!                    ├ subject.rs: the cluster of a file, or the target of a URL
 //!                    ├ fill.rs, --fill: every key written once (a closed loop)
 //!                    ├ the warm-up: the same load, which nobody counts
+//!                    ├ observers.rs: database, processors, what the servers say
 //!                    ├ the run, watched by watch.rs: drive, recorder, checker (with --check); with --find many (find/)
 //!                    ├ fill.rs: the counters, read once more (with --check)
 //!                    └ outcome.rs: the Document and its table, what the generator itself held up
@@ -15,6 +16,8 @@
 mod describe;
 mod fill;
 mod find;
+mod interval;
+mod observers;
 mod options;
 mod outcome;
 mod phases;
@@ -31,7 +34,6 @@ use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use standin_config::ConfigErrors;
 use standin_protocol::map::MapError;
@@ -39,6 +41,8 @@ use standin_protocol::time::Micros;
 
 use fill::{counts, fill, read_counters};
 pub use find::objective::{Find, Objective};
+pub use interval::Interval;
+use observers::Observers;
 pub use options::{Closed, LoadArgs};
 use outcome::Circumstances;
 pub use presets::Preset;
@@ -51,12 +55,11 @@ use crate::console::{Console, Show};
 use crate::drive::{self, DriveError, Pacing, Plan};
 use crate::interrupt::Interrupt;
 use crate::live::Live;
-use crate::observer::StatsWatch;
+use crate::observer::usage::UsageError;
 use crate::recorder::wall_time;
 use crate::report::FilesError;
-use crate::report::csv::csv;
 use crate::report::document::Document;
-use crate::report::files::Files;
+use crate::report::files::Outputs;
 use crate::report::table::thousands;
 use crate::request::ValueSizes;
 use crate::rng::Random;
@@ -67,7 +70,6 @@ use crate::workload::{Cold, Keys, Mix, Supply};
 
 /// Makes the requests of the warm-up others than those to come.
 const WARM_UP_SEED: u64 = 0x3A3A;
-const STATS_WITHIN: Duration = Duration::from_millis(500);
 
 /// Why there was no load, or no report of it.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +135,9 @@ pub enum LoadError {
     /// Phases of the rate.
     #[error("--phases: {0}")]
     Phases(#[from] PhasesError),
+    /// The target's processes.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
     /// Files of the report.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -261,26 +266,16 @@ impl<'l> Prepared<'l> {
             warm_up(&plan, supplies(seed), workers, shown, interrupt, console)?;
         }
 
-        // Other caches have no database behind them.
-        let stats = plan.target.standin().map(|standin| {
-            StatsWatch::start(Arc::clone(&standin.topology), &standin.client)
-                .map_err(LoadError::system("asking for statistics"))
-        });
-        let stats = stats.transpose()?;
-        let read_now = || stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
-        let before = read_now();
+        let observers = Observers::start(load, &plan)?;
         let running = drive::start(&plan, supplies(seed), live)?;
         let whole = whole(&plan, trace.as_deref());
         let what = Watched { live, plan: &plan, whole, shown };
         let mut recording = what.until_end(running, interrupt, console)?;
         let ran_for = Micros::boottime().since(recording.start);
-        let origin = before.zip(read_now());
-        let origin_reads =
-            origin.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
-        drop(stats);
+        let observed = observers.finish(&plan, recording.start);
         read_counters(load, &plan, &mut recording, interrupt, console)?;
         let started = wall_time(recording.start);
-        let circumstances = Circumstances { started, ran_for, origin_reads, command };
+        let circumstances = Circumstances { started, ran_for, observed, command };
         Ok(outcome::document(load, &plan, &recording, circumstances))
     }
 }
@@ -410,20 +405,14 @@ fn whole(plan: &Plan, trace: Option<&Trace>) -> u64 {
 }
 
 fn write_files(load: &Load, document: &Document) -> Result<(), FilesError> {
-    let mut files = Files::default();
-    if let Some(path) = &load.json {
-        files.save_json(path, document);
-    }
-    if let Some(path) = &load.hdr {
-        files.save_log(path, document.hdr_log());
-    }
-    if let Some(name) = &load.hgrm {
-        files.save_percentiles(name, document);
-    }
-    if let Some(path) = &load.csv {
-        files.save(path, Ok(csv(document)));
-    }
-    files.finish()
+    let outputs = Outputs {
+        json: load.json.clone(),
+        html: load.html.clone(),
+        csv: load.csv.clone(),
+        hdr: load.hdr.clone(),
+        hgrm: load.hgrm.clone(),
+    };
+    outputs.save(document)
 }
 
 #[cfg(test)]

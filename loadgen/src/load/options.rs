@@ -4,11 +4,11 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use clap::Args;
 
 use super::find::objective::Objective;
+use super::interval::Interval;
 use super::presets::Preset;
 use crate::key_names::{KeyType, Template};
 use crate::popularity::PopularityKind;
@@ -158,6 +158,15 @@ pub struct LoadArgs {
     /// Write the timeline as CSV to this file: a line for each interval.
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
+    /// Write a page with curves, timelines and the whole configuration to this file; it needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Account for the processor time and the memory of these processes of this machine, which are the target's.
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub target_pid: Vec<u32>,
+    /// The same for the processes of these units of systemd.
+    #[arg(long, value_name = "UNIT", value_delimiter = ',')]
+    pub target_unit: Vec<String>,
     /// Length of an interval of the timeline, 100ms to 1h; 1s by default.
     #[arg(long, value_name = "DURATION")]
     pub interval: Option<Interval>,
@@ -289,6 +298,9 @@ impl LoadArgs {
             hdr: self.hdr.or(below.hdr),
             hgrm: self.hgrm.or(below.hgrm),
             csv: self.csv.or(below.csv),
+            html: self.html.or(below.html),
+            target_pid: either(self.target_pid, below.target_pid),
+            target_unit: either(self.target_unit, below.target_unit),
             interval: self.interval.or(below.interval),
             label: self.label.or(below.label),
             fill: self.fill.or(below.fill),
@@ -299,6 +311,10 @@ impl LoadArgs {
             format: self.format.or(below.format),
         }
     }
+}
+
+fn either<T>(above: Vec<T>, below: Vec<T>) -> Vec<T> {
+    if above.is_empty() { below } else { above }
 }
 
 /// A closed loop.
@@ -318,24 +334,6 @@ impl FromStr for Closed {
         match parts.map(|(clients, depth)| (clients.parse(), depth.parse())) {
             Some((Ok(clients @ 1..=10_000), Ok(depth @ 1..=65_536))) => Ok(Self { clients, depth }),
             _ => Err("write clients × depth, such as 8x16".to_owned()),
-        }
-    }
-}
-
-/// The length of an interval of the timeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Interval(pub Duration);
-
-impl FromStr for Interval {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let range = Duration::from_millis(100)..=Duration::from_secs(3_600);
-        match humantime::parse_duration(text) {
-            Ok(length) if range.contains(&length) && length.subsec_nanos() % 1_000_000 == 0 => {
-                Ok(Self(length))
-            }
-            _ => Err("write a length of 100ms to 1h, in whole milliseconds".to_owned()),
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::observers::Observed;
 use super::{Load, describe};
 use crate::drive::{Pacing, Plan};
 use crate::recorder::{Counts, LoadThread, Recording};
 use crate::report::document::{
-    Document, Environment, FORMAT, Generator, Interval, Lateness, Operation, Phase, TargetFacts,
-    Thread, VERSION,
+    Document, Environment, FORMAT, Generator, Interval, Lateness, Operation, Phase, Sample,
+    TargetFacts, TargetUsage, Thread, VERSION,
 };
 use crate::report::figures::curve;
 use crate::report::table::{self, millis, operations, thousands};
@@ -24,14 +25,14 @@ const SERVICE: &str = "service";
 const REACHED: f64 = 0.98;
 
 /// What is known of a run beside its recording.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Circumstances<'a> {
     /// The beginning, by the wall clock.
     pub(super) started: SystemTime,
     /// Length of the run, with the wait for the last answers.
     pub(super) ran_for: Duration,
-    /// Fetches from the database.
-    pub(super) origin_reads: Option<u64>,
+    /// What was observed beside the requests.
+    pub(super) observed: Observed,
     /// The command line.
     pub(super) command: &'a [String],
 }
@@ -43,7 +44,8 @@ pub(super) fn document(
     recording: &Recording,
     circumstances: Circumstances<'_>,
 ) -> Document {
-    let Circumstances { started, ran_for, origin_reads, command } = circumstances;
+    let Circumstances { started, ran_for, observed, command } = circumstances;
+    let Observed { origin_reads, origin, watched, told } = observed;
     let latency = recording.latency();
     // An open loop waits for its last answers; its rate is over the time of sending.
     let seconds = match (&plan.pacing, plan.duration) {
@@ -71,6 +73,8 @@ pub(super) fn document(
         target: TargetFacts {
             name: plan.target.name(),
             is_standin: plan.target.standin().is_some(),
+            servers: told,
+            usage: TargetUsage::of(&watched, total.requests),
         },
         scenario: describe::scenario(load),
         environment: Environment::here(),
@@ -83,6 +87,8 @@ pub(super) fn document(
         percentiles: curve(&latency),
         interval_ms: u64::try_from(recording.slot().as_millis()).unwrap_or(u64::MAX),
         timeline: Interval::all_of(recording),
+        samples: Sample::all_of(&watched, recording.start),
+        origin,
         marks: Vec::new(),
         parts: Vec::new(),
         total,
@@ -267,6 +273,16 @@ pub(super) fn to_text(document: &Document) -> String {
         generator.busy * 100.0,
         waiting * 100.0
     );
+    if let Some(usage) = &document.target.usage {
+        text += &format!(
+            "  target's processes: {:.1} µs of processor time per request ({:.2} s, of it {:.2} s in the kernel), at \
+             most {} MiB of memory\n",
+            usage.cpu_us_per_request,
+            usage.cpu_s,
+            usage.system_s,
+            thousands(usage.resident_bytes_max >> 20)
+        );
+    }
     document.quotes.iter().for_each(|quote| text += &format!("  {quote}\n"));
     document.warnings.iter().for_each(|warning| text += &format!("  WARNING: {warning}\n"));
     text.truncate(text.trim_end().len());

@@ -9,6 +9,7 @@ use super::options::{Closed, LoadArgs};
 use super::presets::{Preset, Workload};
 use super::{LoadError, scenario};
 use crate::key_names::{KeyNames, KeyType, Template};
+use crate::observer::usage::Chosen;
 use crate::popularity::{Popularity, PopularityKind};
 use crate::request::{KeyCounts, ValueSizes};
 use crate::schedule::phases::Phases;
@@ -95,6 +96,10 @@ pub struct Load {
     pub hgrm: Option<PathBuf>,
     /// The file of the timeline.
     pub csv: Option<PathBuf>,
+    /// The page.
+    pub html: Option<PathBuf>,
+    /// The target's processes on this machine.
+    pub processes: Chosen,
     /// Length of an interval of the timeline.
     pub interval: Duration,
     /// A name of the run.
@@ -187,6 +192,8 @@ impl LoadArgs {
             hdr: args.hdr,
             hgrm: args.hgrm,
             csv: args.csv,
+            html: args.html,
+            processes: Chosen { pids: args.target_pid, units: args.target_unit },
             interval: args.interval.map_or(INTERVAL, |interval| interval.0),
             label: args.label,
             fill: args.fill.unwrap_or(false),

@@ -13,6 +13,7 @@ use super::options::tests::parse;
 use super::{Load, find, run};
 use crate::console::Console;
 use crate::live::Live;
+use crate::observer::OriginPoint;
 use crate::report::document::{Document, Part};
 use crate::report::{LatencyUs, Mark};
 use crate::targets::fake_server::FakeServer;
@@ -50,6 +51,9 @@ fn small_run(scratch: &Scratch) -> Document {
     load.csv = Some(scratch.file("r.csv"));
     load.hdr = Some(scratch.file("r.hlog"));
     load.hgrm = Some(scratch.file("r"));
+    load.html = Some(scratch.file("r.html"));
+    // This process is the target's as well.
+    load.processes.pids = vec![std::process::id()];
     run_load(&load)
 }
 
@@ -69,7 +73,8 @@ fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
             found.insert(path.to_owned());
         }
         Value::Object(entries) => {
-            let is_data = path.ends_with("failures") || path.ends_with("histograms");
+            let is_data =
+                ["failures", "histograms", "figures"].iter().any(|end| path.ends_with(end));
             for (name, value) in entries {
                 let name = if is_data { "*" } else { name };
                 let dot = if path.is_empty() { "" } else { "." };
@@ -105,6 +110,7 @@ fn the_manual_has_each_name_of_the_json_and_no_other() {
     let mut failed = failed_run();
     assert!(!failed.is_good && failed.total.failed > 50, "{:?}", failed.total);
     failed.marks.push(Mark { t_s: 1.0, label: "killed".to_owned() });
+    failed.origin.push(OriginPoint { t_ms: 1.0, reads_per_s: 2.0 });
     failed.warnings.push("a warning".to_owned());
     failed.generator.limits.push("a limit".to_owned());
     failed.command.push("standin".to_owned());
@@ -121,6 +127,16 @@ fn the_manual_has_each_name_of_the_json_and_no_other() {
         let json = serde_json::to_value(document).expect("JSON");
         paths(&json, "", &mut found);
     }
+    // Absent in one run, an object in another.
+    let objects: Vec<String> = found
+        .iter()
+        .filter(|path| {
+            let inside = format!("{path}.");
+            found.iter().any(|other| other.starts_with(&inside))
+        })
+        .cloned()
+        .collect();
+    found.retain(|path| !objects.contains(path));
     // The example is the manual of these.
     found.retain(|path| !path.starts_with("scenario."));
     found.insert("scenario".to_owned());
@@ -191,6 +207,37 @@ fn the_files_of_a_run_agree_with_each_other() {
         let text = std::fs::read_to_string(file).expect("a file of percentiles");
         assert!(text.contains(&format!("Total count    = {:>12}]", operation.requests)), "{text}");
     }
+}
+
+#[test]
+fn the_page_has_everything_and_loads_nothing() {
+    let scratch = Scratch::new("load-page");
+    let document = small_run(&scratch);
+    let page = std::fs::read_to_string(scratch.file("r.html")).expect("the page");
+    for wanted in [
+        "Load: a label",
+        "Throughput",
+        "Latency from the scheduled time",
+        "Stale and wrong reads",
+        "Hit ratio",
+        "Processors kept busy",
+        "Percentiles",
+        "reads 95.0",
+        &document.environment.machine.kernel,
+        &document.started,
+        "µs for each request",
+    ] {
+        assert!(page.contains(wanted), "the page lacks {wanted:?}");
+    }
+    let addresses = page.replace("http://www.w3.org/2000/svg", "").replace("memcached://", "");
+    for forbidden in ["://", "<script", "src=", "@import", "url("] {
+        assert!(!addresses.contains(forbidden), "the page has {forbidden:?}");
+    }
+    let usage = document.target.usage.expect("it was told its processes");
+    assert!(usage.cpu_s > 0.05 && usage.cpu_us_per_request > 10.0, "{usage:?}");
+    assert!(usage.resident_bytes_max > 1 << 20, "{usage:?}");
+    let of_server = &document.target.servers[0];
+    assert_eq!((of_server.version.as_deref(), of_server.figures["bytes"]), (Some("fake"), 7));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod events;
 mod stats;
+pub mod told;
+pub mod usage;
 
 pub use events::{EventTail, MasterLine};
-pub use stats::{StatsReading, StatsWatch};
+pub use stats::{OriginPoint, StatsReading, StatsWatch, origin_timeline};

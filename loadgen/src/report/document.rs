@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! load/outcome.rs ─► Document ─► JSON ─► Document ─┬─► compare, merge
-//!                       └──────────────────────────┴─► csv.rs, percentile_file.rs, HDR log, page/
+//!                       └──────────────────────────┴─► csv.rs, percentile_file.rs, HDR log, run_page.rs
 //! ```
 //! It has the histograms themselves, so everything that is shown can be computed from it again.
 
@@ -15,8 +15,12 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use standin_protocol::time::Micros;
 
 use super::{CurvePoint, Figures, LatencyUs, Machine, Mark};
+use crate::observer::OriginPoint;
+use crate::observer::told::Told;
+use crate::observer::usage::Watched;
 use crate::recorder::{
     Encoded, HdrLogError, LogLine, OpKind, PhaseRecord, Recording, TimelinePoint, add, histogram,
     write_hdr_lines,
@@ -70,6 +74,10 @@ pub struct Document {
     pub interval_ms: u64,
     /// The intervals in order of time; those without a request are left out.
     pub timeline: Vec<Interval>,
+    /// Processor time and memory over time.
+    pub samples: Vec<Sample>,
+    /// Load of the database over time, where it is known.
+    pub origin: Vec<OriginPoint>,
     /// Events of the run.
     pub marks: Vec<Mark>,
     /// The runs that were merged; empty for a single one.
@@ -77,12 +85,46 @@ pub struct Document {
 }
 
 /// The measured target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetFacts {
     /// Its kind and its servers.
     pub name: String,
     /// Whether it is a Standin cluster.
     pub is_standin: bool,
+    /// What its servers say of themselves after the run; those that do not answer are left out.
+    pub servers: Vec<Told>,
+    /// What its processes on this machine have used; `None`: the run was not told which they are.
+    pub usage: Option<TargetUsage>,
+}
+
+/// What the target's processes have used during the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetUsage {
+    /// Their names and numbers.
+    pub processes: Vec<String>,
+    /// Processor time, in seconds.
+    pub cpu_s: f64,
+    /// Of it in the processes' own code, to the kernel's tick.
+    pub user_s: f64,
+    /// Of it in the kernel, to the kernel's tick.
+    pub system_s: f64,
+    /// Processor time for each request, in microseconds.
+    pub cpu_us_per_request: f64,
+    /// The most memory that they used together.
+    pub resident_bytes_max: u64,
+}
+
+/// Processor time and memory over time: from the sample before to this one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Its end, in milliseconds since the start of the run.
+    pub t_ms: f64,
+    /// Processors that the load generator kept busy.
+    pub generator_cores: f64,
+    /// Processors that the target's processes kept busy.
+    pub target_cores: Option<f64>,
+    /// Their memory.
+    pub resident_bytes: Option<u64>,
 }
 
 /// The machine of a load generator, and its version.
@@ -296,6 +338,48 @@ impl Document {
             Ok(())
         })?;
         Ok(log)
+    }
+}
+
+impl TargetUsage {
+    /// From the looks of a run.
+    #[must_use]
+    pub fn of(watched: &Watched, requests: u64) -> Option<Self> {
+        let used = || watched.looks.iter().filter_map(|look| look.target);
+        let (first, last) = (used().next()?, used().next_back()?);
+        let cpu_s = last.cpu.saturating_sub(first.cpu).as_secs_f64();
+        Some(Self {
+            processes: watched.names.clone(),
+            cpu_s,
+            user_s: last.user.saturating_sub(first.user).as_secs_f64(),
+            system_s: last.system.saturating_sub(first.system).as_secs_f64(),
+            cpu_us_per_request: cpu_s * 1e6 / requests.max(1) as f64,
+            resident_bytes_max: used().map(|used| used.resident_bytes).max().unwrap_or(0),
+        })
+    }
+}
+
+impl Sample {
+    /// From the looks of a run that started then.
+    #[must_use]
+    pub fn all_of(watched: &Watched, start: Micros) -> Vec<Self> {
+        let pairs = watched.looks.windows(2).filter_map(|pair| {
+            let (from, to) = (pair[0], pair[1]);
+            let seconds = to.at.since(from.at).as_secs_f64();
+            // The last look comes when it comes; a share of so little time is noise.
+            if seconds < 0.02 || to.at < start {
+                return None;
+            }
+            let cores =
+                |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() / seconds;
+            Some(Self {
+                t_ms: (to.at.0 as f64 - start.0 as f64) / 1_000.0,
+                generator_cores: cores(from.generator, to.generator),
+                target_cores: from.target.zip(to.target).map(|(from, to)| cores(from.cpu, to.cpu)),
+                resident_bytes: to.target.map(|used| used.resident_bytes),
+            })
+        });
+        pairs.collect()
     }
 }
 

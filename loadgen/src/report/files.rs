@@ -4,14 +4,16 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::csv::csv;
 use super::document::Document;
 use super::percentile_file::percentile_file;
+use super::run_page::run_page;
 use crate::recorder::{HdrLogError, Recording, write_hdr_log};
 
 /// The files that could not be written, each with the reason.
@@ -28,6 +30,41 @@ impl fmt::Display for FilesError {
             "{missing}; everything else was done. Check that the folder for the report exists and \
              has room"
         )
+    }
+}
+
+/// The files of a run that were asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outputs {
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) html: Option<PathBuf>,
+    pub(crate) csv: Option<PathBuf>,
+    pub(crate) hdr: Option<PathBuf>,
+    /// The beginning of the names of the files of percentiles.
+    pub(crate) hgrm: Option<PathBuf>,
+}
+
+impl Outputs {
+    /// Writes as many of them as there is room for.
+    pub(crate) fn save(&self, document: &Document) -> Result<(), FilesError> {
+        let Self { json, html, csv: timeline, hdr, hgrm } = self;
+        let mut files = Files::default();
+        if let Some(path) = json {
+            files.save_json(path, document);
+        }
+        if let Some(path) = html {
+            files.save(path, run_page(document).map_err(io::Error::other));
+        }
+        if let Some(path) = timeline {
+            files.save(path, Ok(csv(document)));
+        }
+        if let Some(path) = hdr {
+            files.save_log(path, document.hdr_log());
+        }
+        if let Some(name) = hgrm {
+            files.save_percentiles(name, document);
+        }
+        files.finish()
     }
 }
 

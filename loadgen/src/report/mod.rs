@@ -4,7 +4,8 @@
 //! Recording ─► figures.rs ─┬─► table.rs            (terminal)
 //!                          ├─► plots.rs ─► html.rs (one file, nothing loaded from elsewhere)
 //!                          └─► document.rs         (the JSON of `standin load`, read and written)
-//!                                 └─► csv.rs, percentile_file.rs
+//!                                 ├─► merge.rs        (several runs as one)
+//!                                 └─► csv.rs, percentile_file.rs, run_page.rs
 //! all of them ─► files.rs (as many as there is room for)
 //! ```
 
@@ -14,8 +15,10 @@ pub mod figures;
 pub(crate) mod files;
 pub mod html;
 pub mod machine;
+pub mod merge;
 pub mod percentile_file;
 pub mod plots;
+pub mod run_page;
 pub mod table;
 
 pub use figures::{CurvePoint, Figures, LatencyUs, Mark, OperationFigures, PhaseFigures};

@@ -1,22 +1,44 @@
-//! The report's plots as SVG text.
+//! The report's plots as SVG text, each in two shapes: for a desk's width and for a phone's. The page shows the one that
+//! fits, with the colours of the reader's scheme; see `html.rs`.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::{CurvePoint, Mark};
 
-const SIZE: (u32, u32) = (920, 300);
 const FONT: &str = "sans-serif";
-/// Lines that can be told apart, also without colours by their order in the legend.
-const COLOURS: [RGBColor; 4] =
-    [RGBColor(31, 119, 180), RGBColor(214, 39, 40), RGBColor(44, 160, 44), RGBColor(148, 103, 189)];
-const MARK_COLOUR: RGBColor = RGBColor(120, 120, 120);
+/// Colours that also colour-blind readers tell apart (Okabe and Ito), and their order in the legend.
+pub(crate) const COLOURS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(160, 120, 0),
+];
+pub(crate) const MARK_COLOUR: RGBColor = RGBColor(120, 120, 120);
 const LABEL_SIZE: i32 = 11;
 const LABEL_ROW_HEIGHT: i32 = LABEL_SIZE + 1;
 /// An upper bound on the width of a character of a label, in pixels: the browser chooses the font.
 const LABEL_CHARACTER_WIDTH: i32 = 7;
 /// Pixels between a mark's line and its label, and between two labels of a row.
 const LABEL_GAP: i32 = 3;
+/// The points of a line, at most: more than there are pixels cost only bytes.
+const POINTS_MAX: usize = 800;
+
+/// The shape of a drawing.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    class: &'static str,
+    width: u32,
+    height: u32,
+    x_labels: usize,
+}
+
+const SHAPES: [Shape; 2] = [
+    Shape { class: "desk", width: 920, height: 300, x_labels: 10 },
+    Shape { class: "phone", width: 380, height: 280, x_labels: 4 },
+];
 
 /// A line in a plot.
 #[derive(Debug, Clone)]
@@ -34,7 +56,8 @@ pub struct PlotError(String);
 
 type Area<'s> = DrawingArea<SVGBackend<'s>, Shift>;
 
-/// Lines over time with marks. With `is_log` the y axis is logarithmic.
+/// Lines over time with marks. With `is_log` the y axis is logarithmic. Of lines with very many points, the highest of
+/// those that are close together are drawn.
 ///
 /// # Errors
 /// [`PlotError`].
@@ -45,15 +68,29 @@ pub fn over_time(
     marks: &[Mark],
     is_log: bool,
 ) -> Result<String, PlotError> {
-    let end = last_x(lines);
+    let lines: Vec<Line> = lines.iter().map(Line::thinned).collect();
+    let lines = &lines[..];
+    // A plot needs a width, whatever happened when.
+    let end = marks.iter().map(|mark| mark.t_s).fold(last_x(lines), f64::max);
     let top = highest_y(lines);
-    draw(|area| {
+    // The labels of marks are at the top.
+    let legend_at = match marks.is_empty() {
+        true => SeriesLabelPosition::UpperRight,
+        false => SeriesLabelPosition::LowerRight,
+    };
+    draw(|area, shape| {
         let mut builder = ChartBuilder::on(area);
-        builder.caption(title, (FONT, 15)).margin(8).x_label_area_size(32).y_label_area_size(64);
+        builder.caption(title, (FONT, 15)).margin(8).x_label_area_size(32).y_label_area_size(56);
         if is_log {
             let low = lowest_y(lines);
             let mut chart = builder.build_cartesian_2d(0.0..end, (low..top * 2.0).log_scale())?;
-            chart.configure_mesh().x_desc("seconds").y_desc(unit).light_line_style(WHITE).draw()?;
+            chart
+                .configure_mesh()
+                .x_labels(shape.x_labels)
+                .x_desc("seconds")
+                .y_desc(unit)
+                .light_line_style(WHITE)
+                .draw()?;
             for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
                 let floored = line.points.iter().map(|(x, y)| (*x, y.max(low)));
                 let drawn = chart.draw_series(LineSeries::new(floored, colour.stroke_width(2)))?;
@@ -64,10 +101,16 @@ pub fn over_time(
                 chart.draw_series([PathElement::new(line, MARK_COLOUR.stroke_width(1))])?;
             }
             labels(&chart.plotting_area().strip_coord_spec(), marks, end)?;
-            legend_box(chart.configure_series_labels(), SeriesLabelPosition::UpperRight)?;
+            legend_box(chart.configure_series_labels(), legend_at.clone())?;
         } else {
             let mut chart = builder.build_cartesian_2d(0.0..end, 0.0..top * 1.25)?;
-            chart.configure_mesh().x_desc("seconds").y_desc(unit).light_line_style(WHITE).draw()?;
+            chart
+                .configure_mesh()
+                .x_labels(shape.x_labels)
+                .x_desc("seconds")
+                .y_desc(unit)
+                .light_line_style(WHITE)
+                .draw()?;
             for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
                 let points = line.points.iter().copied();
                 let drawn = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
@@ -78,7 +121,7 @@ pub fn over_time(
                 chart.draw_series([PathElement::new(line, MARK_COLOUR.stroke_width(1))])?;
             }
             labels(&chart.plotting_area().strip_coord_spec(), marks, end)?;
-            legend_box(chart.configure_series_labels(), SeriesLabelPosition::UpperRight)?;
+            legend_box(chart.configure_series_labels(), legend_at.clone())?;
         }
         Ok(())
     })
@@ -100,7 +143,7 @@ pub fn percentiles(title: &str, curves: &[(&str, &[CurvePoint])]) -> Result<Stri
         })
         .collect();
     let (low, top, end) = (lowest_y(&lines), highest_y(&lines), last_x(&lines));
-    draw(|area| {
+    draw(|area, _| {
         let mut chart = ChartBuilder::on(area)
             .caption(title, (FONT, 15))
             .margin(8)
@@ -126,16 +169,35 @@ pub fn percentiles(title: &str, curves: &[(&str, &[CurvePoint])]) -> Result<Stri
 
 type DrawResult = Result<(), Box<dyn std::error::Error>>;
 
-fn draw(body: impl FnOnce(&Area<'_>) -> DrawResult) -> Result<String, PlotError> {
-    let mut svg = String::new();
-    let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-    let drawn = area
-        .fill(&WHITE)
-        .map_err(Into::into)
-        .and_then(|()| body(&area))
-        .and_then(|()| area.present().map_err(Into::into));
-    drop(area);
-    drawn.map(|()| svg).map_err(|error| PlotError(error.to_string()))
+/// Draws each shape.
+fn draw(body: impl Fn(&Area<'_>, Shape) -> DrawResult) -> Result<String, PlotError> {
+    let mut all = String::new();
+    for shape in SHAPES {
+        let mut svg = String::new();
+        let area =
+            SVGBackend::with_string(&mut svg, (shape.width, shape.height)).into_drawing_area();
+        let drawn = area
+            .fill(&WHITE)
+            .map_err(Into::into)
+            .and_then(|()| body(&area, shape))
+            .and_then(|()| area.present().map_err(Into::into));
+        drop(area);
+        drawn.map_err(|error: Box<dyn std::error::Error>| PlotError(error.to_string()))?;
+        all += &format!("<div class=\"{}\">{svg}</div>", shape.class);
+    }
+    Ok(all)
+}
+
+impl Line {
+    /// The line with so few points that it can be drawn.
+    fn thinned(&self) -> Self {
+        let each = self.points.len().div_ceil(POINTS_MAX).max(1);
+        let highest = |points: &[(f64, f64)]| {
+            points.iter().copied().reduce(|a, b| if b.1 > a.1 { b } else { a })
+        };
+        let points = self.points.chunks(each).filter_map(highest).collect();
+        Self { name: self.name.clone(), points }
+    }
 }
 
 fn legend(at: (i32, i32), colour: RGBColor) -> PathElement<(i32, i32)> {
@@ -228,7 +290,7 @@ mod tests {
         for is_log in [false, true] {
             let svg =
                 over_time("a & b", "ms", &[line()], std::slice::from_ref(&mark), is_log).unwrap();
-            assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+            assert_eq!((svg.matches("<svg").count(), svg.matches("</svg>").count()), (2, 2));
             assert!(svg.contains("killed") && svg.contains("seconds"));
             assert!(!svg.contains("<of>"), "text is escaped");
         }
@@ -261,6 +323,16 @@ mod tests {
             }
         }
         assert_eq!(places[4].1, places[0].1, "a label far from the others is in the first row");
+    }
+
+    #[test]
+    fn many_points_are_thinned_and_peaks_stay() {
+        let mut points: Vec<_> = (0..36_000).map(|x| (f64::from(x), 1.0)).collect();
+        points[17_777].1 = 9.0;
+        let thin = Line { name: String::new(), points }.thinned();
+        assert!(thin.points.len() <= POINTS_MAX);
+        assert!(thin.points.contains(&(17_777.0, 9.0)));
+        assert_eq!(line().thinned().points, line().points);
     }
 
     #[test]

@@ -131,6 +131,9 @@ impl FakeCache {
             return;
         }
         match (self.speaks, words[0].as_slice()) {
+            (_, b"stats") => {
+                output.extend_from_slice(b"STAT version fake\r\nSTAT bytes 7\r\nEND\r\n");
+            }
             (_, b"mg") if words[2].starts_with(b"T") => {
                 let is_there = self.has(&words[1]);
                 output.extend_from_slice(if is_there { b"HD\r\n" } else { b"EN\r\n" });

@@ -12,8 +12,13 @@ use crate::workspace::Workspace;
 
 const LIMIT: Duration = Duration::from_secs(300);
 /// The libraries, with their versions.
-const LIBRARIES: &[&str] =
-    &["pymemcache==4.0.0", "redis==8.1.0", "Django==5.2.19", "pylibmc==1.6.3"];
+const LIBRARIES: &[&str] = &[
+    "pymemcache==4.0.0",
+    "redis==8.1.0",
+    "Django==5.2.19",
+    "pylibmc==1.6.3",
+    "hdrhistogram==0.10.8",
+];
 
 /// The Python that has the libraries.
 pub(super) fn interpreter(workspace: &Workspace) -> PathBuf {

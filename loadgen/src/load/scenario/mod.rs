@@ -58,6 +58,8 @@ fn target(
     report: &mut Report<'_>,
     args: &mut LoadArgs,
 ) {
+    let units = section.text("units", "memcached.service", report).good();
+    args.target_unit = units.iter().flat_map(|units| units.split(',')).map(str::to_owned).collect();
     // The text may have a password.
     args.target =
         parsed_as(section, "url", "memcached://127.0.0.1:11211", report, |_, error| error);
@@ -187,6 +189,8 @@ fn run(section: &mut Section<'_>, base_dir: &Path, report: &mut Report<'_>, args
     args.hgrm = path.map(|path| base_dir.join(path));
     let path = section.text("csv", "result.csv", report).good();
     args.csv = path.map(|path| base_dir.join(path));
+    let path = section.text("html", "result.html", report).good();
+    args.html = path.map(|path| base_dir.join(path));
     args.interval = parsed(section, "interval", "1s", report);
     args.label = section.text("label", "new kernel", report).good().map(str::to_owned);
 }

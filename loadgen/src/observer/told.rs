@@ -1,0 +1,191 @@
+//! What the servers of a target say of themselves: version and memory, by `stats`, `INFO` or STATS.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use standin_client::blocking::Client;
+use standin_client::{Bootstrap, ClientConfig, Target as Party};
+
+use crate::targets::wire::codec::{Login, Protocol};
+use crate::targets::wire::settings::{Server, Settings};
+use crate::targets::{Standin, Target};
+
+/// A server that takes longer is left out.
+const WITHIN: Duration = Duration::from_secs(1);
+/// The longest answer.
+const BYTES_MAX: u64 = 1 << 20;
+/// The figures of memory that memcached tells.
+const MEMCACHED: [&str; 5] = ["bytes", "limit_maxbytes", "curr_items", "evictions", "hash_bytes"];
+/// The figures of memory that Redis tells.
+const REDIS: [&str; 6] = [
+    "used_memory",
+    "used_memory_rss",
+    "used_memory_dataset",
+    "used_memory_overhead",
+    "maxmemory",
+    "evicted_keys",
+];
+/// The figures of memory that a server of Standin tells.
+const STANDIN: [&str; 5] =
+    ["memory_bytes", "items_bytes", "arena_bytes", "index_bytes", "output_bytes"];
+
+/// A server's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Its name or address.
+    pub name: String,
+    /// Its version.
+    pub version: Option<String>,
+    /// Figures of its memory, by the server's own names.
+    pub figures: BTreeMap<String, u64>,
+}
+
+/// Asks all servers of a target. Those that do not answer in time are left out.
+#[must_use]
+pub fn ask(target: &Target) -> Vec<Told> {
+    match target {
+        Target::Standin(standin) => ask_standin(standin),
+        Target::Wire(settings) => {
+            let ask = |server| ask_server(server, settings).ok();
+            settings.servers.iter().filter_map(ask).collect()
+        }
+    }
+}
+
+fn ask_standin(standin: &Standin) -> Vec<Told> {
+    let config = ClientConfig { operation_timeout: WITHIN, ..standin.client.clone() };
+    let topology = &standin.topology;
+    let Ok(mut client) = Client::new(config, Bootstrap::Config(topology.clone())) else {
+        return Vec::new();
+    };
+    let servers = u16::try_from(topology.servers.len()).unwrap_or(u16::MAX);
+    let told = (0..servers).filter_map(|server| {
+        let reply = client.stats(Party::Server(server)).ok()?;
+        let figures = STANDIN.map(|name| (name.to_owned(), reply.counter(name)));
+        Some(Told { figures: figures.into(), name: reply.server, version: None })
+    });
+    told.collect()
+}
+
+fn ask_server(server: &Server, settings: &Settings) -> io::Result<Told> {
+    let mut stream = TcpStream::connect_timeout(&server.address, WITHIN)?;
+    stream.set_read_timeout(Some(WITHIN))?;
+    stream.set_write_timeout(Some(WITHIN))?;
+    let is_redis = matches!(settings.protocol, Protocol::Resp2 | Protocol::Resp3);
+    stream.write_all(&if is_redis { info(&settings.login) } else { b"stats\r\n".to_vec() })?;
+    // Nothing more is asked, so the server's last byte is the answer's.
+    let mut answer = Vec::new();
+    let mut stream = stream.take(BYTES_MAX);
+    let mut buffer = [0; 16_384];
+    while !is_whole(&answer, is_redis) {
+        match stream.read(&mut buffer)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => answer.extend_from_slice(&buffer[..read]),
+        }
+    }
+    let text = String::from_utf8_lossy(&answer);
+    let (version, figures) = if is_redis { of_info(&text) } else { of_stats(&text) };
+    Ok(Told { name: server.name.clone(), version, figures })
+}
+
+/// AUTH, if there is a password, and INFO.
+fn info(login: &Login) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(password) = &login.password {
+        let words = [Some("AUTH"), login.user.as_deref(), Some(password)];
+        let words: Vec<&str> = words.into_iter().flatten().collect();
+        bytes.extend(format!("*{}\r\n", words.len()).bytes());
+        words
+            .iter()
+            .for_each(|word| bytes.extend(format!("${}\r\n{word}\r\n", word.len()).bytes()));
+    }
+    bytes.extend(b"*1\r\n$4\r\nINFO\r\n");
+    bytes
+}
+
+/// Whether the answer is complete, or an error.
+fn is_whole(answer: &[u8], is_redis: bool) -> bool {
+    if !is_redis {
+        return answer.ends_with(b"END\r\n") || answer.ends_with(b"ERROR\r\n");
+    }
+    let rest = answer.strip_prefix(b"+OK\r\n").unwrap_or(answer);
+    let Some(end) = rest.windows(2).position(|two| two == b"\r\n") else { return false };
+    match rest.first() {
+        Some(b'-') => true,
+        Some(b'$') => {
+            let length = std::str::from_utf8(&rest[1..end]).ok().and_then(|text| text.parse().ok());
+            length.is_none_or(|length: usize| rest.len() >= end + 2 + length + 2)
+        }
+        _ => false,
+    }
+}
+
+type Facts = (Option<String>, BTreeMap<String, u64>);
+
+fn of_stats(text: &str) -> Facts {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
+    facts(lines, "version", &MEMCACHED)
+}
+
+fn of_info(text: &str) -> Facts {
+    let lines: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once(':')).collect();
+    let is_valkey = lines.iter().any(|(name, _)| *name == "valkey_version");
+    let version = if is_valkey { "valkey_version" } else { "redis_version" };
+    facts(lines.into_iter(), version, &REDIS)
+}
+
+fn facts<'t>(
+    lines: impl Iterator<Item = (&'t str, &'t str)>,
+    version: &str,
+    wanted: &[&str],
+) -> Facts {
+    let mut facts = Facts::default();
+    for (name, value) in lines {
+        let value = value.trim();
+        if name == version {
+            facts.0 = Some(value.to_owned());
+        } else if let (true, Ok(value)) = (wanted.contains(&name), value.parse()) {
+            facts.1.insert(name.to_owned(), value);
+        }
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_found_in_stats_and_info() {
+        let stats = "STAT pid 5\r\nSTAT version 1.6.38\r\nSTAT bytes 77\r\nSTAT limit_maxbytes 67108864\r\nEND\r\n";
+        assert!(is_whole(stats.as_bytes(), false) && !is_whole(&stats.as_bytes()[..40], false));
+        let (version, figures) = of_stats(stats);
+        assert_eq!(version.as_deref(), Some("1.6.38"));
+        assert_eq!(
+            figures,
+            BTreeMap::from([("bytes".into(), 77), ("limit_maxbytes".into(), 67_108_864)])
+        );
+
+        let body = "# Server\r\nredis_version:7.2.4\r\nvalkey_version:8.1.1\r\n# Memory\r\nused_memory:1024\r\n\
+                    used_memory_human:1K\r\n";
+        let reply = format!("+OK\r\n${}\r\n{body}\r\n", body.len());
+        assert!(is_whole(reply.as_bytes(), true));
+        assert!((0..reply.len()).all(|end| !is_whole(&reply.as_bytes()[..end], true)));
+        let (version, figures) = of_info(&reply);
+        assert_eq!((version.as_deref(), figures["used_memory"]), (Some("8.1.1"), 1_024));
+        assert_eq!(figures.len(), 1);
+        assert!(is_whole(b"-NOAUTH\r\n", true) && is_whole(b"ERROR\r\n", false));
+    }
+
+    #[test]
+    fn a_password_is_given_before_info() {
+        let login =
+            Login { user: Some("me".into()), password: Some("pw".into()), ..Login::default() };
+        let sent = String::from_utf8(info(&login)).unwrap();
+        assert_eq!(sent, "*3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$2\r\npw\r\n*1\r\n$4\r\nINFO\r\n");
+        assert_eq!(info(&Login::default()), b"*1\r\n$4\r\nINFO\r\n");
+    }
+}
