@@ -1,5 +1,7 @@
 //! The choice of keys: how often each is asked for, and in which order. Uses no clock and no socket.
 
+use std::time::Duration;
+
 use crate::rng::Random;
 use crate::zipf::Zipf;
 
@@ -32,6 +34,45 @@ pub enum Popularity {
         /// Share of the requests, 0 to 100.
         requests_percent: f64,
     },
+    /// Popular keys that change with time.
+    Moving(Still, Moves),
+}
+
+/// A popularity whose popular keys may change: they are spread over all keys.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Still {
+    /// [`Popularity::Zipf`] with this exponent.
+    Zipf {
+        /// The exponent.
+        exponent: f64,
+    },
+    /// [`Popularity::Hotspot`].
+    Hotspot {
+        /// As there.
+        keys_percent: f64,
+        /// As there.
+        requests_percent: f64,
+    },
+}
+
+impl From<Still> for Popularity {
+    fn from(still: Still) -> Self {
+        match still {
+            Still::Zipf { exponent } => Self::Zipf { exponent, is_scrambled: true },
+            Still::Hotspot { keys_percent, requests_percent } => {
+                Self::Hotspot { keys_percent, requests_percent }
+            }
+        }
+    }
+}
+
+/// How popular keys change: at each step, a share of all ranks, the popular ones among them, gets other keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moves {
+    /// The time between two steps.
+    pub every: Duration,
+    /// The number of steps in which each rank moves once.
+    pub steps: u32,
 }
 
 impl Popularity {
@@ -74,14 +115,20 @@ enum Way {
     Sequential(Turns),
     Latest(Zipf, Turns, u64),
     Hotspot { hot: u32, share: f64, scramble: Scramble },
+    Moving(Box<Way>, Movement),
 }
 
 impl Chooser {
     /// The keys of `worker` (from 0) of `workers`, out of `0..keys`.
     #[must_use]
     pub fn new(popularity: Popularity, keys: u32, worker: u32, workers: u32) -> Self {
+        let way = Self::way(popularity, keys, worker, workers);
+        Self { keys, way }
+    }
+
+    fn way(popularity: Popularity, keys: u32, worker: u32, workers: u32) -> Way {
         let turns = Turns { next: worker.into(), step: workers.max(1).into() };
-        let way = match popularity {
+        match popularity {
             Popularity::Zipf { exponent, is_scrambled } => {
                 let scramble = is_scrambled.then(|| Scramble::new(keys));
                 Way::Zipf(Zipf::new(keys, exponent), scramble)
@@ -98,28 +145,30 @@ impl Chooser {
                 let scramble = Scramble::new(keys);
                 Way::Hotspot { hot: hot.clamp(1, keys), share: requests_percent / 100.0, scramble }
             }
-        };
-        Self { keys, way }
+            Popularity::Moving(still, moves) => {
+                let still = Self::way(still.into(), keys, worker, workers);
+                Way::Moving(Box::new(still), Movement::new(moves))
+            }
+        }
+    }
+
+    /// Sets the time since the beginning of the run.
+    pub fn at(&mut self, passed: Duration) {
+        if let Way::Moving(_, movement) = &mut self.way {
+            movement.at(passed);
+        }
+    }
+
+    /// Goes on in another run, after one that has taken this long.
+    pub fn go_on_after(&mut self, passed: Duration) {
+        if let Way::Moving(_, movement) = &mut self.way {
+            movement.before += passed;
+        }
     }
 
     /// The key of the next request.
     pub fn draw(&mut self, random: &mut Random) -> u32 {
-        let keys = self.keys;
-        match &mut self.way {
-            Way::Zipf(zipf, None) => zipf.draw(random),
-            Way::Zipf(zipf, Some(scramble)) => scramble.key(zipf.draw(random)),
-            Way::Uniform => below(keys, random),
-            Way::Sequential(turns) => within(turns.take(), keys),
-            Way::Latest(zipf, _, newest) => {
-                within(*newest + u64::from(keys) - u64::from(zipf.draw(random)), keys)
-            }
-            Way::Hotspot { hot, share, scramble } => {
-                let is_hot = random.unit() < *share || *hot == keys;
-                let key =
-                    if is_hot { below(*hot, random) } else { *hot + below(keys - *hot, random) };
-                scramble.key(key)
-            }
-        }
+        draw(&mut self.way, self.keys, (0, 1), random)
     }
 
     /// The key of a write for which `drawn` was drawn.
@@ -129,8 +178,71 @@ impl Chooser {
                 *newest = turns.take();
                 within(*newest, self.keys)
             }
-            Way::Zipf(..) | Way::Uniform | Way::Sequential(_) | Way::Hotspot { .. } => drawn,
+            Way::Zipf(..)
+            | Way::Uniform
+            | Way::Sequential(_)
+            | Way::Hotspot { .. }
+            | Way::Moving(..) => drawn,
         }
+    }
+}
+
+/// Draws a key, after a step of so many in which each rank moves once.
+fn draw(way: &mut Way, keys: u32, (step, steps): (u64, u32), random: &mut Random) -> u32 {
+    let moved = |rank| Movement::moved(rank, keys, step, steps);
+    match way {
+        Way::Zipf(zipf, None) => zipf.draw(random),
+        Way::Zipf(zipf, Some(scramble)) => scramble.key(moved(zipf.draw(random))),
+        Way::Uniform => below(keys, random),
+        Way::Sequential(turns) => within(turns.take(), keys),
+        Way::Latest(zipf, _, newest) => {
+            within(*newest + u64::from(keys) - u64::from(zipf.draw(random)), keys)
+        }
+        Way::Hotspot { hot, share, scramble } => {
+            let is_hot = random.unit() < *share || *hot == keys;
+            let rank = if is_hot { below(*hot, random) } else { *hot + below(keys - *hot, random) };
+            scramble.key(moved(rank))
+        }
+        Way::Moving(still, movement) => {
+            let Movement { step, steps, .. } = *movement;
+            draw(still, keys, (step, steps), random)
+        }
+    }
+}
+
+/// The state of popular keys that change.
+///
+/// Ranks with the same remainder by `steps` are a class, and move together, once in so many steps: the keys of the
+/// class go around among its ranks, by nearly two thirds of the class. So a rank that was popular gets a key that was not,
+/// and each rank has a key of its own at any time.
+#[derive(Debug)]
+struct Movement {
+    every: Duration,
+    steps: u32,
+    before: Duration,
+    step: u64,
+}
+
+impl Movement {
+    fn new(Moves { every, steps }: Moves) -> Self {
+        Self { every, steps: steps.max(1), before: Duration::ZERO, step: 0 }
+    }
+
+    fn at(&mut self, passed: Duration) {
+        let every = self.every.as_micros().max(1);
+        let steps = (self.before + passed).as_micros() / every;
+        self.step = u64::try_from(steps).unwrap_or(u64::MAX);
+    }
+
+    /// The rank whose key this rank has after `step` steps.
+    fn moved(rank: u32, keys: u32, step: u64, steps: u32) -> u32 {
+        let class = rank % steps;
+        // Class 0 moves at the first step.
+        let moves = (step + u64::from(steps - 1 - class)) / u64::from(steps);
+        let members = u64::from((keys - class).div_ceil(steps));
+        let stride = (members * 618 / 1_000).max(1);
+        let member = (u64::from(rank / steps) + (moves % members) * stride) % members;
+        class + u32::try_from(member).unwrap_or(0) * steps
     }
 }
 
@@ -197,6 +309,8 @@ impl Scramble {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const DRAWS: usize = 100_000;
@@ -264,6 +378,58 @@ mod tests {
         let written: Vec<u32> = (0..1_005).map(|_| chooser.of_write(500)).collect();
         assert_eq!((written[0], written[999], written[1_004]), (0, 999, 4), "the keys are a ring");
         assert!(near(&mut chooser, &mut random, 4) > 900);
+    }
+
+    #[test]
+    fn a_moving_hot_set_moves_by_its_share_and_keeps_its_form() {
+        let still = Still::Hotspot { keys_percent: 20.0, requests_percent: 80.0 };
+        let every = Duration::from_secs(10);
+        let popularity = Popularity::Moving(still, Moves { every, steps: 4 });
+        let (mut chooser, mut random) = (Chooser::new(popularity, 1_000, 0, 1), Random::new(3));
+        let hot_at = |chooser: &mut Chooser, random: &mut Random, seconds: u64| {
+            chooser.at(Duration::from_secs(seconds));
+            let mut counts = vec![0; 1_000];
+            (0..DRAWS).for_each(|_| counts[chooser.draw(random) as usize] += 1);
+            let hot: BTreeSet<usize> = (0..1_000).filter(|key| counts[*key] > 200).collect();
+            assert_eq!(hot.len(), 200, "as many are hot as before");
+            hot
+        };
+        let first = hot_at(&mut chooser, &mut random, 0);
+        assert_eq!(hot_at(&mut chooser, &mut random, 9), first, "not before its time");
+        let mut before = first.clone();
+        for step in 1..=8 {
+            let now = hot_at(&mut chooser, &mut random, 10 * step);
+            assert_eq!(before.difference(&now).count(), 50, "a quarter moves at step {step}");
+            before = now;
+        }
+        chooser.go_on_after(Duration::from_secs(80));
+        assert_eq!(hot_at(&mut chooser, &mut random, 0), before, "it goes on after a warm-up");
+    }
+
+    #[test]
+    fn ranks_that_move_have_keys_of_their_own() {
+        for (keys, steps) in [(1, 1), (3, 10), (100, 1), (100, 7), (1_000, 10)] {
+            for step in [0, 1, 2, 9, 10, 11, 1_000_003] {
+                let mut all: Vec<u32> =
+                    (0..keys).map(|rank| Movement::moved(rank, keys, step, steps)).collect();
+                all.sort_unstable();
+                assert!(all.iter().copied().eq(0..keys), "{keys} keys, step {step} of {steps}");
+            }
+        }
+        let still = Still::Zipf { exponent: 0.99 };
+        let moves = Moves { every: Duration::from_secs(1), steps: 10 };
+        let mut chooser = Chooser::new(Popularity::Moving(still, moves), 1_000, 0, 1);
+        let favourite = |chooser: &mut Chooser, seconds| {
+            chooser.at(Duration::from_secs(seconds));
+            let (mut counts, mut random) = (vec![0; 1_000], Random::new(3));
+            (0..DRAWS).for_each(|_| counts[chooser.draw(&mut random) as usize] += 1);
+            (0..1_000).max_by_key(|key| counts[*key])
+        };
+        let first = favourite(&mut chooser, 0);
+        let second = favourite(&mut chooser, 1);
+        assert_ne!(first, second, "the most popular one moves first");
+        assert_eq!(favourite(&mut chooser, 10), second);
+        assert_ne!(favourite(&mut chooser, 11), second);
     }
 
     #[test]

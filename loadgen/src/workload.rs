@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::key_names::{DIGITS_MAX, KeyNames, push_number};
 use crate::popularity::{Chooser, Popularity};
@@ -194,6 +195,22 @@ impl Supply {
         let own = [mix.others.cas_keys, mix.others.counters];
         let own = own.map(|keys| Chooser::new(mix.popularity, keys.max(1), worker, workers));
         Self::Mixed { mix, chooser, own: Box::new(own), then: None, random }
+    }
+
+    /// The next request, this long after the beginning of the run.
+    pub fn next_at(&mut self, passed: Duration) -> Option<Request> {
+        if let Self::Mixed { chooser, own, .. } = self {
+            std::iter::once(chooser).chain(own.iter_mut()).for_each(|chooser| chooser.at(passed));
+        }
+        self.next()
+    }
+
+    /// Goes on in another run, after one that has taken this long.
+    pub fn go_on_after(&mut self, passed: Duration) {
+        if let Self::Mixed { chooser, own, .. } = self {
+            let all = std::iter::once(chooser).chain(own.iter_mut());
+            all.for_each(|chooser| chooser.go_on_after(passed));
+        }
     }
 
     /// Returns this many keys that are read together with `first`, all different. They are fewer if no others are

@@ -365,7 +365,7 @@ impl Checker {
         self.sums.end(increment, counted)
     }
 
-    /// The counters, after each was read by an increment by zero; `None`: there are none.
+    /// The counters, after each was read by an increment by zero since the last call; `None`: there are none.
     #[must_use]
     pub fn sums_at_end(&self) -> Option<SumsAtEnd> {
         (self.counts.counters > 0).then(|| self.sums.at_end())

@@ -160,12 +160,13 @@ impl Sums {
         Verdict::Fresh
     }
 
+    /// What was found by reading since the last call.
     pub(super) fn at_end(&self) -> SumsAtEnd {
         let gone = self.sums.iter().filter(|sum| sum.is_gone.load(Ordering::Acquire)).count();
         SumsAtEnd {
-            counters: self.read.load(Ordering::Relaxed),
-            lost: self.lost.load(Ordering::Relaxed),
-            extra: self.extra.load(Ordering::Relaxed),
+            counters: self.read.swap(0, Ordering::Relaxed),
+            lost: self.lost.swap(0, Ordering::Relaxed),
+            extra: self.extra.swap(0, Ordering::Relaxed),
             gone: gone as u64,
         }
     }

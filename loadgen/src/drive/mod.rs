@@ -139,7 +139,7 @@ pub struct Running {
     pub start: Micros,
     /// The events, as they happen. Closed when all workers have ended.
     pub notables: Receiver<Notable>,
-    workers: Vec<JoinHandle<Result<Recording, DriveError>>>,
+    workers: Vec<JoinHandle<Result<(Recording, Supply), DriveError>>>,
 }
 
 /// Starts a run with one worker per supply.
@@ -222,14 +222,24 @@ impl Running {
     /// # Errors
     /// [`DriveError`].
     pub fn join(self) -> Result<Recording, DriveError> {
+        self.join_with_supplies().map(|(recording, _)| recording)
+    }
+
+    /// As [`Self::join`], with the supplies as the run has left them: another run can go on with them.
+    ///
+    /// # Errors
+    /// [`DriveError`].
+    pub fn join_with_supplies(self) -> Result<(Recording, Vec<Supply>), DriveError> {
         let mut whole: Option<Recording> = None;
+        let mut supplies = Vec::with_capacity(self.workers.len());
         for worker in self.workers {
-            let part = worker.join().map_err(|_| DriveError::Panicked)??;
+            let (part, supply) = worker.join().map_err(|_| DriveError::Panicked)??;
+            supplies.push(supply);
             match &mut whole {
                 Some(whole) => whole.merge(part),
                 None => whole = Some(part),
             }
         }
-        whole.ok_or(DriveError::Panicked)
+        Ok((whole.ok_or(DriveError::Panicked)?, supplies))
     }
 }

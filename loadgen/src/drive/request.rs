@@ -142,8 +142,9 @@ impl Job {
 
     /// The next request of the worker's supply; `None`: the supply is used up.
     pub(super) fn next(shared: &Shared, arrival: Option<Arrival>, now: Micros) -> Option<Self> {
-        let wanted = shared.supply.borrow_mut().next()?;
         let due = arrival.map(|arrival| arrival.due);
+        let passed = due.unwrap_or(now).since(shared.start);
+        let wanted = shared.supply.borrow_mut().next_at(passed)?;
         let phase = arrival.filter(|_| shared.has_phases).map(|arrival| arrival.phase);
         Some(Self { due, phase, ..place(shared, wanted, now) })
     }

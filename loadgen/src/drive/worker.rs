@@ -41,7 +41,10 @@ pub(super) struct WorkerParameters {
 }
 
 /// The thread's body.
-pub(super) fn run(parameters: WorkerParameters, supply: Supply) -> Result<Recording, DriveError> {
+pub(super) fn run(
+    parameters: WorkerParameters,
+    supply: Supply,
+) -> Result<(Recording, Supply), DriveError> {
     let mut runtime = runtime(Driver::Auto)?;
     runtime.block_on(run_in_loop(parameters, supply))
 }
@@ -49,7 +52,7 @@ pub(super) fn run(parameters: WorkerParameters, supply: Supply) -> Result<Record
 async fn run_in_loop(
     parameters: WorkerParameters,
     supply: Supply,
-) -> Result<Recording, DriveError> {
+) -> Result<(Recording, Supply), DriveError> {
     let WorkerParameters { plan, number, count, live, notables, ready, started } = parameters;
     let links = connect(&plan, number, count, &notables).await?;
     let pacer = Pacer::new()?;
@@ -81,11 +84,12 @@ async fn run_in_loop(
     drop(links);
     match Rc::try_unwrap(shared) {
         Ok(shared) => {
-            let mut recording = shared.recorder.into_inner().finish();
+            let Shared { recorder, supply, .. } = shared;
+            let mut recording = recorder.into_inner().finish();
             let Effort { computed, waited } = Effort::own().since(effort);
             let ran_for = Micros::boottime().since(start);
             recording.threads.push(LoadThread { worker: number, ran_for, computed, waited });
-            Ok(recording)
+            Ok((recording, supply.into_inner()))
         }
         Err(_) => unreachable!("no task is left that could hold a reference"),
     }

@@ -15,7 +15,11 @@ use crate::schedule::profile::Shape;
 
 /// Every option with its value, by the sections and keys of a scenario. What is not used is null.
 pub(super) fn scenario(load: &Load) -> Value {
-    let (popularity, exponent, hot) = popularity(load.popularity);
+    let (still, moves) = match load.popularity {
+        Popularity::Moving(still, moves) => (still.into(), Some(moves)),
+        still => (still, None),
+    };
+    let (popularity, exponent, hot) = popularity(still);
     let open = load.closed.is_none();
     let find = load.find.as_ref();
     let rate = match load.rates {
@@ -52,6 +56,8 @@ pub(super) fn scenario(load: &Load) -> Value {
             "zipf": exponent,
             "hot_keys": hot.map(|hot| hot.0),
             "hot_requests": hot.map(|hot| hot.1),
+            "move_every": moves.map(|moves| seconds(moves.every)),
+            "move_share": moves.map(|moves| 100.0 / f64::from(moves.steps)),
         },
         "mix": {
             "preset": load.preset.map(word),
@@ -151,6 +157,7 @@ fn popularity(popularity: Popularity) -> (String, Option<f64>, Option<(f64, f64)
         }
         Popularity::Uniform => (PopularityKind::Uniform, None, None),
         Popularity::Sequential => (PopularityKind::Sequential, None, None),
+        Popularity::Moving(still, _) => return self::popularity(still.into()),
         Popularity::Latest { exponent } => (PopularityKind::Latest, Some(exponent), None),
         Popularity::Hotspot { keys_percent, requests_percent } => {
             (PopularityKind::Hotspot, None, Some((keys_percent, requests_percent)))

@@ -259,15 +259,16 @@ impl<'l> Prepared<'l> {
         let Run { pacing, seed, live, shown, command } = run;
         let plan = Plan { pacing, seed, ..plan.clone() };
         let workers = load.workers;
-        let supplies = |seed| (0..workers).map(|w| supply(load, trace.as_ref(), w, seed)).collect();
+        let mut supplies =
+            (0..workers).map(|worker| supply(load, trace.as_ref(), worker, seed)).collect();
         if let Some(duration) = load.warm_up {
             let seed = seed ^ WARM_UP_SEED;
             let plan = Plan { duration: Some(duration), seed, ..plan.clone() };
-            warm_up(&plan, supplies(seed), workers, shown, interrupt, console)?;
+            supplies = warm_up(&plan, supplies, workers, shown, interrupt, console)?;
         }
 
         let observers = Observers::start(load, &plan)?;
-        let running = drive::start(&plan, supplies(seed), live)?;
+        let running = drive::start(&plan, supplies, live)?;
         let whole = whole(&plan, trace.as_deref());
         let what = Watched { live, plan: &plan, whole, shown };
         let mut recording = what.until_end(running, interrupt, console)?;
@@ -360,7 +361,8 @@ fn supply(load: &Load, trace: Option<&Arc<Trace>>, worker: u32, seed: u64) -> Su
     }
 }
 
-/// Sends the load for a time of which nothing is counted. Failures in it are told; stale reads end the run.
+/// Sends the load for a time of which nothing is counted. Failures in it are told; stale reads end the run. Returns the
+/// supplies, which go on.
 fn warm_up(
     plan: &Plan,
     supplies: Vec<Supply>,
@@ -368,13 +370,13 @@ fn warm_up(
     shown: Shown,
     interrupt: Option<&Interrupt>,
     console: &mut Console,
-) -> Result<(), LoadError> {
+) -> Result<Vec<Supply>, LoadError> {
     let live = Arc::new(Live::new(workers));
     let running = drive::start(plan, supplies, &live)?;
     let (whole, is_search) = (whole(plan, None), shown == Shown::Search);
     let shown = if is_search { shown } else { Shown::Progress };
     let what = Watched { live: &live, plan, whole, shown };
-    let recording = what.until_end(running, interrupt, console)?;
+    let (recording, mut supplies) = what.until_end_with_supplies(running, interrupt, console)?;
     let (counts, bad) = (recording.counts(), live.progress().bad);
     // A search has many.
     if !is_search {
@@ -389,7 +391,11 @@ fn warm_up(
         return Err(LoadError::Interrupted);
     }
     match bad {
-        0 => Ok(()),
+        0 => {
+            let passed = plan.duration.unwrap_or_default();
+            supplies.iter_mut().for_each(|supply| supply.go_on_after(passed));
+            Ok(supplies)
+        }
         _ => Err(LoadError::StaleWarmUp { bad }),
     }
 }

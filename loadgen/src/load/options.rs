@@ -1,11 +1,13 @@
 //! The options of `standin load`, from the command line and from a scenario. Neither has defaults: those are in
 //! [`Load`](super::Load), which both together become.
 
+use std::ffi::OsStr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
+use clap::builder::TypedValueParser;
 
 use super::find::objective::Objective;
 use super::interval::Interval;
@@ -15,7 +17,7 @@ use crate::popularity::PopularityKind;
 use crate::request::ValueSizes;
 use crate::schedule::Arrivals;
 use crate::schedule::phases::Phases;
-use crate::targets::address::TargetUrl;
+use crate::targets::address::{TargetUrl, UrlError};
 use crate::trace::TraceFormat;
 
 /// `standin load`.
@@ -34,7 +36,7 @@ pub struct LoadArgs {
     /// redis-cluster://host:port or standin://host:port. Several addresses, separated by commas, are servers over which the keys are
     /// spread. Parameters follow behind a question mark, such as
     /// ?protocol=meta&distribution=ketama&eject=3&retry=30s&timeout=250ms&connections=4&pipeline=16.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "keyspace"])]
+    #[arg(long, value_name = "URL", value_parser = UrlParser, conflicts_with_all = ["config", "keyspace"])]
     pub target: Option<TargetUrl>,
     /// Requests per second on a fixed schedule (open loop); 1000 by default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -92,6 +94,13 @@ pub struct LoadArgs {
     /// With --popularity hotspot: percentage of the requests that go to hot keys; 80 by default.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub hot_requests: Option<f64>,
+    /// With --popularity zipf or hotspot: popular keys change every this many seconds; never by default.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub move_every: Option<u32>,
+    /// With --move-every: percentage of the keys, popular or not, that change places with others each time; 10 by
+    /// default. Each place changes once before any does again, so it is taken as 100 divided by a whole number.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub move_share: Option<f64>,
     /// A workload of YCSB: its share of reads, popularity and size of values. Other options override it.
     #[arg(long, value_enum, conflicts_with = "trace")]
     pub preset: Option<Preset>,
@@ -242,6 +251,10 @@ impl LoadArgs {
         if self.popularity.is_some_and(|popularity| popularity != PopularityKind::Hotspot) {
             (below.hot_keys, below.hot_requests) = (None, None);
         }
+        let moves = [None, Some(PopularityKind::Zipf), Some(PopularityKind::Hotspot)];
+        if !moves.contains(&self.popularity) {
+            (below.move_every, below.move_share) = (None, None);
+        }
         if self.check == Some(false) || self.fill == Some(false) {
             below.lossless = None;
         }
@@ -251,6 +264,11 @@ impl LoadArgs {
         if self.trace.is_some() {
             (below.preset, below.reads, below.reads_first) = (None, None, None);
             (below.value_bytes, below.warm_up) = (None, None);
+            (below.keys, below.key_type, below.key_template, below.first_key) =
+                (None, None, None, None);
+            (below.popularity, below.zipf) = (None, None);
+            (below.hot_keys, below.hot_requests) = (None, None);
+            (below.move_every, below.move_share) = (None, None);
             (below.adds, below.touches, below.deletes, below.ttl) = (None, None, None, None);
             (below.multi_gets, below.multi_get_keys) = (None, None);
             (below.cas, below.cas_keys, below.increments, below.counters) =
@@ -278,6 +296,8 @@ impl LoadArgs {
             zipf: self.zipf.or(below.zipf),
             hot_keys: self.hot_keys.or(below.hot_keys),
             hot_requests: self.hot_requests.or(below.hot_requests),
+            move_every: self.move_every.or(below.move_every),
+            move_share: self.move_share.or(below.move_share),
             preset: self.preset.or(below.preset),
             reads: self.reads.or(below.reads),
             reads_first: self.reads_first.or(below.reads_first),
@@ -315,6 +335,27 @@ impl LoadArgs {
 
 fn either<T>(above: Vec<T>, below: Vec<T>) -> Vec<T> {
     if above.is_empty() { below } else { above }
+}
+
+/// Reads the URL of a target. The library's own message about a wrong one would show the password in it.
+#[derive(Debug, Clone, Copy)]
+struct UrlParser;
+
+impl TypedValueParser for UrlParser {
+    type Value = TargetUrl;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<TargetUrl, clap::Error> {
+        let text = value.to_string_lossy();
+        text.parse().map_err(|error: UrlError| {
+            let text = format!("--target: {error}\n");
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).with_cmd(command)
+        })
+    }
 }
 
 /// A closed loop.
@@ -408,6 +449,22 @@ pub(super) mod tests {
         assert_eq!(args.preset, Some(Preset::YcsbD));
         let none = format!("{:?}", parse(&[]).unwrap());
         assert_eq!(none, format!("{:?}", LoadArgs::default()), "the command line has no defaults");
+    }
+
+    #[test]
+    fn a_password_in_a_wrong_url_is_not_shown() {
+        for url in [
+            "redis://app:s3cret@a:x",
+            "redi://app:s3cret@a:1",
+            "redis://app:s3cret@a:1?pipelin=4",
+            "redis://app:s3/cret@a:1",
+            "redis://app:s3?cret@a:1",
+            "memcached://app:s3cret@a:1",
+        ] {
+            let error = Cli::try_parse_from(["load", "--target", url]).unwrap_err().to_string();
+            assert!(!error.contains("s3") && !error.contains("cret@"), "{error}");
+            assert!(error.contains("--target"), "{error}");
+        }
     }
 
     #[test]

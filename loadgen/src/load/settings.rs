@@ -10,7 +10,7 @@ use super::presets::{Preset, Workload};
 use super::{LoadError, scenario};
 use crate::key_names::{KeyNames, KeyType, Template};
 use crate::observer::usage::Chosen;
-use crate::popularity::{Popularity, PopularityKind};
+use crate::popularity::{Moves, Popularity, PopularityKind, Still};
 use crate::request::{KeyCounts, ValueSizes};
 use crate::schedule::phases::Phases;
 use crate::schedule::{Arrivals, Rates};
@@ -31,6 +31,7 @@ const READS_PERCENT: f64 = 95.0;
 /// The defaults of YCSB's `hotspotdatafraction` and `hotspotopnfraction`.
 const HOT_KEYS_PERCENT: f64 = 20.0;
 const HOT_REQUESTS_PERCENT: f64 = 80.0;
+const MOVE_SHARE_PERCENT: f64 = 10.0;
 /// Length of an interval of the timeline.
 const INTERVAL: Duration = Duration::from_secs(1);
 const MULTI_GET_KEYS: u16 = 10;
@@ -211,6 +212,10 @@ impl LoadArgs {
         let has_files = self.hdr.is_some() || self.hgrm.is_some() || self.csv.is_some();
         let is_text = self.key_type.is_none_or(|key_type| key_type == KeyType::Text);
         let is_hotspot = self.popularity == Some(PopularityKind::Hotspot);
+        let can_move = match self.popularity {
+            None => self.preset.is_none_or(|preset| preset != Preset::YcsbD),
+            Some(kind) => matches!(kind, PopularityKind::Zipf | PopularityKind::Hotspot),
+        };
         let has_hot = self.hot_keys.is_some() || self.hot_requests.is_some();
         if is_set(self.check) && !is_set(self.fill) {
             Err("--check needs --fill: only values of this run can be judged")
@@ -234,11 +239,30 @@ impl LoadArgs {
             Err("--hot-keys and --hot-requests need --popularity hotspot")
         } else if self.trace.is_some() && (self.preset.is_some() || is_set(self.reads_first)) {
             Err("--trace has its own requests: leave --preset and --reads-first away")
+        } else if self.trace.is_some() && self.has_keys() {
+            Err(
+                "--trace has its own keys: leave --keys, --key-type, --key-template, --first-key, --popularity, --zipf, \
+                 --hot-keys, --hot-requests, --move-every and --move-share away",
+            )
+        } else if self.move_every.is_some() && !can_move {
+            Err("--move-every needs --popularity zipf or hotspot")
+        } else if self.move_share.is_some() && self.move_every.is_none() {
+            Err("--move-share needs --move-every")
         } else if self.trace.is_some() && self.warm_up.is_some_and(|seconds| seconds > 0) {
             Err("--trace begins once, at its beginning: leave --warm-up away")
         } else {
             Ok(())
         }
+    }
+
+    /// Whether an option says which keys there are, or how requests are spread over them.
+    fn has_keys(&self) -> bool {
+        let keys = self.keys.is_some() || self.first_key.is_some();
+        let names = self.key_type.is_some() || self.key_template.is_some();
+        let popularity = self.popularity.is_some() || self.zipf.is_some();
+        let hot = self.hot_keys.is_some() || self.hot_requests.is_some();
+        let moves = self.move_every.is_some() || self.move_share.is_some();
+        keys || names || popularity || hot || moves
     }
 
     /// Reads, writes and sizes: the options over the preset over the defaults.
@@ -312,16 +336,27 @@ impl LoadArgs {
 
     fn popularity(&self, kind: PopularityKind) -> Popularity {
         let exponent = self.zipf.unwrap_or(EXPONENT);
+        let hotspot = Still::Hotspot {
+            keys_percent: self.hot_keys.unwrap_or(HOT_KEYS_PERCENT),
+            requests_percent: self.hot_requests.unwrap_or(HOT_REQUESTS_PERCENT),
+        };
+        if let Some(seconds) = self.move_every {
+            let still = match kind {
+                PopularityKind::Hotspot => hotspot,
+                _ => Still::Zipf { exponent },
+            };
+            let share = self.move_share.unwrap_or(MOVE_SHARE_PERCENT);
+            let steps = (100.0 / share.max(1e-6)).round().clamp(1.0, f64::from(u32::MAX));
+            let every = Duration::from_secs(seconds.into());
+            return Popularity::Moving(still, Moves { every, steps: steps as u32 });
+        }
         match kind {
             PopularityKind::Zipf => Popularity::Zipf { exponent, is_scrambled: true },
             PopularityKind::ZipfByNumber => Popularity::ranked(exponent),
             PopularityKind::Uniform => Popularity::Uniform,
             PopularityKind::Sequential => Popularity::Sequential,
             PopularityKind::Latest => Popularity::Latest { exponent },
-            PopularityKind::Hotspot => Popularity::Hotspot {
-                keys_percent: self.hot_keys.unwrap_or(HOT_KEYS_PERCENT),
-                requests_percent: self.hot_requests.unwrap_or(HOT_REQUESTS_PERCENT),
-            },
+            PopularityKind::Hotspot => hotspot.into(),
         }
     }
 }
@@ -420,6 +455,12 @@ mod tests {
             (&["--trace", "t", "--format", "oracle", "--cas", "1"], "--cas"),
             (&["--trace", "t", "--format", "oracle", "--ttl", "1"], "--ttl"),
             (&["--value-bytes", "99999999"], "too large"),
+            (&["--move-every", "5", "--popularity", "uniform"], "zipf or hotspot"),
+            (&["--move-every", "5", "--preset", "ycsb-d"], "zipf or hotspot"),
+            (&["--move-share", "5"], "--move-every"),
+            (&["--trace", "t", "--format", "oracle", "--keys", "5"], "--keys"),
+            (&["--trace", "t", "--format", "oracle", "--popularity", "uniform"], "--popularity"),
+            (&["--trace", "t", "--format", "oracle", "--key-type", "uuid"], "--key-type"),
             (&["--trace", "t", "--format", "oracle", "--warm-up", "1"], "--warm-up"),
         ] {
             let error = resolve(arguments).unwrap_err().to_string();

@@ -52,7 +52,7 @@ impl Subject {
         let cluster = ClusterConfig::load(&load.config)?;
         let (keyspace, key_names) = {
             let keyspace = keyspace(load, &cluster, trace)?;
-            (keyspace.id, names_in(load, keyspace, cluster.limits.key_bytes)?)
+            (keyspace.id, names_in(load, trace, keyspace, cluster.limits.key_bytes)?)
         };
         let client = ClientConfig::from(&cluster);
         let (topology, how) = discover(client.clone(), Arc::new(cluster.topology()?))
@@ -153,6 +153,7 @@ fn names(load: &Load, key_type: KeyType) -> KeyNames {
 /// The names of the keys in a keyspace, whose column takes only some.
 fn names_in(
     load: &Load,
+    trace: Option<&Trace>,
     keyspace: &KeyspaceConfig,
     key_bytes_max: u16,
 ) -> Result<KeyNames, LoadError> {
@@ -169,6 +170,15 @@ fn names_in(
         )));
     }
     let names = names(load, key_type);
+    if let Some(trace) = trace {
+        let longest = trace.keys.iter().map(|key| key.len()).max().unwrap_or_default();
+        if longest > usize::from(key_bytes_max) {
+            return Err(LoadError::Options(format!(
+                "the trace has keys of {longest} bytes, over the cluster's limits.key_bytes of {key_bytes_max}: raise it"
+            )));
+        }
+        return Ok(names);
+    }
     let longest = names.name(load.counts().all() - 1).len();
     if longest > usize::from(key_bytes_max) {
         return Err(LoadError::Options(format!(
@@ -262,8 +272,9 @@ mod tests {
     fn keys_are_of_the_type_of_the_keyspace() {
         let keyspace =
             |key_type| KeyspaceConfig { key_type, ..KeyspaceConfig::cache(1, "numbers") };
-        let name =
-            |load: &Load, key_type| names_in(load, &keyspace(key_type), 64).map(|n| n.name(7));
+        let name = |load: &Load, key_type| {
+            names_in(load, None, &keyspace(key_type), 64).map(|n| n.name(7))
+        };
         assert_eq!(name(&load(), ColumnType::Integer).unwrap(), b"7");
         assert_eq!(name(&load(), ColumnType::Text).unwrap(), b"key-00000007");
         assert_eq!(name(&load(), ColumnType::Uuid).unwrap().len(), 36);

@@ -11,6 +11,7 @@ use crate::interrupt::Interrupt;
 use crate::live::{Latencies, Live, Progress};
 use crate::recorder::Recording;
 use crate::report::table::{millis, thousands};
+use crate::workload::Supply;
 
 const PAUSE: Duration = Duration::from_millis(20);
 /// The time that a line of the table is about.
@@ -49,6 +50,16 @@ impl Watched<'_> {
         interrupt: Option<&Interrupt>,
         console: &mut Console,
     ) -> Result<Recording, LoadError> {
+        self.until_end_with_supplies(running, interrupt, console).map(|(recording, _)| recording)
+    }
+
+    /// As [`Self::until_end`], with the supplies as the run has left them.
+    pub(super) fn until_end_with_supplies(
+        &self,
+        running: Running,
+        interrupt: Option<&Interrupt>,
+        console: &mut Console,
+    ) -> Result<(Recording, Vec<Supply>), LoadError> {
         let mut table = Table::new(running.start, self.live);
         let mut bar = (running.start, self.live.progress());
         while !running.is_finished() {
@@ -80,7 +91,7 @@ impl Watched<'_> {
             }
         }
         console.end_progress();
-        Ok(running.join()?)
+        Ok(running.join_with_supplies()?)
     }
 
     fn progress(

@@ -122,6 +122,13 @@ impl FromStr for TargetUrl {
             "redis-cluster" => Scheme::RedisCluster,
             _ => return Err(UrlError::Scheme),
         };
+        // A message about another part would show what it takes for one.
+        let login_ends = rest.rfind('@').unwrap_or(0);
+        if rest[..login_ends].contains(['/', '?']) {
+            return Err(UrlError::Login(
+                "user or password has a / or ?, or there is an @ behind the addresses; percent-encode it",
+            ));
+        }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (rest, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, hosts) = match rest.rsplit_once('@') {

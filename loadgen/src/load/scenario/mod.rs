@@ -107,6 +107,9 @@ fn keys(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut
     args.popularity = word(section, "popularity", report);
     args.zipf = section.decimal("zipf", 0.0..=EXPONENT_MAX, "0.99", report).good();
     args.hot_keys = section.decimal("hot_keys", 0.0..=100.0, "20", report).good();
+    let seconds_max = u64::from(u32::MAX);
+    args.move_every = section.whole_or_absent("move_every", 1..=seconds_max, "10", report).good();
+    args.move_share = section.decimal("move_share", 0.0..=100.0, "10", report).good();
     args.hot_requests = section.decimal("hot_requests", 0.0..=100.0, "80", report).good();
 }
 
