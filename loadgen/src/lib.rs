@@ -8,7 +8,7 @@
 //! targets/   to whom: Standin, memcached, Redis; one workload, recorder and checker for all
 //! schedule   when   ─┐
 //! workload   what    ├ pure, seeded: the same seed gives the same requests
-//! request, popularity, key_names, zipf, trace
+//! request, popularity, key_names, value_sizes, zipf, trace
 //! checker    stale?  │
 //! recorder/  how long, how many ─► report/  figures, table, plots, page ─► compare/  runs with each other
 //! faults     processes to kill      observer/  the master's events, the servers' counters
@@ -38,5 +38,6 @@ pub mod targets;
 pub mod threads;
 pub mod trace;
 pub mod value;
+pub mod value_sizes;
 pub mod workload;
 pub mod zipf;

@@ -1,9 +1,7 @@
 //! A request as the load generator draws it or reads it from a trace: a key, what is done with it,
 //! and the size of the value.
 
-use std::str::FromStr;
-
-use crate::rng::Random;
+pub use crate::value_sizes::ValueSizes;
 
 /// A request to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,45 +81,5 @@ impl KeyCounts {
     #[must_use]
     pub fn first_counter(self) -> u32 {
         self.plain.saturating_add(self.cas)
-    }
-}
-
-/// The sizes of values in bytes: all equal, or uniform between two bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ValueSizes {
-    /// Smallest.
-    pub min_bytes: u32,
-    /// Largest.
-    pub max_bytes: u32,
-}
-
-impl ValueSizes {
-    /// All of one size.
-    #[must_use]
-    pub fn fixed(bytes: u32) -> Self {
-        Self { min_bytes: bytes, max_bytes: bytes }
-    }
-
-    /// A random size within the bounds.
-    pub(crate) fn draw(self, random: &mut Random) -> u32 {
-        let span = u64::from(self.max_bytes.saturating_sub(self.min_bytes)) + 1;
-        let above = u32::try_from(random.below(span)).unwrap_or(0);
-        self.min_bytes.saturating_add(above)
-    }
-}
-
-impl FromStr for ValueSizes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (min, max) = text.split_once('-').unwrap_or((text, text));
-        match (min.trim().parse(), max.trim().parse()) {
-            (Ok(min_bytes), Ok(max_bytes)) if min_bytes <= max_bytes => {
-                Ok(Self { min_bytes, max_bytes })
-            }
-            _ => {
-                Err("write a number of bytes, such as 100, or a range, such as 64-4096".to_owned())
-            }
-        }
     }
 }

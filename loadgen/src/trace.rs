@@ -225,7 +225,7 @@ fn number_of(field: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
 
-    const SIZES: ValueSizes = ValueSizes { min_bytes: VALUE_BYTES_MIN, max_bytes: 4_096 };
+    const SIZES: ValueSizes = ValueSizes::between(VALUE_BYTES_MIN, 4_096);
 
     fn record(time_s: u32, id: u64, size_bytes: u32) -> Vec<u8> {
         let mut bytes = time_s.to_le_bytes().to_vec();

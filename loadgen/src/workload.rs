@@ -135,7 +135,7 @@ pub enum Supply {
     /// Random requests of a [`Mix`]; endless.
     Mixed {
         /// The mix.
-        mix: Mix,
+        mix: Box<Mix>,
         /// Its keys.
         chooser: Chooser,
         /// Those of compare-and-swaps, and the counters.
@@ -178,6 +178,8 @@ pub enum SweepAccess {
     Read,
     /// Writes a first value of this size.
     Fill(u32),
+    /// Writes a first value of a size that follows from this seed and the key.
+    FillDrawn(Box<ValueSizes>, u64),
     /// Writes a first value of the size that the trace has for the key.
     FillAs(Arc<Trace>),
     /// Writes a counter's first number.
@@ -194,7 +196,7 @@ impl Supply {
         let random = Random::stream(seed, u64::from(worker));
         let own = [mix.others.cas_keys, mix.others.counters];
         let own = own.map(|keys| Chooser::new(mix.popularity, keys.max(1), worker, workers));
-        Self::Mixed { mix, chooser, own: Box::new(own), then: None, random }
+        Self::Mixed { mix: Box::new(mix), chooser, own: Box::new(own), then: None, random }
     }
 
     /// The next request, this long after the beginning of the run.
@@ -278,6 +280,10 @@ impl Iterator for Supply {
                     SweepAccess::Fill(value_bytes) => {
                         Access::Write { value_bytes: *value_bytes, ttl_s: 0 }
                     }
+                    SweepAccess::FillDrawn(sizes, seed) => {
+                        let value_bytes = sizes.draw(&mut Random::stream(*seed, key.into()));
+                        Access::Write { value_bytes, ttl_s: 0 }
+                    }
                     SweepAccess::FillAs(trace) => {
                         Access::Write { value_bytes: trace.first_bytes(key), ttl_s: 0 }
                     }
@@ -356,7 +362,7 @@ mod tests {
         reads_percent: 95.0,
         reads_first: false,
         others: Others::NONE,
-        sizes: ValueSizes { min_bytes: 40, max_bytes: 60 },
+        sizes: ValueSizes::between(40, 60),
         cold: Cold { keys: 0, percent: 0.0 },
     };
 
@@ -458,7 +464,7 @@ mod tests {
     #[test]
     fn sizes_are_read() {
         assert_eq!("100".parse(), Ok(ValueSizes::fixed(100)));
-        assert_eq!("64-4096".parse(), Ok(ValueSizes { min_bytes: 64, max_bytes: 4_096 }));
+        assert_eq!("64-4096".parse(), Ok(ValueSizes::between(64, 4_096)));
         assert!("9-3".parse::<ValueSizes>().is_err());
         assert!("many".parse::<ValueSizes>().is_err());
     }

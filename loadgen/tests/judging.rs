@@ -27,7 +27,7 @@ const MIX: Mix = Mix {
     reads_percent: 80.0,
     reads_first: false,
     others: Others::NONE,
-    sizes: ValueSizes { min_bytes: 32, max_bytes: 64 },
+    sizes: ValueSizes::between(32, 64),
     cold: Cold { keys: 0, percent: 0.0 },
 };
 

@@ -75,6 +75,7 @@ pub(super) fn scenario(load: &Load) -> Value {
             "ttl": load.others.ttl_s,
         },
         "values": {
+            "sizes": (!load.sizes.is_even()).then(|| load.sizes.to_string()),
             "size": (load.sizes.min_bytes == load.sizes.max_bytes).then_some(load.sizes.min_bytes),
             "size_min": load.sizes.min_bytes,
             "size_max": load.sizes.max_bytes,

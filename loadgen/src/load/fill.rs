@@ -30,7 +30,8 @@ pub(super) fn fill(
 ) -> Result<(), LoadError> {
     let values = match trace {
         Some(trace) => SweepAccess::FillAs(Arc::clone(trace)),
-        None => SweepAccess::Fill(load.sizes.min_bytes),
+        None if load.sizes.is_even() => SweepAccess::Fill(load.sizes.min_bytes),
+        None => SweepAccess::FillDrawn(Box::new(load.sizes), load.seed),
     };
     let counts = counts(load, trace.map(Arc::as_ref));
     let ranges = [

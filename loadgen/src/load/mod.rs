@@ -1,7 +1,7 @@
 //! `standin load`: load on a running target, open or closed loop, made up or replayed.
 //!
 //! ```text
-//! scenario/, phases.rs, options.rs ─► settings.rs: a Load, with presets.rs and the defaults
+//! scenario/, phases.rs, options/ ─► settings.rs: a Load, with presets.rs and the defaults
 //! describe.rs: a Load as its results have it
 //! Load ─► run ───────┬ trace file, if any
 //!                    ├ subject.rs: the cluster of a file, or the target of a URL

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::find::objective::{Find, Objective};
 use super::options::{Closed, LoadArgs};
-use super::presets::{Preset, Workload};
+use super::presets::{EXPONENT, Preset, Shares, Workload};
 use super::{LoadError, scenario};
 use crate::key_names::{KeyNames, KeyType, Template};
 use crate::observer::usage::Chosen;
@@ -26,7 +26,6 @@ const FIND_WARM_UP_S: u32 = 2;
 const FIND_RESOLUTION_PERCENT: f64 = 5.0;
 const FIND_SETTLE_S: f64 = 1.0;
 const KEYS: u32 = 100_000;
-const EXPONENT: f64 = 0.99;
 const READS_PERCENT: f64 = 95.0;
 /// The defaults of YCSB's `hotspotdatafraction` and `hotspotopnfraction`.
 const HOT_KEYS_PERCENT: f64 = 20.0;
@@ -141,11 +140,11 @@ impl LoadArgs {
         let workload = args.workload()?;
         let keys = args.keys.unwrap_or(KEYS);
         let first_key = args.first_key.unwrap_or(0);
-        let others = args.others(workload.reads_percent)?;
+        let others = args.others(workload.reads_percent, workload.shares)?;
         check_numbers(first_key, [keys, others.cas_keys, others.counters])?;
         check_sizes(workload.sizes)?;
         let has_template = args.key_template.is_some();
-        let popularity = args.popularity(workload.popularity);
+        let popularity = args.popularity(workload.popularity, workload.exponent);
         let of_seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let (rates, duration) = match &args.phases {
             Some(phases) => {
@@ -276,12 +275,16 @@ impl LoadArgs {
                 reads_percent: 100.0,
                 reads_first: false,
                 popularity: PopularityKind::default(),
-                sizes: ValueSizes { min_bytes: VALUE_BYTES_MIN, max_bytes: TRACE_BYTES_MAX },
+                exponent: EXPONENT,
+                shares: Shares::default(),
+                sizes: ValueSizes::between(VALUE_BYTES_MIN, TRACE_BYTES_MAX),
             },
             (None, None) => Workload {
                 reads_percent: READS_PERCENT,
                 reads_first: false,
                 popularity: PopularityKind::default(),
+                exponent: EXPONENT,
+                shares: Shares::default(),
                 sizes: ValueSizes::fixed(VALUE_BYTES),
             },
         };
@@ -289,24 +292,27 @@ impl LoadArgs {
             reads_percent: self.reads.unwrap_or(usual.reads_percent),
             reads_first: self.reads_first.unwrap_or(usual.reads_first),
             popularity: self.popularity.unwrap_or(usual.popularity),
+            exponent: usual.exponent,
+            shares: usual.shares,
             sizes: self.value_bytes.unwrap_or(usual.sizes),
         })
     }
 
-    fn others(&self, reads_percent: f64) -> Result<Others, LoadError> {
+    fn others(&self, reads_percent: f64, usual: Shares) -> Result<Others, LoadError> {
+        let (cas, increments) = (self.cas.or(usual.cas), self.increments.or(usual.increments));
         let others = Others {
-            adds_percent: self.adds.unwrap_or(0.0),
+            adds_percent: self.adds.or(usual.adds).unwrap_or(0.0),
             touches_percent: self.touches.unwrap_or(0.0),
-            deletes_percent: self.deletes.unwrap_or(0.0),
+            deletes_percent: self.deletes.or(usual.deletes).unwrap_or(0.0),
             multi_gets_percent: self.multi_gets.unwrap_or(0.0),
             multi_get_keys: match self.multi_gets {
                 Some(_) => self.multi_get_keys.unwrap_or(MULTI_GET_KEYS),
                 None => Others::NONE.multi_get_keys,
             },
-            cas_percent: self.cas.unwrap_or(0.0),
-            cas_keys: self.cas.map_or(0, |_| self.cas_keys.unwrap_or(CAS_KEYS)),
-            increments_percent: self.increments.unwrap_or(0.0),
-            counters: self.increments.map_or(0, |_| self.counters.unwrap_or(COUNTERS)),
+            cas_percent: cas.unwrap_or(0.0),
+            cas_keys: cas.map_or(0, |_| self.cas_keys.unwrap_or(CAS_KEYS)),
+            increments_percent: increments.unwrap_or(0.0),
+            counters: increments.map_or(0, |_| self.counters.unwrap_or(COUNTERS)),
             ttl_s: self.ttl.unwrap_or(0),
         };
         let lacks = |text: &str| Err(LoadError::Options(text.to_owned()));
@@ -319,10 +325,10 @@ impl LoadArgs {
         if self.multi_get_keys.is_some() && self.multi_gets.is_none() {
             return lacks("--multi-get-keys needs --multi-gets");
         }
-        if self.cas_keys.is_some() && self.cas.is_none() {
+        if self.cas_keys.is_some() && cas.is_none() {
             return lacks("--cas-keys needs --cas");
         }
-        if self.counters.is_some() && self.increments.is_none() {
+        if self.counters.is_some() && increments.is_none() {
             return lacks("--counters needs --increments");
         }
         let sum = reads_percent + others.percent();
@@ -334,8 +340,8 @@ impl LoadArgs {
         Ok(others)
     }
 
-    fn popularity(&self, kind: PopularityKind) -> Popularity {
-        let exponent = self.zipf.unwrap_or(EXPONENT);
+    fn popularity(&self, kind: PopularityKind, exponent: f64) -> Popularity {
+        let exponent = self.zipf.unwrap_or(exponent);
         let hotspot = Still::Hotspot {
             keys_percent: self.hot_keys.unwrap_or(HOT_KEYS_PERCENT),
             requests_percent: self.hot_requests.unwrap_or(HOT_REQUESTS_PERCENT),
@@ -408,9 +414,9 @@ mod tests {
     fn sizes_are_those_asked_for() {
         let sizes = |arguments: &[&str]| resolve(arguments).unwrap().sizes;
         assert_eq!(sizes(&[]), ValueSizes::fixed(100));
-        assert_eq!(sizes(&["--value-bytes", "64-99"]), ValueSizes { min_bytes: 64, max_bytes: 99 });
+        assert_eq!(sizes(&["--value-bytes", "64-99"]), ValueSizes::between(64, 99));
         let trace = ["--trace", "t", "--format", "oracle"];
-        assert_eq!(sizes(&trace), ValueSizes { min_bytes: 32, max_bytes: 4_096 });
+        assert_eq!(sizes(&trace), ValueSizes::between(32, 4_096));
         assert_eq!(sizes(&[&trace[..], &["--value-bytes", "50"]].concat()), ValueSizes::fixed(50));
     }
 
@@ -429,6 +435,14 @@ mod tests {
         assert_eq!(shape(&["--preset", "ycsb-f"]), (50.0, true, zipf, 1_000));
         let changed = ["--preset", "ycsb-f", "--reads", "10", "--popularity", "uniform"];
         assert_eq!(shape(&changed), (10.0, true, Popularity::Uniform, 1_000));
+        let twitter = Popularity::Zipf { exponent: 1.2959, is_scrambled: true };
+        assert_eq!(shape(&["--preset", "twitter-14"]), (65.0, false, twitter, 414));
+        let others = |arguments: &[&str]| resolve(arguments).unwrap().others;
+        let cluster = others(&["--preset", "twitter-23"]);
+        assert_eq!((cluster.increments_percent, cluster.counters), (30.0, 1_000));
+        assert_eq!(cluster.deletes_percent, 2.0);
+        let cluster = others(&["--preset", "twitter-52", "--cas", "1", "--cas-keys", "7"]);
+        assert_eq!((cluster.cas_percent, cluster.cas_keys, cluster.adds_percent), (1.0, 7, 4.0));
         let scan = resolve(&["--preset", "ycsb-e"]).unwrap_err().to_string();
         assert!(scan.contains("another preset"), "{scan}");
     }

@@ -45,7 +45,7 @@ fn judged_by_own_kinds(speaks: Speaks, planted: Planted) -> (Counts, SumsAtEnd, 
         reads_percent: 30.0,
         reads_first: false,
         others,
-        sizes: ValueSizes { min_bytes: 40, max_bytes: 200 },
+        sizes: ValueSizes::between(40, 200),
         cold: Cold::default(),
     };
     let counts = world.run(plan.clone(), Supply::mixed(mix, SEED, 0, 1), START).counts();

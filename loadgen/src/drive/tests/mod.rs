@@ -99,7 +99,7 @@ fn supply() -> Supply {
         reads_percent: 90.0,
         reads_first: false,
         others: Others::NONE,
-        sizes: ValueSizes { min_bytes: 40, max_bytes: 200 },
+        sizes: ValueSizes::between(40, 200),
         cold: Cold::default(),
     };
     Supply::mixed(mix, SEED, 0, 1)
@@ -372,7 +372,7 @@ fn judged_by_all_actions(speaks: Speaks, planted: Planted) -> (Counts, u64) {
         reads_percent: 60.0,
         reads_first: false,
         others,
-        sizes: ValueSizes { min_bytes: 40, max_bytes: 200 },
+        sizes: ValueSizes::between(40, 200),
         cold: Cold::default(),
     };
     let counts = world.run(plan, Supply::mixed(mix, SEED, 0, 1), START).counts();

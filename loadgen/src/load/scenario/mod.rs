@@ -139,7 +139,15 @@ fn values(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &m
         let why = "is for values of several sizes; remove it, or `size`";
         section.misplaced("size_min", why, report);
         section.misplaced("size_max", why, report);
+        section.misplaced("sizes", why, report);
         args.value_bytes = Some(ValueSizes::fixed(bytes));
+        return;
+    }
+    args.value_bytes = parsed(section, "sizes", "lognormal:230:1.2", report);
+    if args.value_bytes.is_some() {
+        let why = "is for sizes that are all alike; remove it, or `sizes`";
+        section.misplaced("size_min", why, report);
+        section.misplaced("size_max", why, report);
         return;
     }
     let min = section.size_or_absent("size_min", range.clone(), "64B", report).optional();
@@ -148,7 +156,7 @@ fn values(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &m
     let (Some(min), Some(max)) = (min, max) else { return };
     match (min, max) {
         (Some(min), Some(max)) if min.value <= max.value => {
-            args.value_bytes = Some(ValueSizes { min_bytes: min.value, max_bytes: max.value });
+            args.value_bytes = Some(ValueSizes::between(min.value, max.value));
         }
         (Some(_), Some(max)) => {
             let key = section.key("size_max");
