@@ -2,6 +2,7 @@
 //! the results. `standin demo` and `standin load` are this library.
 //!
 //! ```text
+//! agents/  load from several machines
 //! demo/                a whole cluster, a kill, a return          load/   a running target
 //!   └──────────────────────────┬────────────────────────────────────┘
 //! drive/     worker threads, sockets, sending on time
@@ -15,6 +16,7 @@
 //! ```
 //! Not here: servers and master. The demo starts them as processes of the `standin` program.
 
+pub mod agents;
 pub mod checker;
 pub mod compare;
 pub mod console;

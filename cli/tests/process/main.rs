@@ -2,6 +2,7 @@
 //! not cause others.
 //!
 //! ```text
+//! agents.rs       load from several machines
 //! dashboard.rs    the dashboard in a browser, through a kill and a return
 //! database.rs     what the log says about the database
 //! diagnostics.rs  nobody reads the log, or the disk is full
@@ -24,6 +25,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod agents;
 mod dashboard;
 mod database;
 mod diagnostics;

@@ -19,7 +19,7 @@ const START: Micros = Micros(1_000_000_000);
 const SLOT: Duration = Duration::from_millis(100);
 
 /// Requests as (milliseconds at which they were due, latency in µs, operation).
-fn document(requests: &[(u64, u64, OpKind)]) -> Document {
+pub(crate) fn document(requests: &[(u64, u64, OpKind)]) -> Document {
     let mut recorder = Recorder::new(START, 1, SLOT);
     for (due_ms, latency_us, op) in requests {
         let due = START + Duration::from_millis(*due_ms);

@@ -62,6 +62,64 @@ pub enum Pacing {
     },
 }
 
+/// The load threads of this process among those of several machines that make one run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The number of the first one.
+    pub first: u32,
+    /// The number of all; `None`: there are no others.
+    pub of: Option<u32>,
+}
+
+impl Place {
+    /// The number of a thread of this process, which has `count`, and the number of all.
+    #[must_use]
+    pub fn of_worker(self, number: u32, count: u32) -> (u32, u32) {
+        (self.first + number, self.of.unwrap_or(count))
+    }
+
+    /// The share of this process, which has `count`, of the whole run: 0 to 1.
+    #[must_use]
+    pub fn share(self, count: u32) -> f64 {
+        self.of.map_or(1.0, |of| f64::from(count) / f64::from(of.max(1)))
+    }
+}
+
+/// Waits for others before a run begins, and says when it does.
+#[derive(Clone)]
+pub struct Gate(Arc<dyn Fn() -> io::Result<Micros> + Send + Sync>);
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Gate(…)")
+    }
+}
+
+impl Gate {
+    /// A gate that opens when `wait` returns the time of the start.
+    #[must_use]
+    pub fn new(wait: impl Fn() -> io::Result<Micros> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wait))
+    }
+
+    /// Waits, and returns the time of the start.
+    ///
+    /// # Errors
+    /// The others are gone.
+    pub fn wait(&self) -> io::Result<Micros> {
+        (self.0)()
+    }
+}
+
+/// A part of a run of several machines.
+#[derive(Debug, Clone, Default)]
+pub struct Together {
+    /// The load threads of this process among all.
+    pub place: Place,
+    /// Waits for the others, who begin at the same time; `None`: there are none.
+    pub gate: Option<Gate>,
+}
+
 /// A run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -127,6 +185,9 @@ pub enum DriveError {
          the nodes of a cluster must announce IP addresses"
     )]
     NoSlots(String),
+    /// The other machines of the run.
+    #[error("waiting for the other agents: {0}")]
+    Others(io::Error),
     /// A worker has panicked.
     #[error("a load thread stopped because of a bug; please report it")]
     Panicked,
@@ -147,6 +208,19 @@ pub struct Running {
 /// # Errors
 /// [`DriveError::Setup`].
 pub fn start(plan: &Plan, supplies: Vec<Supply>, live: &Arc<Live>) -> Result<Running, DriveError> {
+    start_together(plan, supplies, live, &Together::default())
+}
+
+/// Starts this process' part of a run of several machines.
+///
+/// # Errors
+/// [`DriveError::Setup`], and [`DriveError::Others`] if the others are gone.
+pub fn start_together(
+    plan: &Plan,
+    supplies: Vec<Supply>,
+    live: &Arc<Live>,
+    together: &Together,
+) -> Result<Running, DriveError> {
     let (notables, received) = mpsc::channel();
     let (ready, all_ready) = mpsc::channel();
     let count = u32::try_from(supplies.len()).unwrap_or(u32::MAX);
@@ -157,7 +231,7 @@ pub fn start(plan: &Plan, supplies: Vec<Supply>, live: &Arc<Live>) -> Result<Run
         let parameters = worker::WorkerParameters {
             plan: plan.clone(),
             number,
-            count,
+            place: together.place.of_worker(number, count),
             live: Arc::clone(live),
             notables: notables.clone(),
             ready: ready.clone(),
@@ -188,7 +262,10 @@ pub fn start(plan: &Plan, supplies: Vec<Supply>, live: &Arc<Live>) -> Result<Run
         };
         return Err(error);
     }
-    let start = Micros::boottime() + LEAD;
+    let start = match &together.gate {
+        Some(gate) => gate.wait().map_err(DriveError::Others)?,
+        None => Micros::boottime() + LEAD,
+    };
     for sender in &starts {
         // Only a worker that has panicked does not receive this; `join` will report it.
         let _ = sender.send(start);

@@ -33,7 +33,8 @@ const STOP_CHECK: Duration = Duration::from_millis(50);
 pub(super) struct WorkerParameters {
     pub(super) plan: Plan,
     pub(super) number: u32,
-    pub(super) count: u32,
+    /// The number of this worker among those of all machines, and theirs.
+    pub(super) place: (u32, u32),
     pub(super) live: Arc<Live>,
     pub(super) notables: Sender<Notable>,
     pub(super) ready: Sender<()>,
@@ -53,8 +54,9 @@ async fn run_in_loop(
     parameters: WorkerParameters,
     supply: Supply,
 ) -> Result<(Recording, Supply), DriveError> {
-    let WorkerParameters { plan, number, count, live, notables, ready, started } = parameters;
-    let links = connect(&plan, number, count, &notables).await?;
+    let WorkerParameters { plan, number, place, live, notables, ready, started } = parameters;
+    let (own, all) = place;
+    let links = connect(&plan, number, place, &notables).await?;
     let pacer = Pacer::new()?;
     // Blocking is right: nothing runs in this loop yet.
     let _ = ready.send(());
@@ -67,7 +69,7 @@ async fn run_in_loop(
     match &shared.plan.pacing {
         Pacing::Open { rates, arrivals } => {
             let seed = shared.plan.seed;
-            let schedule = Schedule::new(*arrivals, rates.clone(), number, count, seed);
+            let schedule = Schedule::new(*arrivals, rates.clone(), own, all, seed);
             // An open loop has one client per worker.
             if let Some(link) = links.first() {
                 paced(&shared, link, schedule, &pacer).await?;
@@ -99,17 +101,17 @@ async fn run_in_loop(
 async fn connect(
     plan: &Plan,
     number: u32,
-    count: u32,
+    (own, all): (u32, u32),
     notables: &Sender<Notable>,
 ) -> Result<Vec<Link>, DriveError> {
-    let own = match plan.pacing {
+    let clients = match plan.pacing {
         Pacing::Open { .. } => 1,
         Pacing::Closed { clients, .. } => {
-            (0..clients.max(1)).filter(|client| client % count == number).count()
+            (0..clients.max(1)).filter(|client| client % all == own).count()
         }
     };
     let mut links = Vec::new();
-    for _ in 0..own {
+    for _ in 0..clients {
         links.push(match &plan.target {
             Target::Standin(standin) => connect_standin(standin, number, notables).await?,
             Target::Wire(settings) => {

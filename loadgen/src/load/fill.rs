@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::subject::depth_max;
 use super::watch::{Shown, Watched};
-use super::{Load, LoadError};
+use super::{Load, LoadError, among};
 use crate::checker::SumsAtEnd;
 use crate::console::Console;
 use crate::drive::{self, Pacing, Plan};
@@ -39,7 +39,7 @@ pub(super) fn fill(
         (counts.first_counter()..counts.all(), SweepAccess::SetCounters),
     ];
     for (keys, access) in ranges {
-        let count = u64::from(keys.end - keys.start);
+        let count = share_of(load, &keys);
         let recording = sweep(load, plan, trace, (keys, access), interrupt, console)?;
         let counts = recording.counts();
         let failed = count.saturating_sub(counts.requests - counts.failed);
@@ -51,6 +51,16 @@ pub(super) fn fill(
     }
     console.line(&format!("filled {} keys", thousands(counts.all().into())));
     Ok(())
+}
+
+/// The number of these keys that the threads of this process have.
+fn share_of(load: &Load, keys: &Range<u32>) -> u64 {
+    let count = keys.end - keys.start;
+    let of_thread = |worker| {
+        let (number, all) = among(load, worker);
+        u64::from(count.saturating_sub(number).div_ceil(all))
+    };
+    (0..load.workers).map(of_thread).sum()
 }
 
 /// Sends one request for each of these keys, as fast as a closed loop does.
@@ -67,12 +77,13 @@ fn sweep(
     let pacing = Pacing::Closed { clients: workers, depth };
     let plan = Plan { pacing, duration: None, ..plan.clone() };
     let supply = |worker| {
-        let (next, end, step) = (keys.start.saturating_add(worker), keys.end, workers);
+        let (number, step) = among(load, worker);
+        let (next, end) = (keys.start.saturating_add(number), keys.end);
         Supply::Sweep { next, end, step, access: access.clone() }
     };
     let live = Arc::new(Live::new(workers));
     let running = drive::start(&plan, (0..workers).map(supply).collect(), &live)?;
-    let whole = u64::from(keys.end - keys.start);
+    let whole = share_of(load, &keys);
     let shown = Shown::Progress;
     Watched { live: &live, plan: &plan, whole, shown }.until_end(running, interrupt, console)
 }

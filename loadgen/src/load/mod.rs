@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! scenario/, phases.rs, options/ ─► settings.rs: a Load, with presets.rs and the defaults
+//! together.rs, with agent_args.rs: a run of several machines (agents/)
 //! describe.rs: a Load as its results have it
 //! Load ─► run ───────┬ trace file, if any
 //!                    ├ subject.rs: the cluster of a file, or the target of a URL
@@ -13,6 +14,7 @@
 //!                    └ outcome.rs: the Document and its table, what the generator itself held up
 //! ```
 
+mod agent_args;
 mod describe;
 mod fill;
 mod find;
@@ -25,6 +27,7 @@ mod presets;
 mod scenario;
 mod settings;
 mod subject;
+mod together;
 mod watch;
 mod words;
 
@@ -39,6 +42,7 @@ use standin_config::ConfigErrors;
 use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 
+pub use agent_args::AgentArgs;
 use fill::{counts, fill, read_counters};
 pub use find::objective::{Find, Objective};
 pub use interval::Interval;
@@ -50,9 +54,10 @@ pub use settings::Load;
 use subject::{Subject, check_depth, check_lossless, depth_max};
 use watch::{Shown, Watched};
 
+use crate::agents::AgentError;
 use crate::checker::{Checker, Initial};
 use crate::console::{Console, Show};
-use crate::drive::{self, DriveError, Pacing, Plan};
+use crate::drive::{self, DriveError, Gate, Pacing, Plan, Together};
 use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::observer::usage::UsageError;
@@ -138,6 +143,9 @@ pub enum LoadError {
     /// The target's processes.
     #[error(transparent)]
     Usage(#[from] UsageError),
+    /// Agents.
+    #[error(transparent)]
+    Agents(#[from] AgentError),
     /// Files of the report.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -164,19 +172,26 @@ impl LoadError {
 /// # Errors
 /// [`LoadError`]; [`LoadError::Files`] after everything else is done.
 pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Error>> {
+    if let Some(address) = &args.together.agent {
+        let console = Console::new(show);
+        return together::serve(address, args, &|line| console.line(line), run_share);
+    }
     let load = args.resolve()?;
     let command = describe::command_line(std::env::args_os());
     let interrupt = Interrupt::listen()?;
     let live = Arc::new(Live::new(load.workers));
     let mut console = Console::new(show);
-    if let Some(find) = &load.find {
+    if let Some(find) = load.find.as_ref().filter(|_| args.together.agents.is_empty()) {
         let report = find::run(&load, find, &command, Some(&interrupt), &mut console)?;
         console.line(&report.to_text());
         find::write_files(&load, &report)?;
         let is_found = report.rate_per_s.is_some();
         return Ok(if is_found { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let document = run_shown(&load, &live, &command, Some(&interrupt), &mut console)?;
+    let document = match args.together.agents.is_empty() {
+        true => run_shown(&load, &live, &command, Some(&interrupt), &mut console, None)?,
+        false => together::coordinate(args, &load, &command, &interrupt, &mut console)?,
+    };
     // First: there may be no room for the files.
     console.line(&outcome::to_text(&document));
     write_files(&load, &document)?;
@@ -189,9 +204,19 @@ pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Err
 /// # Errors
 /// [`LoadError`].
 pub fn run(load: &Load, live: &Arc<Live>) -> Result<Document, LoadError> {
-    let document = run_shown(load, live, &[], None, &mut Console::silent())?;
+    let document = run_shown(load, live, &[], None, &mut Console::silent(), None)?;
     write_files(load, &document)?;
     Ok(document)
+}
+
+/// Executes the share of an agent.
+fn run_share(
+    load: &Load,
+    live: &Arc<Live>,
+    command: &[String],
+    gate: &Gate,
+) -> Result<Document, LoadError> {
+    run_shown(load, live, command, None, &mut Console::silent(), Some(gate))
 }
 
 fn run_shown(
@@ -200,10 +225,11 @@ fn run_shown(
     command: &[String],
     interrupt: Option<&Interrupt>,
     console: &mut Console,
+    gate: Option<&Gate>,
 ) -> Result<Document, LoadError> {
     let prepared = Prepared::new(load, interrupt, console)?;
     let pacing = prepared.plan.pacing.clone();
-    let run = Run { pacing, seed: load.seed, live, shown: Shown::Table, command };
+    let run = Run { pacing, seed: load.seed, live, shown: Shown::Table, command, gate };
     prepared.measure(run, interrupt, console)
 }
 
@@ -222,6 +248,8 @@ struct Run<'r> {
     shown: Shown,
     /// The command line, for the results.
     command: &'r [String],
+    /// Waits for the other agents of the run, if there are any.
+    gate: Option<&'r Gate>,
 }
 
 impl<'l> Prepared<'l> {
@@ -256,7 +284,8 @@ impl<'l> Prepared<'l> {
         console: &mut Console,
     ) -> Result<Document, LoadError> {
         let Self { load, trace, plan } = self;
-        let Run { pacing, seed, live, shown, command } = run;
+        let Run { pacing, seed, live, shown, command, gate } = run;
+        let together = Together { place: load.place, gate: gate.cloned() };
         let plan = Plan { pacing, seed, ..plan.clone() };
         let workers = load.workers;
         let mut supplies =
@@ -264,11 +293,11 @@ impl<'l> Prepared<'l> {
         if let Some(duration) = load.warm_up {
             let seed = seed ^ WARM_UP_SEED;
             let plan = Plan { duration: Some(duration), seed, ..plan.clone() };
-            supplies = warm_up(&plan, supplies, workers, shown, interrupt, console)?;
+            supplies = warm_up(&plan, (supplies, &together), workers, shown, interrupt, console)?;
         }
 
         let observers = Observers::start(load, &plan)?;
-        let running = drive::start(&plan, supplies, live)?;
+        let running = drive::start_together(&plan, supplies, live, &together)?;
         let whole = whole(&plan, trace.as_deref());
         let what = Watched { live, plan: &plan, whole, shown };
         let mut recording = what.until_end(running, interrupt, console)?;
@@ -337,14 +366,23 @@ fn read_trace(path: &PathBuf, format: TraceFormat, sizes: ValueSizes) -> Result<
     }
 }
 
+/// The number of a load thread among those that share its keys, and the number of these: only the threads of this
+/// process, if each process has keys of its own.
+fn among(load: &Load, worker: u32) -> (u32, u32) {
+    if load.check { (worker, load.workers) } else { load.place.of_worker(worker, load.workers) }
+}
+
 fn supply(load: &Load, trace: Option<&Arc<Trace>>, worker: u32, seed: u64) -> Supply {
+    let (number, all) = among(load, worker);
+    // Otherwise agents with keys of their own would all send the same.
+    let seed = if load.check { seed ^ (u64::from(load.place.first) << 32) } else { seed };
     match trace {
         Some(trace) => Supply::Replay {
             trace: Arc::clone(trace),
-            next: worker as usize,
-            step: load.workers as usize,
+            next: number as usize,
+            step: all as usize,
             reads_percent: load.reads_percent,
-            random: Random::stream(seed, worker.into()),
+            random: Random::stream(seed, number.into()),
         },
         None => {
             let mix = Mix {
@@ -356,7 +394,7 @@ fn supply(load: &Load, trace: Option<&Arc<Trace>>, worker: u32, seed: u64) -> Su
                 sizes: load.sizes,
                 cold: Cold::default(),
             };
-            Supply::mixed(mix, seed, worker, load.workers)
+            Supply::mixed(mix, seed, number, all)
         }
     }
 }
@@ -365,14 +403,14 @@ fn supply(load: &Load, trace: Option<&Arc<Trace>>, worker: u32, seed: u64) -> Su
 /// supplies, which go on.
 fn warm_up(
     plan: &Plan,
-    supplies: Vec<Supply>,
+    (supplies, together): (Vec<Supply>, &Together),
     workers: u32,
     shown: Shown,
     interrupt: Option<&Interrupt>,
     console: &mut Console,
 ) -> Result<Vec<Supply>, LoadError> {
     let live = Arc::new(Live::new(workers));
-    let running = drive::start(plan, supplies, &live)?;
+    let running = drive::start_together(plan, supplies, &live, together)?;
     let (whole, is_search) = (whole(plan, None), shown == Shown::Search);
     let shown = if is_search { shown } else { Shown::Progress };
     let what = Watched { live: &live, plan, whole, shown };

@@ -54,10 +54,11 @@ pub(super) fn document(
     };
     let total = Figures::new(recording.counts(), &latency, seconds, origin_reads);
     let sent_for = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+    let share = load.place.share(load.workers);
     let (asked_per_s, phases) = match &plan.pacing {
         Pacing::Open { rates, .. } => {
             let asked_per_s = rates.mean_per_s(plan.duration.unwrap_or(sent_for));
-            (Some(asked_per_s), phases(rates, sent_for, recording))
+            (Some(asked_per_s * share), phases(rates, share, sent_for, recording))
         }
         Pacing::Closed { .. } => (None, Vec::new()),
     };
@@ -141,7 +142,7 @@ fn limits(threads: &[Thread], late_p99_us: Option<u64>) -> Vec<String> {
 }
 
 /// The phases that have begun in a run that sent for this time.
-fn phases(rates: &Rates, sent_for: Duration, recording: &Recording) -> Vec<Phase> {
+fn phases(rates: &Rates, share: f64, sent_for: Duration, recording: &Recording) -> Vec<Phase> {
     let begun = rates.spans().iter().zip(&recording.phases);
     let begun = begun.filter(|(span, _)| span.begin < sent_for);
     begun
@@ -151,7 +152,7 @@ fn phases(rates: &Rates, sent_for: Duration, recording: &Recording) -> Vec<Phase
             Phase {
                 name: span.name.clone(),
                 begin_s: span.begin.as_secs_f64(),
-                asked_per_s: asked / (span.end - span.begin).as_secs_f64(),
+                asked_per_s: share * asked / (span.end - span.begin).as_secs_f64(),
                 total: Figures::new(record.counts.clone(), &record.all(), seconds, None),
                 operations: Operation::all_of(record),
                 service: Operation::new(SERVICE, &record.service),
@@ -161,7 +162,7 @@ fn phases(rates: &Rates, sent_for: Duration, recording: &Recording) -> Vec<Phase
 }
 
 /// No request failed, no read was stale or wrong, and no counter is.
-fn is_good(total: &Figures) -> bool {
+pub(super) fn is_good(total: &Figures) -> bool {
     let is_counted = total.counts.increments_lost == 0 && total.counts.increments_extra == 0;
     total.failed == 0 && total.stale == 0 && total.wrong == 0 && is_counted
 }

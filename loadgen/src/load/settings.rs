@@ -8,6 +8,7 @@ use super::find::objective::{Find, Objective};
 use super::options::{Closed, LoadArgs};
 use super::presets::{EXPONENT, Preset, Shares, Workload};
 use super::{LoadError, scenario};
+use crate::drive::Place;
 use crate::key_names::{KeyNames, KeyType, Template};
 use crate::observer::usage::Chosen;
 use crate::popularity::{Moves, Popularity, PopularityKind, Still};
@@ -86,6 +87,8 @@ pub struct Load {
     pub sizes: ValueSizes,
     /// Load threads.
     pub workers: u32,
+    /// Their place among those of all machines of the run.
+    pub place: Place,
     /// Seed of keys, sizes and arrivals.
     pub seed: u64,
     /// The file of the results.
@@ -132,8 +135,16 @@ impl LoadArgs {
     /// [`LoadError::Config`] with the mistakes of the scenario, and [`LoadError::Options`] if options do not fit
     /// together.
     pub fn resolve(&self) -> Result<Load, LoadError> {
-        let args = match &self.scenario {
-            Some(path) => self.clone().over(scenario::load(path)?),
+        self.resolve_over(self.scenario.as_deref().map(scenario::load).transpose()?)
+    }
+
+    /// Puts these options of a scenario and the defaults below these options.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub(super) fn resolve_over(&self, below: Option<Self>) -> Result<Load, LoadError> {
+        let args = match below {
+            Some(below) => self.clone().over(below),
             None => self.clone(),
         };
         args.check_together().map_err(|text| LoadError::Options(text.to_owned()))?;
@@ -187,6 +198,7 @@ impl LoadArgs {
             others,
             sizes: workload.sizes,
             workers,
+            place: Place::default(),
             seed: args.seed.unwrap_or(1),
             json: args.json,
             hdr: args.hdr,

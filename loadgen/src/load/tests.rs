@@ -14,7 +14,7 @@ use super::{Load, find, run};
 use crate::console::Console;
 use crate::live::Live;
 use crate::observer::OriginPoint;
-use crate::report::document::{Document, Part};
+use crate::report::document::{ClockDifference, Document, Part};
 use crate::report::{LatencyUs, Mark};
 use crate::targets::fake_server::FakeServer;
 
@@ -121,6 +121,8 @@ fn the_manual_has_each_name_of_the_json_and_no_other() {
         failed: 0,
         latency_us: LatencyUs::default(),
         busy: 0.1,
+        agent: Some("h:1".to_owned()),
+        clock: Some(ClockDifference { round_trip_us: 1, boottime_us: -2, wall_us: 3 }),
     });
     let mut found = BTreeSet::new();
     for document in [&small_run(&scratch), &failed] {

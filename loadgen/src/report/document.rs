@@ -229,6 +229,17 @@ pub struct Interval {
     pub histograms: BTreeMap<String, Encoded>,
 }
 
+/// How far a machine's clocks are ahead of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockDifference {
+    /// The shortest round trip. The differences are wrong by half of it at most.
+    pub round_trip_us: u64,
+    /// `CLOCK_BOOTTIME`, which begins when a machine starts.
+    pub boottime_us: i64,
+    /// The wall clock.
+    pub wall_us: i64,
+}
+
 /// A run that is part of a merged one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Part {
@@ -244,6 +255,10 @@ pub struct Part {
     pub latency_us: LatencyUs,
     /// Its generator's share of busy time.
     pub busy: f64,
+    /// The agent's address, if one has made it.
+    pub agent: Option<String>,
+    /// How far the agent's clocks were ahead of the coordinator's.
+    pub clock: Option<ClockDifference>,
 }
 
 /// A file that is not such a document.

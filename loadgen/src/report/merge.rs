@@ -92,6 +92,8 @@ fn parts(document: &Document) -> Vec<Part> {
         failed: document.total.failed,
         latency_us: document.total.latency_us,
         busy: document.generator.busy,
+        agent: None,
+        clock: None,
     }]
 }
 

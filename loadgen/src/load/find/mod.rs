@@ -94,7 +94,7 @@ fn measure(
     // Other requests each time, so that a repeat is more than the same once more.
     let seed = load.seed.wrapping_add(steps.len() as u64);
     let live = Arc::new(Live::new(load.workers));
-    let run = Run { pacing, seed, live: &live, shown: Shown::Search, command: &[] };
+    let run = Run { pacing, seed, live: &live, shown: Shown::Search, command: &[], gate: None };
     let document = match prepared.measure(run, interrupt, console) {
         Ok(document) => document,
         Err(LoadError::Interrupted) => return Ok(None),

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::TypedValueParser;
 
+use super::agent_args::AgentArgs;
 use super::find::objective::Objective;
 use super::interval::Interval;
 use super::presets::Preset;
@@ -178,6 +179,9 @@ pub struct LoadArgs {
     /// The same for the processes of these units of systemd.
     #[arg(long, value_name = "UNIT", value_delimiter = ',')]
     pub target_unit: Vec<String>,
+    /// A run of several machines.
+    #[command(flatten)]
+    pub together: AgentArgs,
     /// Length of an interval of the timeline, 100ms to 1h; 1s by default.
     #[arg(long, value_name = "DURATION")]
     pub interval: Option<Interval>,
@@ -322,6 +326,7 @@ impl LoadArgs {
             hdr: self.hdr.or(below.hdr),
             hgrm: self.hgrm.or(below.hgrm),
             csv: self.csv.or(below.csv),
+            together: self.together,
             html: self.html.or(below.html),
             target_pid: either(self.target_pid, below.target_pid),
             target_unit: either(self.target_unit, below.target_unit),

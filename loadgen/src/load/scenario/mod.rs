@@ -25,6 +25,11 @@ pub(super) fn load(path: &Path) -> Result<LoadArgs, ConfigErrors> {
     standin_config::read_file(path, EXAMPLE, read)
 }
 
+/// Reads the text of a scenario. Relative paths in it are relative to the folder of this process.
+pub(super) fn read_here(text: &str, name: &str) -> Result<LoadArgs, ConfigErrors> {
+    standin_config::read_text(text, name, Path::new("."), read)
+}
+
 /// The reader of a section, which sets the options that are in it.
 type ReadSection = fn(&mut Section<'_>, &Path, &mut Report<'_>, &mut LoadArgs);
 

@@ -1,0 +1,124 @@
+//! Load from several machines: agents that wait for work, and a coordinator that shares a run out among them.
+//!
+//! ```text
+//! coordinator.rs ── connect, prove, compare clocks ──► agent.rs: one run at a time
+//!       │           Prepare: the options                │ fills its share, connects its threads
+//!       │        ◄─ Ready ─────────────────────────────┤
+//!       │           Go: start at this time of yours ──► │ load/: its threads among those of all
+//!       │        ◄─ Progress … Done: a Document ───────┘
+//!       └─► report/merge.rs: one Document
+//! channel.rs  bounded messages, each with a code that proves the secret     clock.rs  difference of two clocks
+//! ```
+//! The threads of all agents are numbered through: together they make the schedule and the requests of one run with
+//! that many threads. Messages are authenticated, not encrypted.
+
+mod agent;
+mod channel;
+mod clock;
+mod coordinator;
+mod message;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub use agent::{Agent, Execute};
+pub use coordinator::{Coordinator, Shared};
+pub use message::{PlaceOfAgent, ScenarioText, Work};
+
+use channel::ChannelError;
+
+/// The shortest secret.
+const SECRET_BYTES_MIN: usize = 16;
+const SECRET_BYTES_MAX: u64 = 4_096;
+
+/// Why agents and coordinator can't work together.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// An address that others can reach, without a secret.
+    #[error(
+        "{0} can be reached by others, who could have this machine send load anywhere: give agents and coordinator the \
+         same --agent-secret FILE, or --agent-insecure if the network keeps others out"
+    )]
+    Open(String),
+    /// The file of the secret.
+    #[error("--agent-secret {path}: {why}")]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The agent's own address.
+    #[error("--agent {address}: {error}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The error.
+        error: io::Error,
+    },
+    /// An agent.
+    #[error("agent {agent}: {why}; the run has ended")]
+    Agent {
+        /// Its address.
+        agent: String,
+        /// What has happened.
+        why: String,
+    },
+    /// The run was interrupted before it had begun.
+    #[error("interrupted before the run began")]
+    Interrupted,
+}
+
+/// What both sides must know.
+#[derive(Clone)]
+pub struct Secret(Option<[u8; 32]>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Secret(…)" } else { "Secret(none)" })
+    }
+}
+
+impl Secret {
+    /// Reads the file of the secret; without one there is none.
+    ///
+    /// # Errors
+    /// [`AgentError::Secret`].
+    pub fn load(path: Option<&Path>) -> Result<Self, AgentError> {
+        let Some(path) = path else { return Ok(Self(None)) };
+        let wrong = |why: String| AgentError::Secret { path: path.to_owned(), why };
+        let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+        let mode = file.metadata().map_err(|error| wrong(error.to_string()))?;
+        if std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o077 != 0 {
+            return Err(wrong("others may read it; `chmod 600` the file".to_owned()));
+        }
+        let mut text = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, SECRET_BYTES_MAX), &mut text)
+            .map_err(|error| wrong(error.to_string()))?;
+        let secret = text.trim_ascii();
+        if secret.len() < SECRET_BYTES_MIN {
+            return Err(wrong(format!(
+                "a secret has {SECRET_BYTES_MIN} bytes or more; `openssl rand -hex 32` makes one"
+            )));
+        }
+        Ok(Self(Some(blake3::derive_key("standin load agents", secret))))
+    }
+
+    /// Refuses an address that others can reach, without a secret.
+    ///
+    /// # Errors
+    /// [`AgentError::Open`].
+    pub fn check(&self, address: SocketAddr, is_insecure: bool) -> Result<(), AgentError> {
+        match self.0.is_some() || is_insecure || address.ip().is_loopback() {
+            true => Ok(()),
+            false => Err(AgentError::Open(address.to_string())),
+        }
+    }
+}
+
+fn lost(agent: &str, error: &ChannelError) -> AgentError {
+    AgentError::Agent { agent: agent.to_owned(), why: error.to_string() }
+}
