@@ -51,6 +51,8 @@ pub struct NodeConfig {
     pub surge_reads: u64,
     /// The limit on fetches per second of all shards of all servers together; zero for no limit.
     pub reads_per_second: u64,
+    /// The largest number of bytes of a key.
+    pub key_bytes_max: usize,
     /// The size of the largest value that peers accept, in bytes.
     pub value_bytes_max: usize,
     /// The number of bytes of rows being fetched and of replies not yet taken by callers, beyond
@@ -123,6 +125,7 @@ impl NodeConfig {
             reads_per_second: origin.and_then(|o| o.reads_per_second).map_or(0, u64::from),
             log_keys_max: LOG_KEYS_MAX,
             log_bytes_max: LOG_BYTES_MAX,
+            key_bytes_max: usize::from(limits.key_bytes),
             value_bytes_max: limits.value_bytes as usize,
             fetch_bytes: output_bytes(cluster, server) / 2,
             fetches_always: FETCHES_ALWAYS,

@@ -38,6 +38,10 @@ impl Node {
             let text = "only in a keyspace without a database that is bound to no other";
             return Some(Answer::text(Status::NotSupported, text));
         }
+        if transaction.keys().any(|key| key.len() > self.config.key_bytes_max) {
+            let text = "a key has more bytes than `limits.key_bytes` allows";
+            return Some(Answer::text(Status::TooLarge, text));
+        }
         let is_in_form = |key: &[u8]| *self.topology.key_forms.hashed(keyspace, key) == *key;
         if !transaction.keys().all(is_in_form) {
             return Some(Answer::text(Status::NotSupported, "a key is not in its form"));

@@ -108,6 +108,7 @@ pub(super) fn node_config(server: u16, boot_id: u64) -> NodeConfig {
         reads_per_second: 0,
         log_keys_max: 100,
         log_bytes_max: 1 << 20,
+        key_bytes_max: 250,
         value_bytes_max: 1 << 20,
         fetch_bytes: 1 << 30,
         fetches_always: 4,

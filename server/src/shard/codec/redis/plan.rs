@@ -1,7 +1,7 @@
-//! What EXEC does first if keys are watched (watch.rs). If all keys are in one partition of a keyspace without a
-//! database, their owner carries out the transaction in one step (transact.rs). Otherwise one server can't look
-//! at one key and write another in one step, so that a transaction which writes can watch one key only, and
-//! has to write it by one command.
+//! What EXEC does first if keys are watched (watch.rs). A transaction that writes nothing, or the only watched key by
+//! one command, is guarded by requests that every server understands, whatever the keyspace (guard.rs). For others
+//! one server has to look at one key and write another in one step, which it can if all keys are in one partition of
+//! a keyspace without a database (transact.rs).
 
 use std::collections::VecDeque;
 
@@ -42,14 +42,15 @@ pub(super) fn plan(watched: &Watched, queue: &[u8], around: &Surroundings<'_>) -
         let is_too_large = watched.unknown_bytes > around.limits.value_bytes as usize;
         return if is_too_large { Plan::Refused(Said::WatchedTooLarge) } else { Plan::Changed };
     }
-    match transact::plan(watched, queue, around) {
-        Some(Ok((transacted, bytes))) => return Plan::Transacted(transacted, bytes),
-        Some(Err(said)) => return Plan::Refused(said),
-        None => {}
-    }
     let effect = match Effect::of(watched, queue, around.names) {
         Ok(effect) => effect,
-        Err(said) => return Plan::Refused(said),
+        Err(said) => {
+            return match transact::plan(watched, queue, around) {
+                Some(Ok((transacted, bytes))) => Plan::Transacted(transacted, bytes),
+                Some(Err(said)) => Plan::Refused(said),
+                None => Plan::Refused(said),
+            };
+        }
     };
     let mut exec = Exec {
         guards: VecDeque::new(),

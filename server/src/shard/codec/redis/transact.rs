@@ -51,6 +51,9 @@ pub(super) fn plan(watched: &Watched, queue: &[u8], around: &Surroundings<'_>) -
             Seen::Unknown => return None,
         };
         conditions.push((keys.key(name)?, version));
+        if conditions.len() > CONDITIONS_MAX {
+            return None;
+        }
     }
     let (mut ends, mut steps, mut parts) = (Vec::new(), Vec::new(), Vec::new());
     for (number, command) in commands(queue).enumerate() {
@@ -59,8 +62,11 @@ pub(super) fn plan(watched: &Watched, queue: &[u8], around: &Surroundings<'_>) -
         if command.writes() && command.keys().is_empty() {
             return None;
         }
-        match requests(&command, around) {
+        match requests(&command, around)? {
             Requests::Keyed(requests) => {
+                if steps.len() + requests.len() > STEPS_MAX {
+                    return None;
+                }
                 for (request, bytes) in requests {
                     steps.push(keys.step(&request, bytes)?);
                     let echo = request.memo(bytes).echo.into();
@@ -72,9 +78,6 @@ pub(super) fn plan(watched: &Watched, queue: &[u8], around: &Surroundings<'_>) -
         }
     }
     let Place { keyspace, .. } = keys.place?;
-    if conditions.len() > CONDITIONS_MAX || steps.len() > STEPS_MAX {
-        return None;
-    }
     let transaction = Transaction {
         conditions: conditions
             .iter()
@@ -139,27 +142,31 @@ enum Requests<'a> {
     Mixed,
 }
 
-fn requests<'a>(command: &Queued<'a>, around: &Surroundings<'_>) -> Requests<'a> {
+/// Returns `None` if it has more than fit into one step.
+fn requests<'a>(command: &Queued<'a>, around: &Surroundings<'_>) -> Option<Requests<'a>> {
     let (mut decoder, mut at) = (Decoder::default(), 0);
     let (mut keyed, mut others) = (Vec::new(), 0);
     while at < command.bytes.len() {
         let bytes = &command.bytes[at..];
         let Some(request) = decoder.decode(bytes, around).filter(|request| request.bytes > 0)
         else {
-            return Requests::Others;
+            return Some(Requests::Others);
         };
         at += request.bytes as usize;
+        if keyed.len() == STEPS_MAX {
+            return None;
+        }
         let is_plain = request.spelling == Spelling::Plain;
         match is_plain && read_modify_write(&request.what).is_some() {
             true => keyed.push((request, bytes)),
             false => others += 1,
         }
     }
-    match (keyed.is_empty(), others) {
+    Some(match (keyed.is_empty(), others) {
         (true, _) => Requests::Others,
         (false, 0) => Requests::Keyed(keyed),
         (false, _) => Requests::Mixed,
-    }
+    })
 }
 
 /// The bytes of the request before its key: the keyspace, and the lengths of the key and of the value.

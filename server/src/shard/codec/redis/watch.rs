@@ -3,9 +3,9 @@
 //!
 //! ```text
 //! WATCH ─► a read of each key, answered before anything behind it is decoded ─► its version
-//! EXEC  ─┬─ all keys in one place ───► one step of the owner (transact.rs)                           plan.rs
-//!        ├─ writes the watched key ─► that command, if the key still has its version (guard.rs) ─┐
-//!        └─ writes nothing ─────────► each key still has its version ──────────────────────────┤
+//! EXEC  ─┬─ writes the watched key ─► that command, if the key still has its version (guard.rs) ─┐   plan.rs
+//!        ├─ writes nothing ─────────► each key still has its version ──────────────────────────┤
+//!        └─ anything else ──────────► one step of the owner, if all keys are in one place (transact.rs)
 //!                                                     null ◄── no ──┤
 //!                            the replies, and all other commands ◄── yes ────────────────────────┘
 //! ```
@@ -139,11 +139,11 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// The commands without those of these numbers.
+    /// The commands without those of these numbers, which ascend.
     pub(super) fn others(&self, done: &[usize]) -> Vec<u8> {
         let begins = std::iter::once(0).chain(self.ends.iter().copied());
         let commands = begins.zip(&self.ends).map(|(from, to)| &self.queue[from..*to]);
-        let kept = commands.enumerate().filter(|(number, _)| !done.contains(number));
+        let kept = commands.enumerate().filter(|(number, _)| done.binary_search(number).is_err());
         kept.flat_map(|(_, command)| command).copied().collect()
     }
 }
