@@ -1,23 +1,18 @@
 //! The cluster: a master and two groups of two servers as processes of the `standin` program, each in
 //! its node of the network, and a proxy between the servers and the database.
 
-use std::ffi::OsString;
 use std::io;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use standin_chaos::proxy::Proxy;
-use standin_chaos::signals::Signals;
-use standin_client::blocking::Client;
-use standin_client::{Bootstrap, ClientConfig, Target};
-use standin_config::{CONFIG_FILE, ClusterConfig, Mode, OriginConfig, WriteError};
+use standin_config::{ClusterConfig, Mode, OriginConfig};
+use standin_loadgen::faults::kinds::StartError;
+use standin_loadgen::faults::kinds::standin::{Cluster as Processes, UP_WITHIN};
+use standin_loadgen::faults::proxy::Proxy;
 use standin_loadgen::faults::{Process, SpawnError};
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::origin::RunOrigin;
-use standin_protocol::map::{MapError, Topology};
-use standin_protocol::time::Micros;
 
 use crate::catalogue::Action;
 use crate::net::{Net, NetError, Node, SERVERS};
@@ -25,12 +20,8 @@ use crate::settings::Settings;
 
 /// The run's keyspace.
 pub(crate) const KEYSPACE: u8 = 1;
-const EVENT_FILE: &str = "events.jsonl";
-/// The time after which a cluster that is not up is considered failed.
-const UP_WITHIN: Duration = Duration::from_secs(15);
 /// A server that has not ended this long after SIGTERM is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(10);
 /// More memory than the hot keys need, so that only keys that were never read before miss.
 const MEMORY_BYTES: u64 = 16 << 20;
 const VALUE_BYTES_MAX: u32 = 4_096;
@@ -46,15 +37,9 @@ pub(crate) enum ClusterError {
     #[error(transparent)]
     Net(#[from] NetError),
     #[error(transparent)]
-    Config(#[from] WriteError),
-    #[error(transparent)]
-    Map(#[from] MapError),
+    Start(#[from] StartError),
     #[error(transparent)]
     Spawn(#[from] SpawnError),
-    #[error("{name} {why} while the cluster was starting; its last output was:\n{output}")]
-    NotUp { name: String, why: &'static str, output: String },
-    #[error("interrupted")]
-    Interrupted,
 }
 
 impl ClusterError {
@@ -65,13 +50,8 @@ impl ClusterError {
 
 /// A running cluster. Dropping it kills all its processes.
 pub(crate) struct Cluster {
-    pub(crate) config: ClusterConfig,
-    pub(crate) topology: Arc<Topology>,
-    pub(crate) event_file: PathBuf,
+    pub(crate) processes: Processes,
     pub(crate) proxy: Proxy,
-    /// By server id.
-    servers: Vec<Process>,
-    master: Process,
 }
 
 impl Cluster {
@@ -93,50 +73,12 @@ impl Cluster {
         if let (Some(origin), Some(reads)) = (&mut config.origin, settings.surge_reads) {
             origin.surge_reads = reads;
         }
-        config.write_into(folder)?;
-        let topology = Arc::new(config.topology()?);
-        let file: OsString = folder.join(CONFIG_FILE).into();
-        let event_file = folder.join(EVENT_FILE);
-        let start = |node: Node, role: &str, more: &[OsString]| {
-            let arguments = [&[role.into(), "--config".into(), file.clone()][..], more].concat();
-            let program = &settings.program;
-            Process::start_in(net.network(node), node.name(), program, arguments, folder)
-        };
-        let events = ["--all-events".into(), "--events".into(), event_file.clone().into()];
-        let master = start(Node::Master, "master", &events)?;
-        let mut servers = Vec::new();
-        for (id, name) in (0..).zip(SERVERS) {
-            servers.push(start(Node::Server(id), "server", &["--name".into(), name.into()])?);
-        }
-        let mut cluster = Self { config, topology, event_file, proxy, servers, master };
-        let waited = net.within(Node::Client, || cluster.wait_until_up(interrupt))?;
-        waited.map(|()| cluster)
-    }
-
-    fn wait_until_up(&mut self, interrupt: &Interrupt) -> Result<(), ClusterError> {
-        let bootstrap = Bootstrap::Config(Arc::clone(&self.topology));
-        let mut client = Client::new(ClientConfig::from(&self.config), bootstrap)
-            .map_err(ClusterError::system("making a client"))?;
-        let deadline = Micros::boottime() + UP_WITHIN;
-        let targets = (0..).zip(&mut self.servers).map(|(id, p)| (Target::Server(id), p));
-        for (target, process) in targets.chain([(Target::Master, &mut self.master)]) {
-            while client.ping(target, 0).is_err() {
-                if interrupt.is_set() {
-                    return Err(ClusterError::Interrupted);
-                }
-                let why = if process.exit_status().is_some() {
-                    "has ended"
-                } else if Micros::boottime() >= deadline {
-                    "has not answered"
-                } else {
-                    std::thread::park_timeout(PAUSE);
-                    continue;
-                };
-                let (name, output) = (process.name().to_owned(), process.last_output());
-                return Err(ClusterError::NotUp { name, why, output });
-            }
-        }
-        Ok(())
+        let network = |id: Option<u16>| net.network(id.map_or(Node::Master, Node::Server));
+        let processes = Processes::spawn(&settings.program, folder, config, network)?;
+        let mut cluster = Self { processes, proxy };
+        let waited = net
+            .within(Node::Client, || cluster.processes.wait_until_up(UP_WITHIN, Some(interrupt)))?;
+        Ok(waited.map(|()| cluster)?)
     }
 
     /// Carries out an action, and returns when it is done.
@@ -161,26 +103,15 @@ impl Cluster {
 
     fn process(&mut self, node: Node, action: impl FnOnce(&mut Process)) {
         match node {
-            Node::Master => action(&mut self.master),
+            Node::Master => action(&mut self.processes.master),
             Node::Server(id) => {
-                if let Some(process) = self.servers.get_mut(usize::from(id)) {
+                if let Some(process) = self.processes.servers.get_mut(usize::from(id)) {
                     action(process);
                 }
             }
             // The clients and the proxy are threads of this process.
             Node::Client | Node::Origin => {}
         }
-    }
-
-    /// The processes that have ended, by name, with their last output.
-    pub(crate) fn ended(&mut self) -> Vec<(String, String)> {
-        let processes = self.servers.iter_mut().chain([&mut self.master]);
-        processes
-            .filter_map(|process| {
-                process.exit_status()?;
-                Some((process.name().to_owned(), process.last_output()))
-            })
-            .collect()
     }
 }
 
@@ -214,6 +145,7 @@ fn cluster_config(folder: &Path, net: &Net, mode: Mode) -> Result<ClusterConfig,
 
 #[cfg(test)]
 mod tests {
+    use standin_config::CONFIG_FILE;
     use standin_loadgen::rng::Random;
     use standin_testkit::Scratch;
 

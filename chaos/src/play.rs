@@ -10,11 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use standin_chaos::proxy::Call;
 use standin_client::ClientConfig;
 use standin_config::Mode;
 use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, age_allowed, grace};
 use standin_loadgen::drive::{self, DriveError, Pacing, Plan, Running};
+use standin_loadgen::faults::proxy::Call;
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::live::Live;
 use standin_loadgen::observer::{EventTail, MasterLine};
@@ -142,16 +142,19 @@ pub(crate) fn play(
     let origin = RunOrigin::prepare(Some(&settings.database_url), folder, rows)?;
     let mut cluster = Cluster::start(settings, folder, net, interrupt)?;
 
-    let bound = age_allowed(&cluster.config);
+    let bound = age_allowed(&cluster.processes.config);
     let checker = Checker::new(rows.count, run, Initial::Filled).with_bound(bound);
-    let checker = checker.with_grace(grace(&cluster.config));
+    let checker = checker.with_grace(grace(&cluster.processes.config));
     let checker = Arc::new(checker);
     let plan = load(settings, &cluster, &checker);
     warm_up(&plan, net, interrupt)?;
 
     let sampler = net
         .within(Node::Client, || {
-            Sampler::start(&cluster.topology, &ClientConfig::from(&cluster.config))
+            Sampler::start(
+                &cluster.processes.topology,
+                &ClientConfig::from(&cluster.processes.config),
+            )
         })?
         .map_err(ClusterError::system("asking for statistics"))?;
     let live = Arc::new(Live::new(WORKERS));
@@ -159,7 +162,7 @@ pub(crate) fn play(
         .map(|worker| Supply::mixed(mix(cold), settings.seed, worker, WORKERS))
         .collect();
     let running = net.within(Node::Client, || drive::start(&plan, supplies, &live))??;
-    let tail = EventTail::new(&cluster.event_file);
+    let tail = EventTail::new(&cluster.processes.event_file);
     let mut stage = Stage::new(net, &mut cluster, interrupt, running, tail);
     let Moments { steady, healed, end } = stage.play(fault.load_before(), &script)?;
     live.stop();
@@ -172,7 +175,7 @@ pub(crate) fn play(
     let samples = sampler.taken();
     drop(sampler);
     let origin_reads = cluster.proxy.calls(Call::Read);
-    let attempt_timeout = cluster.config.timings.attempt_timeout;
+    let attempt_timeout = cluster.processes.config.timings.attempt_timeout;
     let homes = (0..rows.count).map(|key| home(&cluster, key)).collect();
     drop(cluster);
     let lost_writes = lost_writes(&origin, &checker)?;
@@ -202,8 +205,8 @@ pub(crate) fn play(
 fn load(settings: &Settings, cluster: &Cluster, checker: &Arc<Checker>) -> Plan {
     Plan {
         target: Target::Standin(Box::new(Standin {
-            topology: Arc::clone(&cluster.topology),
-            client: ClientConfig::from(&cluster.config),
+            topology: Arc::clone(&cluster.processes.topology),
+            client: ClientConfig::from(&cluster.processes.config),
             keyspace: KEYSPACE,
         })),
         keys: Keys::Numbered,
@@ -215,6 +218,7 @@ fn load(settings: &Settings, cluster: &Cluster, checker: &Arc<Checker>) -> Plan 
         checker: Some(Arc::clone(checker)),
         phases: 1,
         slot: SLOT,
+        moments: Arc::new([]),
         is_logged: true,
     }
 }
@@ -244,7 +248,7 @@ fn mix(cold: u32) -> Mix {
 }
 
 fn home(cluster: &Cluster, key: u32) -> u16 {
-    let topology = &cluster.topology;
+    let topology = &cluster.processes.topology;
     topology.home(topology.partition(KEYSPACE, &Keys::Numbered.name(key)))
 }
 
@@ -394,7 +398,7 @@ impl<'a> Stage<'a> {
         loop {
             self.running.notables.try_iter().for_each(drop);
             self.events.extend(self.tail.take());
-            for (name, output) in self.cluster.ended() {
+            for (name, output) in self.cluster.processes.ended() {
                 if !self.down.iter().any(|down| *down == name) {
                     self.problems
                         .push(format!("{name} ended unexpectedly; its last output was:\n{output}"));

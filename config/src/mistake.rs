@@ -114,7 +114,7 @@ impl<'t> Report<'t> {
     }
 
     /// The line of a byte offset, for "already used in line …".
-    pub(crate) fn line(&self, at: usize) -> usize {
+    pub fn line(&self, at: usize) -> usize {
         self.place(at).line
     }
 

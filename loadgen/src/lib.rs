@@ -12,7 +12,7 @@
 //! request, popularity, key_names, value_sizes, zipf, trace
 //! checker    stale?  │
 //! recorder/  how long, how many ─► report/  figures, table, plots, page ─► compare/  runs with each other
-//! faults     processes to kill      observer/  the master's events, the servers' counters
+//! faults/    processes, and what breaks them    observer/  the master's events, the servers' counters
 //! ```
 //! Not here: servers and master. The demo starts them as processes of the `standin` program.
 
@@ -23,6 +23,7 @@ pub mod console;
 pub mod demo;
 pub mod drive;
 pub mod faults;
+mod folder;
 pub mod interrupt;
 pub mod key_names;
 pub mod live;

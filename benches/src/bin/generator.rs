@@ -225,6 +225,7 @@ fn own(
         checker: options.check.then(|| Arc::new(Checker::new(KEYS, RUN, Initial::Filled))),
         phases: 1,
         slot: Duration::from_secs(1),
+        moments: Arc::new([]),
         is_logged: false,
     };
     fill(&plan)?;

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use clap::Parser;
 use standin_benches::peers::Failure;
-use standin_chaos::signals::Signals as _;
 use standin_loadgen::checker::{Checker, Initial};
 use standin_loadgen::drive::{self, Pacing, Plan};
 use standin_loadgen::faults::Process;
@@ -162,6 +161,7 @@ fn row(protocol: Protocol, pacing: &Pacing) -> Result<(Recording, bool), Failure
         checker: Some(Arc::new(Checker::new(KEYS, RUN, Initial::Filled))),
         phases: 1,
         slot: Duration::from_millis(100),
+        moments: Arc::new([]),
         is_logged: false,
     };
     fill(&plan)?;

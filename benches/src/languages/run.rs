@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use standin_chaos::signals::Signals as _;
 use standin_loadgen::interrupt::Interrupt;
 use standin_testkit::languages::Script;
 use standin_testkit::languages::load::{Load, Quote, Sample};

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use standin_chaos::signals::Signals as _;
 use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig, ServiceConfig, ServiceProtocol};
 use standin_loadgen::faults::Process;
 use standin_protocol::slots::KeyHash;

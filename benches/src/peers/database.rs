@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
-use standin_chaos::proxy::{Call, Proxy};
+use standin_loadgen::faults::proxy::{Call, Proxy};
 use standin_loadgen::origin::{Rows, RunOrigin};
 use standin_protocol::time::Micros;
 use standin_testkit::Postgres;

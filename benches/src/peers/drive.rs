@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use standin_chaos::signals::Signals;
 use standin_loadgen::checker::{Checker, Initial, Seen, WriteKind};
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::origin::Rows;

@@ -2,14 +2,15 @@
 //! of the `memcache` crate.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use memcache::Client;
 use standin_loadgen::faults::Process;
-use standin_testkit::free_ports;
-use standin_testkit::wait::poll_for;
+use standin_loadgen::faults::kinds::memcached::Pool;
+use standin_loadgen::faults::kinds::{self, Ground};
+use standin_loadgen::rng::Random;
 
 use super::aside::{Aside, Cache};
 use super::database::Database;
@@ -22,10 +23,10 @@ const BATCH_KEYS: usize = 200;
 /// Running nodes, and the proxy if there is one.
 pub struct Nodes {
     processes: Vec<Process>,
-    ports: Vec<u16>,
+    nodes: Vec<SocketAddr>,
     /// Kept while it is used.
     _proxy: Option<Process>,
-    proxy_port: Option<u16>,
+    proxy: Option<SocketAddr>,
 }
 
 impl Nodes {
@@ -34,35 +35,45 @@ impl Nodes {
     /// # Errors
     /// One of them does not start.
     pub fn start(ejects: Option<bool>, folder: &Path) -> Result<Self, Failure> {
-        let ports = free_ports(NODES + 2);
-        let (ports, own) = ports.split_at(NODES);
-        let mut processes = Vec::new();
-        for port in ports {
-            let text = format!("-l 127.0.0.1 -p {port} -U 0 -m 64 -t 1 -u nobody");
-            let arguments = text.split(' ').map(Into::into).collect();
-            let name = format!("memcached-{port}");
-            processes.push(Process::start(&name, Path::new("memcached"), arguments, folder)?);
-        }
-        ports.iter().try_for_each(|port| up(*port))?;
-        let mut nodes = Self { processes, ports: ports.to_vec(), _proxy: None, proxy_port: None };
+        let mut random = Random::new(std::process::id().into());
+        let mut ground = Ground { folder, random: &mut random, interrupt: None };
+        let addresses = ground.addresses(NODES + 2)?;
+        let (nodes, own) = addresses.split_at(NODES);
+        let start = |node: &SocketAddr| {
+            let name = format!("memcached-{}", node.port());
+            kinds::memcached::start(&ground, &name, None, &[], *node, UP_WITHIN)
+        };
+        let processes = nodes.iter().map(start).collect::<Result<Vec<_>, _>>()?;
+        let mut all = Self { processes, nodes: nodes.to_vec(), _proxy: None, proxy: None };
         if let Some(ejects) = ejects {
-            nodes._proxy = Some(proxy(ejects, ports, own[0], own[1], folder)?);
-            nodes.proxy_port = Some(own[0]);
+            let pool = Pool { servers: nodes, ejects, timeout: CLIENT_TIMEOUT };
+            let own = [own[0], own[1]];
+            let proxy = kinds::memcached::start_nutcracker(
+                &ground,
+                "nutcracker",
+                None,
+                &[],
+                pool,
+                own,
+                UP_WITHIN,
+            )?;
+            all._proxy = Some(proxy);
+            all.proxy = Some(own[0]);
         }
-        Ok(nodes)
+        Ok(all)
     }
 
     /// The addresses that clients are given: the proxy's, or those of all nodes.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
-        let ports = self.proxy_port.map_or_else(|| self.ports.clone(), |port| vec![port]);
-        ports.into_iter().map(at).collect()
+        let addresses = self.proxy.map_or_else(|| self.nodes.clone(), |proxy| vec![proxy]);
+        addresses.iter().map(SocketAddr::to_string).collect()
     }
 }
 
 impl Servers for Nodes {
     fn held_by_victim(&self, keys: &[Vec<u8>]) -> Result<BTreeSet<u32>, Failure> {
-        let MemcacheCache(node) = MemcacheCache::connect(&[at(self.ports[0])])?;
+        let MemcacheCache(node) = MemcacheCache::connect(&[self.nodes[0].to_string()])?;
         let mut held = BTreeSet::new();
         let names: Vec<&str> =
             keys.iter().filter_map(|key| std::str::from_utf8(key).ok()).collect();
@@ -142,45 +153,4 @@ impl Cache for MemcacheCache {
     fn delete(&mut self, key: &str) -> Result<(), Failure> {
         Ok(self.0.delete(key).map(drop)?)
     }
-}
-
-/// twemproxy with its own defaults, except for the options given here and a timeout: by default it waits
-/// forever.
-fn proxy(
-    ejects: bool,
-    nodes: &[u16],
-    port: u16,
-    stats: u16,
-    folder: &Path,
-) -> Result<Process, Failure> {
-    let servers: String = nodes.iter().map(|node| format!("    - {}:1\n", at(*node))).collect();
-    let text = format!(
-        "cache:\n  listen: {}\n  hash: fnv1a_64\n  distribution: ketama\n  auto_eject_hosts: {ejects}\n  timeout: {}\n  preconnect: true\n  servers:\n{servers}",
-        at(port),
-        CLIENT_TIMEOUT.as_millis()
-    );
-    let file = folder.join("nutcracker.yml");
-    std::fs::write(&file, text)?;
-    let arguments = vec![
-        "-c".into(),
-        file.into(),
-        "-s".into(),
-        stats.to_string().into(),
-        "-p".into(),
-        folder.join("nutcracker.pid").into(),
-    ];
-    let process = Process::start("nutcracker", Path::new("nutcracker"), arguments, folder)?;
-    up(port)?;
-    Ok(process)
-}
-
-fn at(port: u16) -> String {
-    format!("127.0.0.1:{port}")
-}
-
-fn up(port: u16) -> Result<(), Failure> {
-    let connects = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
-    poll_for(UP_WITHIN, connects)
-        .map(drop)
-        .ok_or_else(|| format!("nothing listens on {port}").into())
 }

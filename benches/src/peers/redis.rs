@@ -2,16 +2,17 @@
 //! the asynchronous one: the other never asks again who is master, but for a redirection.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use ::redis::AsyncCommands as _;
 use ::redis::cluster::ClusterClient;
 use ::redis::cluster_async::ClusterConnection;
 use standin_loadgen::faults::Process;
-use standin_testkit::free_ports;
-use standin_testkit::wait::poll_for;
+use standin_loadgen::faults::kinds::Ground;
+use standin_loadgen::faults::kinds::redis::{Shape, cli, start_cluster};
+use standin_loadgen::rng::Random;
 use tokio::runtime::{Handle, Runtime};
 
 use super::aside::{Aside, Cache};
@@ -24,7 +25,7 @@ const PROCESSES: usize = NODES * 2;
 
 /// The processes.
 pub struct Nodes {
-    ports: Vec<u16>,
+    addresses: Vec<SocketAddr>,
     processes: Vec<Process>,
 }
 
@@ -34,63 +35,29 @@ impl Nodes {
     /// # Errors
     /// A node does not start, or they do not agree.
     pub fn start(node_timeout_ms: u32, folder: &Path) -> Result<Self, Failure> {
-        let ports = free_ports(PROCESSES * 2);
-        let (ports, buses) = ports.split_at(PROCESSES);
-        let mut processes = Vec::new();
-        for (port, bus) in ports.iter().zip(buses) {
-            let name = format!("redis-{port}");
-            let home = folder.join(&name);
-            std::fs::create_dir_all(&home)?;
-            let text = format!(
-                "bind 127.0.0.1\nport {port}\ncluster-port {bus}\ncluster-enabled yes\n\
-                 cluster-config-file nodes.conf\ncluster-node-timeout {node_timeout_ms}\n\
-                 dir {}\nsave \"\"\nappendonly no\n",
-                home.display()
-            );
-            let file = home.join("redis.conf");
-            std::fs::write(&file, text)?;
-            processes.push(Process::start(
-                &name,
-                Path::new("redis-server"),
-                vec![file.into()],
-                folder,
-            )?);
-        }
-        let nodes = Self { ports: ports.to_vec(), processes };
-        let is_up = |port: &u16| cli(*port, &["ping"]).is_ok_and(|said| said.contains("PONG"));
-        poll_for(UP_WITHIN, || nodes.ports.iter().all(is_up).then_some(()))
-            .ok_or("a redis-server does not answer")?;
-        let addresses = nodes.addresses();
-        let mut create = vec!["--cluster", "create"];
-        create.extend(addresses.iter().map(String::as_str));
-        create.extend(["--cluster-replicas", "1", "--cluster-yes"]);
-        cli(nodes.ports[0], &create)?;
-        let agrees = |port: &u16| {
-            cli(*port, &["cluster", "info"]).is_ok_and(|said| said.contains("cluster_state:ok"))
+        let mut random = Random::new(std::process::id().into());
+        let mut ground = Ground { folder, random: &mut random, interrupt: None };
+        let mut addresses = ground.addresses(PROCESSES * 2)?;
+        let shape = Shape {
+            masters: NODES as u16,
+            replicas: 1,
+            node_timeout: Duration::from_millis(node_timeout_ms.into()),
         };
-        // Failover needs replicas that have copied their masters.
-        let replicates = |port: &u16| {
-            cli(*port, &["info", "replication"]).is_ok_and(|said| {
-                said.contains("role:master") || said.contains("master_link_status:up")
-            })
-        };
-        poll_for(UP_WITHIN, || {
-            nodes.ports.iter().all(|port| agrees(port) && replicates(port)).then_some(())
-        })
-        .ok_or("the Redis nodes do not agree on a cluster")?;
-        Ok(nodes)
+        let processes = start_cluster(&ground, "redis", None, &[], shape, &addresses, UP_WITHIN)?;
+        addresses.truncate(PROCESSES);
+        Ok(Self { addresses, processes })
     }
 
     /// The address of each node.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
-        self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect()
+        self.addresses.iter().map(SocketAddr::to_string).collect()
     }
 }
 
 impl Servers for Nodes {
     fn held_by_victim(&self, keys: &[Vec<u8>]) -> Result<BTreeSet<u32>, Failure> {
-        let said = cli(self.ports[0], &["keys", "*"])?;
+        let said = cli(self.addresses[0], &["keys", "*"])?;
         let held: BTreeSet<&[u8]> = said.lines().map(str::as_bytes).collect();
         Ok((0..).zip(keys).filter(|(_, key)| held.contains(&***key)).map(|(i, _)| i).collect())
     }
@@ -162,12 +129,4 @@ impl Cache for RedisCache {
     fn delete(&mut self, key: &str) -> Result<(), Failure> {
         Ok(self.handle.block_on(self.connection.del::<_, ()>(key))?)
     }
-}
-
-/// Returns the output of `redis-cli`.
-fn cli(port: u16, arguments: &[&str]) -> Result<String, Failure> {
-    let output =
-        Command::new("redis-cli").args(["-p", &port.to_string()]).args(arguments).output()?;
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    if output.status.success() { Ok(said) } else { Err(format!("redis-cli: {said}").into()) }
 }

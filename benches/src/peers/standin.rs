@@ -9,8 +9,9 @@ use standin_client::blocking::Client;
 use standin_client::{Action, Bootstrap, ClientConfig, Operation, Outcome, Target};
 use standin_config::{ClusterConfig, OriginConfig};
 use standin_loadgen::faults::Process;
+use standin_loadgen::faults::kinds::standin as kinds;
 use standin_loadgen::origin::RunOrigin;
-use standin_protocol::map::{ServerState, Topology};
+use standin_protocol::map::ServerState;
 use standin_testkit::free_ports;
 use standin_testkit::wait::poll_for;
 
@@ -21,13 +22,7 @@ const UP_WITHIN: Duration = Duration::from_secs(15);
 const MEMORY_BYTES: u64 = 64 << 20;
 
 /// A running cluster.
-pub struct StandinCluster {
-    config: ClusterConfig,
-    topology: Arc<Topology>,
-    servers: Vec<Process>,
-    /// Kept while it is used.
-    _master: Process,
-}
+pub struct StandinCluster(kinds::Cluster);
 
 impl StandinCluster {
     /// Starts a master and three servers in one group, in front of this database.
@@ -63,17 +58,7 @@ impl StandinCluster {
             server.huge_pages = false;
         }
         config.master.state_file = folder.join("master.state");
-        let file = config.write_into(folder)?;
-        let arguments = |role: &str| vec![role.into(), "--config".into(), file.clone().into()];
-        let master = Process::start("master", program, arguments("master"), folder)?;
-        let mut servers = Vec::new();
-        for server in &config.servers {
-            let mut arguments = arguments("server");
-            arguments.extend(["--name".into(), server.name.clone().into()]);
-            servers.push(Process::start(&server.name, program, arguments, folder)?);
-        }
-        let topology = Arc::new(config.topology()?);
-        let cluster = Self { config, topology, servers, _master: master };
+        let cluster = Self(kinds::Cluster::start(program, folder, config, UP_WITHIN, None)?);
         cluster.wait_until_online()?;
         Ok(cluster)
     }
@@ -84,7 +69,7 @@ impl StandinCluster {
     /// They do not within some seconds.
     pub fn wait_until_online(&self) -> Result<(), Failure> {
         let mut client = self.connect()?;
-        let ids = || (0..).take(self.servers.len());
+        let ids = || (0..).take(self.0.servers.len());
         let targets: Vec<Target> = ids().map(Target::Server).chain([Target::Master]).collect();
         let mut knows = |target: &Target| {
             client
@@ -96,8 +81,8 @@ impl StandinCluster {
     }
 
     fn connect(&self) -> Result<Client, Failure> {
-        let bootstrap = Bootstrap::Config(Arc::clone(&self.topology));
-        Ok(Client::new(ClientConfig::from(&self.config), bootstrap)?)
+        let bootstrap = Bootstrap::Config(Arc::clone(&self.0.topology));
+        Ok(Client::new(ClientConfig::from(&self.0.config), bootstrap)?)
     }
 }
 
@@ -113,12 +98,12 @@ impl Cluster for StandinCluster {
 
 impl Servers for StandinCluster {
     fn held_by_victim(&self, keys: &[Vec<u8>]) -> Result<BTreeSet<u32>, Failure> {
-        let home = |key: &[u8]| self.topology.home(self.topology.partition(KEYSPACE, key));
+        let home = |key: &[u8]| self.0.topology.home(self.0.topology.partition(KEYSPACE, key));
         Ok((0..).zip(keys).filter(|(_, key)| home(key) == 0).map(|(index, _)| index).collect())
     }
 
     fn victim(&mut self) -> &mut Process {
-        &mut self.servers[0]
+        &mut self.0.servers[0]
     }
 }
 

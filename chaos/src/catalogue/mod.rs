@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use standin_chaos::proxy::Conduct;
 use standin_config::Mode;
+use standin_loadgen::faults::proxy::Conduct;
 
 use crate::net::{Impairment, Node};
 
@@ -348,7 +348,7 @@ impl Fault {
                 impaired(vec![Impairment::Duplication(DATAGRAMS_PERCENT)], for_as_long)
             }
             Self::OriginSlow => {
-                let strike = vec![Do(Action::Origin(Conduct::Delay(ORIGIN_DELAY))), for_as_long];
+                let strike = vec![Do(Action::Origin(Conduct::delayed(ORIGIN_DELAY))), for_as_long];
                 (strike, vec![Do(Action::Origin(Conduct::Pass))])
             }
             Self::OriginDown => {

@@ -78,6 +78,7 @@ impl Cluster {
             checker: None,
             phases: 1,
             slot: Duration::from_secs(1),
+            moments: Arc::new([]),
             is_logged: false,
         };
         let live = Arc::new(Live::new(WORKERS));

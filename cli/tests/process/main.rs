@@ -6,6 +6,7 @@
 //! dashboard.rs    the dashboard in a browser, through a kill and a return
 //! database.rs     what the log says about the database
 //! diagnostics.rs  nobody reads the log, or the disk is full
+//! faults.rs       the processes and faults of a scenario, however its run ends
 //! generate.rs     completions and manual pages
 //! levels.rs       the levels of log lines
 //! metrics.rs      the metrics of all processes, and what Prometheus makes of them
@@ -29,6 +30,7 @@ mod agents;
 mod dashboard;
 mod database;
 mod diagnostics;
+mod faults;
 mod generate;
 mod levels;
 mod metrics;

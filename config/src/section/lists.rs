@@ -40,7 +40,7 @@ impl<'d> Section<'d> {
     }
 
     /// A list of strings; absent reads as empty.
-    pub(crate) fn text_list(
+    pub fn text_list(
         &mut self,
         key: &'static str,
         example: &str,

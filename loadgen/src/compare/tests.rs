@@ -84,6 +84,7 @@ pub(crate) fn document(requests: &[(u64, u64, OpKind)]) -> Document {
         samples: Vec::new(),
         origin: Vec::new(),
         marks: Vec::new(),
+        events: Vec::new(),
         parts: Vec::new(),
     }
 }

@@ -2,7 +2,8 @@
 
 use super::outcome::{DemoReport, ReportFiles};
 use super::script::Played;
-use super::{DemoArgs, DemoError, folder};
+use super::{DemoArgs, DemoError};
+use crate::folder;
 use crate::recorder::{TimelinePoint, wall_time};
 use crate::report::files::Files;
 use crate::report::html::Page;

@@ -12,7 +12,6 @@
 
 mod cluster;
 mod files;
-mod folder;
 mod options;
 mod outcome;
 mod script;
@@ -27,7 +26,6 @@ use std::time::Duration;
 
 use standin_client::ClientConfig;
 
-pub use cluster::ClusterError;
 pub use options::DemoArgs;
 pub use outcome::{DemoReport, EventReport, Parameters, ReportFiles, StoodIn};
 pub use story::{Story, StoryEvent, StoryKind};
@@ -35,6 +33,9 @@ pub use story::{Story, StoryEvent, StoryKind};
 use crate::checker::{Checker, Initial, grace};
 use crate::console::{Console, Show};
 use crate::drive::{DriveError, Plan};
+use crate::faults::kinds::StartError;
+use crate::faults::kinds::standin::Cluster;
+use crate::folder::RunFolder;
 use crate::interrupt::Interrupt;
 use crate::origin::{OriginError, Rows, RunOrigin};
 use crate::popularity::Popularity;
@@ -45,8 +46,7 @@ use crate::rng::Random;
 use crate::schedule::Arrivals;
 use crate::targets::{Standin, Target};
 use crate::workload::{Cold, Keys, Mix, Others};
-use cluster::{DemoCluster, KEYSPACE};
-use folder::RunFolder;
+use cluster::KEYSPACE;
 
 /// Rows of the demo's table.
 const ROWS: u32 = 200_000;
@@ -73,7 +73,7 @@ pub enum DemoError {
     Origin(#[from] OriginError),
     /// The cluster.
     #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    Cluster(#[from] StartError),
     /// The load.
     #[error(transparent)]
     Drive(#[from] DriveError),
@@ -121,14 +121,15 @@ pub fn run(args: &DemoArgs, show: Option<Show>) -> Result<DemoReport, DemoError>
         // Small enough to be typed again.
         None => u64::from(getrandom::u32().unwrap_or(1)),
     };
-    let folder = RunFolder::make(args.keep.as_ref()).map_err(DemoError::system("the folder"))?;
+    let folder = RunFolder::make("standin-demo-", args.keep.as_ref().map(Option::as_ref))
+        .map_err(DemoError::system("the folder"))?;
     let result = run_in(args, seed, &program, &folder, &interrupt, &mut console);
     console.end_progress();
     if let Some(path) = folder.kept() {
         console.line(&format!("Kept: {} (cluster file, logs, events)", path.display()));
     }
     match result {
-        Err(DemoError::Cluster(ClusterError::Interrupted)) => Err(DemoError::Interrupted),
+        Err(DemoError::Cluster(StartError::Interrupted)) => Err(DemoError::Interrupted),
         result => result,
     }
 }
@@ -157,14 +158,8 @@ fn run_in(
         Some(origin) => format!("  origin    {} with {count} rows", origin.name()),
         None => format!("  origin    none: {count} keys are only in the servers' memory"),
     });
-    let mut cluster = DemoCluster::start(
-        program,
-        folder.path(),
-        groups,
-        origin.as_ref(),
-        &mut random,
-        interrupt,
-    )?;
+    let mut cluster =
+        cluster::start(program, folder.path(), groups, origin.as_ref(), &mut random, interrupt)?;
     console.line(&format!(
         "  cluster   a master and {groups} failover groups of 2 servers, on ports {}",
         ports(&cluster)
@@ -186,7 +181,11 @@ fn run_in(
     ));
     let played = script::play(&plan, mix, workers, &mut cluster, interrupt, console)?;
     console.end_progress();
-    let mut problems = cluster.unexpected_ends();
+    let mut problems: Vec<String> = cluster
+        .ended()
+        .iter()
+        .map(|(name, output)| format!("{name} ended unexpectedly:\n{output}"))
+        .collect();
     drop(cluster);
     let origin_name = origin.as_ref().map_or("none", RunOrigin::name);
     origin.map_or(Ok(()), RunOrigin::remove)?;
@@ -214,7 +213,7 @@ fn run_in(
 }
 
 /// The load of the demo.
-fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &DemoCluster) -> Plan {
+fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &Cluster) -> Plan {
     let initial = if args.cache { Initial::Empty } else { Initial::Filled };
     let checker = Checker::new(ROWS, run, initial);
     Plan {
@@ -232,6 +231,7 @@ fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &DemoCluster) -> Plan {
         checker: Some(Arc::new(checker.with_losses(args.cache).with_grace(grace(&cluster.config)))),
         phases: script::PHASES.len(),
         slot: SLOT,
+        moments: Arc::new([]),
         is_logged: false,
     }
 }
@@ -249,7 +249,7 @@ fn mix() -> Mix {
     }
 }
 
-fn ports(cluster: &DemoCluster) -> String {
+fn ports(cluster: &Cluster) -> String {
     let mut ports: Vec<u16> =
         cluster.topology.servers.iter().map(|server| server.address.port()).collect();
     ports.push(cluster.topology.master.port());

@@ -9,10 +9,11 @@ use standin_client::ClientConfig;
 use standin_protocol::time::Micros;
 
 use super::DemoError;
-use super::cluster::DemoCluster;
 use super::story::{Story, StoryEvent, StoryKind};
 use crate::console::Console;
 use crate::drive::{self, Pacing, Plan};
+use crate::faults::kinds::StartError;
+use crate::faults::kinds::standin::Cluster;
 use crate::interrupt::Interrupt;
 use crate::live::{Live, Progress};
 use crate::observer::{EventTail, StatsReading, StatsWatch};
@@ -68,7 +69,7 @@ impl Played {
 
 struct Stage<'c> {
     plan: &'c Plan,
-    cluster: &'c mut DemoCluster,
+    cluster: &'c mut Cluster,
     stats: StatsWatch,
     live: Arc<Live>,
     start: Micros,
@@ -82,7 +83,7 @@ pub(super) fn play(
     plan: &Plan,
     mix: Mix,
     workers: u32,
-    cluster: &mut DemoCluster,
+    cluster: &mut Cluster,
     interrupt: &Interrupt,
     console: &mut Console,
 ) -> Result<Played, DemoError> {
@@ -172,7 +173,7 @@ impl Stage<'_> {
     fn restart(&mut self) -> Result<(), DemoError> {
         let process = &mut self.cluster.servers[usize::from(VICTIM)];
         let at = Micros::boottime();
-        process.restart().map_err(super::ClusterError::from)?;
+        process.restart().map_err(StartError::from)?;
         let pid = process.pid();
         self.story.restarted(at, pid);
         Ok(())

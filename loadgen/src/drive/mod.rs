@@ -144,6 +144,8 @@ pub struct Plan {
     pub phases: usize,
     /// Step of the timeline.
     pub slot: Duration,
+    /// The moments of a timeline of faults, from the start; what happened after each is told apart.
+    pub moments: Arc<[Duration]>,
     /// Whether every request is kept in [`Recording::log`].
     pub is_logged: bool,
 }

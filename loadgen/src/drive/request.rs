@@ -353,6 +353,7 @@ impl Flight {
             Sample { op, is_fill, phase, due, sent, ended, sends, displaced, ending: told };
         let mut recorder = shared.recorder.borrow_mut();
         recorder.record(&sample);
+        recorder.window(key, &sample);
         count(recorder.counts_mut(phase), kind, &ending);
         if shared.plan.is_logged {
             let served_by = ending.as_ref().ok().map(|answer| answer.server);

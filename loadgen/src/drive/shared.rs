@@ -47,7 +47,8 @@ impl Shared {
             Pacing::Open { rates, .. } => !rates.spans().is_empty(),
             Pacing::Closed { .. } => false,
         };
-        let recorder = RefCell::new(Recorder::new(start, plan.phases, plan.slot));
+        let recorder = Recorder::new(start, plan.phases, plan.slot);
+        let recorder = RefCell::new(recorder.with_moments(Arc::clone(&plan.moments)));
         Self {
             plan,
             has_phases,

@@ -102,6 +102,11 @@ pub(super) fn scenario(load: &Load) -> Value {
             "html": path(&load.html),
             "interval": humantime::format_duration(load.interval).to_string(),
             "label": load.label,
+            "folder": path(&load.folder),
+        },
+        "script": {
+            "processes": load.script.processes,
+            "faults": load.script.faults,
         },
     })
 }
@@ -205,6 +210,7 @@ mod tests {
         for (section, key) in keys_known() {
             expected.push(format!("{section}.{key}"));
         }
+        expected.extend(["script.processes", "script.faults"].map(str::to_owned));
         let mut found: Vec<String> = Vec::new();
         for (section, keys) in described.as_object().unwrap() {
             found.extend(keys.as_object().unwrap().keys().map(|key| format!("{section}.{key}")));

@@ -85,7 +85,7 @@ fn sweep(
     let running = drive::start(&plan, (0..workers).map(supply).collect(), &live)?;
     let whole = share_of(load, &keys);
     let shown = Shown::Progress;
-    Watched { live: &live, plan: &plan, whole, shown }.until_end(running, interrupt, console)
+    Watched { live: &live, plan: &plan, whole, shown }.until_end(running, None, interrupt, console)
 }
 
 /// Reads all counters, if there are any that are judged, and counts what is missing in them.

@@ -16,6 +16,7 @@
 
 mod agent_args;
 mod describe;
+mod faults;
 mod fill;
 mod find;
 mod interval;
@@ -31,6 +32,7 @@ mod together;
 mod watch;
 mod words;
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fs::File;
 use std::io::BufReader;
@@ -58,12 +60,15 @@ use crate::agents::AgentError;
 use crate::checker::{Checker, Initial};
 use crate::console::{Console, Show};
 use crate::drive::{self, DriveError, Gate, Pacing, Plan, Together};
+use crate::faults::{SettingError, Stage};
+use crate::folder::RunFolder;
 use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::observer::usage::UsageError;
 use crate::recorder::wall_time;
 use crate::report::FilesError;
 use crate::report::document::Document;
+use crate::report::events::Event;
 use crate::report::files::Outputs;
 use crate::report::table::thousands;
 use crate::request::ValueSizes;
@@ -134,6 +139,9 @@ pub enum LoadError {
         /// The first failure.
         first: String,
     },
+    /// The scenario's processes.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The load.
     #[error(transparent)]
     Drive(#[from] DriveError),
@@ -238,6 +246,10 @@ struct Prepared<'l> {
     load: &'l Load,
     trace: Option<Arc<Trace>>,
     plan: Plan,
+    /// The scenario's processes, and its faults, which happen in one measurement.
+    stage: RefCell<Stage>,
+    /// Removed after the processes have ended.
+    _folder: RunFolder,
 }
 
 /// A measurement.
@@ -264,7 +276,10 @@ impl<'l> Prepared<'l> {
             clamped(trace, load.sizes).iter().for_each(|line| console.line(line));
         }
         let trace = trace.map(Arc::new);
-        let subject = Subject::find(load, trace.as_deref(), console)?;
+        let folder = RunFolder::make("standin-load-", load.folder.as_ref().map(Some))
+            .map_err(LoadError::system("the folder for the processes"))?;
+        let stage = Stage::prepare(&load.script, folder.path(), load.seed, interrupt)?;
+        let subject = Subject::find(load, trace.as_deref(), stage.places(), console)?;
         let plan = plan(load, &subject, trace.as_deref())?;
         if load.fill {
             fill(load, &plan, trace.as_ref(), interrupt, console)?;
@@ -273,7 +288,8 @@ impl<'l> Prepared<'l> {
             let counts = counts(load, trace.as_deref());
             Arc::new(subject.checker(load, Checker::of_kinds(counts, plan.run, Initial::Filled)))
         });
-        Ok(Self { load, trace, plan: Plan { checker, ..plan } })
+        let (plan, stage) = (Plan { checker, ..plan }, RefCell::new(stage));
+        Ok(Self { load, trace, plan, stage, _folder: folder })
     }
 
     /// Warms up, and measures.
@@ -283,7 +299,8 @@ impl<'l> Prepared<'l> {
         interrupt: Option<&Interrupt>,
         console: &mut Console,
     ) -> Result<Document, LoadError> {
-        let Self { load, trace, plan } = self;
+        let Self { load, trace, plan, stage, .. } = self;
+        let stage = &mut *stage.borrow_mut();
         let Run { pacing, seed, live, shown, command, gate } = run;
         let together = Together { place: load.place, gate: gate.cloned() };
         let plan = Plan { pacing, seed, ..plan.clone() };
@@ -297,16 +314,22 @@ impl<'l> Prepared<'l> {
         }
 
         let observers = Observers::start(load, &plan)?;
+        let plan = Plan { moments: stage.times().into(), ..plan };
         let running = drive::start_together(&plan, supplies, live, &together)?;
+        stage.begin(running.start);
         let whole = whole(&plan, trace.as_deref());
         let what = Watched { live, plan: &plan, whole, shown };
-        let mut recording = what.until_end(running, interrupt, console)?;
+        let mut recording = what.until_end(running, Some(stage), interrupt, console)?;
+        let problems = stage.unexpected_ends();
+        stage.undo();
         let ran_for = Micros::boottime().since(recording.start);
         let observed = observers.finish(&plan, recording.start);
         read_counters(load, &plan, &mut recording, interrupt, console)?;
         let started = wall_time(recording.start);
         let circumstances = Circumstances { started, ran_for, observed, command };
-        Ok(outcome::document(load, &plan, &recording, circumstances))
+        let events = Event::all(stage.marks(), &plan.moments, &recording.windows);
+        let document = outcome::document(load, &plan, &recording, circumstances);
+        Ok(outcome::with_faults(document, events, problems))
     }
 }
 
@@ -332,6 +355,7 @@ fn plan(load: &Load, subject: &Subject, trace: Option<&Trace>) -> Result<Plan, L
         checker: None,
         phases: load.rates.spans().len().max(1),
         slot: load.interval,
+        moments: Arc::new([]),
         is_logged: false,
     })
 }
@@ -414,7 +438,8 @@ fn warm_up(
     let (whole, is_search) = (whole(plan, None), shown == Shown::Search);
     let shown = if is_search { shown } else { Shown::Progress };
     let what = Watched { live: &live, plan, whole, shown };
-    let (recording, mut supplies) = what.until_end_with_supplies(running, interrupt, console)?;
+    let (recording, mut supplies) =
+        what.until_end_with_supplies(running, None, interrupt, console)?;
     let (counts, bad) = (recording.counts(), live.progress().bad);
     // A search has many.
     if !is_search {

@@ -10,6 +10,7 @@ use crate::report::document::{
     Document, Environment, FORMAT, Generator, Interval, Lateness, Operation, Phase, Sample,
     TargetFacts, TargetUsage, Thread, VERSION,
 };
+use crate::report::events::{self, Event};
 use crate::report::figures::curve;
 use crate::report::table::{self, millis, operations, thousands};
 use crate::report::{Figures, PhaseFigures};
@@ -91,6 +92,7 @@ pub(super) fn document(
         samples: Sample::all_of(&watched, recording.start),
         origin,
         marks: Vec::new(),
+        events: Vec::new(),
         parts: Vec::new(),
         total,
     }
@@ -139,6 +141,22 @@ fn limits(threads: &[Thread], late_p99_us: Option<u64>) -> Vec<String> {
         ));
     }
     limits
+}
+
+/// Adds what a scenario has done to the target, and what else happened to its processes.
+pub(super) fn with_faults(
+    document: Document,
+    events: Vec<Event>,
+    problems: Vec<String>,
+) -> Document {
+    let is_done = events.iter().all(|event| event.error.is_none());
+    Document {
+        is_good: document.is_good && is_done && problems.is_empty(),
+        marks: events.iter().map(Event::mark).collect(),
+        warnings: [document.warnings, problems].concat(),
+        events,
+        ..document
+    }
 }
 
 /// The phases that have begun in a run that sent for this time.
@@ -268,6 +286,7 @@ pub(super) fn to_text(document: &Document) -> String {
             millis(service.max)
         );
     }
+    text += &events::table(&document.events);
     let waiting = generator.threads.iter().map(|thread| thread.waiting).fold(0.0, f64::max);
     text += &format!(
         "  load threads: the busiest computed {:.0} % of the time; the longest wait for a core {:.0} %\n",

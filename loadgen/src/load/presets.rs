@@ -10,8 +10,10 @@
 //! operations (two digits; here the reads get what rounding leaves), one value size, and the Zipf exponent. Its
 //! distributions of sizes are not in the table, so all values have that size. Lifetimes are left to `ttl`.
 
+use super::LoadError;
 use crate::popularity::PopularityKind;
 use crate::request::ValueSizes;
+use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
 
 /// The usual Zipf exponent, which is YCSB's.
 pub(super) const EXPONENT: f64 = 0.99;
@@ -125,4 +127,23 @@ fn twitter(reads_percent: f64, value_bytes: u32, exponent: f64) -> Workload {
         shares: Shares::default(),
         sizes: ValueSizes::fixed(value_bytes),
     }
+}
+
+/// Refuses sizes that a value can't have.
+pub(super) fn check_sizes(sizes: ValueSizes) -> Result<(), LoadError> {
+    if sizes.min_bytes < VALUE_BYTES_MIN {
+        let text = format!(
+            "--value-bytes {} is too small: a value begins with {VALUE_BYTES_MIN} bytes that \
+             identify its writer",
+            sizes.min_bytes
+        );
+        return Err(LoadError::Options(text));
+    }
+    if sizes.max_bytes > VALUE_BYTES_MAX {
+        let (bytes, max) = (sizes.max_bytes, VALUE_BYTES_MAX);
+        return Err(LoadError::Options(format!(
+            "--value-bytes {bytes} is too large: {max} at most"
+        )));
+    }
+    Ok(())
 }

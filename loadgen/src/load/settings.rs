@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::find::objective::{Find, Objective};
 use super::options::{Closed, LoadArgs};
-use super::presets::{EXPONENT, Preset, Shares, Workload};
+use super::presets::{EXPONENT, Preset, Shares, Workload, check_sizes};
 use super::{LoadError, scenario};
 use crate::drive::Place;
+use crate::faults::script::Script;
 use crate::key_names::{KeyNames, KeyType, Template};
 use crate::observer::usage::Chosen;
 use crate::popularity::{Moves, Popularity, PopularityKind, Still};
@@ -17,7 +18,7 @@ use crate::schedule::phases::Phases;
 use crate::schedule::{Arrivals, Rates};
 use crate::targets::address::TargetUrl;
 use crate::trace::TraceFormat;
-use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
+use crate::value::VALUE_BYTES_MIN;
 use crate::workload::Others;
 
 const SECONDS: u32 = 10;
@@ -107,6 +108,10 @@ pub struct Load {
     pub interval: Duration,
     /// A name of the run.
     pub label: Option<String>,
+    /// The folder for the files of the scenario's processes; `None`: a temporary one.
+    pub folder: Option<PathBuf>,
+    /// The scenario's processes and faults.
+    pub script: Script,
     /// Whether every key is written once before.
     pub fill: bool,
     /// Whether reads that find nothing are followed by writes.
@@ -168,6 +173,7 @@ impl LoadArgs {
                 (args.rate.unwrap_or(RATE_PER_S).into(), seconds.map(of_seconds))
             }
         };
+        args.check_script(duration)?;
         let is_warmed = args.find.is_some() && args.trace.is_none();
         let warm_up = args.warm_up.or(is_warmed.then_some(FIND_WARM_UP_S));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -208,6 +214,8 @@ impl LoadArgs {
             processes: Chosen { pids: args.target_pid, units: args.target_unit },
             interval: args.interval.map_or(INTERVAL, |interval| interval.0),
             label: args.label,
+            folder: args.folder,
+            script: args.script.unwrap_or_default(),
             fill: args.fill.unwrap_or(false),
             fill_misses: args.fill_misses.unwrap_or(false),
             check: args.check.unwrap_or(false),
@@ -390,24 +398,6 @@ fn check_numbers(first_key: u64, counts: [u32; 3]) -> Result<(), LoadError> {
         return Err(LoadError::Options(format!(
             "--first-key {first_key}: with {all} keys it may be {} at most",
             KeyNames::first_max(all)
-        )));
-    }
-    Ok(())
-}
-
-fn check_sizes(sizes: ValueSizes) -> Result<(), LoadError> {
-    if sizes.min_bytes < VALUE_BYTES_MIN {
-        let text = format!(
-            "--value-bytes {} is too small: a value begins with {VALUE_BYTES_MIN} bytes that \
-             identify its writer",
-            sizes.min_bytes
-        );
-        return Err(LoadError::Options(text));
-    }
-    if sizes.max_bytes > VALUE_BYTES_MAX {
-        let (bytes, max) = (sizes.max_bytes, VALUE_BYTES_MAX);
-        return Err(LoadError::Options(format!(
-            "--value-bytes {bytes} is too large: {max} at most"
         )));
     }
     Ok(())

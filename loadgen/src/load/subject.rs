@@ -1,5 +1,6 @@
 //! What `standin load` measures: the cluster of a file, or the target of a URL, and what is known of it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use standin_client::blocking::{Client, discover};
@@ -10,6 +11,7 @@ use super::{Load, LoadError};
 use crate::checker::{Checker, age_allowed, grace};
 use crate::console::Console;
 use crate::drive::Pacing;
+use crate::faults::Places;
 use crate::key_names::{KeyNames, KeyType};
 use crate::request::{Access, ValueSizes};
 use crate::targets::address::{Resolved, TargetUrl};
@@ -36,20 +38,31 @@ impl Subject {
     pub(super) fn find(
         load: &Load,
         trace: Option<&Trace>,
+        places: &Places,
         console: &mut Console,
     ) -> Result<Self, LoadError> {
         match &load.target {
-            None => Self::of_file(load, trace, console),
-            Some(url) => Self::of_url(load, url, trace),
+            None => {
+                let name = load.config.to_str().and_then(|text| {
+                    text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
+                });
+                let file = name.and_then(|name| places.file(name));
+                Self::of_file(load, file.unwrap_or(&load.config), trace, console)
+            }
+            Some(url) => {
+                let url = url.with_processes(|name| places.addresses(name))?;
+                Self::of_url(load, &url, trace)
+            }
         }
     }
 
     fn of_file(
         load: &Load,
+        file: &Path,
         trace: Option<&Trace>,
         console: &mut Console,
     ) -> Result<Self, LoadError> {
-        let cluster = ClusterConfig::load(&load.config)?;
+        let cluster = ClusterConfig::load(file)?;
         let (keyspace, key_names) = {
             let keyspace = keyspace(load, &cluster, trace)?;
             (keyspace.id, names_in(load, trace, keyspace, cluster.limits.key_bytes)?)
@@ -58,7 +71,7 @@ impl Subject {
         let (topology, how) = discover(client.clone(), Arc::new(cluster.topology()?))
             .map_err(LoadError::system("looking for the cluster"))?;
         if let Some(how) = how {
-            let file = load.config.display();
+            let file = file.display();
             console.line(&format!(
                 "warning: {file} is out of date and does not describe the running cluster: {how}"
             ));

@@ -14,7 +14,9 @@ use super::{Load, find, run};
 use crate::console::Console;
 use crate::live::Live;
 use crate::observer::OriginPoint;
+use crate::recorder::Window;
 use crate::report::document::{ClockDifference, Document, Part};
+use crate::report::events::Event;
 use crate::report::{LatencyUs, Mark};
 use crate::targets::fake_server::FakeServer;
 
@@ -111,6 +113,14 @@ fn the_manual_has_each_name_of_the_json_and_no_other() {
     assert!(!failed.is_good && failed.total.failed > 50, "{:?}", failed.total);
     failed.marks.push(Mark { t_s: 1.0, label: "killed".to_owned() });
     failed.origin.push(OriginPoint { t_ms: 1.0, reads_per_s: 2.0 });
+    failed.events.push(Event {
+        name: "kill cache1".to_owned(),
+        is_end: false,
+        asked_s: 1.0,
+        done_s: Some(1.0),
+        error: None,
+        after: Some(Window::default()),
+    });
     failed.warnings.push("a warning".to_owned());
     failed.generator.limits.push("a limit".to_owned());
     failed.command.push("standin".to_owned());

@@ -17,6 +17,7 @@ use super::{LoadError, describe, outcome, scenario};
 use crate::agents::{Agent, Coordinator, PlaceOfAgent, ScenarioText, Secret, Shared, Work};
 use crate::console::Console;
 use crate::drive::{Gate, Place};
+use crate::faults::script::Script;
 use crate::interrupt::Interrupt;
 use crate::key_names::KeyNames;
 use crate::live::Live;
@@ -85,6 +86,12 @@ fn refuse_unshared(load: &Load) -> Result<(), LoadError> {
     if load.processes != crate::observer::usage::Chosen::default() {
         return wrong(
             "--target-pid and --target-unit are for one machine: leave them or --agents away",
+        );
+    }
+    // An agent must not start what a coordinator tells it to.
+    if load.script != Script::default() {
+        return wrong(
+            "[[processes]] and [[faults]] are for one machine: leave them or --agents away",
         );
     }
     if load.find.is_some() {
@@ -226,8 +233,11 @@ fn merged(load: &Load, shared: &[Shared], command: &[String]) -> Result<Document
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::options::tests::parse;
     use super::*;
+    use crate::faults::script::{Deed, FaultSpec};
 
     fn load(arguments: &[&str]) -> Load {
         parse(arguments).unwrap().resolve().unwrap()
@@ -272,6 +282,15 @@ mod tests {
     #[test]
     fn what_belongs_to_one_machine_is_refused() {
         assert!(refuse_unshared(&load(&["--target-pid", "1"])).is_err());
+        let mut breaks = load(&[]);
+        breaks.script.faults.push(FaultSpec {
+            name: "a command".to_owned(),
+            line: 1,
+            at: Duration::ZERO,
+            lasts: None,
+            deed: Deed::Command { begin: vec!["true".to_owned()], undo: Vec::new() },
+        });
+        assert!(refuse_unshared(&breaks).is_err());
         let trace = ["--trace", "t", "--format", "oracle"];
         assert!(refuse_unshared(&load(&trace)).is_ok());
         let checked = [&trace[..], &["--fill", "--check"]].concat();

@@ -7,6 +7,7 @@ use standin_protocol::time::Micros;
 use super::LoadError;
 use crate::console::Console;
 use crate::drive::{Pacing, Plan, Running};
+use crate::faults::Stage;
 use crate::interrupt::Interrupt;
 use crate::live::{Latencies, Live, Progress};
 use crate::recorder::Recording;
@@ -43,31 +44,38 @@ pub(super) struct Watched<'r> {
 }
 
 impl Watched<'_> {
-    /// Waits for the end. The console has its table, or how far it is.
+    /// Waits for the end, while the scenario's faults begin and end. The console has its table, or how far it is.
     pub(super) fn until_end(
         &self,
         running: Running,
+        stage: Option<&mut Stage>,
         interrupt: Option<&Interrupt>,
         console: &mut Console,
     ) -> Result<Recording, LoadError> {
-        self.until_end_with_supplies(running, interrupt, console).map(|(recording, _)| recording)
+        let ended = self.until_end_with_supplies(running, stage, interrupt, console);
+        ended.map(|(recording, _)| recording)
     }
 
     /// As [`Self::until_end`], with the supplies as the run has left them.
     pub(super) fn until_end_with_supplies(
         &self,
         running: Running,
+        mut stage: Option<&mut Stage>,
         interrupt: Option<&Interrupt>,
         console: &mut Console,
     ) -> Result<(Recording, Vec<Supply>), LoadError> {
         let mut table = Table::new(running.start, self.live);
         let mut bar = (running.start, self.live.progress());
         while !running.is_finished() {
-            std::thread::park_timeout(PAUSE);
+            let next = stage.as_deref_mut().and_then(|stage| stage.act(Micros::boottime()));
+            let until = next.map_or(PAUSE, |next| next.since(Micros::boottime()));
+            std::thread::park_timeout(until.min(PAUSE));
             // Nobody is told, but the channel must not grow.
             running.notables.try_iter().for_each(drop);
             if interrupt.is_some_and(Interrupt::is_set) {
                 self.live.stop();
+                // At once: a user who interrupts again ends the program.
+                stage.as_deref_mut().into_iter().for_each(Stage::undo);
             }
             let now = Micros::boottime();
             if self.shown == Shown::Search

@@ -13,7 +13,7 @@ use crate::workload::Keys;
 
 /// The run's table. In PostgreSQL it carries [`TABLE_COMMENT`], so that no table of the
 /// user's is ever dropped.
-const TABLE: &str = "standin_demo";
+pub(crate) const TABLE: &str = "standin_demo";
 const TABLE_COMMENT: &str = "made by `standin demo`, and dropped at its end";
 
 /// Why there is no database for the run.

@@ -13,7 +13,9 @@ mod counts;
 mod encoded;
 mod hdr_log;
 mod slots;
+mod windows;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -23,9 +25,11 @@ pub use counts::{Counts, FAILURE_KINDS, FailureKind};
 pub use encoded::{Encoded, EncodingError};
 pub use hdr_log::{HdrLogError, LogLine, wall_time, write_hdr_lines, write_hdr_log};
 pub use slots::{Slot, TimelinePoint};
+pub use windows::Window;
 
 use crate::checker::Verdict;
 use slots::{OpenSlots, SlotStore};
+use windows::Windows;
 
 /// The longest latency that is told apart, one hour: longer than any stall that a run sits out.
 pub const LATENCY_US_MAX: u64 = 3_600_000_000;
@@ -163,6 +167,7 @@ pub struct Recorder {
     start: Micros,
     phases: Vec<PhaseRecord>,
     slots: OpenSlots,
+    windows: Windows,
     lateness: Histogram<u64>,
     quotes: Vec<String>,
     log: Vec<Logged>,
@@ -183,6 +188,8 @@ pub struct Recording {
     pub quotes: Vec<String>,
     /// Every request, if the run was to log them; in order of their ends, worker by worker.
     pub log: Vec<Logged>,
+    /// What happened after each moment of the run's timeline of faults.
+    pub windows: Vec<Window>,
     slots: SlotStore,
 }
 
@@ -223,6 +230,7 @@ impl Recorder {
             start,
             phases: (0..phases.max(1)).map(|_| PhaseRecord::new()).collect(),
             slots: OpenSlots::new(slot),
+            windows: Windows::new(Arc::new([])),
             lateness: histogram(),
             quotes: Vec::new(),
             log: Vec::new(),
@@ -260,6 +268,18 @@ impl Recorder {
         self.slots.record(due, ended, latency_us, sample);
     }
 
+    /// Sets the moments of the run, of which each begins a [`Window`].
+    #[must_use]
+    pub fn with_moments(self, moments: Arc<[Duration]>) -> Self {
+        Self { windows: Windows::new(moments), ..self }
+    }
+
+    /// Takes a request that has ended into its window.
+    pub fn window(&mut self, key: u32, sample: &Sample) {
+        let (due, ended) = (sample.due.since(self.start), sample.ended.since(self.start));
+        self.windows.record(key, due, ended, sample);
+    }
+
     /// Keeps the text of a failure or bad read, if it is one of the first.
     pub fn quote(&mut self, text: impl FnOnce() -> String) {
         if self.quotes.len() < QUOTES_MAX {
@@ -275,9 +295,9 @@ impl Recorder {
     /// The recording.
     #[must_use]
     pub fn finish(self) -> Recording {
-        let Self { start, phases, slots, lateness, quotes, log } = self;
-        let (threads, slots) = (Vec::new(), slots.finish());
-        Recording { start, phases, lateness, threads, quotes, log, slots }
+        let Self { start, phases, slots, windows, lateness, quotes, log } = self;
+        let (threads, slots, windows) = (Vec::new(), slots.finish(), windows.finish());
+        Recording { start, phases, lateness, threads, quotes, log, windows, slots }
     }
 }
 
@@ -296,6 +316,7 @@ impl Recording {
         self.log.extend(other.log);
         self.quotes.extend(other.quotes);
         self.quotes.truncate(QUOTES_MAX);
+        windows::merge(&mut self.windows, &other.windows);
         self.slots.merge(other.slots);
     }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use standin_protocol::time::Micros;
 
+use super::events::Event;
 use super::{CurvePoint, Figures, LatencyUs, Machine, Mark};
 use crate::observer::OriginPoint;
 use crate::observer::told::Told;
@@ -80,6 +81,9 @@ pub struct Document {
     pub origin: Vec<OriginPoint>,
     /// Events of the run.
     pub marks: Vec<Mark>,
+    /// What the scenario has done to the target.
+    #[serde(default)]
+    pub events: Vec<Event>,
     /// The runs that were merged; empty for a single one.
     pub parts: Vec<Part>,
 }

@@ -11,6 +11,7 @@
 
 pub mod csv;
 pub mod document;
+pub mod events;
 pub mod figures;
 pub(crate) mod files;
 pub mod html;

@@ -83,6 +83,9 @@ pub enum UrlError {
         /// What it may be.
         expected: &'static str,
     },
+    /// A placeholder of a process that nobody has started.
+    #[error("{{{0}}} is no process that the scenario starts")]
+    NoProcess(String),
     /// A name has no address.
     #[error("{name}: {error}")]
     NoAddress {
@@ -188,7 +191,17 @@ fn credentials(text: &str) -> Result<(Option<String>, Option<String>), UrlError>
     Ok((Some(user).filter(|user| !user.is_empty()), Some(decoded(password)?)))
 }
 
+/// The name of a process in `{name}`, which stands for its addresses.
+fn placeholder(text: &str) -> Option<&str> {
+    let name = text.strip_prefix('{')?.strip_suffix('}')?;
+    let is_plain = |one: char| one.is_ascii_alphanumeric() || one == '-';
+    (!name.is_empty() && name.chars().all(is_plain)).then_some(name)
+}
+
 fn is_address(text: &str) -> bool {
+    if placeholder(text).is_some() {
+        return true;
+    }
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let is_bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
     !host.is_empty() && !is_bare_v6 && port.parse::<u16>().is_ok_and(|port| port > 0)
@@ -238,6 +251,33 @@ impl Scheme {
 }
 
 impl TargetUrl {
+    /// The names of processes for whose addresses it has placeholders.
+    pub fn placeholders(&self) -> impl Iterator<Item = &str> {
+        self.servers.iter().filter_map(|server| placeholder(server))
+    }
+
+    /// Puts addresses in the places of processes.
+    ///
+    /// # Errors
+    /// [`UrlError::NoProcess`].
+    pub fn with_processes<'a>(
+        &self,
+        addresses: impl Fn(&str) -> Option<&'a [SocketAddr]>,
+    ) -> Result<Self, UrlError> {
+        let mut servers = Vec::new();
+        for server in &self.servers {
+            match placeholder(server) {
+                None => servers.push(server.clone()),
+                Some(name) => {
+                    let found = addresses(name).filter(|found| !found.is_empty());
+                    let found = found.ok_or_else(|| UrlError::NoProcess(name.to_owned()))?;
+                    servers.extend(found.iter().map(SocketAddr::to_string));
+                }
+            }
+        }
+        Ok(Self { servers, ..self.clone() })
+    }
+
     /// Finds the addresses of the names.
     ///
     /// # Errors
@@ -389,6 +429,20 @@ mod tests {
         let standin = "standin://127.0.0.1:7101?keyspace=3".parse::<TargetUrl>().unwrap();
         let Ok(Resolved::Standin(addresses, 3)) = standin.resolve() else { panic!("{standin:?}") };
         assert_eq!(addresses, [SocketAddr::from(([127, 0, 0, 1], 7_101))]);
+    }
+
+    #[test]
+    fn processes_have_their_places() {
+        let url: TargetUrl = "memcached://{a},10.0.0.1:5,{b-1}?eject=2".parse().unwrap();
+        assert_eq!(url.placeholders().collect::<Vec<_>>(), ["a", "b-1"]);
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let (a, b) = ([at(1), at(2)], [at(3)]);
+        let filled = url.with_processes(|name| Some(if name == "a" { &a[..] } else { &b[..] }));
+        let Ok(Resolved::Wire(settings)) = filled.unwrap().resolve() else { panic!("{url:?}") };
+        let names: Vec<&str> = settings.servers.iter().map(|server| &*server.name).collect();
+        assert_eq!(names, ["127.0.0.1:1", "127.0.0.1:2", "10.0.0.1:5", "127.0.0.1:3"]);
+        let none = url.with_processes(|_| None).unwrap_err();
+        assert_eq!(none, UrlError::NoProcess("a".to_owned()));
     }
 
     #[test]

@@ -88,6 +88,7 @@ fn plan(settings: &Settings, pacing: Pacing, seconds: u64) -> Plan {
         checker: Some(Arc::new(checker)),
         phases: 1,
         slot: Duration::from_secs(1),
+        moments: Arc::new([]),
         is_logged: false,
     }
 }

@@ -13,6 +13,7 @@ use super::agent_args::AgentArgs;
 use super::find::objective::Objective;
 use super::interval::Interval;
 use super::presets::Preset;
+use crate::faults::script::Script;
 use crate::key_names::{KeyType, Template};
 use crate::popularity::PopularityKind;
 use crate::request::ValueSizes;
@@ -188,6 +189,13 @@ pub struct LoadArgs {
     /// A name for the run, by which `standin report compare` groups repeated runs.
     #[arg(long, value_name = "TEXT")]
     pub label: Option<String>,
+    /// Keep the logs and other files of the processes that the scenario starts in this folder; by default they are
+    /// temporary.
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// The processes and faults of the scenario; the command line has none.
+    #[arg(skip)]
+    pub script: Option<Script>,
     /// First write every key once.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub fill: Option<bool>,
@@ -332,6 +340,8 @@ impl LoadArgs {
             target_unit: either(self.target_unit, below.target_unit),
             interval: self.interval.or(below.interval),
             label: self.label.or(below.label),
+            folder: self.folder.or(below.folder),
+            script: self.script.or(below.script),
             fill: self.fill.or(below.fill),
             fill_misses: self.fill_misses.or(below.fill_misses),
             check: self.check.or(below.check),

@@ -2,10 +2,11 @@
 //!
 //! Here is the form of the file. What options mean together is checked where they meet those of the command line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use standin_config::{ConfigErrors, Report, Section};
 
+use super::faults;
 use super::find::section;
 use super::options::{EXPONENT_MAX, LoadArgs, MULTI_GET_KEYS_MAX};
 use super::phases;
@@ -53,6 +54,7 @@ fn read(mut root: Section<'_>, base_dir: &Path, report: &mut Report<'_>) -> Opti
         read(&mut section, base_dir, report, &mut args);
         section.finish(report);
     }
+    args.script = faults::read(&mut root, base_dir, report);
     root.finish(report);
     Some(args)
 }
@@ -75,7 +77,11 @@ fn target(
         return;
     }
     let path = section.text("config", "cluster.toml", report).good();
-    args.config = path.map(|path| base_dir.join(path));
+    // A name in braces stands for the file of a cluster that the scenario starts.
+    args.config = path.map(|path| match path.starts_with('{') {
+        true => PathBuf::from(path),
+        false => base_dir.join(path),
+    });
     args.keyspace = section.text("keyspace", "items", report).good().map(str::to_owned);
 }
 
@@ -208,6 +214,8 @@ fn run(section: &mut Section<'_>, base_dir: &Path, report: &mut Report<'_>, args
     let path = section.text("html", "result.html", report).good();
     args.html = path.map(|path| base_dir.join(path));
     args.interval = parsed(section, "interval", "1s", report);
+    let path = section.text("folder", "files", report).good();
+    args.folder = path.map(|path| base_dir.join(path));
     args.label = section.text("label", "new kernel", report).good().map(str::to_owned);
 }
 

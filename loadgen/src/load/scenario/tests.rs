@@ -65,6 +65,8 @@ fn each_line_of_the_example_is_right() {
             };
             let (in_phase, in_burst) = (without(of_phase), without(of_burst));
             let other = match key {
+                _ if section == "[[processes]]" => around_process(key),
+                _ if section == "[[faults]]" => around_fault(key),
                 _ if section == PHASES && key.starts_with("burst") => in_burst.as_str(),
                 "file" if section == PHASES => "",
                 "scale" if section == PHASES => "file = \"f\"",
@@ -75,7 +77,10 @@ fn each_line_of_the_example_is_right() {
                 "format" => "file = \"f\"",
                 _ => "",
             };
-            parse(&format!("{section}\n{line}\n{other}\n"))
+            let needs_others =
+                section == "[[faults]]" || matches!(key, "servers" | "ejects" | "to" | "database");
+            let before = if needs_others { CACHES } else { "" };
+            parse(&format!("{before}{section}\n{line}\n{other}\n"))
                 .unwrap_or_else(|error| panic!("{error}"));
             alone += 1;
         }
@@ -83,24 +88,68 @@ fn each_line_of_the_example_is_right() {
     assert!(alone > 25, "{alone}");
 }
 
+const CACHES: &str = "[[processes]]\nname = \"cache1\"\nkind = \"memcached\"\n\
+    [[processes]]\nname = \"cache2\"\nkind = \"memcached\"\n\
+    [[processes]]\nname = \"line\"\nkind = \"proxy\"\nto = \"cache1\"\n\
+    [[processes]]\nname = \"wire\"\nkind = \"proxy\"\nto = \"a:1\"\nudp = true\n\
+    [[processes]]\nname = \"db\"\nkind = \"postgres\"\n";
+
+fn around_process(key: &str) -> &'static str {
+    match key {
+        "name" => "kind = \"memcached\"",
+        "kind" => "name = \"a\"",
+        "command" => "name = \"a\"\nports = 1",
+        "ports" => "name = \"a\"\ncommand = [\"x\"]",
+        "servers" => "name = \"a\"\nkind = \"nutcracker\"",
+        "ejects" => "name = \"a\"\nkind = \"nutcracker\"\nservers = [\"cache2\"]",
+        "to" => "name = \"a\"\nkind = \"proxy\"",
+        "udp" => "name = \"a\"\nkind = \"proxy\"\nto = \"b:1\"",
+        "masters" | "replicas" | "node_timeout" => "name = \"a\"\nkind = \"redis-cluster\"",
+        "groups" | "group_size" | "memory" | "database" => "name = \"a\"\nkind = \"standin\"",
+        _ => "name = \"a\"\nkind = \"memcached\"",
+    }
+}
+
+fn around_fault(key: &str) -> &'static str {
+    match key {
+        "at" => "what = \"kill\"\non = \"cache1\"",
+        "what" => "at = \"1s\"\non = \"cache1\"",
+        "on" => "at = \"1s\"\nwhat = \"kill\"",
+        "pid" | "pid_file" | "unit" => "at = \"1s\"\nwhat = \"pause\"",
+        "do" => "at = \"1s\"",
+        "delay" | "jitter" | "bandwidth" => "at = \"1s\"\nwhat = \"slow\"\non = \"line\"",
+        "loss" | "duplication" => "at = \"1s\"\nwhat = \"slow\"\non = \"wire\"",
+        "way" => "at = \"1s\"\nwhat = \"stall\"\non = \"line\"",
+        "undo" => "at = \"1s\"\ndo = [\"a\"]",
+        _ => "at = \"1s\"\nwhat = \"kill\"\non = \"cache1\"",
+    }
+}
+
 /// Every section and key that a scenario may have.
 pub(crate) fn keys_known() -> Vec<(String, String)> {
     let mut known = Vec::new();
     let headers = SECTIONS.map(|(section, _)| (section, format!("[{section}]")));
     for (section, header) in headers.into_iter().chain([("phases", PHASES.to_owned())]) {
-        // The message about an unknown key lists those that are known.
-        let said = parse(&format!("{header}\nunlike_any_other_key = 1\n")).unwrap_err().to_string();
-        let (_, keys) = said.split_once("write one of: ").unwrap_or_else(|| panic!("{said}"));
-        known.extend(keys.split(", ").map(|key| (section.to_owned(), key.to_owned())));
+        known.extend(keys_below(section, &header));
     }
     known
+}
+
+/// The keys of a section with this header.
+fn keys_below(section: &str, header: &str) -> Vec<(String, String)> {
+    // The message about an unknown key lists those that are known.
+    let said = parse(&format!("{header}\nunlike_any_other_key = 1\n")).unwrap_err().to_string();
+    let (_, keys) = said.split_once("write one of: ").unwrap_or_else(|| panic!("{said}"));
+    keys.split(", ").map(|key| (section.to_owned(), key.to_owned())).collect()
 }
 
 #[test]
 fn every_key_is_in_the_example() {
     let example = example();
     let written = keys_of(&example);
-    let known = keys_known();
+    let mut known = keys_known();
+    known.extend(keys_below("[processes]", "[[processes]]"));
+    known.extend(keys_below("[faults]", "[[faults]]"));
     for (section, key) in &known {
         let key = (section.as_str(), key.as_str());
         assert!(written.contains(&key), "{EXAMPLE} lacks {key:?}");

@@ -12,12 +12,16 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use standin_protocol::time::Micros;
 
 /// Lines of a log that a message quotes.
 const QUOTED_LINES: usize = 12;
+/// The interval of checks whether a process has ended.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A process that can't be started.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +45,15 @@ pub fn enter(network: &Network) -> io::Result<()> {
     Ok(move_into_link_name_space(network.as_fd(), kind)?)
 }
 
+/// A user of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// Number of the user.
+    pub uid: u32,
+    /// Number of the group.
+    pub gid: u32,
+}
+
 /// A child process. Dropping it kills it and waits for its end.
 ///
 /// The kernel ends it when the *thread* that started it ends, so start it on a thread that
@@ -52,6 +65,7 @@ pub struct Process {
     arguments: Vec<OsString>,
     log: PathBuf,
     network: Option<Network>,
+    user: Option<User>,
     child: Child,
     ended: Option<ExitStatus>,
 }
@@ -81,13 +95,28 @@ impl Process {
         arguments: Vec<OsString>,
         folder: &Path,
     ) -> Result<Self, SpawnError> {
+        Self::start_as(None, network, name, program, arguments, folder)
+    }
+
+    /// Starts it as another user, and in its own network namespace.
+    ///
+    /// # Errors
+    /// [`SpawnError`].
+    pub fn start_as(
+        user: Option<User>,
+        network: Option<Network>,
+        name: &str,
+        program: &Path,
+        arguments: Vec<OsString>,
+        folder: &Path,
+    ) -> Result<Self, SpawnError> {
         let log = folder.join(format!("{name}.log"));
-        let child = spawn(program, &arguments, &log, network.as_ref()).map_err(|error| {
+        let child = spawn(program, &arguments, &log, network.as_ref(), user).map_err(|error| {
             let (name, program) = (name.to_owned(), program.to_owned());
             SpawnError { name, program, error }
         })?;
         let (name, program) = (name.to_owned(), program.to_owned());
-        Ok(Self { name, program, arguments, log, network, child, ended: None })
+        Ok(Self { name, program, arguments, log, network, user, child, ended: None })
     }
 
     /// The name it was started under.
@@ -119,18 +148,56 @@ impl Process {
         }
     }
 
+    /// Stops it (SIGSTOP): it hangs, with its connections open.
+    pub fn pause(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it continue (SIGCONT).
+    pub fn resume(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Asks it to end (SIGTERM).
+    pub fn ask_to_end(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Asks it to end (SIGTERM), and waits until it has. Kills it if that takes longer than `within`.
+    pub fn terminate(&mut self, within: Duration) -> Option<ExitStatus> {
+        self.ask_to_end();
+        let deadline = Micros::boottime() + within;
+        while self.exit_status().is_none() {
+            if Micros::boottime() >= deadline {
+                self.kill();
+                break;
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+        self.exit_status()
+    }
+
+    /// Nothing happens if it has ended.
+    fn signal(&mut self, signal: Signal) {
+        if self.exit_status().is_some() {
+            return;
+        }
+        if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
+            // It fails only for a process that has ended.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
     /// Kills it if it still runs, and starts it again as it was started.
     ///
     /// # Errors
     /// [`SpawnError`].
     pub fn restart(&mut self) -> Result<(), SpawnError> {
         self.kill();
-        self.child = spawn(&self.program, &self.arguments, &self.log, self.network.as_ref())
-            .map_err(|error| SpawnError {
-                name: self.name.clone(),
-                program: self.program.clone(),
-                error,
-            })?;
+        let network = self.network.as_ref();
+        self.child = spawn(&self.program, &self.arguments, &self.log, network, self.user).map_err(
+            |error| SpawnError { name: self.name.clone(), program: self.program.clone(), error },
+        )?;
         self.ended = None;
         Ok(())
     }
@@ -156,12 +223,16 @@ fn spawn(
     arguments: &[OsString],
     log: &Path,
     network: Option<&Network>,
+    user: Option<User>,
 ) -> io::Result<Child> {
     // Appending: a restart keeps the story.
     let log = File::options().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     command.process_group(0);
+    if let Some(User { uid, gid }) = user {
+        command.uid(uid).gid(gid);
+    }
     let parent = rustix::process::getpid();
     let network = network.cloned();
     // SAFETY: between fork and exec only setns, prctl and getppid are called, all of which
@@ -184,8 +255,6 @@ fn spawn(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use standin_testkit::{Scratch, wait_until};
 
     use super::*;
@@ -216,5 +285,33 @@ mod tests {
         let nowhere = Path::new("/nowhere/standin");
         let error = Process::start("a1", nowhere, Vec::new(), scratch.path()).unwrap_err();
         assert!(error.to_string().contains("a1 can't be started (/nowhere/standin)"), "{error}");
+    }
+
+    fn state(process: &Process) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    #[test]
+    fn pausing_and_resuming() {
+        let scratch = Scratch::new("faults");
+        let mut process = shell(&scratch, "exec sleep 600");
+        process.pause();
+        wait_until(SOON, "it to stop", || state(&process) == Some('T'));
+        process.resume();
+        wait_until(SOON, "it to go on", || state(&process) != Some('T'));
+    }
+
+    #[test]
+    fn terminating_waits_and_then_kills() {
+        let scratch = Scratch::new("faults");
+        let mut polite =
+            shell(&scratch, "trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done");
+        wait_until(SOON, "the trap", || polite.last_output().contains("up"));
+        assert_eq!(polite.terminate(SOON).and_then(|status| status.code()), Some(3));
+        let mut stubborn = shell(&scratch, "trap '' TERM; echo up; while :; do sleep 0.01; done");
+        wait_until(SOON, "the trap", || stubborn.last_output().contains("up"));
+        let status = stubborn.terminate(Duration::from_millis(20)).unwrap();
+        assert_eq!(status.code(), None, "killed");
     }
 }

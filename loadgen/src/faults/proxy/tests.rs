@@ -55,7 +55,7 @@ fn passes_on_and_delays() {
     assert!(echo == large, "a megabyte comes back as it went");
 
     let delay = Duration::from_millis(120);
-    proxy.set(Conduct::Delay(delay));
+    proxy.set(Conduct::delayed(delay));
     assert!(ask(&mut stream, b"slow").unwrap() >= delay);
     proxy.set(Conduct::Pass);
     ask(&mut stream, b"quick").unwrap();
@@ -66,7 +66,7 @@ fn a_stall_keeps_everything() {
     let (proxy, address) = proxied();
     let mut stream = connect(address);
     ask(&mut stream, b"before").unwrap();
-    proxy.set(Conduct::Stall);
+    proxy.set(Conduct::Stall(Way::Both));
     stream.write_all(b"during").unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
     let mut echo = [0; 6];
@@ -107,4 +107,43 @@ fn counts_what_it_passes_on() {
     assert_eq!((proxy.calls(Call::Read).len(), proxy.calls(Call::Write).len()), (1, 1));
     drop(proxy);
     assert!(StdStream::connect(address).is_err(), "gone with its owner");
+}
+
+#[test]
+fn a_reset_ends_the_connections_that_there_are() {
+    let (proxy, address) = proxied();
+    let mut stream = connect(address);
+    ask(&mut stream, b"before").unwrap();
+    proxy.reset();
+    let ended = stream.read(&mut [0]);
+    let kind = ended.map_err(|error| error.kind());
+    assert_eq!(kind, Err(ErrorKind::ConnectionReset));
+    ask(&mut connect(address), b"after").unwrap();
+}
+
+#[test]
+fn a_narrow_line_takes_its_time_and_loses_nothing() {
+    let (proxy, address) = proxied();
+    let mut stream = connect(address);
+    ask(&mut stream, b"before").unwrap();
+    let shape = Shape { bytes_per_s: Some(400_000), way: Way::To, ..Shape::default() };
+    proxy.set(Conduct::Slow(shape));
+    let took = ask(&mut stream, &vec![7; 100_000]).unwrap();
+    assert!(took >= Duration::from_millis(240), "{took:?}");
+}
+
+#[test]
+fn a_stall_of_one_way_lets_the_other_pass() {
+    let (proxy, address) = proxied();
+    let mut stream = connect(address);
+    ask(&mut stream, b"before").unwrap();
+    proxy.set(Conduct::Stall(Way::From));
+    stream.write_all(b"during").unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
+    assert!(stream.read(&mut [0]).is_err());
+    proxy.set(Conduct::Stall(Way::To));
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut echo = [0; 6];
+    stream.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"during", "it had arrived");
 }

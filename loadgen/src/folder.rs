@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// A folder that only this user can enter: a cluster file may hold a password.
-pub(super) enum RunFolder {
+pub(crate) enum RunFolder {
     Temporary(TempDir),
     Kept(PathBuf),
 }
 
 impl RunFolder {
-    /// Makes it. `keep` is the command line's `--keep [FOLDER]`.
-    pub(super) fn make(keep: Option<&Option<PathBuf>>) -> io::Result<Self> {
+    /// Makes it; the name of a temporary one begins with `prefix`. With `keep` it stays, and may have a name.
+    pub(crate) fn make(prefix: &str, keep: Option<Option<&PathBuf>>) -> io::Result<Self> {
         match keep {
-            None => Ok(Self::Temporary(temporary("standin-demo-")?)),
-            Some(None) => Ok(Self::Kept(temporary("standin-demo-")?.keep())),
+            None => Ok(Self::Temporary(temporary(prefix)?)),
+            Some(None) => Ok(Self::Kept(temporary(prefix)?.keep())),
             Some(Some(path)) => {
                 make_private(path)?;
                 if std::fs::read_dir(path)?.next().is_some() {
@@ -29,14 +29,14 @@ impl RunFolder {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Temporary(folder) => folder.path(),
             Self::Kept(path) => path,
         }
     }
 
-    pub(super) fn kept(&self) -> Option<&Path> {
+    pub(crate) fn kept(&self) -> Option<&Path> {
         match self {
             Self::Temporary(_) => None,
             Self::Kept(path) => Some(path),
@@ -50,7 +50,7 @@ fn temporary(prefix: &str) -> io::Result<TempDir> {
 }
 
 /// The folder for a report: the one named, or a new one.
-pub(super) fn for_report(named: Option<&PathBuf>) -> io::Result<PathBuf> {
+pub(crate) fn for_report(named: Option<&PathBuf>) -> io::Result<PathBuf> {
     match named {
         Some(path) => {
             make_private(path)?;

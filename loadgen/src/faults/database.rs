@@ -1,0 +1,88 @@
+//! Troubles of the table of a run, made by a session of their own: it is locked, or has no room.
+
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, NoTls};
+
+use super::script::Trouble;
+use crate::origin::TABLE;
+
+/// The longest wait for the table, and for an answer.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Session {
+    /// Connects.
+    pub(super) fn open(url: &str) -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        // A timer needs the runtime from its beginning on.
+        let connect = async {
+            let connected = tokio::time::timeout(WITHIN, tokio_postgres::connect(url, NoTls)).await;
+            connected.map_err(|_| silent())?.map_err(|error| error.to_string())
+        };
+        let (client, connection) = runtime.block_on(connect)?;
+        drop(runtime.spawn(connection));
+        Ok(Self { runtime, client })
+    }
+
+    fn run(&self, statements: &str) -> Result<(), String> {
+        let run =
+            async { tokio::time::timeout(WITHIN, self.client.batch_execute(statements)).await };
+        let done = self.runtime.block_on(run).map_err(|_| silent())?;
+        done.map_err(|error| match error.as_db_error() {
+            Some(said) => said.to_string(),
+            None => error.to_string(),
+        })
+    }
+}
+
+fn silent() -> String {
+    format!("PostgreSQL has not answered within {WITHIN:?}")
+}
+
+/// A trouble that lasts. Dropping it ends a lock, but not the lack of room.
+#[derive(Debug)]
+pub(super) struct Lasting {
+    session: Session,
+    trouble: Trouble,
+}
+
+impl Lasting {
+    /// Begins it.
+    pub(super) fn begin(url: &str, trouble: Trouble) -> Result<Self, String> {
+        let session = Session::open(url)?;
+        session.run(&match trouble {
+            // The session is in a transaction that it does not end.
+            Trouble::Lock => format!(
+                "BEGIN; SET LOCAL lock_timeout = '{}ms'; LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE",
+                WITHIN.as_millis()
+            ),
+            // What a client sees of a full disk: the same error, while what is there can be read.
+            Trouble::Full => format!(
+                "CREATE OR REPLACE FUNCTION standin_full() RETURNS trigger LANGUAGE plpgsql AS $$
+                 BEGIN
+                   RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+                 END $$;
+                 CREATE TRIGGER standin_full BEFORE INSERT OR UPDATE ON {TABLE}
+                 FOR EACH STATEMENT EXECUTE FUNCTION standin_full()"
+            ),
+        })?;
+        Ok(Self { session, trouble })
+    }
+
+    /// Ends it.
+    pub(super) fn end(&self) -> Result<(), String> {
+        match self.trouble {
+            Trouble::Lock => self.session.run("ROLLBACK"),
+            Trouble::Full => self.session.run(&format!("DROP TRIGGER standin_full ON {TABLE}")),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A process that somebody else has started. It is held by a descriptor: when it has ended, and another process has
+//! its number, the other one gets no signal.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+
+use super::script::PidSource;
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(super) struct Foreign {
+    descriptor: OwnedFd,
+}
+
+impl Foreign {
+    /// Finds the process. The error says what to do.
+    pub(super) fn find(source: &PidSource) -> Result<Self, String> {
+        let number = match source {
+            PidSource::Number(number) => *number,
+            PidSource::File(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| format!("{}: {error}", path.display()))?;
+                let number = text.trim().parse();
+                number.map_err(|_| format!("{}: its text is no process id", path.display()))?
+            }
+        };
+        let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
+        let pid = pid.filter(|pid| !pid.is_init() && *pid != getpid());
+        let pid = pid.ok_or_else(|| format!("process {number} may not be stopped"))?;
+        let descriptor = pidfd_open(pid, PidfdFlags::empty())
+            .map_err(|error| format!("process {number}: {}", io::Error::from(error)))?;
+        Ok(Self { descriptor })
+    }
+
+    /// SIGSTOP.
+    pub(super) fn pause(&self) -> io::Result<()> {
+        Ok(pidfd_send_signal(&self.descriptor, Signal::STOP)?)
+    }
+
+    /// SIGCONT.
+    pub(super) fn resume(&self) -> io::Result<()> {
+        Ok(pidfd_send_signal(&self.descriptor, Signal::CONT)?)
+    }
+}

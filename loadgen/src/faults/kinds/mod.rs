@@ -1,0 +1,174 @@
+//! Starts processes of each kind that a scenario can name. The benchmarks start theirs here too.
+
+pub mod memcached;
+pub mod postgres;
+pub mod redis;
+pub mod standin;
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use standin_config::WriteError;
+use standin_protocol::map::MapError;
+use standin_protocol::time::Micros;
+
+use super::process::{Process, SpawnError};
+use crate::interrupt::Interrupt;
+use crate::ports::free_addresses;
+use crate::rng::Random;
+
+/// The time between two checks whether a process is up.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The longest wait for one connection on loopback.
+const CONNECT_WITHIN: Duration = Duration::from_millis(250);
+
+/// Why a process is not up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Ports, files, a client.
+    #[error("{what}: {error}")]
+    System {
+        /// The action that failed.
+        what: String,
+        /// The error.
+        error: io::Error,
+    },
+    /// A cluster file.
+    #[error(transparent)]
+    Config(#[from] WriteError),
+    /// A topology.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// A process did not start.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// A process ended at once.
+    #[error("{name} ended while it was starting; its last output was:\n{output}")]
+    Ended {
+        /// Which.
+        name: String,
+        /// Its last lines.
+        output: String,
+    },
+    /// A process does not answer.
+    #[error("{name} was not ready within {within:?}; its last output was:\n{output}")]
+    Silent {
+        /// Which.
+        name: String,
+        /// The limit.
+        within: Duration,
+        /// Its last lines.
+        output: String,
+    },
+    /// Something about it can't be prepared.
+    #[error("{name}: {why}")]
+    Refused {
+        /// Which.
+        name: String,
+        /// The obstacle.
+        why: String,
+    },
+    /// The user has interrupted it.
+    #[error("interrupted; what was started has ended")]
+    Interrupted,
+}
+
+impl StartError {
+    /// Adds the action that failed.
+    pub fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::System { what, error }
+    }
+}
+
+/// Where processes are started: on loopback, with their files in a folder.
+#[derive(Debug)]
+pub struct Ground<'g> {
+    /// For logs, configurations and data.
+    pub folder: &'g Path,
+    /// Chooses ports.
+    pub random: &'g mut Random,
+    /// Ends a wait.
+    pub interrupt: Option<&'g Interrupt>,
+}
+
+impl Ground<'_> {
+    /// This many free addresses.
+    ///
+    /// # Errors
+    /// There are not that many.
+    pub fn addresses(&mut self, count: usize) -> Result<Vec<SocketAddr>, StartError> {
+        free_addresses(count, self.random).map_err(StartError::system("looking for free ports"))
+    }
+
+    /// Starts a program on this thread, with which it dies.
+    ///
+    /// # Errors
+    /// [`SpawnError`].
+    pub fn spawn(
+        &self,
+        name: &str,
+        program: &Path,
+        arguments: Vec<OsString>,
+    ) -> Result<Process, StartError> {
+        Ok(Process::start(name, program, arguments, self.folder)?)
+    }
+
+    /// Waits until a process accepts connections.
+    ///
+    /// # Errors
+    /// It has ended, or does not within this time.
+    pub fn wait_until_open(
+        &self,
+        process: &mut Process,
+        address: SocketAddr,
+        within: Duration,
+    ) -> Result<(), StartError> {
+        wait(process, within, self.interrupt, || {
+            TcpStream::connect_timeout(&address, CONNECT_WITHIN).is_ok()
+        })
+    }
+
+    /// A new folder in this one.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn own_folder(&self, name: &str) -> Result<PathBuf, StartError> {
+        let folder = self.folder.join(name);
+        std::fs::create_dir_all(&folder)
+            .map_err(StartError::system(folder.display().to_string()))?;
+        Ok(folder)
+    }
+}
+
+/// Waits until a process is ready.
+fn wait(
+    process: &mut Process,
+    within: Duration,
+    interrupt: Option<&Interrupt>,
+    mut is_ready: impl FnMut() -> bool,
+) -> Result<(), StartError> {
+    let deadline = Micros::boottime() + within;
+    while !is_ready() {
+        if interrupt.is_some_and(Interrupt::is_set) {
+            return Err(StartError::Interrupted);
+        }
+        let (name, output) = (process.name().to_owned(), process.last_output());
+        if process.exit_status().is_some() {
+            return Err(StartError::Ended { name, output });
+        }
+        if Micros::boottime() >= deadline {
+            return Err(StartError::Silent { name, within, output });
+        }
+        std::thread::park_timeout(PAUSE);
+    }
+    Ok(())
+}
+
+/// Arguments from text with spaces between them.
+fn words(text: &str) -> Vec<OsString> {
+    text.split(' ').map(Into::into).collect()
+}

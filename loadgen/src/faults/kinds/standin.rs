@@ -1,0 +1,116 @@
+//! A Standin cluster: a master and servers as processes of the `standin` program.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_client::blocking::Client;
+use standin_client::{Bootstrap, ClientConfig, Target};
+use standin_config::ClusterConfig;
+use standin_protocol::map::Topology;
+
+use super::super::process::{Network, Process};
+use super::{StartError, wait};
+use crate::interrupt::Interrupt;
+
+/// The master's events.
+const EVENT_FILE: &str = "events.jsonl";
+/// The time after which a cluster that is not up is considered failed.
+pub const UP_WITHIN: Duration = Duration::from_secs(15);
+
+/// A running cluster. Dropping it kills all its processes.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its file, as it was written.
+    pub config: ClusterConfig,
+    /// Its members.
+    pub topology: Arc<Topology>,
+    /// By server id.
+    pub servers: Vec<Process>,
+    /// The master.
+    pub master: Process,
+    /// The cluster file.
+    pub file: PathBuf,
+    /// All events of the master.
+    pub event_file: PathBuf,
+}
+
+impl Cluster {
+    /// Starts it in a folder, and waits until all of it answers. Call this on a thread that lives as long as the run,
+    /// because the processes die with it.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(
+        program: &Path,
+        folder: &Path,
+        config: ClusterConfig,
+        within: Duration,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Self, StartError> {
+        let mut cluster = Self::spawn(program, folder, config, |_| None)?;
+        cluster.wait_until_up(within, interrupt)?;
+        Ok(cluster)
+    }
+
+    /// Starts the processes in the networks that `network` gives for each server's id, and for the master (`None`).
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn spawn(
+        program: &Path,
+        folder: &Path,
+        config: ClusterConfig,
+        network: impl Fn(Option<u16>) -> Option<Network>,
+    ) -> Result<Self, StartError> {
+        let file = config.write_into(folder)?;
+        let topology = Arc::new(config.topology()?);
+        let event_file = folder.join(EVENT_FILE);
+        // Of an earlier attempt.
+        let _ = std::fs::remove_file(&event_file);
+        let _ = std::fs::remove_file(&config.master.state_file);
+        let start = |id, name: &str, role: &str, more: &[OsString]| {
+            let role = [role.into(), "--config".into(), file.clone().into()];
+            Process::start_in(network(id), name, program, [&role[..], more].concat(), folder)
+        };
+        let events = ["--all-events".into(), "--events".into(), event_file.clone().into()];
+        let master = start(None, "master", "master", &events)?;
+        let mut servers = Vec::new();
+        for (id, server) in (0..).zip(&config.servers) {
+            let name = ["--name".into(), (&server.name).into()];
+            servers.push(start(Some(id), &server.name, "server", &name)?);
+        }
+        Ok(Self { config, topology, servers, master, file, event_file })
+    }
+
+    /// Waits until each process answers a client on this thread.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn wait_until_up(
+        &mut self,
+        within: Duration,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<(), StartError> {
+        let bootstrap = Bootstrap::Config(Arc::clone(&self.topology));
+        let mut client = Client::new(ClientConfig::from(&self.config), bootstrap)
+            .map_err(StartError::system("making a client"))?;
+        let targets = (0..).zip(&mut self.servers).map(|(id, p)| (Target::Server(id), p));
+        for (target, process) in targets.chain([(Target::Master, &mut self.master)]) {
+            wait(process, within, interrupt, || client.ping(target, 0).is_ok())?;
+        }
+        Ok(())
+    }
+
+    /// The processes that have ended, each with its name and what it said last.
+    pub fn ended(&mut self) -> Vec<(String, String)> {
+        let processes = self.servers.iter_mut().chain([&mut self.master]);
+        processes
+            .filter_map(|process| {
+                process.exit_status()?;
+                Some((process.name().to_owned(), process.last_output()))
+            })
+            .collect()
+    }
+}

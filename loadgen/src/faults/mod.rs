@@ -1,0 +1,27 @@
+//! Faults for any target: the processes that a run starts, and what happens to them, when, and how it is undone.
+//!
+//! ```text
+//! script.rs    what a scenario asks for                     ─┐ pure
+//! holds.rs     which faults make sense in which order        ┘
+//! kinds/       starts a process, or a cluster of one kind, on free ports
+//! setting.rs   everything that a run has started, and where it is
+//! timeline.rs  carries the script out, notes the times, and undoes everything
+//!
+//! process.rs   a child that dies with the run       foreign.rs   a process of somebody else
+//! proxy/       a proxy that is slow, silent or gone  database.rs  a table that is locked, or has no room
+//! ```
+
+mod database;
+mod foreign;
+mod holds;
+pub mod kinds;
+pub mod process;
+pub mod proxy;
+pub mod script;
+mod setting;
+mod timeline;
+
+pub(crate) use holds::mistakes;
+pub use process::{Network, Process, SpawnError, User, enter};
+pub use setting::{Places, SettingError};
+pub use timeline::{Mark, Stage};

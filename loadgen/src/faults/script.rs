@@ -1,0 +1,369 @@
+//! What a scenario starts and breaks, as plain values.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::proxy::Conduct;
+
+/// The processes and faults of a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Script {
+    /// In the order in which they are started.
+    pub processes: Vec<ProcessSpec>,
+    /// In the order of the file.
+    pub faults: Vec<FaultSpec>,
+}
+
+/// A process, or several of one kind, that the run starts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProcessSpec {
+    /// Faults, URLs and other processes refer to it by this name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The program, if it is not the kind's usual one.
+    pub program: Option<PathBuf>,
+    /// Further arguments.
+    pub arguments: Vec<String>,
+    /// The time within which its ports must accept connections.
+    pub ready_within: Duration,
+}
+
+/// What is started.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Any program. Its arguments may have `{port}`, `{folder}` and the names of processes before it.
+    Command {
+        /// The number of its ports.
+        ports: u16,
+    },
+    /// memcached.
+    Memcached,
+    /// twemproxy.
+    Nutcracker {
+        /// The processes over which it spreads the keys.
+        servers: Vec<String>,
+        /// Whether it leaves out servers that fail.
+        ejects: bool,
+    },
+    /// PostgreSQL.
+    Postgres,
+    /// A single Redis.
+    Redis,
+    /// A Redis Cluster.
+    RedisCluster {
+        /// Nodes that have slots.
+        masters: u16,
+        /// Replicas of each.
+        replicas: u16,
+        /// The silence after which a node counts as failed.
+        node_timeout: Duration,
+    },
+    /// A proxy in front of something, as a thread of this program.
+    Proxy {
+        /// The name of a process before it, or `host:port`.
+        to: String,
+        /// Whether it passes datagrams on; otherwise connections.
+        is_udp: bool,
+    },
+    /// A master and servers of Standin, with one keyspace.
+    Standin {
+        /// Failover groups.
+        groups: u16,
+        /// Servers of each.
+        servers: u16,
+        /// Memory of each server.
+        memory_bytes: u64,
+        /// The name of a PostgreSQL, or of a proxy before one, that has the keyspace's table; `None`: the keyspace is in
+        /// memory only.
+        database: Option<String>,
+    },
+}
+
+impl ProcessSpec {
+    /// The names of the processes: the name itself, or of several ones `<name>-<which>`. A proxy has none.
+    #[must_use]
+    pub fn members(&self) -> Vec<String> {
+        match self.kind {
+            Kind::Command { .. }
+            | Kind::Postgres
+            | Kind::Memcached
+            | Kind::Nutcracker { .. }
+            | Kind::Redis => {
+                vec![self.name.clone()]
+            }
+            Kind::Proxy { .. } => Vec::new(),
+            Kind::RedisCluster { masters, replicas, .. } => {
+                let nodes = masters * (replicas + 1);
+                (1..=nodes).map(|node| format!("{}-{node}", self.name)).collect()
+            }
+            Kind::Standin { groups, servers, .. } => {
+                let names = standin_names(groups, servers).into_iter().flatten();
+                let names = names.chain(["master".to_owned()]);
+                names.map(|server| format!("{}-{server}", self.name)).collect()
+            }
+        }
+    }
+
+    /// Whether it has a file by which Standin's clients find it.
+    #[must_use]
+    pub fn has_cluster_file(&self) -> bool {
+        matches!(self.kind, Kind::Standin { .. })
+    }
+}
+
+/// `a1`, `a2`, …; `b1`, …: the servers of each group.
+#[must_use]
+pub fn standin_names(groups: u16, servers: u16) -> Vec<Vec<String>> {
+    let letters = ('a'..='z').take(usize::from(groups));
+    letters.map(|group| (1..=servers).map(|number| format!("{group}{number}")).collect()).collect()
+}
+
+/// A fault of the timeline.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FaultSpec {
+    /// As reports have it.
+    pub name: String,
+    /// The line of the file in which it begins.
+    pub line: usize,
+    /// When it begins, from the first request of the run.
+    pub at: Duration,
+    /// How long it lasts; `None`: until another fault ends it, or the run ends.
+    pub lasts: Option<Duration>,
+    /// What happens.
+    pub deed: Deed,
+}
+
+/// What happens to whom.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deed {
+    /// A process of the run.
+    Process {
+        /// Its name.
+        name: String,
+        /// What happens.
+        what: What,
+    },
+    /// A process that somebody else has started: SIGSTOP, then SIGCONT.
+    Pid(PidSource),
+    /// What passes through a proxy.
+    Proxy {
+        /// Its name.
+        name: String,
+        /// The treatment.
+        conduct: Conduct,
+    },
+    /// The table in a PostgreSQL.
+    Database {
+        /// Its name.
+        name: String,
+        /// What is wrong with the table.
+        trouble: Trouble,
+    },
+    /// The connections of a proxy, once.
+    Reset(String),
+    /// A command of the user's, and the one that undoes it.
+    Command {
+        /// The program and its arguments.
+        begin: Vec<String>,
+        /// Those of the undoing; empty: nothing is to be undone.
+        undo: Vec<String>,
+    },
+}
+
+/// Where the number of a process is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PidSource {
+    /// In the scenario.
+    Number(u32),
+    /// In a file.
+    File(PathBuf),
+}
+
+/// What is wrong with a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// Another session has locked it.
+    Lock,
+    /// There is no room: writes fail.
+    Full,
+}
+
+/// What happens to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// SIGKILL; to undo it is to start the process again.
+    Kill,
+    /// SIGTERM; likewise.
+    Terminate,
+    /// SIGSTOP; SIGCONT undoes it.
+    Pause,
+    /// SIGCONT, which ends an earlier pause.
+    Resume,
+    /// SIGKILL if it runs, and a new process.
+    Restart,
+}
+
+impl Deed {
+    /// In words, for a fault without a name.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Process { name, what } => format!("{} {name}", what.word()),
+            Self::Pid(PidSource::Number(number)) => format!("pause process {number}"),
+            Self::Pid(PidSource::File(path)) => format!("pause the process of {}", path.display()),
+            Self::Proxy { name, conduct } => {
+                let word = match conduct {
+                    Conduct::Slow(_) => "slow",
+                    Conduct::Stall(_) => "stall",
+                    Conduct::Refuse => "refuse",
+                    Conduct::Pass | Conduct::End => "pass",
+                };
+                format!("{word} {name}")
+            }
+            Self::Reset(name) => format!("reset {name}"),
+            Self::Database { name, trouble: Trouble::Lock } => format!("lock {name}"),
+            Self::Database { name, trouble: Trouble::Full } => format!("full {name}"),
+            Self::Command { begin, .. } => begin.join(" "),
+        }
+    }
+
+    /// Whether it leaves something that can be undone.
+    #[must_use]
+    pub fn can_last(&self) -> bool {
+        match self {
+            Self::Process { what, .. } => {
+                matches!(what, What::Kill | What::Terminate | What::Pause)
+            }
+            Self::Pid(_) | Self::Proxy { .. } | Self::Database { .. } => true,
+            Self::Reset(_) => false,
+            Self::Command { undo, .. } => !undo.is_empty(),
+        }
+    }
+}
+
+impl What {
+    /// As scenarios and reports have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Terminate => "terminate",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+/// A moment of the timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// From the first request of the run.
+    pub at: Duration,
+    /// Index of the fault.
+    pub fault: usize,
+    /// Whether the fault ends; otherwise it begins.
+    pub is_undo: bool,
+}
+
+impl Script {
+    /// The moments in order of time. At the same time, faults end before others begin.
+    #[must_use]
+    pub fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (fault, spec) in self.faults.iter().enumerate() {
+            steps.push(Step { at: spec.at, fault, is_undo: false });
+            let end = spec.lasts.map(|lasts| Step { at: spec.at + lasts, fault, is_undo: true });
+            steps.extend(end);
+        }
+        steps.sort_by_key(|step| (step.at, !step.is_undo));
+        steps
+    }
+
+    /// The first fault that a run of this length does not reach, in words.
+    #[must_use]
+    pub fn beyond(&self, end: Duration) -> Option<String> {
+        let reaches = |spec: &&FaultSpec| spec.at + spec.lasts.unwrap_or_default() >= end;
+        self.faults.iter().find(reaches).map(|FaultSpec { name, line, at, lasts, .. }| {
+            let what = match lasts {
+                Some(lasts) if *at < end => {
+                    format!("ends after {:?}", *at + *lasts)
+                }
+                _ => format!("begins after {at:?}"),
+            };
+            format!(
+                "the fault {name:?} in line {line} of the scenario {what}, and the run after {end:?}: \
+                 use more --seconds, or an earlier time"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(name: &str, at_s: u64, lasts_s: Option<u64>, what: What) -> FaultSpec {
+        FaultSpec {
+            name: what.word().to_owned(),
+            line: 1,
+            at: Duration::from_secs(at_s),
+            lasts: lasts_s.map(Duration::from_secs),
+            deed: Deed::Process { name: name.to_owned(), what },
+        }
+    }
+
+    fn script(faults: Vec<FaultSpec>) -> Script {
+        Script { processes: Vec::new(), faults }
+    }
+
+    #[test]
+    fn steps_are_in_order_and_ends_come_first() {
+        let script = script(vec![
+            fault("a", 5, Some(2), What::Pause),
+            fault("b", 3, None, What::Kill),
+            fault("a", 7, Some(1), What::Pause),
+        ]);
+        let steps: Vec<_> =
+            script.steps().iter().map(|s| (s.at.as_secs(), s.fault, s.is_undo)).collect();
+        assert_eq!(
+            steps,
+            [(3, 1, false), (5, 0, false), (7, 0, true), (7, 2, false), (8, 2, true)]
+        );
+    }
+
+    #[test]
+    fn a_fault_beyond_the_end_is_named() {
+        let faults = vec![fault("a", 5, Some(2), What::Pause)];
+        let beyond = |end_s| script(faults.clone()).beyond(Duration::from_secs(end_s));
+        assert_eq!(beyond(8), None);
+        assert!(beyond(6).unwrap().contains("ends after 7s"));
+        let begins = beyond(5).unwrap();
+        assert!(begins.contains("line 1") && begins.contains("begins after 5s"), "{begins}");
+    }
+
+    #[test]
+    fn members_have_names() {
+        let spec = |kind| ProcessSpec {
+            name: "x".to_owned(),
+            kind,
+            program: None,
+            arguments: Vec::new(),
+            ready_within: Duration::from_secs(1),
+        };
+        assert_eq!(spec(Kind::Memcached).members(), ["x"]);
+        let node_timeout = Duration::from_secs(1);
+        let cluster = Kind::RedisCluster { masters: 3, replicas: 1, node_timeout };
+        assert_eq!(spec(cluster).members().len(), 6);
+        let standin = Kind::Standin { groups: 2, servers: 2, memory_bytes: 1, database: None };
+        assert_eq!(spec(standin).members(), ["x-a1", "x-a2", "x-b1", "x-b2", "x-master"]);
+    }
+}

@@ -1,0 +1,385 @@
+//! Everything that a run has started, and where it is. It ends when this is dropped.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig};
+use tempfile::TempDir;
+
+use super::database::Lasting;
+use super::foreign::Foreign;
+use super::holds::Act;
+use super::kinds::{Ground, StartError, memcached, postgres, redis, standin};
+use super::process::Process;
+use super::proxy::{Conduct, DatagramProxy, Proxy};
+use super::script::{Deed, Kind, PidSource, ProcessSpec, Script, Trouble, standin_names};
+use crate::interrupt::Interrupt;
+use crate::origin::{OriginError, Rows, RunOrigin};
+use crate::rng::Random;
+
+/// The keyspace of a Standin cluster that a scenario starts.
+const KEYSPACE: u8 = 1;
+/// The longest wait of twemproxy for one of its servers.
+const POOL_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Why the run has no processes.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingError {
+    /// A process.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The path of this program, which is Standin's too.
+    #[error("the path of this program: {0}; write `program` for processes of kind \"standin\"")]
+    Program(io::Error),
+    /// A table for Standin.
+    #[error(transparent)]
+    Table(#[from] OriginError),
+    /// A process of somebody else.
+    #[error("the fault in line {line} of the scenario: {why}")]
+    Foreign {
+        /// The line.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Where the processes of a run are.
+#[derive(Debug, Default)]
+pub struct Places {
+    addresses: BTreeMap<String, Vec<SocketAddr>>,
+    files: BTreeMap<String, PathBuf>,
+}
+
+impl Places {
+    /// The addresses at which clients reach a process or all of its members.
+    #[must_use]
+    pub fn addresses(&self, name: &str) -> Option<&[SocketAddr]> {
+        self.addresses.get(name).map(Vec::as_slice)
+    }
+
+    /// The cluster file of a Standin cluster.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<&Path> {
+        self.files.get(name).map(PathBuf::as_path)
+    }
+}
+
+/// A proxy.
+#[derive(Debug)]
+pub(super) enum Between {
+    Connections(Proxy),
+    Datagrams(DatagramProxy),
+}
+
+impl Between {
+    fn start(
+        is_udp: bool,
+        address: SocketAddr,
+        upstream: SocketAddr,
+        seed: u64,
+    ) -> io::Result<Self> {
+        Ok(if is_udp {
+            let socket = UdpSocket::bind(address)?;
+            Self::Datagrams(DatagramProxy::start(socket, upstream, seed)?)
+        } else {
+            let listener = TcpListener::bind(address)?;
+            Self::Connections(Proxy::plain(listener, upstream, seed)?)
+        })
+    }
+
+    /// Sets the treatment from now on.
+    pub(super) fn set(&self, conduct: Conduct) {
+        match self {
+            Self::Connections(proxy) => proxy.set(conduct),
+            Self::Datagrams(proxy) => proxy.set(conduct),
+        }
+    }
+
+    /// Resets the connections; datagrams have none.
+    pub(super) fn reset(&self) {
+        if let Self::Connections(proxy) = self {
+            proxy.reset();
+        }
+    }
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// Dropped before the database ends.
+    tables: Vec<RunOrigin>,
+    processes: BTreeMap<String, Process>,
+    proxies: BTreeMap<String, Between>,
+    foreign: BTreeMap<PidSource, Foreign>,
+    troubles: BTreeMap<String, Lasting>,
+    /// Where databases can be reached directly.
+    databases: BTreeMap<String, String>,
+    /// What is before what: proxies, by the names of what is behind them.
+    behind: BTreeMap<String, String>,
+    folders: Vec<TempDir>,
+    pub(super) places: Places,
+    pub(super) folder: PathBuf,
+}
+
+impl Setting {
+    /// Starts everything, one after the other, and finds the processes of others.
+    pub(super) fn start(
+        script: &Script,
+        folder: &Path,
+        seed: u64,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Self, SettingError> {
+        // Runs of the same scenario at the same time must not look for ports in the same order.
+        let mut random = Random::new(getrandom::u64().unwrap_or(std::process::id().into()));
+        let mut setting = Self {
+            tables: Vec::new(),
+            processes: BTreeMap::new(),
+            proxies: BTreeMap::new(),
+            foreign: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            databases: BTreeMap::new(),
+            behind: BTreeMap::new(),
+            folders: Vec::new(),
+            places: Places::default(),
+            folder: folder.to_owned(),
+        };
+        for spec in &script.faults {
+            if let Deed::Pid(source) = &spec.deed {
+                let line = spec.line;
+                let found = Foreign::find(source);
+                let found = found.map_err(|why| SettingError::Foreign { line, why })?;
+                setting.foreign.insert(source.clone(), found);
+            }
+        }
+        let mut ground = Ground { folder, random: &mut random, interrupt };
+        for (number, spec) in (0..).zip(&script.processes) {
+            setting.add(spec, Random::stream(seed, number).bits(), &mut ground)?;
+        }
+        Ok(setting)
+    }
+
+    /// Acts on a process of the run.
+    pub(super) fn act(&mut self, name: &str, act: Act) -> Result<(), String> {
+        let process = self.processes.get_mut(name).expect("scenarios are checked for names");
+        match act {
+            Act::Kill => process.kill(),
+            Act::Terminate => process.ask_to_end(),
+            Act::Stop => process.pause(),
+            Act::Continue => process.resume(),
+            Act::Start => process.restart().map_err(|error| error.to_string())?,
+        }
+        Ok(())
+    }
+
+    /// Stops a process of somebody else, or lets it continue.
+    pub(super) fn pause(&self, source: &PidSource, is_pause: bool) -> Result<(), String> {
+        let process = &self.foreign[source];
+        let done = if is_pause { process.pause() } else { process.resume() };
+        done.map_err(|error| format!("the signal could not be sent: {error}"))
+    }
+
+    /// Begins or ends a trouble of a database's table.
+    pub(super) fn trouble(
+        &mut self,
+        name: &str,
+        trouble: Trouble,
+        is_begin: bool,
+    ) -> Result<(), String> {
+        if is_begin {
+            let begun = Lasting::begin(&self.databases[name], trouble)?;
+            self.troubles.insert(name.to_owned(), begun);
+            return Ok(());
+        }
+        // One that could not begin has no end.
+        self.troubles.remove(name).map_or(Ok(()), |begun| begun.end())
+    }
+
+    /// A proxy of the run.
+    pub(super) fn proxy(&self, name: &str) -> &Between {
+        self.proxies.get(name).expect("scenarios are checked for names")
+    }
+
+    /// The processes that have ended, each with its name and what it said last.
+    pub(super) fn ended(&mut self) -> Vec<(String, String)> {
+        let ended = self.processes.iter_mut().filter_map(|(name, process)| {
+            process.exit_status()?;
+            Some((name.clone(), process.last_output()))
+        });
+        ended.collect()
+    }
+
+    fn add(
+        &mut self,
+        spec: &ProcessSpec,
+        seed: u64,
+        ground: &mut Ground<'_>,
+    ) -> Result<(), SettingError> {
+        let ProcessSpec { name, kind, program, arguments, ready_within } = spec;
+        let (name, within, program) = (name.as_str(), *ready_within, program.as_deref());
+        let more: Vec<OsString> = arguments.iter().map(Into::into).collect();
+        let (processes, addresses) = match kind {
+            Kind::Command { ports } => {
+                let addresses = ground.addresses(usize::from(*ports))?;
+                let program = program.expect("scenarios are checked for a program");
+                let all = arguments.iter().map(|text| self.filled(text, &addresses).into());
+                let mut process = ground.spawn(name, program, all.collect())?;
+                for address in &addresses {
+                    ground.wait_until_open(&mut process, *address, within)?;
+                }
+                (vec![process], addresses)
+            }
+            Kind::Memcached => {
+                let addresses = ground.addresses(1)?;
+                let address = addresses[0];
+                let process = memcached::start(ground, name, program, &more, address, within)?;
+                (vec![process], addresses)
+            }
+            Kind::Nutcracker { servers, ejects } => {
+                let own = ground.addresses(2)?;
+                let addresses = [own[0], own[1]];
+                let servers = self.addresses_of(servers);
+                let pool =
+                    memcached::Pool { servers: &servers, ejects: *ejects, timeout: POOL_TIMEOUT };
+                let process = memcached::start_nutcracker(
+                    ground, name, program, &more, pool, addresses, within,
+                )?;
+                (vec![process], vec![own[0]])
+            }
+            Kind::Redis => {
+                let addresses = ground.addresses(1)?;
+                let process = redis::start(ground, name, program, &more, addresses[0], within)?;
+                (vec![process], addresses)
+            }
+            Kind::RedisCluster { masters, replicas, node_timeout } => {
+                let (masters, replicas, node_timeout) = (*masters, *replicas, *node_timeout);
+                let shape = redis::Shape { masters, replicas, node_timeout };
+                let mut all = ground.addresses(shape.nodes() * 2)?;
+                let processes =
+                    redis::start_cluster(ground, name, program, &more, shape, &all, within)?;
+                all.truncate(shape.nodes());
+                (processes, all)
+            }
+            Kind::Proxy { to, is_udp } => {
+                let upstream = self.upstream(to)?;
+                let address = ground.addresses(1)?[0];
+                self.behind.insert(name.to_owned(), to.clone());
+                let proxy = Between::start(*is_udp, address, upstream, seed)
+                    .map_err(StartError::system(format!("the proxy {name}")))?;
+                self.proxies.insert(name.to_owned(), proxy);
+                (Vec::new(), vec![address])
+            }
+            Kind::Postgres => {
+                let address = ground.addresses(1)?[0];
+                let server = postgres::start(ground, name, program, &more, address, within)?;
+                self.databases.insert(name.to_owned(), server.url);
+                self.folders.push(server.folder);
+                (vec![server.process], vec![address])
+            }
+            Kind::Standin { database, .. } => {
+                let mut config = cluster_config(kind, ground)?;
+                if let Some(database) = database {
+                    let direct = self.database_behind(database);
+                    let rows = Rows { count: 0, run: 0, value_bytes: 0 };
+                    self.tables.push(RunOrigin::prepare(Some(direct), ground.folder, rows)?);
+                    let address = self.places.addresses[database][0];
+                    config.origin = Some(OriginConfig::postgres(&postgres::url(address)));
+                    config.keyspaces = vec![RunOrigin::keyspace(KEYSPACE)];
+                }
+                let program = match program {
+                    Some(program) => program.to_owned(),
+                    None => std::env::current_exe().map_err(SettingError::Program)?,
+                };
+                let folder = ground.own_folder(name)?;
+                config.master.state_file = folder.join("master.state");
+                let addresses = config.servers.iter().map(|server| server.address).collect();
+                let cluster =
+                    standin::Cluster::start(&program, &folder, config, within, ground.interrupt)?;
+                let standin::Cluster { servers, master, file, .. } = cluster;
+                self.places.files.insert(name.to_owned(), file);
+                (servers.into_iter().chain([master]).collect(), addresses)
+            }
+        };
+        let members = spec.members();
+        assert_eq!(members.len(), processes.len(), "each process of {name} has its name");
+        if addresses.len() > 1 {
+            let each = members.iter().cloned().zip(addresses.iter().map(|one| vec![*one]));
+            self.places.addresses.extend(each);
+        }
+        self.places.addresses.insert(name.to_owned(), addresses);
+        self.processes.extend(members.into_iter().zip(processes));
+        Ok(())
+    }
+
+    /// Where the database itself is, of which this is the name, or the name of a proxy before it.
+    fn database_behind(&self, name: &str) -> &str {
+        let mut name = name;
+        loop {
+            match (self.databases.get(name), self.behind.get(name)) {
+                (Some(url), _) => return url,
+                (None, Some(behind)) => name = behind,
+                (None, None) => unreachable!("scenarios are checked for databases"),
+            }
+        }
+    }
+
+    /// The address before which a proxy is put.
+    fn upstream(&self, to: &str) -> Result<SocketAddr, StartError> {
+        if let Some(addresses) = self.places.addresses(to) {
+            return Ok(addresses[0]);
+        }
+        let failed = StartError::system(to.to_owned());
+        let found = match to.to_socket_addrs() {
+            Ok(mut found) => found.next(),
+            Err(error) => return Err(failed(error)),
+        };
+        found.ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))
+    }
+
+    fn addresses_of(&self, names: &[String]) -> Vec<SocketAddr> {
+        let addresses = names.iter().filter_map(|name| self.places.addresses(name));
+        addresses.flatten().copied().collect()
+    }
+
+    /// An argument with its placeholders replaced.
+    fn filled(&self, text: &str, own: &[SocketAddr]) -> String {
+        let mut text = text.replace("{folder}", &self.folder.display().to_string());
+        for (number, address) in (1..).zip(own) {
+            let port = address.port().to_string();
+            if number == 1 {
+                text = text.replace("{port}", &port);
+            }
+            text = text.replace(&format!("{{port{number}}}"), &port);
+        }
+        for (name, addresses) in &self.places.addresses {
+            let listed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            text = text.replace(&format!("{{{name}}}"), &listed.join(","));
+        }
+        text
+    }
+}
+
+/// A cluster with one keyspace, on free ports.
+fn cluster_config(kind: &Kind, ground: &mut Ground<'_>) -> Result<ClusterConfig, StartError> {
+    let Kind::Standin { groups, servers, memory_bytes, .. } = *kind else {
+        unreachable!("only for clusters of Standin");
+    };
+    let names = standin_names(groups, servers);
+    let addresses = ground.addresses(names.iter().map(Vec::len).sum::<usize>() + 1)?;
+    let mut config = ClusterConfig::new("load", addresses[0], None::<OriginConfig>);
+    let mut rest = addresses[1..].iter().copied();
+    for group in &names {
+        let of_group = group.iter().map(String::as_str).zip(rest.by_ref());
+        config = config.with_group(&group[0][..1], of_group);
+    }
+    for server in &mut config.servers {
+        server.memory_bytes = memory_bytes;
+        server.huge_pages = false;
+    }
+    config.keyspaces.push(KeyspaceConfig::cache(KEYSPACE, "load"));
+    Ok(config)
+}

@@ -1,0 +1,241 @@
+//! Carries a script out: starts the processes, lets each fault begin and end at its time, notes when that was done,
+//! and undoes everything at the end, however the run ends.
+//!
+//! Everything is done on the thread of its owner, because the processes die with the thread that has started them.
+//! Commands run beside it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+
+use super::holds::{Act, Holds, Order};
+use super::process::Process;
+use super::script::{Script, Step};
+use super::setting::{Places, Setting, SettingError};
+use crate::interrupt::Interrupt;
+
+/// The longest wait for the commands that undo something, at the end of a run.
+const UNDO_WITHIN: Duration = Duration::from_secs(30);
+/// The time between two checks whether a command has ended.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The beginning or the end of a fault, as it happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Name of the fault.
+    pub fault: String,
+    /// Whether it ended; otherwise it began.
+    pub is_undo: bool,
+    /// When it was to happen, from the first request of the run.
+    pub asked: Duration,
+    /// When it was done; `None`: it has failed, or was under way when the run ended.
+    pub done: Option<Duration>,
+    /// How it failed.
+    pub error: Option<String>,
+}
+
+/// A command under way.
+#[derive(Debug)]
+struct Errand {
+    process: Process,
+    /// Index of the mark that it completes.
+    mark: usize,
+    fault: usize,
+}
+
+/// Everything that a scenario has started, and the timeline of its faults. Dropping it undoes all faults, and ends all
+/// processes.
+#[derive(Debug)]
+pub struct Stage {
+    script: Script,
+    steps: Vec<Step>,
+    /// The first step that is not done.
+    next: usize,
+    holds: Holds,
+    errands: Vec<Errand>,
+    errands_started: u32,
+    marks: Vec<Mark>,
+    /// The time of the first request.
+    start: Option<Micros>,
+    /// Whether the run is over: what ends with it is not started again.
+    is_over: bool,
+    setting: Setting,
+}
+
+impl Stage {
+    /// Starts the processes, on this thread, with which they die.
+    ///
+    /// # Errors
+    /// [`SettingError`].
+    pub fn prepare(
+        script: &Script,
+        folder: &Path,
+        seed: u64,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Self, SettingError> {
+        let setting = Setting::start(script, folder, seed, interrupt)?;
+        Ok(Self {
+            script: script.clone(),
+            steps: script.steps(),
+            next: 0,
+            holds: Holds::default(),
+            errands: Vec::new(),
+            errands_started: 0,
+            marks: Vec::new(),
+            start: None,
+            is_over: false,
+            setting,
+        })
+    }
+
+    /// Where the processes are.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.setting.places
+    }
+
+    /// The times at which faults begin and end by the script, from the first request on.
+    #[must_use]
+    pub fn times(&self) -> Vec<Duration> {
+        let mut times: Vec<Duration> = self.steps.iter().map(|step| step.at).collect();
+        times.dedup();
+        times
+    }
+
+    /// Sets the time from which the faults are counted.
+    pub fn begin(&mut self, start: Micros) {
+        self.start = Some(start);
+    }
+
+    /// Carries out what is due, and returns when the next step is.
+    pub fn act(&mut self, now: Micros) -> Option<Micros> {
+        let start = self.start?;
+        while let Some(step) = self.steps.get(self.next).copied() {
+            if start + step.at > now {
+                break;
+            }
+            self.next += 1;
+            self.carry_out(step.fault, step.is_undo, step.at);
+        }
+        self.look_after_errands();
+        self.steps.get(self.next).map(|step| start + step.at)
+    }
+
+    /// What was done so far, in the order of its beginning.
+    #[must_use]
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// Processes that have ended although no fault has ended them.
+    pub fn unexpected_ends(&mut self) -> Vec<String> {
+        let ended = self.setting.ended().into_iter();
+        ended
+            .filter(|(name, _)| !self.holds.is_down(name))
+            .map(|(name, output)| {
+                format!("{name} ended although no fault did that; its last output was:\n{output}")
+            })
+            .collect()
+    }
+
+    /// Undoes all faults, the latest first, and waits until that is done. Later steps are not carried out.
+    pub fn undo(&mut self) {
+        self.next = self.steps.len();
+        self.is_over = true;
+        let Some(start) = self.start else { return };
+        // Commands that have not ended by themselves would go on with what is undone now.
+        self.errands.clear();
+        for fault in self.holds.open() {
+            self.carry_out(fault, true, Micros::boottime().since(start));
+        }
+        let deadline = Micros::boottime() + UNDO_WITHIN;
+        while !self.errands.is_empty() {
+            self.look_after_errands();
+            if Micros::boottime() >= deadline {
+                for errand in self.errands.drain(..) {
+                    let text = format!("its command did not end within {UNDO_WITHIN:?}");
+                    self.marks[errand.mark].error = Some(text);
+                }
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+    }
+
+    fn carry_out(&mut self, fault: usize, is_undo: bool, asked: Duration) {
+        let spec = &self.script.faults[fault];
+        let order = self.holds.apply(spec, fault, is_undo);
+        let mut mark = Mark { fault: spec.name.clone(), is_undo, asked, done: None, error: None };
+        let number = self.marks.len();
+        let done = match order {
+            Ok(Order::Nothing) => return,
+            // It ends with the run.
+            Ok(Order::Process(_, Act::Start)) if self.is_over => return,
+            Ok(Order::Process(name, act)) => self.setting.act(name, act),
+            Ok(Order::Pid(source, is_pause)) => self.setting.pause(source, is_pause),
+            Ok(Order::Proxy(name, conduct)) => {
+                self.setting.proxy(name).set(conduct);
+                Ok(())
+            }
+            Ok(Order::Trouble(name, trouble, is_begin)) => {
+                self.setting.trouble(name, trouble, is_begin)
+            }
+            Ok(Order::Reset(name)) => {
+                self.setting.proxy(name).reset();
+                Ok(())
+            }
+            Ok(Order::Run(command)) => {
+                // What undoes it does so whether or not it has ended.
+                self.errands.retain(|errand| errand.fault != fault);
+                self.errands_started += 1;
+                let name = format!("command-{}", self.errands_started);
+                let (program, arguments) =
+                    command.split_first().expect("scenarios are checked for empty commands");
+                let arguments = arguments.iter().map(Into::into).collect();
+                let started =
+                    Process::start(&name, Path::new(program), arguments, &self.setting.folder);
+                match started {
+                    Ok(process) => {
+                        self.errands.push(Errand { process, mark: number, fault });
+                        self.marks.push(mark);
+                        return;
+                    }
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+            Err(why) => Err(why),
+        };
+        match done {
+            Ok(()) => mark.done = self.now(),
+            Err(error) => mark.error = Some(error),
+        }
+        self.marks.push(mark);
+    }
+
+    /// Notes which commands have ended.
+    fn look_after_errands(&mut self) {
+        let now = self.now();
+        let marks = &mut self.marks;
+        self.errands.retain_mut(|errand| {
+            let Some(status) = errand.process.exit_status() else { return true };
+            let mark = &mut marks[errand.mark];
+            if status.success() {
+                mark.done = now;
+            } else {
+                let said = errand.process.last_output();
+                mark.error = Some(format!("its command ended with {status}: {said}"));
+            }
+            false
+        });
+    }
+
+    fn now(&self) -> Option<Duration> {
+        self.start.map(|start| Micros::boottime().since(start))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.undo();
+    }
+}

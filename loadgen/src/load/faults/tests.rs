@@ -1,0 +1,142 @@
+//! What is read of `[[processes]]` and `[[faults]]`, and which mistakes are told.
+
+use standin_config::{ConfigErrors, read_text};
+
+use super::*;
+use crate::faults::script::Kind;
+
+fn parse(text: &str) -> Result<Script, ConfigErrors> {
+    read_text(text, "s.toml", Path::new("/runs"), |mut root, base_dir, report| {
+        let script = read(&mut root, base_dir, report);
+        root.finish(report);
+        script
+    })
+}
+
+const CACHE: &str = "[[processes]]\nname = \"c\"\nkind = \"memcached\"\n";
+
+#[test]
+fn processes_and_faults_are_read() {
+    let script = parse(
+        "[[processes]]\nname = \"m1\"\nkind = \"memcached\"\narguments = [\"-v\"]\n\
+         [[processes]]\nname = \"p\"\nkind = \"nutcracker\"\nservers = [\"m1\"]\nejects = true\n\
+         [[processes]]\nname = \"own\"\ncommand = [\"./serve\", \"{port2}\", \"{m1}\", \"{\\\"a\\\": 1}\"]\nports = 2\n\
+         [[processes]]\nname = \"st\"\nkind = \"standin\"\ngroup_size = 3\n\
+         [[faults]]\nat = \"5s\"\nwhat = \"pause\"\non = \"m1\"\nfor = \"2s\"\n\
+         [[faults]]\nat = \"1s\"\nwhat = \"kill\"\non = \"st-a2\"\nname = \"power cut\"\n\
+         [[faults]]\nat = \"1s\"\nwhat = \"pause\"\npid = 77\n\
+         [[faults]]\nat = \"1s\"\nwhat = \"terminate\"\nunit = \"redis\"\n\
+         [[faults]]\nat = \"1s\"\ndo = [\"a\", \"b\"]\nundo = [\"c\"]\nfor = \"10ms\"\n",
+    )
+    .unwrap_or_else(|errors| panic!("{errors}"));
+    let [m1, p, own, st] = &script.processes[..] else { panic!("four") };
+    assert_eq!((&m1.kind, &m1.arguments[..]), (&Kind::Memcached, &["-v".to_owned()][..]));
+    assert_eq!(p.kind, Kind::Nutcracker { servers: vec!["m1".to_owned()], ejects: true });
+    assert_eq!(own.program.as_deref(), Some(Path::new("/runs/./serve")));
+    assert_eq!((own.kind.clone(), own.arguments.len()), (Kind::Command { ports: 2 }, 3));
+    assert_eq!(st.members(), ["st-a1", "st-a2", "st-a3", "st-master"]);
+    let names: Vec<&str> = script.faults.iter().map(|fault| fault.name.as_str()).collect();
+    assert_eq!(names, ["pause m1", "power cut", "pause process 77", "systemctl stop redis", "a b"]);
+    assert_eq!(script.faults[0].line, 18);
+}
+
+#[test]
+fn mistakes_have_their_place_and_say_what_to_write() {
+    let fault = |text: &str| format!("{CACHE}[[faults]]\n{text}\n");
+    let proxied = |text: &str| {
+        let proxy = "[[processes]]\nname = \"p\"\nkind = \"proxy\"\nto = \"a:1\"\n";
+        format!("{proxy}[[faults]]\nat = \"1s\"\non = \"p\"\n{text}\n")
+    };
+    for (text, place, what) in [
+        ("[[processes]]\nname = \"a\"".to_owned(), "1:1: processes.kind", "is missing"),
+        ("[[processes]]\nkind = \"redis\"".to_owned(), "1:1: processes.name", "is missing"),
+        (
+            "[[processes]]\nname = \"A b\"\nkind = \"redis\"".to_owned(),
+            "2:8: processes.name",
+            "lower-case",
+        ),
+        (
+            "[[processes]]\nname = \"port\"\nkind = \"redis\"".to_owned(),
+            "2:8: processes.name",
+            "lower-case",
+        ),
+        (
+            "[[processes]]\nname = \"a\"\nkind = \"redis\"\nports = 1".to_owned(),
+            "4:1: processes.ports",
+            "another `kind`",
+        ),
+        (
+            "[[processes]]\nname = \"a\"\nkind = \"nutcracker\"\nservers = [\"b\"]".to_owned(),
+            "4:11: processes.servers",
+            "no process \"b\"",
+        ),
+        (
+            "[[processes]]\nname = \"a\"\ncommand = [\"x\", \"{port}\"]".to_owned(),
+            "3:11: processes.command",
+            "{port}",
+        ),
+        (
+            "[[processes]]\nname = \"a\"\nkind = \"redis\"\ncommand = [\"x\"]".to_owned(),
+            "4:11: processes.command",
+            "remove it",
+        ),
+        (format!("{CACHE}{CACHE}"), "5:8: processes.name", "another process \"c\""),
+        (
+            "[[processes]]\nname = \"a\"\nkin = \"redis\"".to_owned(),
+            "1:1: processes.kind",
+            "is missing",
+        ),
+        (fault("what = \"kill\"\non = \"c\""), "4:1: faults.at", "is missing"),
+        (fault("at = \"1s\"\non = \"c\""), "4:1: faults.what", "is missing"),
+        (fault("at = \"1s\"\nwhat = \"kil\"\non = \"c\""), "6:8: faults.what", "\"kill\""),
+        (fault("at = \"1s\"\nwhat = \"kill\""), "6:8: faults.what", "one object"),
+        (fault("at = \"1s\"\nwhat = \"kill\"\non = \"d\""), "7:6: faults.on", "write one of: c"),
+        (fault("at = \"1s\"\nwhat = \"kill\"\npid = 7"), "6:8: faults.what", "only be paused"),
+        (fault("at = \"1s\"\nwhat = \"resume\"\nunit = \"u\""), "6:8: faults.what", "`for`"),
+        (
+            fault("at = \"1s\"\nwhat = \"restart\"\non = \"c\"\nfor = \"1s\""),
+            "8:7: faults.for",
+            "remove it",
+        ),
+        (fault("at = \"1s\"\ndo = [\"a\"]\nfor = \"1s\""), "7:7: faults.for", "`undo`"),
+        (
+            fault("at = \"1s\"\nundo = [\"a\"]\nwhat = \"kill\"\non = \"c\""),
+            "6:8: faults.undo",
+            "`do`",
+        ),
+        (fault("at = \"1s\"\nwhat = \"resume\"\non = \"c\""), "4:1: faults", "no pause of c"),
+        (
+            "[[processes]]\nname = \"a\"\nkind = \"proxy\"".to_owned(),
+            "1:1: processes.to",
+            "is missing",
+        ),
+        (
+            "[[processes]]\nname = \"a\"\nkind = \"proxy\"\nto = \"b\"".to_owned(),
+            "4:6: processes.to",
+            "host:port",
+        ),
+        (
+            "[[processes]]\nname = \"a\"\nkind = \"standin\"\ndatabase = \"b\"".to_owned(),
+            "4:12: processes.database",
+            "\"postgres\"",
+        ),
+        (fault("at = \"1s\"\nwhat = \"lock\"\non = \"c\""), "6:8: faults.what", "\"postgres\""),
+        (
+            "[[processes]]\nname = \"d\"\nkind = \"postgres\"\n[[faults]]\nat = \"1s\"\nwhat = \"kill\"\non = \"d\"".to_owned(),
+            "6:8: faults.what",
+            "a proxy before it",
+        ),
+        (proxied("what = \"slow\""), "8:8: faults.what", "needs `delay`"),
+        (proxied("what = \"slow\"\nloss = 5\ndelay = \"1ms\""), "9:1: faults.loss", "`udp = true`"),
+        (proxied("what = \"refuse\"\nway = \"to\""), "9:1: faults.way", "remove it"),
+        (proxied("what = \"stall\"\ndelay = \"1ms\""), "9:1: faults.delay", "remove it"),
+        (proxied("what = \"reset\"\nfor = \"1s\""), "9:7: faults.for", "remove it"),
+        (proxied("what = \"kill\""), "7:6: faults.on", "the scenario starts none"),
+        (fault("at = \"1s\"\nwhat = \"stall\"\non = \"c\""), "7:6: faults.on", "\"proxy\""),
+        (fault("at = 5\nwhat = \"kill\"\non = \"c\""), "5:6: faults.at", "duration"),
+    ] {
+        let error = parse(&text).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("s.toml:{place}")), "{text:?}: {error}");
+        assert!(error.contains(what), "{text:?}: {error}");
+    }
+}

@@ -1,0 +1,168 @@
+//! What each moment of a timeline of faults did to the requests that were due after it, until the next moment.
+//!
+//! A key whose request has failed is *struck*. The first good answer for a struck key is the end of the outage for the
+//! first of them; the last bad request is its end for all.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Ending, Sample};
+use crate::checker::Verdict;
+
+/// Struck keys that a worker remembers of a window: 256 KiB and the set's own room.
+const STRUCK_MAX: usize = 65_536;
+
+/// The requests that were due between two moments. Times are from its beginning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Requests.
+    pub requests: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// Of these, stale reads.
+    pub stale: u64,
+    /// Of these, reads of what nobody had written there.
+    pub wrong: u64,
+    /// The end of the last request that failed, or was stale or wrong, in microseconds.
+    pub last_bad_us: Option<u64>,
+    /// The first good answer for a key of which a request had failed before, in microseconds.
+    pub first_good_us: Option<u64>,
+}
+
+impl Window {
+    fn merge(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.failed += other.failed;
+        self.stale += other.stale;
+        self.wrong += other.wrong;
+        self.last_bad_us = self.last_bad_us.max(other.last_bad_us);
+        let first = [self.first_good_us, other.first_good_us].into_iter().flatten().min();
+        self.first_good_us = first;
+    }
+}
+
+/// See the head of the file.
+#[derive(Debug, Clone)]
+pub(super) struct Windows {
+    /// The moments, in order.
+    begins: Arc<[Duration]>,
+    windows: Vec<Window>,
+    struck: Vec<HashSet<u32>>,
+}
+
+impl Windows {
+    /// Without a moment, nothing is recorded.
+    pub(super) fn new(begins: Arc<[Duration]>) -> Self {
+        let windows = vec![Window::default(); begins.len()];
+        let struck = vec![HashSet::new(); begins.len()];
+        Self { begins, windows, struck }
+    }
+
+    /// Takes in a request. Times are from the start of the run.
+    pub(super) fn record(&mut self, key: u32, due: Duration, ended: Duration, sample: &Sample) {
+        let after = self.begins.partition_point(|begin| *begin <= due);
+        let Some(index) = after.checked_sub(1) else { return };
+        let since = ended.saturating_sub(self.begins[index]);
+        let since_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        let (window, struck) = (&mut self.windows[index], &mut self.struck[index]);
+        window.requests += 1;
+        let is_bad = match sample.ending {
+            Ending::Failed(_) => {
+                window.failed += 1;
+                if window.first_good_us.is_none() && struck.len() < STRUCK_MAX {
+                    struck.insert(key);
+                }
+                true
+            }
+            Ending::Answered { verdict: Some(Verdict::Stale { .. }), .. } => {
+                window.stale += 1;
+                true
+            }
+            Ending::Answered { verdict: Some(Verdict::Wrong(_)), .. } => {
+                window.wrong += 1;
+                true
+            }
+            Ending::Answered { .. } => false,
+        };
+        if is_bad {
+            window.last_bad_us = window.last_bad_us.max(Some(since_us));
+        } else if window.first_good_us.is_none() && struck.contains(&key) {
+            window.first_good_us = Some(since_us);
+            *struck = HashSet::new();
+        }
+    }
+
+    pub(super) fn finish(self) -> Vec<Window> {
+        self.windows
+    }
+}
+
+/// Adds the windows of another worker.
+pub(super) fn merge(windows: &mut [Window], others: &[Window]) {
+    assert_eq!(windows.len(), others.len(), "recordings of one run");
+    windows.iter_mut().zip(others).for_each(|(window, other)| window.merge(other));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Displaced, FailureKind, OpKind};
+    use super::*;
+    use standin_protocol::time::Micros;
+
+    const GOOD: Ending =
+        Ending::Answered { flags: 0, is_absent: false, verdict: Some(Verdict::Fresh) };
+    const FAILED: Ending = Ending::Failed(FailureKind::Unavailable);
+
+    fn record(windows: &mut Windows, key: u32, due_ms: u64, ended_ms: u64, ending: Ending) {
+        let at = |ms: u64| Micros(ms * 1_000);
+        let sample = Sample {
+            op: OpKind::Read,
+            is_fill: false,
+            phase: 0,
+            due: at(due_ms),
+            sent: at(due_ms),
+            ended: at(ended_ms),
+            sends: 1,
+            displaced: Displaced::default(),
+            ending,
+        };
+        let ms = Duration::from_millis;
+        windows.record(key, ms(due_ms), ms(ended_ms), &sample);
+    }
+
+    #[test]
+    fn an_outage_ends_with_the_first_good_answer_for_a_key_that_had_failed() {
+        let begins: Arc<[Duration]> = [1_000, 3_000].map(Duration::from_millis).into();
+        let mut windows = Windows::new(Arc::clone(&begins));
+        let stale = Verdict::Stale { behind: 1, age: Duration::ZERO, is_beyond: true };
+        let stale = Ending::Answered { flags: 0, is_absent: false, verdict: Some(stale) };
+        for (key, due, ended, ending) in [
+            (1, 500, 600, FAILED),
+            (1, 1_000, 1_250, FAILED),
+            (2, 1_300, 1_301, GOOD),
+            (1, 1_400, 1_650, FAILED),
+            (1, 1_500, 1_700, GOOD),
+            (3, 1_600, 1_900, FAILED),
+            (3, 1_950, 1_960, GOOD),
+            (4, 2_999, 3_500, FAILED),
+            (5, 3_000, 3_001, stale),
+        ] {
+            record(&mut windows, key, due, ended, ending);
+        }
+        let mut other = Windows::new(begins);
+        record(&mut other, 7, 1_000, 1_001, FAILED);
+        record(&mut other, 7, 1_100, 1_101, GOOD);
+        let mut all = windows.finish();
+        let [first, second] = all[..] else { panic!("two windows") };
+        assert_eq!((first.requests, first.failed, first.stale), (7, 4, 0));
+        assert_eq!(first.first_good_us, Some(700_000));
+        assert_eq!(first.last_bad_us, Some(2_500_000));
+        assert_eq!((second.failed, second.stale, second.last_bad_us), (0, 1, Some(1_000)));
+        assert_eq!(second.first_good_us, None);
+        merge(&mut all, &other.finish());
+        assert_eq!((all[0].requests, all[0].first_good_us), (9, Some(101_000)));
+    }
+}
