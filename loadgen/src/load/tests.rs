@@ -267,6 +267,29 @@ fn what_is_no_result_is_told() {
     assert!(error.starts_with("/no/such.json: "), "{error}");
 }
 
+/// It answers nothing, and that fast.
+#[test]
+fn a_dead_target_keeps_no_objective_that_allows_no_failures() {
+    let url = format!("memcached://127.0.0.1:{}", free_ports(1)[0]);
+    let search = |objective: &str| {
+        let arguments = ["--target", &url, "--rate", "2", "--seconds", "1", "--warm-up", "0"];
+        let find = ["--find", objective, "--find-settle", "0"];
+        let load = load(&[&arguments[..], &find].concat());
+        let find = load.find.clone().expect("a search");
+        find::run(&load, &find, &[], None, &mut Console::silent())
+            .unwrap_or_else(|error| panic!("{error}"))
+    };
+    let dead = search("max<1h");
+    assert_eq!(dead.rate_per_s, None, "{dead:?}");
+    for step in &dead.steps {
+        assert!(step.failed > 0 && step.answers_per_s < 0.5, "{step:?}");
+        assert!(step.misses[0].starts_with("failed: "), "{step:?}");
+    }
+    // The objective's own condition is the only one on failures.
+    let allowed = search("max<1us,failed<=100%");
+    assert!(allowed.steps.iter().all(|step| step.failed > 0 && step.misses.len() == 1));
+}
+
 #[test]
 fn a_search_measures_until_the_rate_is_known() {
     let server = FakeServer::memcached();

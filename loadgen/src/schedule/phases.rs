@@ -4,6 +4,8 @@
 //! rise=10s@0..5000,peaks=30s@1000+9000/5s/500ms,@day.csv@0.1
 //! ```
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,6 +16,9 @@ use super::profile::{PIECES_MAX, Phase, Profile, ProfileError, Shape};
 pub const NAME_MAX: usize = 24;
 /// The largest number of phases: each has histograms of its own.
 pub const PHASES_MAX: usize = 100;
+
+/// The largest file of a curve: it has room for [`PIECES_MAX`] points, each with a comment.
+const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// The rates of a phase, of which some may be in a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,7 +86,7 @@ impl Phases {
             let shape = match rate {
                 Rate::Given(shape) => shape.clone(),
                 Rate::File { path, scale, length } => {
-                    let text = std::fs::read_to_string(path)
+                    let text = read(path)
                         .map_err(|error| PhasesError::Read { path: path.clone(), error })?;
                     let points = points(path, &text)?;
                     Shape::Curve { points: scaled(points, *scale, *length) }
@@ -92,6 +97,20 @@ impl Phases {
         }
         Ok(Profile::new(&phases)?)
     }
+}
+
+/// A path may also be that of a device without an end.
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        let text = format!(
+            "this is larger than {} MiB; a curve has at most {PIECES_MAX} lines of seconds,rate",
+            FILE_BYTES_MAX >> 20
+        );
+        return Err(std::io::Error::other(text));
+    }
+    Ok(text)
 }
 
 /// Reads the points of a curve: `seconds,rate` in each line. The first line may be a heading; empty lines and those
@@ -314,6 +333,18 @@ mod tests {
         // Twenty seconds with a mean of 12.5, in half the time and ten times as much.
         assert!((profile.requests_until(Duration::from_secs(10)) - 1_250.0).abs() < 1e-6);
         assert_eq!(profile.spans()[0].name, "phase 1");
+    }
+
+    #[test]
+    fn a_curve_without_an_end_is_refused() {
+        let scratch = Scratch::new("curve-endless");
+        let path = scratch.file("curve.csv");
+        File::create(&path).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
+        for path in [path.as_path(), Path::new("/dev/zero")] {
+            let phases = Phases(vec![one(&format!("@{}", path.display()))]);
+            let error = phases.profile().unwrap_err().to_string();
+            assert!(error.contains("larger than 64 MiB"), "{error}");
+        }
     }
 
     #[test]

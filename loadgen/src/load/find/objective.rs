@@ -83,6 +83,11 @@ impl Objective {
         missed.map(|one| format!("{}: {}", one.text, one.figure.shown(measured))).collect()
     }
 
+    /// Whether it says how many requests may fail.
+    pub(super) fn is_about_failures(&self) -> bool {
+        self.conditions.iter().any(|one| matches!(one.figure, Figure::Count(Kind::Failed, _)))
+    }
+
     /// Whether it has conditions on reads, which must be checked for that.
     #[must_use]
     pub fn is_about_reads(&self) -> bool {

@@ -6,12 +6,13 @@ use serde_json::Value;
 use super::objective::{Find, Measured, Objective};
 use super::search::Next;
 use crate::load::{Load, describe};
+use crate::recorder::Counts;
 use crate::report::document::{Document, Environment};
 use crate::report::table::{millis, thousands};
 use crate::schedule::Arrivals;
 
-/// Share of the requests whose answers must come while others are still sent. A target that falls behind answers all of
-/// them in the end.
+/// Share of the requests that must end while others are still sent, because a target that falls behind answers all of
+/// them in the end; and that must not fail, if the objective does not say how many may.
 const IN_TIME: f64 = 0.98;
 
 /// What keeps the rate from being higher.
@@ -106,7 +107,11 @@ impl Step {
         let late_p99_us = generator.lateness.p99_us;
         let (total, counts) = (&document.total, &document.total.counts);
         let mut misses = objective.misses(Measured { latency: &latency, counts, late_p99_us });
-        let answers = answers_in_time(document) as f64;
+        if let (false, Some(miss)) = (objective.is_about_failures(), many_failures(counts)) {
+            misses.push(miss);
+        }
+        let (answers, ended) = in_time(document);
+        let (answers, ended) = (answers as f64, ended as f64);
         let answers_per_s = answers / total.seconds.max(1e-9);
         let expected = f64::from(rate_per_s) * total.seconds;
         // The number of random arrivals is random too: four standard deviations.
@@ -115,8 +120,9 @@ impl Step {
             Arrivals::Poisson => expected.sqrt() * 4.0,
         };
         // One may be under way at the end.
-        if answers < expected * IN_TIME - spread - 1.0 {
-            let (done, asked) = (thousands(answers_per_s as u64), thousands(rate_per_s.into()));
+        if ended < expected * IN_TIME - spread - 1.0 {
+            let done = thousands((ended / total.seconds.max(1e-9)) as u64);
+            let asked = thousands(rate_per_s.into());
             misses.push(format!("rate: {done} of {asked} answers/s came in time"));
         }
         let us = &total.latency_us;
@@ -174,11 +180,20 @@ impl Step {
     }
 }
 
-/// The answers that came before the last request was due.
-fn answers_in_time(document: &Document) -> u64 {
+/// Any objective is kept by a target that refuses each request at once, unless failures count.
+fn many_failures(counts: &Counts) -> Option<String> {
+    let (failed, requests) = (counts.failed, counts.requests);
+    let is_many = failed as f64 > requests as f64 * (1.0 - IN_TIME);
+    is_many.then(|| format!("failed: {} of {} requests", thousands(failed), thousands(requests)))
+}
+
+/// The answers that came before the last request was due, and the requests that had ended then, well or not.
+fn in_time(document: &Document) -> (u64, u64) {
     let end_ms = (document.total.seconds * 1e3) as u64;
-    let in_time = document.timeline.iter().filter(|interval| interval.point.t_ms < end_ms);
-    in_time.map(|interval| interval.point.answers + interval.point.failed).sum()
+    let points = document.timeline.iter().map(|interval| &interval.point);
+    points.filter(|point| point.t_ms < end_ms).fold((0, 0), |(answers, ended), point| {
+        (answers + point.answers, ended + point.answers + point.failed)
+    })
 }
 
 impl FindReport {
@@ -315,6 +330,14 @@ mod tests {
         assert_eq!(report(None, true, vec![kept()]).limit, Limit::HighestRate);
         let unfinished = report(Some(2_000), false, vec![kept(), step(2_000, false, &[])]);
         assert_eq!((unfinished.limit, unfinished.is_lower_bound), (Limit::Unfinished, true));
+    }
+
+    #[test]
+    fn some_failures_are_no_miss_of_their_own() {
+        let miss = |failed| many_failures(&Counts { requests: 1_000, failed, ..Counts::default() });
+        assert_eq!((miss(0), miss(19)), (None, None));
+        assert_eq!(miss(1_000).as_deref(), Some("failed: 1,000 of 1,000 requests"));
+        assert!(miss(21).is_some() && many_failures(&Counts::default()).is_none());
     }
 
     #[test]

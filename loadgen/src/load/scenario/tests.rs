@@ -213,6 +213,19 @@ fn phases_say_what_the_command_line_says() {
     assert_eq!(args.unwrap().phases, Some(text.parse().unwrap()));
 }
 
+/// The command line can't say these together, but a file can.
+#[test]
+fn a_search_with_phases_or_a_closed_loop_is_refused() {
+    let scratch = standin_testkit::Scratch::new("scenario-find");
+    let path = scratch.file("s.toml");
+    for arrivals in ["[[arrivals.phases]]\nseconds = 1\nrate = 5", "[arrivals]\nclosed = \"1x1\""] {
+        std::fs::write(&path, format!("[find]\nobjective = \"p99<1ms\"\n{arrivals}\n")).unwrap();
+        let args = LoadArgs { scenario: Some(path.clone()), ..LoadArgs::default() };
+        let error = args.resolve().unwrap_err().to_string();
+        assert!(error.contains("--find asks for rates of its own"), "{arrivals}: {error}");
+    }
+}
+
 #[test]
 fn mistakes_have_their_place_and_say_what_to_write() {
     for (text, place, what) in [
