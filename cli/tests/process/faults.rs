@@ -181,8 +181,9 @@ fn a_database_is_slow_locked_full_and_away_and_comes_back() {
     let scratch = Scratch::new("faults-database");
     let database = "[[processes]]\nname = \"db\"\nkind = \"postgres\"\nready_within = \"60s\"\n\
         [[processes]]\nname = \"line\"\nkind = \"proxy\"\nto = \"db\"\n[[processes]]\n";
+    // Shorter than the timeout of the database: what waits for a lock is answered afterwards.
     let fault = |at_s: u32, what: &str, on: &str| {
-        format!("[[faults]]\nat = \"{at_s}s\"\nfor = \"1s\"\nwhat = {what}\non = \"{on}\"\n")
+        format!("[[faults]]\nat = \"{at_s}s\"\nfor = \"400ms\"\nwhat = {what}\non = \"{on}\"\n")
     };
     let faults = [
         fault(1, "\"slow\"\ndelay = \"20ms\"", "line"),
@@ -210,7 +211,7 @@ fn a_database_is_slow_locked_full_and_away_and_comes_back() {
         event.and_then(|event| event["after"]["failed"].as_u64())
     };
     assert_eq!((failed("slow line"), failed("lock db")), (Some(0), Some(0)), "they wait: {said}");
-    assert!(failed("full db").is_some_and(|failed| failed > 20), "{said}");
+    assert!(failed("full db").is_some_and(|failed| failed > 5), "{said}");
     assert!(failed("refuse line").is_some_and(|failed| failed > 0), "{said}");
     let last = &events.last().expect("an event")["after"];
     let is_over = last["last_bad_us"].as_u64().is_none_or(|us| us < 2_000_000);
