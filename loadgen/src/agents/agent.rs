@@ -13,7 +13,7 @@ use standin_protocol::time::Micros;
 use super::channel::{ChannelError, Receiver, Sender, accept};
 use super::clock::Clocks;
 use super::message::{ToAgent, ToCoordinator, Work};
-use super::{AgentError, Secret};
+use super::{AgentError, Secret, WORKERS};
 use crate::drive::Gate;
 use crate::live::Live;
 use crate::report::document::Document;
@@ -133,6 +133,12 @@ impl Agent {
                 }
             }
         };
+        // It decides what is allocated.
+        if !WORKERS.contains(&work.workers) {
+            let why =
+                format!("{} load threads are asked for: 1 to 1024 are possible", work.workers);
+            return sender.send(&ToCoordinator::Refused { why });
+        }
         let live = Arc::new(Live::new(work.workers));
         if !state.begin(&live) {
             let why = "the agent is busy with another coordinator's run".to_owned();

@@ -22,6 +22,7 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 pub use agent::{Agent, Execute};
@@ -30,6 +31,8 @@ pub use message::{PlaceOfAgent, ScenarioText, Work};
 
 use channel::ChannelError;
 
+/// The numbers of load threads that an agent may be asked for.
+pub(crate) const WORKERS: RangeInclusive<u32> = 1..=1_024;
 /// The shortest secret.
 const SECRET_BYTES_MIN: usize = 16;
 const SECRET_BYTES_MAX: u64 = 4_096;

@@ -14,7 +14,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use standin_protocol::time::Micros;
 
@@ -142,8 +142,7 @@ impl Process {
     /// SIGKILL, and waits for its end.
     pub fn kill(&mut self) {
         if self.exit_status().is_none() {
-            // It fails only for a process that has ended, and then `wait` says so.
-            let _ = self.child.kill();
+            self.signal(Signal::KILL);
             self.ended = self.child.wait().ok();
         }
     }
@@ -177,14 +176,14 @@ impl Process {
         self.exit_status()
     }
 
-    /// Nothing happens if it has ended.
+    /// Signals it, and what it has started in its process group, as a shell does. Nothing happens if it has ended.
     fn signal(&mut self, signal: Signal) {
         if self.exit_status().is_some() {
             return;
         }
         if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
             // It fails only for a process that has ended.
-            let _ = kill_process(pid, signal);
+            let _ = kill_process_group(pid, signal);
         }
     }
 
@@ -300,6 +299,22 @@ mod tests {
         wait_until(SOON, "it to stop", || state(&process) == Some('T'));
         process.resume();
         wait_until(SOON, "it to go on", || state(&process) != Some('T'));
+    }
+
+    #[test]
+    fn what_a_shell_has_started_ends_with_it() {
+        let scratch = Scratch::new("faults");
+        let mut process = shell(&scratch, "sleep 600 & echo $!; wait");
+        wait_until(SOON, "its child", || !process.last_output().is_empty());
+        let child = process.last_output().parse::<u32>().expect("a pid");
+        let is_there = || {
+            // Until its new parent has waited for it, it is a zombie.
+            let stat = std::fs::read_to_string(format!("/proc/{child}/stat"));
+            stat.is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        assert!(is_there());
+        process.kill();
+        wait_until(SOON, "its end", || !is_there());
     }
 
     #[test]

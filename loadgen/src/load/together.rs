@@ -14,7 +14,9 @@ use super::agent_args::AgentArgs;
 use super::options::LoadArgs;
 use super::settings::Load;
 use super::{LoadError, describe, outcome, scenario};
-use crate::agents::{Agent, Coordinator, PlaceOfAgent, ScenarioText, Secret, Shared, Work};
+use crate::agents::{
+    Agent, Coordinator, PlaceOfAgent, ScenarioText, Secret, Shared, WORKERS, Work,
+};
 use crate::console::Console;
 use crate::drive::{Gate, Place};
 use crate::faults::script::Script;
@@ -109,7 +111,7 @@ fn refuse_unshared(load: &Load) -> Result<(), LoadError> {
 fn share_out(load: &mut Load, work: &Work) -> Result<(), LoadError> {
     let PlaceOfAgent { number, of } = work.place;
     let workers = work.workers;
-    let is_right = number < of && (1..=1_024).contains(&workers) && of <= 1_024;
+    let is_right = number < of && WORKERS.contains(&workers) && of <= 1_024;
     if !is_right {
         return Err(LoadError::Options("the coordinator has sent a share that is none".to_owned()));
     }
@@ -135,6 +137,7 @@ fn share_out(load: &mut Load, work: &Work) -> Result<(), LoadError> {
     }
     // The agent's machine gets no files.
     (load.json, load.html, load.csv, load.hdr, load.hgrm) = (None, None, None, None, None);
+    load.folder = None;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::process::Process;
-use super::{Ground, StartError, words};
+use super::{Ground, StartError, unprivileged, words};
 
 /// Starts one with 64 MiB and one thread, and waits until it accepts connections.
 ///
@@ -22,13 +22,17 @@ pub fn start(
 ) -> Result<Process, StartError> {
     let (host, port) = (address.ip(), address.port());
     let mut all = words(&format!("-l {host} -p {port} -U 0 -m 64 -t 1"));
-    if rustix::process::geteuid().is_root() {
-        // It refuses to run as root.
-        all.extend(words("-u nobody"));
-    }
     all.extend_from_slice(arguments);
     let program = program.unwrap_or(Path::new("memcached"));
-    let mut process = ground.spawn(name, program, all)?;
+    // It refuses to run as root. Its own option -u would take back that it dies with the program.
+    let user = match rustix::process::geteuid().is_root() {
+        false => None,
+        true => Some(unprivileged(&["nobody"]).ok_or_else(|| StartError::Refused {
+            name: name.to_owned(),
+            why: "it does not run as root, and there is no user nobody".to_owned(),
+        })?),
+    };
+    let mut process = Process::start_as(user, None, name, program, all, ground.folder)?;
     ground.wait_until_open(&mut process, address, ready_within)?;
     Ok(process)
 }

@@ -15,7 +15,7 @@ use standin_config::WriteError;
 use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 
-use super::process::{Process, SpawnError};
+use super::process::{Process, SpawnError, User};
 use crate::interrupt::Interrupt;
 use crate::ports::free_addresses;
 use crate::rng::Random;
@@ -171,4 +171,20 @@ fn wait(
 /// Arguments from text with spaces between them.
 fn words(text: &str) -> Vec<OsString> {
     text.split(' ').map(Into::into).collect()
+}
+
+/// The first of these users that there is.
+fn unprivileged(names: &[&str]) -> Option<User> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let of = |name: &&str| {
+        users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            if fields.next()? != *name {
+                return None;
+            }
+            let uid = fields.nth(1)?.parse().ok()?;
+            Some(User { uid, gid: fields.next()?.parse().ok()? })
+        })
+    };
+    names.iter().find_map(of)
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::super::database::Session;
 use super::super::process::{Process, User};
-use super::{Ground, StartError, wait};
+use super::{Ground, StartError, unprivileged, wait};
 
 /// Debian and its derivatives install one folder per major version here, and put only the client programs on the PATH.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -55,7 +55,7 @@ pub fn start(
     };
     let user = match rustix::process::geteuid().is_root() {
         false => None,
-        true => Some(unprivileged().ok_or_else(|| {
+        true => Some(unprivileged(&USERS).ok_or_else(|| {
             failed("it does not run as root, and there is no user postgres or nobody".to_owned())
         })?),
     };
@@ -128,19 +128,4 @@ fn find() -> Result<PathBuf, String> {
     found.next().map(|folder| folder.join("postgres")).ok_or_else(|| {
         format!("there is no initdb and postgres in PATH or below {DEBIAN}; install PostgreSQL's server, or write `program`")
     })
-}
-
-fn unprivileged() -> Option<User> {
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
-    let of = |name: &&str| {
-        users.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            if fields.next()? != *name {
-                return None;
-            }
-            let uid = fields.nth(1)?.parse().ok()?;
-            Some(User { uid, gid: fields.next()?.parse().ok()? })
-        })
-    };
-    USERS.iter().find_map(of)
 }
