@@ -10,7 +10,7 @@ use serde_json::Value;
 use standin_testkit::{Scratch, free_ports};
 
 use super::options::tests::parse;
-use super::{Load, find, run};
+use super::{Load, find, run, run_shown};
 use crate::console::Console;
 use crate::live::Live;
 use crate::observer::OriginPoint;
@@ -265,6 +265,25 @@ fn what_is_no_result_is_told() {
     }
     let error = Document::load(Path::new("/no/such.json")).unwrap_err().to_string();
     assert!(error.starts_with("/no/such.json: "), "{error}");
+}
+
+/// Those of the last part of a second too.
+#[test]
+fn the_lines_of_a_run_have_all_its_requests() {
+    let server = FakeServer::memcached();
+    let url = server.url();
+    let load = load(&["--target", &url, "--rate", "500", "--seconds", "1", "--keys", "50"]);
+    let (lines, shown) = std::sync::mpsc::channel();
+    let mut console = Console::new(Some(Box::new(move |line: &str| {
+        lines.send(line.to_owned()).expect("the test waits");
+    })));
+    let live = Arc::new(Live::new(load.workers));
+    let document = run_shown(&load, &live, &[], None, &mut console, None).unwrap();
+    assert_eq!(document.total.requests, 500);
+    drop(console);
+    let lines: Vec<String> = shown.iter().collect();
+    let at = lines.iter().position(|line| line.contains("asked/s")).expect("a heading");
+    assert!(lines.len() > at + 1 && lines[at + 1].split_whitespace().count() == 10, "{lines:?}");
 }
 
 /// It answers nothing, and that fast.

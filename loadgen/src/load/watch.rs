@@ -98,6 +98,9 @@ impl Watched<'_> {
                 self.progress(now.since(running.start), recent, passed, console);
             }
         }
+        if self.shown == Shown::Table && self.live.progress() != table.progress {
+            table.show(self, Micros::boottime(), console);
+        }
         console.end_progress();
         Ok(running.join_with_supplies()?)
     }

@@ -111,17 +111,12 @@ impl Step {
             misses.push(miss);
         }
         let (answers, ended) = in_time(document);
-        let (answers, ended) = (answers as f64, ended as f64);
-        let answers_per_s = answers / total.seconds.max(1e-9);
-        let expected = f64::from(rate_per_s) * total.seconds;
-        // The number of random arrivals is random too: four standard deviations.
-        let spread = match arrivals {
-            Arrivals::Constant => 0.0,
-            Arrivals::Poisson => expected.sqrt() * 4.0,
-        };
-        // One may be under way at the end.
-        if ended < expected * IN_TIME - spread - 1.0 {
-            let done = thousands((ended / total.seconds.max(1e-9)) as u64);
+        let answers_per_s = answers as f64 / total.seconds.max(1e-9);
+        let schedule = Schedule { rate_per_s, seconds: total.seconds, arrivals };
+        let points = document.timeline.iter().map(|interval| &interval.point);
+        let ended_of_each = points.map(|point| (point.t_ms, point.answers + point.failed));
+        if schedule.is_target_behind(document.interval_ms, ended_of_each) {
+            let done = thousands((ended as f64 / total.seconds.max(1e-9)) as u64);
             let asked = thousands(rate_per_s.into());
             misses.push(format!("rate: {done} of {asked} answers/s came in time"));
         }
@@ -177,6 +172,42 @@ impl Step {
             millis(self.late_p99_us),
             self.busy * 100.0,
         )
+    }
+}
+
+/// The schedule of a measurement.
+struct Schedule {
+    rate_per_s: u32,
+    seconds: f64,
+    arrivals: Arrivals,
+}
+
+impl Schedule {
+    /// Whether the target falls behind: too few requests end while others are sent, in all of the time and in its second
+    /// half. A target that is slow but keeps up has a backlog too, which no longer grows in the second half.
+    ///
+    /// There are the beginnings of intervals in milliseconds, each with the requests that ended in it.
+    fn is_target_behind(&self, interval_ms: u64, ended: impl Iterator<Item = (u64, u64)>) -> bool {
+        let end_ms = (self.seconds * 1e3) as u64;
+        let half_ms = end_ms / 2 / interval_ms.max(1) * interval_ms;
+        let (mut whole, mut second_half) = (0, 0);
+        for (t_ms, count) in ended.filter(|(t_ms, _)| *t_ms < end_ms) {
+            whole += count;
+            second_half += if t_ms >= half_ms { count } else { 0 };
+        }
+        let second_half_s = self.seconds - half_ms as f64 / 1e3;
+        self.is_too_few(whole, self.seconds) && self.is_too_few(second_half, second_half_s)
+    }
+
+    fn is_too_few(&self, ended: u64, seconds: f64) -> bool {
+        let expected = f64::from(self.rate_per_s) * seconds;
+        // The number of random arrivals is random too: four standard deviations.
+        let spread = match self.arrivals {
+            Arrivals::Constant => 0.0,
+            Arrivals::Poisson => expected.sqrt() * 4.0,
+        };
+        // One may be under way at the end.
+        (ended as f64) < expected * IN_TIME - spread - 1.0
     }
 }
 
@@ -330,6 +361,28 @@ mod tests {
         assert_eq!(report(None, true, vec![kept()]).limit, Limit::HighestRate);
         let unfinished = report(Some(2_000), false, vec![kept(), step(2_000, false, &[])]);
         assert_eq!((unfinished.limit, unfinished.is_lower_bound), (Limit::Unfinished, true));
+    }
+
+    #[test]
+    fn a_target_is_behind_if_its_backlog_grows_until_the_end() {
+        let is_behind = |arrivals, interval_ms: u64, ended: &[u64]| {
+            let seconds = 10.0 * interval_ms as f64 / 1e3;
+            let schedule = Schedule { rate_per_s: 1_000, seconds, arrivals };
+            let times = (0..).step_by(interval_ms as usize);
+            schedule.is_target_behind(interval_ms, times.zip(ended.iter().copied()))
+        };
+        let ends = |ended: &[u64]| is_behind(Arrivals::Constant, 1_000, ended);
+        assert!(!ends(&[1_000; 10]));
+        // A latency of 300 ms, and one of 3 s; what ends later is not in time.
+        assert!(!ends(&[700, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 300]));
+        assert!(!ends(&[0, 0, 0, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 2_000]));
+        assert!(!is_behind(Arrivals::Constant, 100, &[0, 0, 0, 100, 100, 100, 100, 100, 100, 100]));
+        // It does 97 % of the rate, a third of it, and at last nothing.
+        assert!(ends(&[970; 10]) && ends(&[333; 30]));
+        assert!(ends(&[1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 0, 0]));
+        // Random arrivals may be fewer.
+        assert!(!is_behind(Arrivals::Poisson, 1_000, &[970; 10]));
+        assert!(is_behind(Arrivals::Poisson, 1_000, &[900; 10]));
     }
 
     #[test]

@@ -242,6 +242,7 @@ impl LoadArgs {
         if self.find.is_some() {
             below.phases = None;
             (below.hdr, below.hgrm, below.csv, below.html) = (None, None, None, None);
+            below.interval = None;
         }
         if self.rate.is_some() || self.seconds.is_some() {
             below.phases = None;

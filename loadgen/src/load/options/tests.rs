@@ -93,7 +93,20 @@ fn the_command_line_overrides_a_scenario_and_what_it_excludes() {
     assert!(over(&["--seconds", "7"], &["--phases", "1s@5"]).phases.is_none());
     assert!(over(&["--find", "max<1s"], &["--phases", "1s@5"]).phases.is_none());
     assert!(over(&["--find", "max<1s"], &["--closed", "1x2"]).closed.is_none());
-    let files = ["--hdr", "a", "--hgrm", "b", "--csv", "c", "--html", "d", "--json", "e"];
+    let files = [
+        "--hdr",
+        "a",
+        "--hgrm",
+        "b",
+        "--csv",
+        "c",
+        "--html",
+        "d",
+        "--json",
+        "e",
+        "--interval",
+        "1h",
+    ];
     let args = over(&["--find", "max<1s"], &files);
     assert!(args.json.is_some(), "a search writes it");
     assert!(args.resolve().is_ok(), "a search has none of the other files");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::find::objective::{Find, Objective};
+use super::interval::Interval;
 use super::options::{Closed, LoadArgs};
 use super::presets::{EXPONENT, Preset, Shares, Workload, check_sizes};
 use super::{LoadError, scenario};
@@ -33,8 +34,6 @@ const READS_PERCENT: f64 = 95.0;
 const HOT_KEYS_PERCENT: f64 = 20.0;
 const HOT_REQUESTS_PERCENT: f64 = 80.0;
 const MOVE_SHARE_PERCENT: f64 = 10.0;
-/// Length of an interval of the timeline.
-const INTERVAL: Duration = Duration::from_secs(1);
 const MULTI_GET_KEYS: u16 = 10;
 const CAS_KEYS: u32 = 100;
 const COUNTERS: u32 = 1_000;
@@ -174,6 +173,7 @@ impl LoadArgs {
             }
         };
         args.check_script(duration)?;
+        let interval = Interval::of(args.interval, args.find.is_some(), duration);
         let is_warmed = args.find.is_some() && args.trace.is_none();
         let warm_up = args.warm_up.or(is_warmed.then_some(FIND_WARM_UP_S));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -212,7 +212,7 @@ impl LoadArgs {
             csv: args.csv,
             html: args.html,
             processes: Chosen { pids: args.target_pid, units: args.target_unit },
-            interval: args.interval.map_or(INTERVAL, |interval| interval.0),
+            interval,
             label: args.label,
             folder: args.folder,
             script: args.script.unwrap_or_default(),
@@ -246,6 +246,8 @@ impl LoadArgs {
             Err("--find-resolution and --find-settle are for a search: add --find")
         } else if self.find.is_some() && has_files {
             Err("--find has many runs: leave --hdr, --hgrm, --csv and --html away, and use --json")
+        } else if self.find.is_some() && self.interval.is_some() {
+            Err("--find has no timeline: leave --interval away")
         } else if self.find.is_some() && has_other_rates {
             Err(
                 "--find asks for rates of its own: leave phases and closed loops away, or the search",

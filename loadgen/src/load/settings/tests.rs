@@ -52,6 +52,7 @@ fn options_that_do_not_fit_together_are_refused() {
         (&["--find-settle", "1"], "add --find"),
         (&["--find", "max<1s", "--hdr", "f"], "--json"),
         (&["--find", "max<1s", "--html", "f"], "--json"),
+        (&["--find", "max<1s", "--interval", "1h"], "--interval"),
         (&["--find", "stale=0"], "--check"),
         (&["--key-type", "uuid", "--key-template", "k{n}"], "type text"),
         (&["--hot-keys", "1"], "--popularity hotspot"),
