@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use standin_config::{IoKind, ProxyConfig};
-use standin_testkit::{Child, Scratch, skip};
+use standin_testkit::{Child, Scratch, skip, wait_until};
 
 use crate::common::cluster::PROGRAM;
 use crate::common::{Cluster, PAIR, WITHIN, ring};
@@ -60,12 +60,16 @@ struct StoppedThread(libc::pid_t);
 impl StoppedThread {
     /// Stops the thread of that name.
     fn stop(pid: u32, name: &str) -> Self {
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
-        let task = tasks.flatten().find(|task| {
-            let comm = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-            comm.trim_end() == name
-        });
-        let task = task.unwrap_or_else(|| panic!("process {pid} has no thread {name}"));
+        let find = || {
+            let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
+            tasks.flatten().find(|task| {
+                let comm = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+                comm.trim_end() == name
+            })
+        };
+        // A thread gives itself its name when it begins, which may be after another is ready.
+        wait_until(WITHIN, name, || find().is_some());
+        let task = find().expect("it was there");
         let id: libc::pid_t = task.file_name().to_string_lossy().parse().expect("a number");
         // SAFETY: these requests take no addresses; the thread is a child's, which this test may trace.
         unsafe {

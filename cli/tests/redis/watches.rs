@@ -131,7 +131,7 @@ fn keys_of_several_slots_can_be_watched_and_not_written_and_the_client_is_told_s
     for key in ["{t}a", "{t}c"] {
         assert_eq!(exec(&[key], &[&["SET", key, &large]]), "*1\r\n+OK\r\n");
     }
-    let said = exec(&["{t}b"], &[&["SET", "{t}b", "0"], &["MGET", "{t}a", "{t}c"]]);
+    let said = exec(&["{t}a", "{t}b"], &[&["SET", "{t}b", "0"], &["MGET", "{t}a", "{t}c"]]);
     assert!(said.starts_with("-ERR EXEC was not carried out: with WATCH, the values"), "{said}");
     assert_eq!(exec(&["{t}b"], &[&["GET", "{t}b"]]), "*1\r\n$1\r\n2\r\n");
 }
