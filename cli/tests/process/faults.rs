@@ -123,6 +123,24 @@ fn an_interrupt_during_a_pause_lets_the_target_go_on() {
 }
 
 #[test]
+fn what_a_fault_has_killed_is_not_missed_after_an_interrupt() {
+    let scratch = Scratch::new("faults-interrupt-killed");
+    let faults = format!(
+        "[[faults]]\nat = \"100ms\"\nwhat = \"kill\"\non = \"st-a1\"\n\
+         [[faults]]\nat = \"300ms\"\ndo = [\"touch\", \"{}/done\"]\n\
+         [[faults]]\nat = \"500s\"\nwhat = \"kill\"\non = \"st-a2\"\n",
+        scratch.path().display(),
+    );
+    let command = scenario(&scratch, 600, &faults);
+    let mut load = Child::spawn("load", command, scratch.path());
+    wait_until(SOON, "the second fault", || scratch.file("done").exists());
+    load.signal(libc::SIGINT);
+    assert_eq!(load.exit_status(SOON).code(), Some(0), "{:?}", load.lines());
+    let warnings = report(&scratch)["warnings"].to_string();
+    assert!(!warnings.contains("st-a"), "{warnings}");
+}
+
+#[test]
 fn a_generator_that_is_killed_leaves_no_child() {
     let scratch = Scratch::new("faults-killed");
     let faults = "[[faults]]\nat = \"100ms\"\nwhat = \"pause\"\non = \"st-a2\"\n\

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::stats::{ENOUGH, Estimate, estimate, ratio};
 use crate::report::document::Document;
 
-/// The sections of a scenario that must be alike: they say what the target was asked for. Which target it was, and
-/// with how many threads, may differ.
+/// The sections of a scenario that must be alike: they say what the target was asked for. So must the times of its
+/// faults. Which target it was, and with how many threads, may differ.
 const SECTIONS: [&str; 6] = ["arrivals", "keys", "mix", "values", "trace", "checks"];
 /// The other options that must be alike.
 const OPTIONS: [(&str, &str); 2] = [("run", "seconds"), ("run", "warm_up")];
@@ -178,13 +178,38 @@ fn differences(groups: &[Group]) -> Vec<String> {
             for option in OPTIONS {
                 note_difference(&mut found, groups, (first, run), option, &group.name);
             }
+            let (here, there) = (fault_times(first), fault_times(run));
+            if here != there {
+                found.push(format!(
+                    "faults: {here} in {}, {there} in {}",
+                    groups[0].name, group.name
+                ));
+            }
             for option in OF_GROUP {
                 let pair = (&group.runs[0], run);
                 note_difference(&mut found, groups, pair, option, &group.name);
             }
         }
     }
+    found.dedup();
     found
+}
+
+/// When the faults of a run were to begin, and how long they were to last. Whom they concern depends on the target.
+fn fault_times(run: &Document) -> String {
+    let seconds = |time: &Value| {
+        let part = |key, per_s: f64| time[key].as_f64().unwrap_or(0.0) / per_s;
+        time.is_object().then(|| part("secs", 1.0) + part("nanos", 1e9))
+    };
+    let faults = run.scenario["script"]["faults"].as_array().into_iter().flatten();
+    let times: Vec<String> = faults
+        .map(|fault| {
+            let lasts =
+                seconds(&fault["lasts"]).map_or_else(String::new, |s| format!(" for {s} s"));
+            format!("at {} s{lasts}", seconds(&fault["at"]).unwrap_or(0.0))
+        })
+        .collect();
+    if times.is_empty() { "none".to_owned() } else { times.join(", ") }
 }
 
 fn note_difference(

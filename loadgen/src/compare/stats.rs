@@ -46,17 +46,16 @@ pub(super) fn estimate(values: &[f64]) -> Option<Estimate> {
     Some(Estimate { value, interval })
 }
 
-/// The ratio of the medians of independent measurements, `b` to `a`; `None`: one has none, or `a`'s is zero.
+/// The ratio of the medians of independent measurements, `b` to `a`; `None`: one has none, or `a`'s is zero. It has no
+/// interval if `a`'s median may as well have been zero, because then nothing bounds the ratio.
 pub(super) fn ratio(a: &[f64], b: &[f64]) -> Option<Estimate> {
     let (below, above) = (median(a)?, median(b)?);
     if below == 0.0 {
         return None;
     }
-    let interval = (a.len() > 1 && b.len() > 1).then(|| {
-        let pairs = medians(a, 1).into_iter().zip(medians(b, 2));
-        middle(
-            pairs.filter(|(below, _)| *below != 0.0).map(|(below, above)| above / below).collect(),
-        )
+    let drawn = (a.len() > 1 && b.len() > 1).then(|| (medians(a, 1), medians(b, 2)));
+    let interval = drawn.filter(|(below, _)| !below.contains(&0.0)).map(|(below, above)| {
+        middle(below.iter().zip(&above).map(|(below, above)| above / below).collect())
     });
     Some(Estimate { value: above / below, interval })
 }
@@ -100,6 +99,14 @@ mod tests {
         assert_eq!(median(&CONTROL), Some(46.0));
         assert_eq!(median(&[1.0, 4.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn a_ratio_to_what_may_be_zero_has_no_interval() {
+        let some = ratio(&[0.0, 0.0, 1.0, 1.0, 1.0], &[2.0; 5]).expect("the median is 1");
+        assert_eq!((some.value, some.interval), (2.0, None));
+        assert!(ratio(&[1.0, 1.0, 2.0], &[2.0; 3]).expect("a ratio").interval.is_some());
+        assert_eq!(ratio(&[0.0, 0.0, 1.0], &[2.0; 3]), None);
     }
 
     /// The standard error of the median over infinitely many draws is 37.83 for the treated mice in the book, and

@@ -160,6 +160,27 @@ fn a_run_of_half_the_latency_is_twice_as_fast() {
 }
 
 #[test]
+fn a_run_with_a_fault_is_not_comparable_with_one_without() {
+    let run = |faults: serde_json::Value| {
+        let mut run = document(&[(0, 100, OpKind::Read)]);
+        run.scenario["script"] = json!({ "processes": [], "faults": faults });
+        run
+    };
+    let kill = |name: &str, at: u64| {
+        json!([{ "name": name, "line": 9, "at": { "secs": at, "nanos": 500_000_000 },
+            "lasts": { "secs": 2, "nanos": 0 }, "deed": { "process": { "name": name, "what": "kill" } } }])
+    };
+    let compared = |a, b| {
+        let group = |name: &str, run| Group { name: name.to_owned(), runs: vec![run] };
+        compare(&[group("a", run(a)), group("b", run(b))])
+    };
+    assert!(compared(kill("cache", 5), kill("a1", 5)).is_comparable, "whom it concerns may differ");
+    let differences = compared(kill("cache", 5), json!([])).differences;
+    assert_eq!(differences, ["faults: at 5.5 s for 2 s in a, none in b"]);
+    assert!(!compared(kill("cache", 5), kill("cache", 6)).is_comparable);
+}
+
+#[test]
 fn runs_of_other_loads_are_not_comparable() {
     let mut groups = [group("a", 1, 2), group("b", 1, 2)];
     groups[1].runs[0].scenario["mix"]["reads"] = json!(50.0);

@@ -164,7 +164,12 @@ impl Process {
 
     /// Asks it to end (SIGTERM), and waits until it has. Kills it if that takes longer than `within`.
     pub fn terminate(&mut self, within: Duration) -> Option<ExitStatus> {
-        self.ask_to_end();
+        self.end_by(Signal::TERM, within)
+    }
+
+    /// The same by another signal.
+    pub(super) fn end_by(&mut self, signal: Signal, within: Duration) -> Option<ExitStatus> {
+        self.signal(signal);
         let deadline = Micros::boottime() + within;
         while self.exit_status().is_none() {
             if Micros::boottime() >= deadline {

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig};
 use tempfile::TempDir;
 
@@ -25,6 +26,8 @@ use crate::rng::Random;
 const KEYSPACE: u8 = 1;
 /// The longest wait of twemproxy for one of its servers.
 const POOL_TIMEOUT: Duration = Duration::from_millis(100);
+/// The longest wait for PostgreSQL's end.
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the run has no processes.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +127,18 @@ pub(super) struct Setting {
     folders: Vec<TempDir>,
     pub(super) places: Places,
     pub(super) folder: PathBuf,
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        self.tables.clear();
+        for name in self.databases.keys() {
+            // PostgreSQL's fast shutdown. Killed, it would leave shared memory behind, and processes that still write.
+            if let Some(process) = self.processes.get_mut(name) {
+                process.end_by(Signal::INT, SHUTDOWN_WITHIN);
+            }
+        }
+    }
 }
 
 impl Setting {

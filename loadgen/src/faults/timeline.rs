@@ -60,6 +60,10 @@ pub struct Stage {
     start: Option<Micros>,
     /// Whether the run is over: what ends with it is not started again.
     is_over: bool,
+    /// Processes that had ended when the run was over, although no fault had ended them.
+    ended: Vec<String>,
+    /// What had not been done then.
+    missed: Vec<Step>,
     setting: Setting,
 }
 
@@ -85,6 +89,8 @@ impl Stage {
             marks: Vec::new(),
             start: None,
             is_over: false,
+            ended: Vec::new(),
+            missed: Vec::new(),
             setting,
         })
     }
@@ -128,8 +134,18 @@ impl Stage {
         &self.marks
     }
 
-    /// Processes that have ended although no fault has ended them.
-    pub fn unexpected_ends(&mut self) -> Vec<String> {
+    /// What did not go as the script says, after [`Self::undo`]. `is_interrupted`: the run has ended before its time.
+    #[must_use]
+    pub fn problems(&self, is_interrupted: bool) -> Vec<String> {
+        let begins = self.missed.iter().filter(|step| !step.is_undo && !is_interrupted);
+        let missed = begins.map(|step| {
+            let name = &self.script.faults[step.fault].name;
+            format!("{name} has not happened: the run ended before {:?}", step.at)
+        });
+        self.ended.iter().cloned().chain(missed).collect()
+    }
+
+    fn unexpected_ends(&mut self) -> Vec<String> {
         let ended = self.setting.ended().into_iter();
         ended
             .filter(|(name, _)| !self.holds.is_down(name))
@@ -141,6 +157,11 @@ impl Stage {
 
     /// Undoes all faults, the latest first, and waits until that is done. Later steps are not carried out.
     pub fn undo(&mut self) {
+        if !self.is_over {
+            // What faults have ended is known until they are undone.
+            self.ended = self.unexpected_ends();
+            self.missed = self.steps.split_off(self.next.min(self.steps.len()));
+        }
         self.next = self.steps.len();
         self.is_over = true;
         let Some(start) = self.start else { return };

@@ -5,6 +5,7 @@
 
 mod tally;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 pub use tally::Latencies;
@@ -27,6 +28,8 @@ pub struct Live {
     cells: Box<[Cell]>,
     phase: AtomicUsize,
     is_stopped: AtomicBool,
+    /// The run that this is a part of, such as its warm-up: it ends with it.
+    whole: Option<Arc<Live>>,
 }
 
 /// Sums over the workers.
@@ -62,7 +65,14 @@ impl Live {
             cells: (0..workers.max(1)).map(|_| Cell::default()).collect(),
             phase: AtomicUsize::new(0),
             is_stopped: AtomicBool::new(false),
+            whole: None,
         }
+    }
+
+    /// The state of a part of another run, which ends when that is to end.
+    #[must_use]
+    pub fn part_of(whole: &Arc<Self>, workers: u32) -> Self {
+        Self { whole: Some(Arc::clone(whole)), ..Self::new(workers) }
     }
 
     /// The sums so far.
@@ -97,6 +107,7 @@ impl Live {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Acquire)
+            || self.whole.as_ref().is_some_and(|whole| whole.is_stopped())
     }
 
     /// The phase of the requests that are sent now.
@@ -151,6 +162,16 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_a_run_ends_with_it_and_not_it_with_the_part() {
+        let whole = Arc::new(Live::new(1));
+        let (part, other) = (Live::part_of(&whole, 2), Live::part_of(&whole, 1));
+        part.stop();
+        assert!(part.is_stopped() && !other.is_stopped() && !whole.is_stopped());
+        whole.stop();
+        assert!(other.is_stopped());
+    }
 
     #[test]
     fn workers_add_up() {

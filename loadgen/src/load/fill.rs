@@ -23,7 +23,7 @@ const FILL_DEPTH: u32 = 64;
 /// Writes every key once, with sequence 0.
 pub(super) fn fill(
     load: &Load,
-    plan: &Plan,
+    (plan, live): (&Plan, &Arc<Live>),
     trace: Option<&Arc<Trace>>,
     interrupt: Option<&Interrupt>,
     console: &mut Console,
@@ -40,7 +40,8 @@ pub(super) fn fill(
     ];
     for (keys, access) in ranges {
         let count = share_of(load, &keys);
-        let recording = sweep(load, plan, trace, (keys, access), interrupt, console)?;
+        let live = Live::part_of(live, load.workers);
+        let recording = sweep(load, (plan, live), trace, (keys, access), interrupt, console)?;
         let counts = recording.counts();
         let failed = count.saturating_sub(counts.requests - counts.failed);
         if failed > 0 {
@@ -66,7 +67,7 @@ fn share_of(load: &Load, keys: &Range<u32>) -> u64 {
 /// Sends one request for each of these keys, as fast as a closed loop does.
 fn sweep(
     load: &Load,
-    plan: &Plan,
+    (plan, live): (&Plan, Live),
     trace: Option<&Arc<Trace>>,
     (keys, access): (Range<u32>, SweepAccess),
     interrupt: Option<&Interrupt>,
@@ -81,7 +82,7 @@ fn sweep(
         let (next, end) = (keys.start.saturating_add(number), keys.end);
         Supply::Sweep { next, end, step, access: access.clone() }
     };
-    let live = Arc::new(Live::new(workers));
+    let live = Arc::new(live);
     let running = drive::start(&plan, (0..workers).map(supply).collect(), &live)?;
     let whole = share_of(load, &keys);
     let shown = Shown::Progress;
@@ -103,7 +104,8 @@ pub(super) fn read_counters(
         return Ok(());
     };
     let keys = counts.first_counter()..counts.all();
-    let read = sweep(load, plan, None, (keys, SweepAccess::ReadCounters), interrupt, console)?;
+    let (plan, access) = ((plan, Live::new(load.workers)), SweepAccess::ReadCounters);
+    let read = sweep(load, plan, None, (keys, access), interrupt, console)?;
     let failed = read.counts().failed;
     if failed > 0 {
         let first = read.quotes.first().cloned().unwrap_or_default();

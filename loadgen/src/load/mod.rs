@@ -235,7 +235,7 @@ fn run_shown(
     console: &mut Console,
     gate: Option<&Gate>,
 ) -> Result<Document, LoadError> {
-    let prepared = Prepared::new(load, interrupt, console)?;
+    let prepared = Prepared::new(load, live, interrupt, console)?;
     let pacing = prepared.plan.pacing.clone();
     let run = Run { pacing, seed: load.seed, live, shown: Shown::Table, command, gate };
     prepared.measure(run, interrupt, console)
@@ -267,6 +267,7 @@ struct Run<'r> {
 impl<'l> Prepared<'l> {
     fn new(
         load: &'l Load,
+        live: &Arc<Live>,
         interrupt: Option<&Interrupt>,
         console: &mut Console,
     ) -> Result<Self, LoadError> {
@@ -282,7 +283,7 @@ impl<'l> Prepared<'l> {
         let subject = Subject::find(load, trace.as_deref(), stage.places(), console)?;
         let plan = plan(load, &subject, trace.as_deref())?;
         if load.fill {
-            fill(load, &plan, trace.as_ref(), interrupt, console)?;
+            fill(load, (&plan, live), trace.as_ref(), interrupt, console)?;
         }
         let checker = load.check.then(|| {
             let counts = counts(load, trace.as_deref());
@@ -310,7 +311,8 @@ impl<'l> Prepared<'l> {
         if let Some(duration) = load.warm_up {
             let seed = seed ^ WARM_UP_SEED;
             let plan = Plan { duration: Some(duration), seed, ..plan.clone() };
-            supplies = warm_up(&plan, (supplies, &together), workers, shown, interrupt, console)?;
+            let live = Live::part_of(live, workers);
+            supplies = warm_up(&plan, (supplies, &together), live, shown, interrupt, console)?;
         }
 
         let observers = Observers::start(load, &plan)?;
@@ -320,8 +322,8 @@ impl<'l> Prepared<'l> {
         let whole = whole(&plan, trace.as_deref());
         let what = Watched { live, plan: &plan, whole, shown };
         let mut recording = what.until_end(running, Some(stage), interrupt, console)?;
-        let problems = stage.unexpected_ends();
         stage.undo();
+        let problems = stage.problems(interrupt.is_some_and(Interrupt::is_set));
         let ran_for = Micros::boottime().since(recording.start);
         let observed = observers.finish(&plan, recording.start);
         read_counters(load, &plan, &mut recording, interrupt, console)?;
@@ -428,12 +430,12 @@ fn supply(load: &Load, trace: Option<&Arc<Trace>>, worker: u32, seed: u64) -> Su
 fn warm_up(
     plan: &Plan,
     (supplies, together): (Vec<Supply>, &Together),
-    workers: u32,
+    live: Live,
     shown: Shown,
     interrupt: Option<&Interrupt>,
     console: &mut Console,
 ) -> Result<Vec<Supply>, LoadError> {
-    let live = Arc::new(Live::new(workers));
+    let live = Arc::new(live);
     let running = drive::start_together(plan, supplies, &live, together)?;
     let (whole, is_search) = (whole(plan, None), shown == Shown::Search);
     let shown = if is_search { shown } else { Shown::Progress };

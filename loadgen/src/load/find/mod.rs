@@ -52,7 +52,8 @@ pub(super) fn run(
     let Rates::Steady(start) = load.rates else {
         unreachable!("phases and a search were refused together")
     };
-    let prepared = Prepared::new(load, interrupt, console)?;
+    let live = Arc::new(Live::new(load.workers));
+    let prepared = Prepared::new(load, &live, interrupt, console)?;
     console.line(&Step::heading());
     let mut search = Search::new(start, find.resolution_percent);
     let mut steps: Vec<Step> = Vec::new();
