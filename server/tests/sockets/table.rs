@@ -127,7 +127,7 @@ fn rows_after_hello() -> Vec<Row> {
         row(
             "unknown opcodes",
             &[
-                forged(RequestHeader { opcode: 16, ..header(1) }, b""),
+                forged(RequestHeader { opcode: 17, ..header(1) }, b""),
                 forged(
                     RequestHeader { opcode: 255, key_len: 1, value_len: 2, ..header(2) },
                     b"kvv",
