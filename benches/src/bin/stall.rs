@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "a shell: it sleeps until the stall")]
 
 use std::ffi::OsString;
-use std::net::TcpStream;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use standin_benches::peers::Failure;
 use standin_loadgen::checker::{Checker, Initial};
 use standin_loadgen::drive::{self, Pacing, Plan};
 use standin_loadgen::faults::Process;
+use standin_loadgen::faults::kinds::{Ground, StartError, memcached, redis};
 use standin_loadgen::live::Live;
 use standin_loadgen::popularity::Popularity;
 use standin_loadgen::recorder::{Recording, TimelinePoint};
@@ -23,14 +24,13 @@ use standin_loadgen::report::plots::{self, Line};
 use standin_loadgen::report::table::thousands;
 use standin_loadgen::report::{CurvePoint, Mark};
 use standin_loadgen::request::ValueSizes;
+use standin_loadgen::rng::Random;
 use standin_loadgen::schedule::{Arrivals, Schedule};
 use standin_loadgen::targets::Target;
 use standin_loadgen::targets::wire::codec::Protocol;
 use standin_loadgen::targets::wire::settings::{Server, Settings};
 use standin_loadgen::workload::{Cold, Keys, Mix, Others, Supply, SweepAccess};
 use standin_protocol::time::Micros;
-use standin_testkit::free_ports;
-use standin_testkit::wait::poll_for;
 
 const RATE_PER_S: u32 = 1_000;
 const KEYS: u32 = 1_000;
@@ -371,25 +371,28 @@ fn supply() -> Supply {
     Supply::mixed(mix, SEED, 0, 1)
 }
 
+/// How a kind of server is started.
+type StartKind = fn(
+    &Ground<'_>,
+    &str,
+    Option<&Path>,
+    &[OsString],
+    SocketAddr,
+    Duration,
+) -> Result<Process, StartError>;
+
 fn start(protocol: Protocol, folder: &Path) -> Result<(Process, Settings), Failure> {
-    let port = free_ports(1)[0];
-    let (program, text) = match protocol {
+    let mut random = Random::new(std::process::id().into());
+    let mut ground = Ground { folder, random: &mut random, interrupt: None };
+    let address = ground.addresses(1)?[0];
+    let (name, start) = match protocol {
         Protocol::MemcachedText | Protocol::MemcachedMeta => {
-            ("memcached", format!("-l 127.0.0.1 -p {port} -U 0 -m 64 -t 1 -u nobody"))
+            ("memcached", memcached::start as StartKind)
         }
-        Protocol::Resp2 | Protocol::Resp3 => {
-            ("redis-server", format!("--port {port} --bind 127.0.0.1 --appendonly no --save"))
-        }
+        Protocol::Resp2 | Protocol::Resp3 => ("redis-server", redis::start as StartKind),
     };
-    let mut arguments: Vec<OsString> = text.split(' ').map(Into::into).collect();
-    if program == "redis-server" {
-        arguments.push(OsString::new());
-    }
-    let process = Process::start(program, Path::new(program), arguments, folder)?;
-    let address = ([127, 0, 0, 1], port).into();
-    poll_for(UP_WITHIN, || TcpStream::connect(address).ok())
-        .ok_or_else(|| format!("{program} does not listen"))?;
-    let server = Server { name: format!("127.0.0.1:{port}"), address };
+    let process = start(&ground, name, None, &[], address, UP_WITHIN)?;
+    let server = Server { name: address.to_string(), address };
     Ok((process, Settings::new(protocol, vec![server])))
 }
 

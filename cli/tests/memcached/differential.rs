@@ -37,7 +37,8 @@ fn memcached(test: &str, scratch: &Scratch) -> Option<(Child, String)> {
     }
     let port = free_ports(1)[0].to_string();
     let mut command = Command::new("memcached");
-    command.args(["-l", "127.0.0.1", "-p", &port, "-U", "0", "-t", "1", "-u", "nobody"]);
+    // Another user would take back that it dies with the test.
+    command.args(["-l", "127.0.0.1", "-p", &port, "-U", "0", "-t", "1", "-u", "root"]);
     let child = Child::spawn("memcached", command, scratch.path());
     let address = format!("127.0.0.1:{port}");
     wait_until(WITHIN, "memcached to accept connections", || Caller::try_connect(&address).is_ok());

@@ -201,19 +201,8 @@ fn whom(deed: &Deed, fault: usize) -> Whom {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use super::super::script::testing::fault;
     use super::*;
-
-    fn fault(name: &str, at_s: u64, lasts_s: Option<u64>, what: What) -> FaultSpec {
-        FaultSpec {
-            name: what.word().to_owned(),
-            line: 1,
-            at: Duration::from_secs(at_s),
-            lasts: lasts_s.map(Duration::from_secs),
-            deed: Deed::Process { name: name.to_owned(), what },
-        }
-    }
 
     #[test]
     fn faults_in_an_order_without_sense_are_mistakes() {

@@ -308,10 +308,16 @@ impl Script {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
     use super::*;
 
-    fn fault(name: &str, at_s: u64, lasts_s: Option<u64>, what: What) -> FaultSpec {
+    /// A fault of a process.
+    pub(in crate::faults) fn fault(
+        name: &str,
+        at_s: u64,
+        lasts_s: Option<u64>,
+        what: What,
+    ) -> FaultSpec {
         FaultSpec {
             name: what.word().to_owned(),
             line: 1,
@@ -320,6 +326,12 @@ mod tests {
             deed: Deed::Process { name: name.to_owned(), what },
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::fault;
+    use super::*;
 
     fn script(faults: Vec<FaultSpec>) -> Script {
         Script { processes: Vec::new(), faults }
