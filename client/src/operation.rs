@@ -434,7 +434,7 @@ impl Action {
         }
     }
 
-    /// Whether the action changes the database.
+    /// Whether the action changes values.
     pub(crate) fn is_write(&self) -> bool {
         use Opcode::{Cas, Delete, Modify, Put, Transact};
         matches!(self.opcode(), Put | Delete | Cas | Modify | Transact)

@@ -122,7 +122,7 @@ pub(super) struct Setting {
     troubles: BTreeMap<String, Lasting>,
     /// Where databases can be reached directly.
     databases: BTreeMap<String, String>,
-    /// What is before what: proxies, by the names of what is behind them.
+    /// What is behind each proxy, by the proxy's name.
     behind: BTreeMap<String, String>,
     folders: Vec<TempDir>,
     pub(super) places: Places,

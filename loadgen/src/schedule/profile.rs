@@ -9,7 +9,7 @@ use std::time::Duration;
 pub const PIECES_MAX: usize = 1_000_000;
 /// The largest rate, of all workers together.
 pub const RATE_PER_S_MAX: f64 = 1e7;
-/// The shortest and the longest time of a piece that is not cut at the end of its phase.
+/// The shortest time of a piece that is not cut at the end of its phase.
 const PIECE_MIN: Duration = Duration::from_millis(1);
 /// The longest time of all phases together.
 const LENGTH_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);

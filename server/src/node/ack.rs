@@ -145,7 +145,7 @@ impl Node {
         self.reply(key, AnswerHead::status(Status::OutcomeUnknown));
     }
 
-    /// Logs the keys that are written here, for the servers that have to drop it: its home, and an
+    /// Logs the keys that are written here, for the servers that have to drop them: their home, and an
     /// unreachable owner. Returns false if there is no room for owed keys. The write must not begin
     /// then.
     pub(super) fn remember(&mut self, now: Now, key: PendingKey, open_until: Micros) -> bool {

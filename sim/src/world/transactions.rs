@@ -19,7 +19,7 @@ const WRITE: Modify = Modify { ttl: Ttl::Keyspace, ..Modify::new(Edit::Set) };
 pub(crate) type Seen = [Option<u64>; 2];
 
 impl World {
-    /// Begins a transaction of a pair, which it tells the checker. Returns the operation.
+    /// Begins a transaction of a pair, which it tells the checker.
     pub(super) fn transact(&mut self, client: usize, key: usize, written: Written, id: Value) {
         let servers = self.setup.servers();
         let pair = key % servers;

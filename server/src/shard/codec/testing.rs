@@ -193,13 +193,14 @@ impl Client {
     }
 }
 
-/// The nodes of the cluster: one of each server, with the ports 7001 and 7003.
+/// What requests are decoded with.
 fn around(names: &Names) -> Surroundings<'_> {
     let limits = FrameLimits { key_bytes: 1_024, value_bytes: VALUE_BYTES };
     let (caller, wall_ms) = (Caller::default(), 1_700_000_000_000);
     Surroundings { limits, caller, names, wall_ms, deadline_ms: 6_000 }
 }
 
+/// The nodes of the cluster: one of each server, with the ports 7001 and 7003.
 fn nodes() -> Arc<Nodes> {
     Arc::new(Nodes::of_cluster(&cluster(), (0, 0)).unwrap())
 }

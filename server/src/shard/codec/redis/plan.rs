@@ -85,8 +85,7 @@ struct Effect<'a> {
 }
 
 impl<'a> Effect<'a> {
-    /// Fails if the transaction can't be carried out surely: two keys can't be looked at and written in
-    /// one step, and neither can one be written twice.
+    /// Fails if guards can't carry the transaction out surely: one looks at one key and writes it, once.
     fn of(watched: &Watched, queue: &'a [u8], names: &Names) -> Result<Self, Said> {
         let (mut effect, mut writes, mut has_read) = (Self::default(), false, false);
         for (number, command) in commands(queue).enumerate() {
