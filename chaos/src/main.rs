@@ -28,11 +28,12 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use standin_config::Mode;
 use standin_loadgen::interrupt::Interrupt;
+use standin_loadgen::net::Namespaces;
 use standin_loadgen::rng::Random;
 use standin_testkit::Postgres;
 
 use catalogue::Fault;
-use net::{Namespaces, Net};
+use net::Net;
 use play::PlayError;
 use row::Row;
 use settings::Settings;
@@ -113,10 +114,12 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     let namespaces = if args.loopback {
         Err("--loopback was given".to_owned())
     } else {
-        Namespaces::available()
+        Namespaces::available().map_err(|error| {
+            format!("{error}; with --loopback, cuts and datagram loss are left out")
+        })
     };
     let net = match &namespaces {
-        Ok(()) => Net::Namespaces(Namespaces::make()?),
+        Ok(()) => Net::namespaces()?,
         Err(_) => Net::loopback(&mut random)?,
     };
     let folder = folder(args.report.as_deref())?;

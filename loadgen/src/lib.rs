@@ -12,7 +12,8 @@
 //! request, popularity, key_names, value_sizes, zipf, trace
 //! checker    stale?  │
 //! recorder/  how long, how many ─► report/  figures, table, plots, page ─► compare/  runs with each other
-//! faults/    processes, and what breaks them    observer/  the master's events, the servers' counters
+//! faults/    processes, and what breaks them    net/       namespaces, cuts and losses
+//!                                               observer/  the master's events, the servers' counters
 //! ```
 //! Not here: servers and master. The demo starts them as processes of the `standin` program.
 
@@ -28,6 +29,7 @@ pub mod interrupt;
 pub mod key_names;
 pub mod live;
 pub mod load;
+pub mod net;
 pub mod observer;
 pub mod origin;
 pub mod popularity;

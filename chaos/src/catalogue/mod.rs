@@ -342,7 +342,7 @@ impl Fault {
             }
             Self::DatagramLoss => {
                 let lasts = Wait(lasts.unwrap_or(LOSS_LASTS));
-                impaired(vec![Impairment::Loss(DATAGRAMS_PERCENT)], lasts)
+                impaired(vec![Impairment::DatagramLoss(DATAGRAMS_PERCENT)], lasts)
             }
             Self::DatagramDuplication => {
                 impaired(vec![Impairment::Duplication(DATAGRAMS_PERCENT)], for_as_long)

@@ -1,24 +1,16 @@
 //! The network that a cluster runs on: loopback, or a namespace per node, whose links can be
-//! cut in one direction, and lose and repeat datagrams.
-//!
-//! ```text
-//! namespaces.rs   namespaces, a bridge, veth pairs; ip and nft as child processes
-//! rules.rs        the text of the nftables rules, pure
-//! ```
-
-mod namespaces;
-mod rules;
+//! cut in one direction, and lose and repeat datagrams (`standin_loadgen::net`).
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
-use standin_loadgen::faults::{Network, enter};
+use standin_loadgen::net::{self, Namespaces, Network, NodeNumber, within};
 use standin_loadgen::ports::free_addresses;
 use standin_loadgen::rng::Random;
 
-pub(crate) use namespaces::Namespaces;
-
+/// The port of all nodes that have an address of their own.
+const PORT: u16 = 7_100;
 /// Names of the servers, by their ids.
 pub(crate) const SERVERS: [&str; 4] = ["a1", "a2", "b1", "b2"];
 
@@ -52,6 +44,16 @@ impl Node {
         }
     }
 
+    /// The number that it has in a network of namespaces.
+    fn number(self) -> NodeNumber {
+        match self {
+            Self::Client => 1,
+            Self::Origin => 2,
+            Self::Master => 3,
+            Self::Server(id) => 10 + NodeNumber::try_from(id).unwrap_or(0),
+        }
+    }
+
     /// The node of that name.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         Self::all().find(|node| node.name() == name)
@@ -59,20 +61,7 @@ impl Node {
 }
 
 /// A fault of the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Impairment {
-    /// Nothing that `from` sends reaches `to`.
-    Cut {
-        /// The sender.
-        from: Node,
-        /// The receiver.
-        to: Node,
-    },
-    /// This percentage of all datagrams (UDP) is lost.
-    Loss(u8),
-    /// This percentage of all datagrams (UDP) arrives twice.
-    Duplication(u8),
-}
+pub(crate) type Impairment = net::Impairment<Node>;
 
 /// The kind of network.
 #[derive(Debug)]
@@ -86,34 +75,12 @@ pub(crate) enum Net {
 /// The reason why the network could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NetError {
-    /// Ports, threads, namespaces.
-    #[error("{what}: {error}")]
-    System {
-        /// The action that failed.
-        what: &'static str,
-        /// How it failed.
-        error: io::Error,
-    },
-    /// A program is missing.
-    #[error(
-        "{program} can't be started ({error}); on Debian and Ubuntu: apt-get install {package}"
-    )]
-    Missing {
-        /// The program.
-        program: &'static str,
-        /// Debian's package.
-        package: &'static str,
-        /// How it failed.
-        error: io::Error,
-    },
-    /// A program failed.
-    #[error("{program} failed: {output}")]
-    Refused {
-        /// The program.
-        program: &'static str,
-        /// Its output.
-        output: String,
-    },
+    /// Ports.
+    #[error("free ports: {0}")]
+    Ports(io::Error),
+    /// Namespaces.
+    #[error(transparent)]
+    Namespaces(#[from] net::NetError),
     /// Loopback has no links that could be cut.
     #[error("this fault needs network namespaces: run it as root, without --loopback")]
     Loopback,
@@ -123,16 +90,20 @@ impl Net {
     /// Free ports of loopback.
     pub(crate) fn loopback(random: &mut Random) -> Result<Self, NetError> {
         let nodes: Vec<Node> = Node::all().collect();
-        let addresses = free_addresses(nodes.len(), random)
-            .map_err(|error| NetError::System { what: "free ports", error })?;
+        let addresses = free_addresses(nodes.len(), random).map_err(NetError::Ports)?;
         Ok(Self::Loopback(nodes.into_iter().zip(addresses).collect()))
+    }
+
+    /// A namespace for each node.
+    pub(crate) fn namespaces() -> Result<Self, NetError> {
+        Ok(Self::Namespaces(Namespaces::make(Node::all().map(Node::number))?))
     }
 
     /// The address at which the node listens.
     pub(crate) fn address(&self, node: Node) -> SocketAddr {
         match self {
             Self::Loopback(addresses) => addresses[&node],
-            Self::Namespaces(_) => SocketAddr::from((rules::address(node), rules::PORT)),
+            Self::Namespaces(_) => SocketAddr::from((net::address(node.number()), PORT)),
         }
     }
 
@@ -140,7 +111,7 @@ impl Net {
     pub(crate) fn network(&self, node: Node) -> Option<Network> {
         match self {
             Self::Loopback(_) => None,
-            Self::Namespaces(namespaces) => Some(namespaces.network(node)),
+            Self::Namespaces(namespaces) => Some(namespaces.network(node.number())),
         }
     }
 
@@ -150,20 +121,7 @@ impl Net {
         node: Node,
         deed: impl FnOnce() -> T + Send,
     ) -> Result<T, NetError> {
-        let network = self.network(node);
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(move || {
-                if let Some(network) = &network {
-                    enter(network)?;
-                }
-                Ok(deed())
-            });
-            match thread.join() {
-                Ok(done) => done,
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        })
-        .map_err(|error| NetError::System { what: "entering a network namespace", error })
+        Ok(within(self.network(node).as_ref(), deed)?)
     }
 
     /// Sets the faults of the network from now on.
@@ -171,7 +129,10 @@ impl Net {
         match self {
             Self::Loopback(_) if impairments.is_empty() => Ok(()),
             Self::Loopback(_) => Err(NetError::Loopback),
-            Self::Namespaces(namespaces) => namespaces.impair(impairments),
+            Self::Namespaces(namespaces) => {
+                let numbered = impairments.iter().map(|one| one.map(Node::number));
+                Ok(namespaces.impair(&numbered.collect::<Vec<_>>())?)
+            }
         }
     }
 }

@@ -22,6 +22,6 @@ mod setting;
 mod timeline;
 
 pub(crate) use holds::mistakes;
-pub use process::{Network, Process, SpawnError, User, enter};
+pub use process::{Process, SpawnError, User};
 pub use setting::{Places, SettingError};
 pub use timeline::{Mark, Stage};

@@ -7,16 +7,15 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use standin_protocol::time::Micros;
+
+use crate::net::{Network, enter};
 
 /// Lines of a log that a message quotes.
 const QUOTED_LINES: usize = 12;
@@ -30,19 +29,6 @@ pub struct SpawnError {
     name: String,
     program: PathBuf,
     error: io::Error,
-}
-
-/// A network namespace, as an open file. It is gone when nobody has it open and nobody is in it.
-pub type Network = Arc<OwnedFd>;
-
-/// Moves the calling thread into a network namespace: the sockets that it opens from now on,
-/// and the threads and processes that it starts, belong there.
-///
-/// # Errors
-/// Only root may.
-pub fn enter(network: &Network) -> io::Result<()> {
-    let kind = Some(LinkNameSpaceType::Network);
-    Ok(move_into_link_name_space(network.as_fd(), kind)?)
 }
 
 /// A user of the system.

@@ -10,9 +10,10 @@ use standin_client::{Bootstrap, ClientConfig, Target};
 use standin_config::ClusterConfig;
 use standin_protocol::map::Topology;
 
-use super::super::process::{Network, Process};
+use super::super::process::Process;
 use super::{StartError, wait};
 use crate::interrupt::Interrupt;
+use crate::net::Network;
 
 /// The master's events.
 const EVENT_FILE: &str = "events.jsonl";

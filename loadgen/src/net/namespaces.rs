@@ -1,7 +1,7 @@
 //! A namespace per node, joined by a bridge in a namespace of its own.
 //!
 //! ```text
-//!  client ns   origin ns   master ns   a1 ns  …      each: lo, eth0 10.211.0.x/24
+//!  ns of 1     ns of 2      ns of 3   ns of 10 …     each: lo, eth0 10.211.0.NUMBER/24
 //!     │eth0       │eth0        │eth0     │eth0
 //!     └port1──────┴port2───────┴port3────┴port10 …   bridge ns: br0
 //! ```
@@ -17,21 +17,20 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
-use standin_loadgen::faults::{Network, enter};
 
-use super::{Impairment, NetError, Node, rules};
+use super::{Impairment, NetError, Network, NodeNumber, enter, rules};
 
 const IP: Tool = Tool { program: "ip", package: "iproute2" };
 const NFT: Tool = Tool { program: "nft", package: "nftables" };
 
 /// See the head of the file.
 #[derive(Debug)]
-pub(crate) struct Namespaces {
+pub struct Namespaces {
     bridge: Network,
-    nodes: BTreeMap<Node, Network>,
+    nodes: BTreeMap<NodeNumber, Network>,
     /// The rules that each namespace has (`None`: the bridge's). Changing rules takes time, during which a
     /// fault would happen bit by bit, so only changed rules are set.
-    told: Mutex<BTreeMap<Option<Node>, String>>,
+    told: Mutex<BTreeMap<Option<NodeNumber>, String>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,31 +40,35 @@ struct Tool {
 }
 
 impl Namespaces {
-    /// Checks that this user may create namespaces, and that the programs exist; the error says what to
-    /// do.
-    pub(crate) fn available() -> Result<(), String> {
+    /// Checks that this user may create namespaces, and that the programs exist.
+    ///
+    /// # Errors
+    /// [`NetError`]: what is missing.
+    pub fn available() -> Result<(), NetError> {
         if !rustix::process::geteuid().is_root() {
-            return Err("network namespaces need root: run this as root, or with --loopback \
-                        (which leaves out cuts and datagram loss)"
-                .to_owned());
+            return Err(NetError::NotRoot);
         }
         for (tool, argument) in [(IP, "-V"), (NFT, "--version")] {
             let mut command = Command::new(tool.program);
             let quiet = command.arg(argument).stdout(Stdio::null()).stderr(Stdio::null());
             if let Err(error) = quiet.status() {
                 let Tool { program, package } = tool;
-                return Err(NetError::Missing { program, package, error }.to_string());
+                return Err(NetError::Missing { program, package, error });
             }
         }
         Ok(())
     }
 
-    /// Creates the namespaces.
-    pub(crate) fn make() -> Result<Self, NetError> {
+    /// Creates the namespaces of these nodes.
+    ///
+    /// # Errors
+    /// [`NetError`].
+    pub fn make(nodes: impl IntoIterator<Item = NodeNumber>) -> Result<Self, NetError> {
         let bridge = new_network()?;
         let mut text = "link add br0 type bridge\nlink set br0 up\n".to_owned();
+        let numbers = nodes;
         let mut nodes = BTreeMap::new();
-        for node in Node::all() {
+        for node in numbers {
             let network = new_network()?;
             let (port, file) = (rules::port_name(node), network.as_raw_fd());
             // `ip` runs as a child: our files are below our number, not below its own.
@@ -86,18 +89,26 @@ impl Namespaces {
         Ok(Self { bridge, nodes, told: Mutex::default() })
     }
 
-    /// Returns the network of a node.
-    pub(super) fn network(&self, node: Node) -> Network {
+    /// The network of a node.
+    ///
+    /// # Panics
+    /// There is no node of that number.
+    #[must_use]
+    pub fn network(&self, node: NodeNumber) -> Network {
         Arc::clone(&self.nodes[&node])
     }
 
-    /// Replaces all rules by those of these impairments.
-    pub(super) fn impair(&self, impairments: &[Impairment]) -> Result<(), NetError> {
+    /// Replaces all faults by these.
+    ///
+    /// # Errors
+    /// [`NetError`].
+    pub fn impair(&self, impairments: &[Impairment<NodeNumber>]) -> Result<(), NetError> {
+        let all: Vec<NodeNumber> = self.nodes.keys().copied().collect();
         let nodes = self
             .nodes
             .iter()
             .map(|(node, network)| (Some(*node), network, rules::of_node(*node, impairments)));
-        let bridge = (None, &self.bridge, rules::of_bridge(impairments));
+        let bridge = (None, &self.bridge, rules::of_bridge(&all, impairments));
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let news = nodes.chain([bridge]).filter(|(whom, _, text)| told.get(whom) != Some(text));
         let news: Vec<_> = news.collect();
@@ -159,15 +170,20 @@ mod tests {
     use std::net::UdpSocket;
     use std::time::Duration;
 
-    use super::super::Net;
+    use super::super::within;
     use super::*;
 
+    const PORT: u16 = 7_100;
+
     /// Returns how many of this many sent datagrams arrive.
-    fn sent(net: &Net, from: Node, to: Node, count: u32) -> u32 {
-        let at = net.address(to);
-        let receiver = net.within(to, || UdpSocket::bind(at).unwrap()).unwrap();
-        let sender = net.within(from, || UdpSocket::bind((net.address(from).ip(), 0)).unwrap());
-        let sender = sender.unwrap();
+    fn sent(net: &Namespaces, from: NodeNumber, to: NodeNumber, count: u32) -> u32 {
+        let at = (rules::address(to), PORT);
+        let bound = |node, port| {
+            let network = net.network(node);
+            let bind = || UdpSocket::bind((rules::address(node), port)).unwrap();
+            within(Some(&network), bind).unwrap()
+        };
+        let (receiver, sender) = (bound(to, PORT), bound(from, 0));
         for _ in 0..count {
             sender.send_to(b"x", at).unwrap();
         }
@@ -179,20 +195,25 @@ mod tests {
 
     #[test]
     fn links_are_cut_one_way_lose_and_repeat() {
-        if let Err(message) = Namespaces::available() {
-            let test = "links_are_cut_one_way_lose_and_repeat";
-            return standin_testkit::skip(test, standin_testkit::network::REQUIRE, &message);
+        if let Err(error) = Namespaces::available() {
+            let (test, why) = ("links_are_cut_one_way_lose_and_repeat", error.to_string());
+            return standin_testkit::skip(test, standin_testkit::network::REQUIRE, &why);
         }
-        let net = Net::Namespaces(Namespaces::make().unwrap());
-        let (a1, master) = (Node::Server(0), Node::Master);
+        let net = Namespaces::make([3, 10, 11]).unwrap();
+        let (a1, other, master) = (10, 11, 3);
         assert_eq!(sent(&net, a1, master, 20), 20);
         net.impair(&[Impairment::Cut { from: a1, to: master }]).unwrap();
         assert_eq!(sent(&net, a1, master, 20), 0);
         assert_eq!(sent(&net, master, a1, 20), 20, "the other way is open");
-        assert_eq!(sent(&net, Node::Server(1), master, 20), 20, "others are not concerned");
-        net.impair(&[Impairment::Loss(50)]).unwrap();
-        let arrived = sent(&net, a1, master, 200);
-        assert!((50..150).contains(&arrived), "{arrived} of 200");
+        assert_eq!(sent(&net, other, master, 20), 20, "others are not concerned");
+        let loss = Impairment::Loss { from: a1, to: master, percent: 50 };
+        for lost in [loss, Impairment::DatagramLoss(50)] {
+            net.impair(&[lost]).unwrap();
+            let arrived = sent(&net, a1, master, 200);
+            assert!((50..150).contains(&arrived), "{arrived} of 200");
+        }
+        net.impair(&[loss]).unwrap();
+        assert_eq!(sent(&net, other, master, 20), 20, "the loss is between two");
         net.impair(&[Impairment::Duplication(50)]).unwrap();
         let arrived = sent(&net, a1, master, 200);
         assert!((250..350).contains(&arrived), "{arrived} of 200");

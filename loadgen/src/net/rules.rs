@@ -7,46 +7,40 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use super::{Impairment, Node};
+use super::{Impairment, NodeNumber};
 
-/// The port of all nodes: each has an address of its own.
-pub(super) const PORT: u16 = 7_100;
 /// The name of the table, the only one in these namespaces.
-const TABLE: &str = "chaos";
+const TABLE: &str = "faults";
 
 /// The node's address. The network is connected to nothing else, so any address will do.
-pub(super) fn address(node: Node) -> Ipv4Addr {
-    Ipv4Addr::new(10, 211, 0, number(node))
-}
-
-/// The number in the node's address and in the name of its port at the bridge.
-pub(super) fn number(node: Node) -> u8 {
-    match node {
-        Node::Client => 1,
-        Node::Origin => 2,
-        Node::Master => 3,
-        Node::Server(id) => 10 + u8::try_from(id).unwrap_or(0),
-    }
+#[must_use]
+pub fn address(node: NodeNumber) -> Ipv4Addr {
+    Ipv4Addr::new(10, 211, 0, node)
 }
 
 /// Name of the node's port at the bridge.
-pub(super) fn port_name(node: Node) -> String {
-    format!("port{}", number(node))
+pub(super) fn port_name(node: NodeNumber) -> String {
+    format!("port{node}")
 }
 
 /// The input of `nft -f` in a node's namespace.
-pub(super) fn of_node(node: Node, impairments: &[Impairment]) -> String {
+pub(super) fn of_node(node: NodeNumber, impairments: &[Impairment<NodeNumber>]) -> String {
     let mut rules = String::new();
     for impairment in impairments {
         match *impairment {
             Impairment::Cut { from, to } if to == node => {
                 let _ = writeln!(rules, "    ip saddr {} drop", address(from));
             }
-            Impairment::Loss(percent) => {
+            Impairment::Loss { from, to, percent } if to == node => {
+                let from = address(from);
+                let _ =
+                    writeln!(rules, "    ip saddr {from} numgen random mod 100 < {percent} drop");
+            }
+            Impairment::DatagramLoss(percent) => {
                 let _ =
                     writeln!(rules, "    meta l4proto udp numgen random mod 100 < {percent} drop");
             }
-            Impairment::Cut { .. } | Impairment::Duplication(_) => {}
+            Impairment::Cut { .. } | Impairment::Loss { .. } | Impairment::Duplication(_) => {}
         }
     }
     let mut text = anew("inet");
@@ -61,24 +55,24 @@ pub(super) fn of_node(node: Node, impairments: &[Impairment]) -> String {
 }
 
 /// The input of `nft -f` in the bridge's namespace.
-pub(super) fn of_bridge(impairments: &[Impairment]) -> String {
+pub(super) fn of_bridge(nodes: &[NodeNumber], impairments: &[Impairment<NodeNumber>]) -> String {
     let mut text = anew("netdev");
     for impairment in impairments {
         let Impairment::Duplication(percent) = *impairment else { continue };
         let _ = writeln!(text, "table netdev {TABLE} {{");
-        for from in Node::all() {
-            let port = port_name(from);
+        for from in nodes {
+            let port = port_name(*from);
             let _ = writeln!(
                 text,
                 "  chain from_{port} {{\n    \
                  type filter hook ingress device \"{port}\" priority 0; policy accept;"
             );
-            for to in Node::all().filter(|to| *to != from) {
+            for to in nodes.iter().filter(|to| *to != from) {
                 let _ = writeln!(
                     text,
                     "    ip daddr {} meta l4proto udp numgen random mod 100 < {percent} dup to {}",
-                    address(to),
-                    port_name(to)
+                    address(*to),
+                    port_name(*to)
                 );
             }
             text.push_str("  }\n");
@@ -97,32 +91,45 @@ fn anew(family: &str) -> String {
 mod tests {
     use super::*;
 
-    const CUT: Impairment = Impairment::Cut { from: Node::Server(0), to: Node::Master };
+    const NODES: [NodeNumber; 7] = [1, 2, 3, 10, 11, 12, 13];
+    const MASTER: NodeNumber = 3;
+    const CUT: Impairment<NodeNumber> = Impairment::Cut { from: 10, to: MASTER };
 
     #[test]
     fn a_cut_is_made_at_the_receiver_only() {
-        let expected = "table inet chaos\ndelete table inet chaos\n\
-             table inet chaos {\n  chain input {\n    \
+        let expected = "table inet faults\ndelete table inet faults\n\
+             table inet faults {\n  chain input {\n    \
              type filter hook input priority 0; policy accept;\n    \
              ip saddr 10.211.0.10 drop\n  }\n}\n";
-        assert_eq!(of_node(Node::Master, &[CUT]), expected);
-        for other in Node::all().filter(|node| *node != Node::Master) {
+        assert_eq!(of_node(MASTER, &[CUT]), expected);
+        for other in NODES.into_iter().filter(|node| *node != MASTER) {
             assert_eq!(of_node(other, &[CUT]), anew("inet"), "{other:?}");
         }
-        assert_eq!(of_bridge(&[CUT]), anew("netdev"));
+        assert_eq!(of_bridge(&NODES, &[CUT]), anew("netdev"));
     }
 
     #[test]
-    fn loss_is_everywhere_and_of_datagrams_only() {
-        for node in Node::all() {
-            let text = of_node(node, &[Impairment::Loss(10)]);
+    fn a_loss_between_two_is_made_at_the_receiver() {
+        let loss = Impairment::Loss { from: 10, to: MASTER, percent: 5 };
+        let text = of_node(MASTER, &[loss]);
+        assert!(
+            text.contains("    ip saddr 10.211.0.10 numgen random mod 100 < 5 drop\n"),
+            "{text}"
+        );
+        assert_eq!(of_node(10, &[loss]), anew("inet"));
+    }
+
+    #[test]
+    fn loss_of_datagrams_is_everywhere() {
+        for node in NODES {
+            let text = of_node(node, &[Impairment::DatagramLoss(10)]);
             assert!(text.contains("meta l4proto udp numgen random mod 100 < 10 drop"), "{text}");
         }
     }
 
     #[test]
     fn datagrams_are_repeated_between_all_pairs() {
-        let text = of_bridge(&[Impairment::Duplication(10)]);
+        let text = of_bridge(&NODES, &[Impairment::Duplication(10)]);
         assert_eq!(text.matches("chain ").count(), 7);
         assert_eq!(text.matches("dup to ").count(), 7 * 6);
         assert!(text.contains(
@@ -132,7 +139,7 @@ mod tests {
 
     #[test]
     fn healing_removes_everything() {
-        assert_eq!(of_node(Node::Client, &[]), anew("inet"));
-        assert_eq!(of_bridge(&[]), anew("netdev"));
+        assert_eq!(of_node(1, &[]), anew("inet"));
+        assert_eq!(of_bridge(&NODES, &[]), anew("netdev"));
     }
 }
