@@ -4,7 +4,7 @@
 //! ```text
 //! bin/side_by_side   one core serving, one driving: echo, Standin, memcached, Redis, Valkey
 //! bin/redis_benchmark, bin/memcaslap   the load generators of Redis and libmemcached, as they are
-//! bin/peers          a node dies: Redis Cluster, twemproxy, memcached, Standin
+//! bin/peers          a server dies, pauses and returns: Standin, Redis Cluster, twemproxy
 //! bin/languages      client libraries of other languages through a server's death: Standin, Redis Cluster, memcached
 //! bin/clients        the shells of the Rust client: monoio, tokio
 //! bin/proxy          a proxy before one server: twemproxy, Standin's
@@ -24,7 +24,7 @@
 //! report.rs          medians, table, JSON
 //! tools.rs           runs of other projects' load generators
 //! store/             measurements of the store alone
-//! peers/             clusters of peers and their clients, and the effect of a node's death on them
+//! peers.rs           the results of scenarios/ on several systems, as a table
 //! languages/         a server's death and return, as client libraries of other languages see it
 //! ```
 
@@ -42,3 +42,6 @@ pub mod serve;
 pub mod store;
 pub mod targets;
 pub mod tools;
+
+/// Any error, reported to the user of a benchmark.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -5,7 +5,7 @@
 //! options ─► main ─► catalogue/     the faults: scripts and targets      pure
 //!              │     net/           namespaces, cuts, loss; or loopback
 //!              ├──── play.rs        one fault: cluster.rs, load, script, samples.rs
-//!              ├──── row/           the result, compared with its targets pure
+//!              ├──── row/, outage/  the result, compared with its targets pure
 //!              └──── table.rs       text, Markdown                        pure
 //! ```
 //! Everything it starts is a child process that dies with it, and its namespaces are open files of it.
@@ -14,6 +14,7 @@
 mod catalogue;
 mod cluster;
 mod net;
+mod outage;
 mod play;
 mod row;
 mod samples;

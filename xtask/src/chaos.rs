@@ -25,8 +25,11 @@ pub(crate) fn run_incidents(workspace: &Workspace, arguments: Vec<String>) -> Re
     become_program(workspace, prerequisites, "standin-chaos", "incidents", arguments)
 }
 
-/// Injects the same faults into the peers. Returns only if something is missing.
+/// Runs the scenarios of a server's death on Standin and its peers. Returns only if something is missing.
 pub(crate) fn run_peers(workspace: &Workspace, arguments: Vec<String>) -> Result<bool, String> {
+    // The results have the command lines, with paths from here.
+    std::env::set_current_dir(workspace.root())
+        .map_err(|error| format!("{}: {error}", workspace.root().display()))?;
     become_program(workspace, prerequisites::for_peers, "standin-benches", "peers", arguments)
 }
 

@@ -66,8 +66,8 @@ The project's checks and longer runs.
   cargo xtask incidents [OPTIONS]    PostgreSQL locked, a server stopped, a client that leaks
                                      connections: seconds until an alert, the dashboard and a
                                      log name the cause; --help for its options
-  cargo xtask peers [OPTIONS]        a node's death, beside Redis Cluster, twemproxy and
-                                     memcached under the same load; --help for its options
+  cargo xtask peers [OPTIONS]        a server's death, pause and return in Standin, Redis Cluster
+                                     and twemproxy under the same load; --help for its options
   cargo xtask clients [OPTIONS]      client libraries of other languages through a server's
                                      death and return; --help for its options
   cargo xtask package                the static program and the Debian package, in

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use standin_benches::languages::Case;
+use standin_benches::Failure;
 use standin_benches::languages::row::{Figures, Row, head, line};
 use standin_benches::languages::run::{AFTER, INTERVAL, OUTAGE_MAX, SCRIPTS, Setting, run};
-use standin_benches::peers::{Failure, Fault};
+use standin_benches::languages::{Case, Fault};
 use standin_loadgen::interrupt::Interrupt;
 use standin_testkit::languages::{Service, names};
 

@@ -1,36 +1,47 @@
-//! The effect of a node's death on the users of Standin and of its peers, as one table. Run by
-//! `cargo xtask peers`.
+//! A server's death, pause and return in Standin, Redis Cluster and twemproxy under the same load: the scenarios of
+//! `benches/scenarios/`, run in turn by `standin load`, with their reports and a comparison. Run by `cargo xtask peers`.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
-use std::time::Duration;
+use std::process::{Command, ExitCode};
 
 use clap::Parser;
-use standin_benches::peers::drive::{
-    COLD_PERCENT, KEYS, RATE_PER_S, READS_PERCENT, Setting, WORKERS, run,
-};
-use standin_benches::peers::row::{Row, head, line};
-use standin_benches::peers::{Failure, rows};
-use standin_loadgen::interrupt::Interrupt;
-use standin_testkit::Postgres;
+use standin_benches::Failure;
+use standin_benches::peers::{Figures, head, line};
+use standin_loadgen::report::document::Document;
 
-/// Kills a node, or stops it for a while, in Redis Cluster, twemproxy, memcached and Standin under the
-/// same load, in front of the same database. Prints one row per fault.
+/// The scenarios that are compared, each with the name of its system. The others are compared with the first.
+const SYSTEMS: [(&str, &str); 3] =
+    [("Standin", "standin"), ("Redis Cluster", "redis-cluster"), ("twemproxy", "twemproxy")];
+
+/// Kills a server, stops another for some seconds, and lets both return: in Standin, Redis Cluster and twemproxy, under
+/// the same load. Runs each scenario several times, in turn, and writes the results, a page for each system, and the
+/// comparison.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask peers", max_term_width = 100)]
 struct Args {
-    /// Only rows whose peer or fault contains this text; may be given several times.
+    /// Runs of each system.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Only scenarios whose name contains this text; may be given several times.
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
-    /// Seconds of load after the fault.
-    #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u32).range(5..=3_600))]
-    seconds: u32,
-    /// Also write the figures as JSON to this file.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    /// The folder for what is written: the results of each run (JSON), one page for each system (of the run in the
+    /// middle), table.md, and the comparison (HTML, JSON, text).
+    #[arg(long, value_name = "FOLDER", default_value = "target/peers")]
+    report: PathBuf,
+    /// The folder of the scenarios.
+    #[arg(long, value_name = "FOLDER", default_value = "benches/scenarios")]
+    scenarios: PathBuf,
     /// The `standin` program.
     #[arg(long, value_name = "FILE", default_value = "standin")]
     program: PathBuf,
+}
+
+/// A run of a system.
+struct Run {
+    file: PathBuf,
+    figures: Figures,
 }
 
 fn main() -> ExitCode {
@@ -44,49 +55,87 @@ fn main() -> ExitCode {
 }
 
 fn measure(args: &Args) -> Result<(), Failure> {
-    let interrupt = Interrupt::listen()?;
-    Postgres::available()?;
-    let postgres = Postgres::start();
-    println!(
-        "{RATE_PER_S} requests/s on a fixed schedule (latency from the scheduled time), {WORKERS} \
-         client threads, {READS_PERCENT} % GET, {KEYS} keys over three nodes (Zipf 0.99) and {COLD_PERCENT} % \
-         of the reads of keys that no cache holds; 100 ms client timeout, the libraries' own \
-         retries; PostgreSQL behind all; the fault after 10 s, {} s of load after it\n",
-        args.seconds
-    );
-    println!("{}", head());
-    let mut measured = Vec::new();
-    let mut quotes = Vec::new();
-    for (peer, fault) in rows() {
-        let name = format!("{peer}, {fault}");
-        if !(args.only.is_empty() || args.only.iter().any(|text| name.contains(text.as_str()))) {
-            continue;
-        }
-        let folder = tempfile::Builder::new().prefix("standin-peers-").tempdir()?;
-        let setting = Setting {
-            program: &args.program,
-            folder: folder.path(),
-            postgres: &postgres,
-            aftermath: Duration::from_secs(args.seconds.into()),
-            interrupt: &interrupt,
-        };
-        match run(peer, fault, &setting) {
-            Ok(seen) => {
-                let row = Row::of(peer, fault, &seen);
-                println!("{}", line(&row));
-                quotes.extend(seen.quotes.first().map(|quote| format!("{name}: {quote}")));
-                measured.push(row);
-            }
-            Err(error) if interrupt.is_set() => return Err(error),
-            Err(error) => println!("{name}: left out: {error}"),
+    let is_wanted = |scenario: &str| {
+        args.only.is_empty() || args.only.iter().any(|text| scenario.contains(text.as_str()))
+    };
+    let systems: Vec<_> = SYSTEMS.into_iter().filter(|(_, scenario)| is_wanted(scenario)).collect();
+    if systems.is_empty() {
+        let known = SYSTEMS.map(|(_, scenario)| scenario).join(", ");
+        return Err(format!("no scenario contains that text; they are: {known}").into());
+    }
+    std::fs::create_dir_all(&args.report)?;
+    let mut runs: Vec<Vec<Run>> = systems.iter().map(|_| Vec::new()).collect();
+    for round in 0..args.rounds as usize {
+        for turn in 0..systems.len() {
+            // Another order each round: none always comes after the other.
+            let number = (turn + round) % systems.len();
+            let (name, scenario) = systems[number];
+            let run = load(args, name, scenario, round + 1)?;
+            println!(
+                "{}",
+                line(&format!("{name}, {}", round + 1), std::slice::from_ref(&run.figures))
+            );
+            runs[number].push(run);
         }
     }
-    if !quotes.is_empty() {
-        println!("\nThe first failure of each:");
-        quotes.iter().for_each(|quote| println!("- {quote}"));
+    let mut table = vec![head()];
+    for ((name, scenario), runs) in systems.iter().zip(&mut runs) {
+        let figures: Vec<Figures> = runs.iter().map(|run| run.figures.clone()).collect();
+        table.push(line(name, &figures));
+        runs.sort_by(|one, other| one.figures.bad().total_cmp(&other.figures.bad()));
+        let middle = &runs[runs.len() / 2].file;
+        let page = args.report.join(format!("{scenario}.html"));
+        said(standin(args).args(["report", "show"]).arg(middle).arg("--html").arg(page))?;
     }
-    if let Some(path) = &args.json {
-        std::fs::write(path, serde_json::to_string_pretty(&measured)?)?;
+    let table = table.join("\n") + "\n";
+    println!("\n{table}");
+    std::fs::write(args.report.join("table.md"), table)?;
+    if systems.len() > 1 {
+        compare(args, &runs)?;
     }
     Ok(())
+}
+
+/// Runs a scenario once.
+fn load(args: &Args, name: &str, scenario: &str, round: usize) -> Result<Run, Failure> {
+    let file = args.report.join(format!("{scenario}-{round}.json"));
+    let path = args.scenarios.join(format!("{scenario}.toml"));
+    let mut command = standin(args);
+    command.arg("load").arg("--scenario").arg(path).args([
+        "--label",
+        name,
+        "--seed",
+        &round.to_string(),
+    ]);
+    // Its exit code says whether anything failed, which is what is measured here.
+    let said = said(command.arg("--json").arg(&file))?;
+    let run = Document::load(&file).map_err(|error| format!("{name}: {error}\n{said}"))?;
+    let figures = Figures::of(&run).map_err(|error| format!("{name}: {error}\n{said}"))?;
+    Ok(Run { file, figures })
+}
+
+fn compare(args: &Args, runs: &[Vec<Run>]) -> Result<(), Failure> {
+    let [html, json] = ["comparison.html", "comparison.json"].map(|name| args.report.join(name));
+    let files = runs.iter().flatten().map(|run| &run.file);
+    let mut command = standin(args);
+    command.args(["report", "compare"]).args(files).arg("--html").arg(html).arg("--json").arg(json);
+    let said = said(&mut command)?;
+    println!("{said}");
+    std::fs::write(args.report.join("comparison.txt"), said)?;
+    Ok(())
+}
+
+/// The program, under its name: the results have the command line, and should not have the folders of this machine.
+fn standin(args: &Args) -> Command {
+    let mut command = Command::new(&args.program);
+    command.arg0("standin");
+    command
+}
+
+/// What it printed.
+fn said(command: &mut Command) -> Result<String, Failure> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    Ok([output.stdout, output.stderr]
+        .map(|text| String::from_utf8_lossy(&text).into_owned())
+        .concat())
 }

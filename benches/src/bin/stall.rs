@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use standin_benches::peers::Failure;
+use standin_benches::Failure;
 use standin_loadgen::checker::{Checker, Initial};
 use standin_loadgen::drive::{self, Pacing, Plan};
 use standin_loadgen::faults::Process;

@@ -4,20 +4,64 @@
 //! ```text
 //! bin/languages ─► run.rs       checks, load, fault, return; every request logged and judged
 //!          │         ├─► testkit: languages/   a script for each library
-//!          │         └─► servers.rs ─► peers/  processes, and where the scripts find them
+//!          │         └─► servers.rs         processes, and where the scripts find them
+//!          │               └─► standin.rs, redis.rs, memcached.rs
 //!          └─► row.rs           one row of the table; pure
 //! ```
 
+pub mod memcached;
+pub mod redis;
 pub mod row;
 pub mod run;
 pub mod servers;
+pub mod standin;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use standin_loadgen::faults::Process;
 use standin_testkit::languages::{LIBRARIES, Library, Service};
+
+use crate::Failure;
 
 /// The library that speaks memcached's meta protocol, which twemproxy does not know.
 const META: &str = "Dalli";
+
+/// The number of nodes of a rival's cluster, over which the keys are spread.
+pub const NODES: usize = 3;
+
+/// The servers of a measured system, one of which is the victim.
+pub trait Servers {
+    /// Returns those of these keys that the victim has.
+    ///
+    /// # Errors
+    /// It can't be asked.
+    fn held_by_victim(&self, keys: &[Vec<u8>]) -> Result<BTreeSet<u32>, Failure>;
+
+    /// Returns the process that the fault will affect.
+    fn victim(&mut self) -> &mut Process;
+}
+
+/// The fault of one server, which ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// SIGKILL, and a new process.
+    Kill,
+    /// SIGSTOP, and SIGCONT after some seconds.
+    Pause {
+        /// Seconds.
+        seconds: u32,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill => f.write_str("kill -9"),
+            Self::Pause { seconds } => write!(f, "SIGSTOP {seconds} s"),
+        }
+    }
+}
 
 /// The servers behind a client library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

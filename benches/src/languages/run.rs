@@ -10,9 +10,9 @@ use standin_testkit::languages::Script;
 use standin_testkit::languages::load::{Load, Quote, Sample};
 use standin_testkit::languages::script::Check;
 
-use super::Case;
 use super::servers::Running;
-use crate::peers::{Failure, Fault};
+use super::{Case, Fault};
+use crate::Failure;
 
 /// Scripts of load, each a process with a client of its own.
 pub const SCRIPTS: usize = 4;

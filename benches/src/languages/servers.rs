@@ -12,10 +12,9 @@ use standin_testkit::languages::{Service, names};
 use standin_testkit::wait::poll_for;
 use standin_testkit::{free_ports, free_ports_in_a_row};
 
-use super::System;
-use crate::peers::database::KEYSPACE;
-use crate::peers::standin::StandinCluster;
-use crate::peers::{Failure, Fault, Servers, memcached, redis};
+use super::standin::{KEYSPACE, StandinCluster};
+use super::{Fault, Servers, System, memcached, redis};
+use crate::Failure;
 
 /// The name of the keyspace.
 const NAME: &str = "cache";

@@ -21,30 +21,29 @@ const HIT_RATIO_SLACK: f64 = 0.03;
 const MEDIAN_FACTOR: u32 = 3;
 const QUICK: Duration = Duration::from_millis(5);
 /// A peak is the busiest stretch of this length.
-pub const PEAK_WINDOW: Duration = Duration::from_secs(1);
+pub(crate) const PEAK_WINDOW: Duration = Duration::from_secs(1);
 
 /// The times until there was a good answer again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FirstGood {
+pub(crate) struct FirstGood {
     /// Each client's first good answer to a request that was due after the fault, since the
     /// fault; shortest first.
-    pub by_client: Vec<Duration>,
+    pub(crate) by_client: Vec<Duration>,
     /// The number of clients that asked and never had one.
-    pub without: usize,
+    pub(crate) without: usize,
 }
 
 /// The figures of a period of the run.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Level {
+pub(crate) struct Level {
     /// Share of hits among the answered reads, 0 to 1.
-    pub hit_ratio: f64,
+    pub(crate) hit_ratio: f64,
     /// Median latency.
-    pub median: Duration,
+    pub(crate) median: Duration,
 }
 
 /// Whether an answer is one to go on with.
-#[must_use]
-pub fn is_good(request: &Logged) -> bool {
+pub(crate) fn is_good(request: &Logged) -> bool {
     match request.sample.ending {
         Ending::Failed(_) => false,
         Ending::Answered { verdict, .. } => {
@@ -54,8 +53,11 @@ pub fn is_good(request: &Logged) -> bool {
 }
 
 /// The first good answers after `fault` to requests for the affected keys.
-#[must_use]
-pub fn first_good(log: &[Logged], is_struck: impl Fn(u32) -> bool, fault: Micros) -> FirstGood {
+pub(crate) fn first_good(
+    log: &[Logged],
+    is_struck: impl Fn(u32) -> bool,
+    fault: Micros,
+) -> FirstGood {
     let (mut first, mut asked) = (BTreeMap::new(), BTreeSet::new());
     for request in log.iter().filter(|r| r.sample.due >= fault && is_struck(r.key)) {
         asked.insert(request.worker);
@@ -73,8 +75,7 @@ pub fn first_good(log: &[Logged], is_struck: impl Fn(u32) -> bool, fault: Micros
 
 impl FirstGood {
     /// The time until this share of the clients had one; `None` if one of these never had any.
-    #[must_use]
-    pub fn quantile(&self, share: f64) -> Option<Duration> {
+    pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
         let clients = self.by_client.len() + self.without;
         let rank = (share * clients as f64).ceil().max(1.0) as usize;
         self.by_client.get(rank - 1).copied()
@@ -83,8 +84,7 @@ impl FirstGood {
 
 /// The longest time between `from` and `until` in which no client had a good answer for an affected
 /// key.
-#[must_use]
-pub fn longest_silence(
+pub(crate) fn longest_silence(
     log: &[Logged],
     is_struck: impl Fn(u32) -> bool,
     from: Micros,
@@ -107,33 +107,24 @@ pub fn longest_silence(
 }
 
 /// Returns the figures of the requests due between two times.
-#[must_use]
-pub fn level(log: &[Logged], from: Micros, until: Micros) -> Option<Level> {
+pub(crate) fn level(log: &[Logged], from: Micros, until: Micros) -> Option<Level> {
     let mut slot = Slot::default();
     let due = log.iter().filter(|request| (from..until).contains(&request.sample.due));
     due.for_each(|request| slot.add(request));
     slot.level()
 }
 
-/// The 99th percentile, and the longest latency, of the requests due between two times.
-#[must_use]
-pub fn slow(log: &[Logged], from: Micros, until: Micros) -> (Duration, Duration) {
-    slowest(log.iter(), from, until)
-}
-
-/// Latencies of reads, or of writes, alone.
-#[must_use]
-pub fn slow_of(log: &[Logged], op: OpKind, from: Micros, until: Micros) -> (Duration, Duration) {
-    slowest(log.iter().filter(|request| request.sample.op == op), from, until)
-}
-
-fn slowest<'l>(
-    requests: impl Iterator<Item = &'l Logged>,
+/// The 99th percentile, and the longest latency, of the reads or of the writes due between two times.
+pub(crate) fn slow_of(
+    log: &[Logged],
+    op: OpKind,
     from: Micros,
     until: Micros,
 ) -> (Duration, Duration) {
     let mut latencies = histogram();
-    for request in requests.filter(|request| (from..until).contains(&request.sample.due)) {
+    let is_meant =
+        |request: &&Logged| request.sample.op == op && (from..until).contains(&request.sample.due);
+    for request in log.iter().filter(is_meant) {
         latencies.saturating_record(latency_us(request));
     }
     let at = |us| Duration::from_micros(us);
@@ -141,8 +132,7 @@ fn slowest<'l>(
 }
 
 /// The lowest hit ratio of any half second between two times.
-#[must_use]
-pub fn lowest_hit_ratio(log: &[Logged], from: Micros, until: Micros) -> Option<f64> {
+pub(crate) fn lowest_hit_ratio(log: &[Logged], from: Micros, until: Micros) -> Option<f64> {
     let slots = slots(log, from, until);
     slots.values().filter_map(Slot::hit_ratio).min_by(f64::total_cmp)
 }
@@ -150,8 +140,12 @@ pub fn lowest_hit_ratio(log: &[Logged], from: Micros, until: Micros) -> Option<f
 /// Returns the time at which everything was normal again: the end of the last half second since
 /// `from` in which a request failed, a read was stale beyond the bound, fewer reads were hits, or
 /// answers were slow. `None` if that is the last one before `until`, so that it is not over yet.
-#[must_use]
-pub fn normal_again(log: &[Logged], steady: Level, from: Micros, until: Micros) -> Option<Micros> {
+pub(crate) fn normal_again(
+    log: &[Logged],
+    steady: Level,
+    from: Micros,
+    until: Micros,
+) -> Option<Micros> {
     let slots = slots(log, from, until);
     let last = slots.keys().next_back().copied()?;
     let slow = (steady.median * MEDIAN_FACTOR).max(QUICK);
@@ -167,15 +161,13 @@ pub fn normal_again(log: &[Logged], steady: Level, from: Micros, until: Micros) 
 }
 
 /// Events per second over a stretch.
-#[must_use]
-pub fn rate_per_s(times: &[Micros], from: Micros, until: Micros) -> f64 {
+pub(crate) fn rate_per_s(times: &[Micros], from: Micros, until: Micros) -> f64 {
     let count = times.iter().filter(|at| (from..until).contains(at)).count();
     count as f64 / until.since(from).as_secs_f64().max(1e-9)
 }
 
 /// The most events in any [`PEAK_WINDOW`] between two times, per second. `times` is sorted.
-#[must_use]
-pub fn peak_per_s(times: &[Micros], from: Micros, until: Micros) -> f64 {
+pub(crate) fn peak_per_s(times: &[Micros], from: Micros, until: Micros) -> f64 {
     let within: Vec<Micros> =
         times.iter().copied().filter(|at| (from..until).contains(at)).collect();
     let (mut first, mut most) = (0, 0);

@@ -110,7 +110,7 @@ fn levels_and_slow_requests() {
     let level = level(&log, ms(0), ms(100)).unwrap();
     assert!((level.hit_ratio - 0.99).abs() < 1e-9);
     assert_eq!(level.median, Duration::from_millis(2));
-    let (p99, longest) = slow(&log, ms(0), ms(100));
+    let (p99, longest) = slow_of(&log, OpKind::Read, ms(0), ms(100));
     assert!(
         p99 < Duration::from_millis(3) && longest >= Duration::from_millis(499),
         "{p99:?} {longest:?}"

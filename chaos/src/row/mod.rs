@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
-use standin_chaos::outage;
 use standin_loadgen::checker::Verdict;
 use standin_loadgen::observer::MasterLine;
 use standin_loadgen::recorder::{Counts, Ending, FailureKind, Logged, OpKind};
@@ -14,6 +13,7 @@ use standin_protocol::time::Micros;
 
 use crate::catalogue::{Failures, Fault, Targets};
 use crate::net::{Node, SERVERS};
+use crate::outage;
 use crate::play::{COLD_PERCENT, Played};
 
 /// The time for which a server that came back is watched.

@@ -1,4 +1,4 @@
-//! Standin: a master and three servers in one group, read-through and write-through, or any other cluster.
+//! A Standin cluster.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_client::blocking::Client;
-use standin_client::{Action, Bootstrap, ClientConfig, Operation, Outcome, Target};
-use standin_config::{ClusterConfig, OriginConfig};
+use standin_client::{Bootstrap, ClientConfig, Target};
+use standin_config::ClusterConfig;
 use standin_loadgen::faults::Process;
 use standin_loadgen::faults::kinds::standin as kinds;
-use standin_loadgen::origin::RunOrigin;
 use standin_protocol::map::ServerState;
-use standin_testkit::free_ports;
 use standin_testkit::wait::poll_for;
 
-use super::database::{Database, KEYSPACE};
-use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, Read, Servers, Subject};
+use super::Servers;
+use crate::Failure;
 
+/// The keyspace of a run.
+pub const KEYSPACE: u8 = 1;
 const UP_WITHIN: Duration = Duration::from_secs(15);
 const MEMORY_BYTES: u64 = 64 << 20;
 
@@ -25,29 +25,11 @@ const MEMORY_BYTES: u64 = 64 << 20;
 pub struct StandinCluster(kinds::Cluster);
 
 impl StandinCluster {
-    /// Starts a master and three servers in one group, in front of this database.
-    ///
-    /// # Errors
-    /// A process does not start or does not answer.
-    pub fn before(program: &Path, folder: &Path, database: &Database) -> Result<Self, Failure> {
-        let ports = free_ports(NODES + 1);
-        let at = |port: u16| ([127, 0, 0, 1], port).into();
-        let names: Vec<String> = (1..=NODES).map(|number| format!("s{number}")).collect();
-        let origin = OriginConfig::postgres(database.url());
-        let mut config = ClusterConfig::new("peers", at(ports[0]), origin).with_group(
-            "s",
-            names.iter().map(String::as_str).zip(ports[1..].iter().map(|port| at(*port))),
-        );
-        config.timings.attempt_timeout = CLIENT_TIMEOUT;
-        config.keyspaces.push(RunOrigin::keyspace(KEYSPACE));
-        Self::start(program, folder, config)
-    }
-
     /// Starts the master and the servers of a cluster with little memory, and waits until each knows that all
     /// are online. Its keys are those of keyspace [`KEYSPACE`].
     ///
     /// # Errors
-    /// As above.
+    /// A process does not start or does not answer.
     pub fn start(
         program: &Path,
         folder: &Path,
@@ -86,16 +68,6 @@ impl StandinCluster {
     }
 }
 
-impl Cluster for StandinCluster {
-    fn client(&self) -> Result<Box<dyn Subject>, Failure> {
-        Ok(Box::new(StandinSubject(self.connect()?)))
-    }
-
-    fn servers(&mut self) -> &mut dyn Servers {
-        self
-    }
-}
-
 impl Servers for StandinCluster {
     fn held_by_victim(&self, keys: &[Vec<u8>]) -> Result<BTreeSet<u32>, Failure> {
         let home = |key: &[u8]| self.0.topology.home(self.0.topology.partition(KEYSPACE, key));
@@ -104,25 +76,5 @@ impl Servers for StandinCluster {
 
     fn victim(&mut self) -> &mut Process {
         &mut self.0.servers[0]
-    }
-}
-
-struct StandinSubject(Client);
-
-impl Subject for StandinSubject {
-    fn get(&mut self, key: &[u8]) -> Result<Read, Failure> {
-        let (keyspace, key) = (KEYSPACE, key.to_vec());
-        let answer = self.0.run(Operation { keyspace, key, action: Action::Get })?;
-        let is_hit = answer.is_hit();
-        let value = match answer.outcome {
-            Outcome::Value(value) => Some(value.bytes),
-            _ => None,
-        };
-        Ok(Read { value, is_hit })
-    }
-
-    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
-        self.0.put(KEYSPACE, key, value.to_vec(), 0)?;
-        Ok(())
     }
 }
