@@ -8,7 +8,7 @@ use std::time::Duration;
 use standin_config::{TlsAuthorities, TlsCalls, TlsConfig, TlsPort};
 use standin_metrics::{Admit, Answer, Endpoint, Group, Listener, Status, metrics};
 use standin_protocol::counters::{Figure, FigureKind, Sample};
-use standin_testkit::{Authority, Issued, Scratch};
+use standin_testkit::{Authority, Issued, Scratch, read_some};
 use standin_tls::{Acceptor, Connector};
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -215,7 +215,7 @@ fn with_tls_the_same_is_answered_and_nothing_without() {
         let mut sending = Vec::new();
         tls.seal(&mut request, &mut sending);
         stream.write_all(&sending).expect("it reads");
-        let count = stream.read(&mut chunk).expect("it answers");
+        let count = read_some(&mut stream, &mut chunk).expect("it answers");
         tls.receive(&chunk[..count], &mut reply).expect("it is right");
         if tls.has_ended() || count == 0 {
             break;

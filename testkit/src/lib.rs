@@ -12,6 +12,7 @@
 //! child.rs      a process, its output, its signals, its end
 //! certificates.rs an authority and the certificates that it issues
 //! network.rs    a network of its own, which loses fragments
+//! patient.rs    reads that an interruption does not end
 //! postgres/     a PostgreSQL server of its own
 //! uring.rs      whether io_uring is available
 //! languages/    client libraries of other languages, driven by scripts, and a judge of what they read
@@ -24,6 +25,7 @@ pub mod certificates;
 pub mod child;
 pub mod languages;
 pub mod network;
+pub mod patient;
 pub mod ports;
 pub mod postgres;
 pub mod prometheus;
@@ -35,6 +37,7 @@ pub mod wait;
 pub use browser::Browser;
 pub use certificates::{Authority, Issued, expire};
 pub use child::Child;
+pub use patient::read_some;
 pub use ports::{free_ports, free_ports_in_a_row};
 pub use postgres::Postgres;
 pub use prometheus::Prometheus;

@@ -5,13 +5,20 @@
 //! on a file named after it, which the kernel frees when the process ends, and
 //! ports are taken from below the range from which the kernel serves port 0 and
 //! outgoing connections.
+//!
+//! Whether somebody who knows nothing of this has a port is read in the kernel's tables. Binding it to
+//! find out would take it from the one who asks: a process that another thread starts at that moment
+//! has the socket too until it runs its own program.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions, Permissions};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+
+use procfs::net::{TcpNetEntries, UdpNetEntries};
+use procfs::{FromReadSI as _, ProcResult, current_system_info};
 
 /// Locks of all ports this process has been given, held until it ends.
 static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
@@ -23,7 +30,7 @@ static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
 /// When there are not that many.
 #[must_use]
 pub fn free_ports(count: usize) -> Vec<u16> {
-    let directory = lock_directory();
+    let (directory, taken) = (lock_directory(), taken_ports());
     let (first, last) = candidates();
     let span = u32::from(last - first) + 1;
     let start =
@@ -36,7 +43,7 @@ pub fn free_ports(count: usize) -> Vec<u16> {
         }
         let offset = u16::try_from((start + step) % span).unwrap_or(0);
         let port = first + offset;
-        if let Some(lock) = claim(&directory, port) {
+        if let Some(lock) = claim(&directory, &taken, port) {
             claimed.push(lock);
             ports.push(port);
         }
@@ -51,7 +58,7 @@ pub fn free_ports(count: usize) -> Vec<u16> {
 /// When there are not that many in a row.
 #[must_use]
 pub fn free_ports_in_a_row(count: u16) -> u16 {
-    let directory = lock_directory();
+    let (directory, taken) = (lock_directory(), taken_ports());
     let (first, last) = candidates();
     let starts = u64::from(last - first - count) + 1;
     let random = RandomState::new().build_hasher().finish() % starts;
@@ -59,7 +66,8 @@ pub fn free_ports_in_a_row(count: u16) -> u16 {
         let offset = u16::try_from((random + step) % starts).unwrap_or(0);
         let ports = first + offset..first + offset + count;
         // What was claimed in vain is free again.
-        if let Some(locks) = ports.map(|port| claim(&directory, port)).collect::<Option<Vec<_>>>() {
+        let locks: Option<Vec<File>> = ports.map(|port| claim(&directory, &taken, port)).collect();
+        if let Some(locks) = locks {
             CLAIMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(locks);
             return first + offset;
         }
@@ -67,17 +75,38 @@ pub fn free_ports_in_a_row(count: u16) -> u16 {
     panic!("no {count} free ports in a row in {first}..={last}");
 }
 
-/// Takes the port's lock if nobody has it and nobody listens on the port.
-fn claim(directory: &Path, port: u16) -> Option<File> {
+/// Takes the port's lock if nobody has it or the port.
+fn claim(directory: &Path, taken: &HashSet<u16>, port: u16) -> Option<File> {
+    if taken.contains(&port) {
+        return None;
+    }
     let path = directory.join(format!("{port}.lock"));
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).ok()?;
     // Another user's tests may use the same directory; failing only means it is their file.
     let _ = lock.set_permissions(Permissions::from_mode(0o666));
     lock.try_lock().ok()?;
-    let address = (Ipv4Addr::LOCALHOST, port);
-    let _tcp = TcpListener::bind(address).ok()?;
-    let _udp = UdpSocket::bind(address).ok()?;
     Some(lock)
+}
+
+/// The ports of all sockets in this thread's network namespace, for TCP or UDP.
+fn taken_ports() -> HashSet<u16> {
+    let read = || -> ProcResult<HashSet<u16>> {
+        let (system, mut ports) = (current_system_info(), HashSet::new());
+        for table in ["tcp", "tcp6"] {
+            let sockets = TcpNetEntries::from_file(table_of(table), system)?;
+            ports.extend(sockets.0.iter().map(|socket| socket.local_address.port()));
+        }
+        for table in ["udp", "udp6"] {
+            let sockets = UdpNetEntries::from_file(table_of(table), system)?;
+            ports.extend(sockets.0.iter().map(|socket| socket.local_address.port()));
+        }
+        Ok(ports)
+    };
+    read().unwrap_or_else(|error| panic!("the kernel's tables of sockets: {error}"))
+}
+
+fn table_of(name: &str) -> PathBuf {
+    ["/proc/thread-self/net", name].iter().collect()
 }
 
 fn lock_directory() -> PathBuf {
@@ -102,7 +131,7 @@ fn candidates() -> (u16, u16) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
     use super::*;
 
@@ -122,6 +151,17 @@ mod tests {
         let port = free_ports(1)[0];
         // A second open of the lock file stands for the other process: such locks
         // belong to the open file, not to the process.
-        assert!(claim(&lock_directory(), port).is_none());
+        assert!(claim(&lock_directory(), &HashSet::new(), port).is_none());
+    }
+
+    #[test]
+    fn a_port_that_somebody_has_without_a_claim_is_not_given() {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let udp = UdpSocket::bind("[::1]:0").unwrap();
+        let taken = taken_ports();
+        for port in [tcp.local_addr().unwrap().port(), udp.local_addr().unwrap().port()] {
+            assert!(taken.contains(&port), "{port}");
+            assert!(claim(&lock_directory(), &taken, port).is_none());
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The PostgreSQL of the tests: it answers, stops, pauses, dies and comes back.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use standin_testkit::Postgres;
+use standin_testkit::{Postgres, read_some};
 
 /// Whether the server says anything within `within`. An SSL request is the
 /// shortest thing that every PostgreSQL answers, with one byte.
@@ -14,7 +14,7 @@ fn answers(port: u16, within: Duration) -> bool {
     stream
         .write_all(&[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f])
         .expect("a fresh connection takes 8 bytes");
-    match stream.read(&mut [0]) {
+    match read_some(&mut stream, &mut [0]) {
         Ok(length) => length == 1,
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
         Err(error) => panic!("{error}"),

@@ -8,6 +8,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 
+use standin_testkit::read_some;
+
 use super::{Cluster, WITHIN};
 
 /// The bytes that a message quotes, from a little before the first that is wrong.
@@ -83,7 +85,7 @@ impl Caller {
         let mut got = vec![0; wanted.len()];
         let (mut length, mut why) = (0, String::new());
         while length < wanted.len() {
-            match self.0.read(&mut got[length..]) {
+            match read_some(&mut self.0, &mut got[length..]) {
                 Ok(0) => {
                     "closed".clone_into(&mut why);
                     break;
@@ -95,7 +97,6 @@ impl Caller {
                         break;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     why = error.to_string();
                     break;
@@ -129,10 +130,8 @@ impl Caller {
             if shown.contains(text) {
                 return shown.into_owned();
             }
-            let length = match self.0.read(&mut bytes) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                read => read.unwrap_or_else(|error| panic!("{error} after {shown:?}")),
-            };
+            let read = read_some(&mut self.0, &mut bytes);
+            let length = read.unwrap_or_else(|error| panic!("{error} after {shown:?}"));
             assert!(length > 0, "closed after {shown:?}");
             said.extend_from_slice(&bytes[..length]);
         }

@@ -14,7 +14,7 @@ use standin_protocol::frame::{
 use standin_protocol::hello::{Accepted, HelloBody, HelloReply, Known, Role, cluster_id};
 use standin_protocol::map::{MapEpoch, ServerState, Topology};
 use standin_protocol::time::Micros;
-use standin_testkit::wait_until;
+use standin_testkit::{read_some, wait_until};
 
 use super::WITHIN;
 
@@ -185,7 +185,7 @@ impl Shared {
             if stream.write_all(&out).is_err() {
                 return;
             }
-            match stream.read(&mut chunk) {
+            match read_some(&mut stream, &mut chunk) {
                 Ok(0) | Err(_) => return,
                 Ok(count) => inbound.extend_from_slice(&chunk[..count]),
             }

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, PoisonError};
 
 use standin_config::{ClusterConfig, TlsAuthorities, TlsCalls, TlsConfig, TlsOwn, TlsPort};
-use standin_testkit::{Authority, Issued, Scratch};
+use standin_testkit::{Authority, Issued, Scratch, read_some};
 use standin_tls::{Connector, Tls};
 
 use super::WITHIN;
@@ -140,7 +140,7 @@ impl Stream {
 
     fn receive(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 16 << 10];
-        let count = self.socket.read(&mut chunk)?;
+        let count = read_some(&mut self.socket, &mut chunk)?;
         if let Some(tls) = &mut self.tls {
             tls.receive(&chunk[..count], &mut self.plain).map_err(io::Error::other)?;
             self.seal(&[])?;

@@ -10,6 +10,7 @@ use standin_protocol::frame::{
 };
 use standin_protocol::hello::{HelloBody, HelloReply, Role, cluster_id};
 use standin_protocol::map::Topology;
+use standin_testkit::read_some;
 
 use super::tls::Stream;
 use super::{KEYSPACE, OLD_SECRET, SECRET, WITHIN};
@@ -162,7 +163,7 @@ impl Wire {
                 self.inbound.drain(..header.frame_bytes());
                 return Ok(reply);
             }
-            match self.stream.read(&mut chunk)? {
+            match read_some(&mut self.stream, &mut chunk)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 count => self.inbound.extend_from_slice(&chunk[..count]),
             }

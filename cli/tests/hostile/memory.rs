@@ -1,14 +1,14 @@
 //! Replies that no client reads, and rows that many clients request at once. They take as much
 //! memory as the cluster file says, and no more.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use standin_config::{ClusterConfig, IoKind};
 use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
 use standin_protocol::hello::HelloBody;
-use standin_testkit::wait_until;
+use standin_testkit::{read_some, wait_until};
 
 use crate::common::kernel::{raise_descriptor_limit, resident_bytes};
 use crate::common::{Cluster, KEYSPACE, PAIR, WITHIN};
@@ -111,13 +111,13 @@ fn one_reader_that_never_reads(io: IoKind) {
     let _deaf = ask(cluster.address("a1"), &get(1, &key).repeat(1_000));
     let mut chunk = vec![0; 256 << 10];
     wait_until(WITHIN * 2, "the deaf one to be closed", || {
-        let taken = slow.read(&mut chunk).expect("it is open");
+        let taken = read_some(&mut slow, &mut chunk).expect("it is open");
         assert!(taken > 0, "it is open");
         cluster.counter("a1", "connections_dropped") == 1
     });
     let mut taken = 0;
     while taken < 64 << 20 {
-        taken += slow.read(&mut chunk).expect("it is open");
+        taken += read_some(&mut slow, &mut chunk).expect("it is open");
     }
     assert_eq!(cluster.counter("a1", "connections_dropped"), 1);
     cluster.process("a1").wait_for_line("did not read their replies", WITHIN);
@@ -199,7 +199,7 @@ fn count_values(mut stream: TcpStream, replies: usize) -> (usize, usize) {
                 input.drain(..used);
                 break;
             }
-            let count = stream.read(&mut chunk).expect("the server answers");
+            let count = read_some(&mut stream, &mut chunk).expect("the server answers");
             assert!(count > 0, "the server has closed");
             input.extend_from_slice(&chunk[..count]);
         }

@@ -1,9 +1,8 @@
 //! Requests to memcached and to Standin: the replies are the same bytes, except where docs/MEMCACHED.md says why not.
 
-use std::io::Read as _;
 use std::process::Command;
 
-use standin_testkit::{Child, Scratch, free_ports, wait_until};
+use standin_testkit::{Child, Scratch, free_ports, read_some, wait_until};
 
 use super::cluster;
 use super::common::{Caller, PAIR, WITHIN};
@@ -122,7 +121,7 @@ fn replies(address: &str, request: &[u8]) -> Vec<u8> {
     let _ = caller.try_send([request, END.0.as_bytes()].concat());
     let (mut said, mut piece) = (Vec::new(), [0; 65_536]);
     while !said.ends_with(END.1.as_bytes()) {
-        match caller.read(&mut piece) {
+        match read_some(&mut caller, &mut piece) {
             Ok(0) => break,
             Ok(length) => said.extend_from_slice(&piece[..length]),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,

@@ -1,5 +1,6 @@
 //! What a service manager hears of a role, at a real `NOTIFY_SOCKET`, and the units that are shipped.
 
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -33,7 +34,13 @@ impl Manager {
     /// The next message.
     fn hear(&self) -> String {
         let mut bytes = [0; 4_096];
-        let length = self.socket.recv(&mut bytes).expect("a message within the time");
+        let length = loop {
+            match self.socket.recv(&mut bytes) {
+                // As for reads of a stream, see `read_some`.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read.expect("a message within the time"),
+            }
+        };
         String::from_utf8(bytes[..length].to_vec()).expect("text")
     }
 

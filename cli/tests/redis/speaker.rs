@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::net::SocketAddr;
 
+use standin_testkit::read_some;
+
 use crate::common::Caller;
 
 /// See the head of this file.
@@ -38,7 +40,7 @@ impl Speaker {
     pub(crate) fn until(&mut self, end: &[u8]) -> Vec<u8> {
         let (mut read, mut piece) = (Vec::new(), [0; 65_536]);
         while !read.ends_with(end) {
-            match self.0.read(&mut piece) {
+            match read_some(&mut self.0, &mut piece) {
                 Ok(0) => break,
                 Ok(length) => read.extend_from_slice(&piece[..length]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => break,

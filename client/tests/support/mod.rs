@@ -8,7 +8,7 @@
 )]
 
 use std::collections::HashMap;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ use standin_protocol::hello::{
 use standin_protocol::map::{
     ClusterMap, MapEpoch, ServerInfo, ServerState, ServerStatus, Topology,
 };
-use standin_testkit::Authority;
+use standin_testkit::{Authority, read_some};
 use standin_tls::Acceptor;
 
 /// Both event loops of the monoio shell. Where io_uring is unavailable, and need not be, epoll twice.
@@ -266,7 +266,7 @@ impl Shared {
             if !is_silent && stream.write_all(&out).is_err() {
                 return;
             }
-            let count = match stream.read(&mut chunk) {
+            let count = match read_some(&mut stream, &mut chunk) {
                 Ok(0) | Err(_) => return,
                 Ok(count) => count,
             };

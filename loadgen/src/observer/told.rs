@@ -81,9 +81,11 @@ fn ask_server(server: &Server, settings: &Settings) -> io::Result<Told> {
     let mut stream = stream.take(BYTES_MAX);
     let mut buffer = [0; 16_384];
     while !is_whole(&answer, is_redis) {
-        match stream.read(&mut buffer)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => answer.extend_from_slice(&buffer[..read]),
+        match stream.read(&mut buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => answer.extend_from_slice(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     let text = String::from_utf8_lossy(&answer);

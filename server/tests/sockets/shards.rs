@@ -1,7 +1,7 @@
 //! Several shards and several servers: connections to right and wrong shards, handovers of
 //! connections, and forwards.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use standin_protocol::frame::{Opcode, Response, ResponseHeader, Status, response_flags};
 use standin_protocol::hello::ANY_SHARD;
+use standin_testkit::read_some;
 use standin_testkit::wait::wait_until;
 
 use crate::fixture::{Cluster, ITEMS, PATIENCE};
@@ -164,7 +165,7 @@ on_both_loops! {
                         let _ = link.shutdown(std::net::Shutdown::Write);
                     }
                     let mut buffer = [0; 4_096];
-                    while matches!(link.read(&mut buffer), Ok(1..)) {}
+                    while matches!(read_some(&mut link, &mut buffer), Ok(1..)) {}
                     gone.fetch_add(1, Ordering::SeqCst);
                 });
             }

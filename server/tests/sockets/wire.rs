@@ -1,12 +1,13 @@
 //! A client that sends any bytes, and reads replies.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, ResponseHeader, Status};
 use standin_protocol::hello::HelloBody;
+use standin_testkit::read_some;
 
 use crate::fixture::PATIENCE;
 
@@ -97,14 +98,13 @@ impl Wire {
                 self.input.drain(..reply.header.frame_bytes());
                 return Some(reply);
             }
-            match self.stream.read(&mut chunk) {
+            match read_some(&mut self.stream, &mut chunk) {
                 Ok(0) => {
                     assert!(self.input.is_empty(), "a reply was cut off");
                     return None;
                 }
                 Ok(bytes) => self.input.extend_from_slice(&chunk[..bytes]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("no reply: {error}"),
             }
         }
