@@ -14,21 +14,23 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use super::shape::{Direction, Pace};
-use super::{Conduct, locked, sleep_until};
+use super::shape::{Direction, LineFree, Pace};
+use super::{Conduct, Treatment, locked, set, treatments, while_it_lasts};
 use crate::rng::Random;
 
 /// Clients that are told apart; the one that came first makes room.
 const CLIENTS_MAX: usize = 1_024;
 /// The largest datagram.
 const DATAGRAM_BYTES: usize = 65_536;
-/// Bytes of datagrams that wait for their time; more are lost.
+/// Bytes of datagrams that wait for their time in each direction, with their overhead; more are lost.
 const WAITING_BYTES_MAX: usize = 16 << 20;
+/// The memory that a datagram takes beside its bytes while it waits: a task with a timer.
+const OVERHEAD_BYTES: usize = 512;
 
 /// A running proxy; it ends when it is dropped.
 #[derive(Debug)]
 pub struct DatagramProxy {
-    conduct: watch::Sender<Conduct>,
+    treatment: watch::Sender<Treatment>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -40,7 +42,7 @@ impl DatagramProxy {
     pub fn start(socket: std::net::UdpSocket, upstream: SocketAddr, seed: u64) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (conduct, watched) = watch::channel(Conduct::Pass);
+        let (treatment, watched) = treatments();
         let run = move || {
             let served = socket.try_clone().and_then(|socket| {
                 runtime.block_on(serve(socket, upstream, watched.clone(), seed))
@@ -50,12 +52,12 @@ impl DatagramProxy {
             }
         };
         let thread = crate::threads::spawn("datagrams", run)?;
-        Ok(Self { conduct, thread: Some(thread) })
+        Ok(Self { treatment, thread: Some(thread) })
     }
 
     /// Sets the treatment from now on.
     pub fn set(&self, conduct: Conduct) {
-        self.conduct.send_replace(conduct);
+        set(&self.treatment, conduct);
     }
 }
 
@@ -70,37 +72,38 @@ impl Drop for DatagramProxy {
 
 /// One direction, of all clients together.
 struct Line {
-    conduct: watch::Receiver<Conduct>,
+    treatment: watch::Receiver<Treatment>,
     direction: Direction,
     /// The choices, and when the line is free.
-    state: Mutex<(Pace, Micros)>,
+    state: Mutex<(Pace, LineFree)>,
     waiting_bytes: AtomicUsize,
 }
 
 impl Line {
-    fn new(conduct: watch::Receiver<Conduct>, direction: Direction, seed: u64) -> Arc<Self> {
+    fn new(treatment: watch::Receiver<Treatment>, direction: Direction, seed: u64) -> Arc<Self> {
         let pace = Pace::new(Random::stream(seed, direction as u64), direction);
-        let (state, waiting_bytes) = (Mutex::new((pace, Micros(0))), AtomicUsize::new(0));
-        Arc::new(Self { conduct, direction, state, waiting_bytes })
+        let state = Mutex::new((pace, LineFree::default()));
+        Arc::new(Self { treatment, direction, state, waiting_bytes: AtomicUsize::new(0) })
     }
 
     /// Sends a datagram as often and when the line does; without `to`, to where the socket is connected.
     fn pass(self: &Arc<Self>, datagram: &[u8], by: &Arc<UdpSocket>, to: Option<SocketAddr>) {
-        let conduct = *self.conduct.borrow();
+        let under = *self.treatment.borrow();
+        let conduct = under.conduct;
         if conduct.stalls(self.direction) || conduct == Conduct::Refuse {
             return;
         }
         let now = Micros::boottime();
         let copies = {
             let (pace, line_free) = &mut *locked(&self.state);
-            pace.copies(now, &conduct.shape(), datagram.len(), line_free)
+            pace.copies(now, &under, datagram.len(), line_free)
         };
         for due in copies.into_iter().flatten() {
             if due <= now {
                 send(by, datagram, to);
                 continue;
             }
-            let bytes = datagram.len();
+            let bytes = datagram.len() + OVERHEAD_BYTES;
             let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
             if waiting > WAITING_BYTES_MAX {
                 self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -108,7 +111,7 @@ impl Line {
             }
             let (line, by, datagram) = (Arc::clone(self), Arc::clone(by), datagram.to_owned());
             tokio::spawn(async move {
-                sleep_until(due).await;
+                while_it_lasts(&mut line.treatment.clone(), under, due).await;
                 send(&by, &datagram, to);
                 line.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             });
@@ -127,6 +130,8 @@ fn send(by: &UdpSocket, datagram: &[u8], to: Option<SocketAddr>) {
 /// The sockets to the server, by client.
 #[derive(Default)]
 struct Clients {
+    /// Where answers are read into: one thread serves all clients, and reading does not wait.
+    input: Arc<Mutex<Vec<u8>>>,
     sockets: HashMap<SocketAddr, (Arc<UdpSocket>, AbortHandle)>,
     in_order: VecDeque<SocketAddr>,
 }
@@ -150,13 +155,16 @@ impl Clients {
         socket.writable().await?;
         let socket = Arc::new(socket);
         let (answers, front, down) = (Arc::clone(&socket), Arc::clone(front), Arc::clone(down));
+        let input = Arc::clone(&self.input);
         let task = tokio::spawn(async move {
-            let mut datagram = vec![0; DATAGRAM_BYTES];
             loop {
-                match answers.recv(&mut datagram).await {
-                    Ok(length) => down.pass(&datagram[..length], &front, Some(client)),
-                    // Nobody listens there now; the next datagram may find somebody.
-                    Err(_) => sleep(Duration::from_millis(1)).await,
+                let answered = match answers.readable().await {
+                    Ok(()) => pass_answer(&answers, &input, &down, &front, client),
+                    Err(error) => Err(error),
+                };
+                // Nobody listens there now; the next datagram may find somebody.
+                if answered.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+                    sleep(Duration::from_millis(1)).await;
                 }
             }
         });
@@ -172,22 +180,37 @@ impl Clients {
     }
 }
 
+/// Passes on an answer of the server, if there is one.
+fn pass_answer(
+    answers: &UdpSocket,
+    input: &Mutex<Vec<u8>>,
+    down: &Arc<Line>,
+    front: &Arc<UdpSocket>,
+    client: SocketAddr,
+) -> io::Result<()> {
+    let mut input = locked(input);
+    input.resize(DATAGRAM_BYTES, 0);
+    let length = answers.try_recv(&mut input)?;
+    down.pass(&input[..length], front, Some(client));
+    Ok(())
+}
+
 async fn serve(
     socket: std::net::UdpSocket,
     upstream: SocketAddr,
-    mut conduct: watch::Receiver<Conduct>,
+    mut treatment: watch::Receiver<Treatment>,
     seed: u64,
 ) -> io::Result<()> {
     let front = Arc::new(UdpSocket::from_std(socket)?);
     front.writable().await?;
-    let up = Line::new(conduct.clone(), Direction::Up, seed);
-    let down = Line::new(conduct.clone(), Direction::Down, seed);
+    let up = Line::new(treatment.clone(), Direction::Up, seed);
+    let down = Line::new(treatment.clone(), Direction::Down, seed);
     let mut clients = Clients::default();
     let mut datagram = vec![0; DATAGRAM_BYTES];
     loop {
         let received = tokio::select! {
             received = front.recv_from(&mut datagram) => received,
-            _ = conduct.wait_for(|conduct| *conduct == Conduct::End) => return Ok(()),
+            _ = treatment.wait_for(|now| now.conduct == Conduct::End) => return Ok(()),
         };
         // An earlier answer could not be delivered, or there is no memory or descriptor: as if lost.
         let Ok((length, client)) = received else { continue };
@@ -288,5 +311,39 @@ mod tests {
         proxy.set(Conduct::Pass);
         socket.set_read_timeout(Some(LONG)).unwrap();
         ask(&socket, b"after");
+    }
+
+    #[test]
+    fn a_datagram_that_waits_goes_on_when_the_line_is_good_again() {
+        let (proxy, address) = proxied();
+        let socket = client(address);
+        ask(&socket, b"before");
+        let delay = Duration::from_secs(600);
+        proxy.set(Conduct::Slow(Shape { delay, way: Way::To, ..Shape::default() }));
+        let begin = Micros::boottime();
+        socket.send(b"late").unwrap();
+        socket.set_read_timeout(Some(SHORT)).unwrap();
+        assert!(socket.recv(&mut [0; 8]).is_err(), "it waits");
+        proxy.set(Conduct::Pass);
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        assert_eq!(socket.recv(&mut [0; 8]).unwrap(), 4);
+        assert!(Micros::boottime().since(begin) < delay);
+    }
+
+    #[test]
+    fn what_waits_counts_with_its_overhead() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let waiting = runtime.block_on(async {
+            let (treatment, watched) = treatments();
+            let delay = Duration::from_secs(600);
+            set(&treatment, Conduct::Slow(Shape { delay, ..Shape::default() }));
+            let line = Line::new(watched, Direction::Up, 3);
+            let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+            for _ in 0..2 * WAITING_BYTES_MAX / OVERHEAD_BYTES {
+                line.pass(b"", &socket, None);
+            }
+            Arc::strong_count(&line) - 1
+        });
+        assert_eq!(waiting, WAITING_BYTES_MAX / OVERHEAD_BYTES, "empty ones, too");
     }
 }

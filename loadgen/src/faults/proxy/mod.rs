@@ -2,41 +2,40 @@
 //! pass through it to a database.
 //!
 //! ```text
+//! connections.rs
 //! client ──► listener ─┬─ up:   read ─► tally.rs ─► until it is due (shape.rs) ─► write ─► server
 //!                      └─ down: write ◄───────────── until it is due ◄───────────── read ◄─┘
+//! bounds.rs            how many connections there are, and how many bytes wait
 //! datagrams.rs         the same for UDP, with losses and repetitions
 //! ```
 //! One thread, one task per direction. A delay is one of latency, not of throughput: what was
-//! read together with the first byte does not wait behind it.
+//! read together with the first byte does not wait behind it. What waits for its time goes on at once when the
+//! treatment changes.
 
+mod bounds;
+mod connections;
 mod datagrams;
 mod shape;
 mod tally;
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_linger;
 use serde::Serialize;
 use standin_protocol::time::Micros;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 pub use datagrams::DatagramProxy;
 pub use shape::{Shape, Way};
 pub use tally::{Call, Tally};
 
-use crate::rng::Random;
-use shape::{Direction, Pace};
-
-/// Bytes that are read at once.
-const CHUNK_BYTES: usize = 16 << 10;
-/// Chunks of one direction that may wait; then nothing more is read from the sender.
-const CHUNKS_MAX: usize = 1_024;
+use bounds::{Crowd, Limits, Room};
+use connections::Shared;
+use shape::Direction;
 
 /// How a proxy treats what passes through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -75,26 +74,53 @@ impl Conduct {
     }
 }
 
+/// How a proxy treats what passes through it now.
+#[derive(Debug, Clone, Copy, Default)]
+struct Treatment {
+    conduct: Conduct,
+    /// The number of times that the treatment was set: the same conduct twice is two treatments.
+    number: u64,
+}
+
+impl Treatment {
+    fn shape(&self) -> Shape {
+        self.conduct.shape()
+    }
+}
+
+/// Sets the treatment, and sees it.
+fn treatments() -> (watch::Sender<Treatment>, watch::Receiver<Treatment>) {
+    watch::channel(Treatment::default())
+}
+
+fn set(treatments: &watch::Sender<Treatment>, conduct: Conduct) {
+    treatments.send_modify(|now| *now = Treatment { conduct, number: now.number + 1 });
+}
+
+/// Waits until this time, but no longer than the treatment lasts.
+async fn while_it_lasts(
+    treatments: &mut watch::Receiver<Treatment>,
+    Treatment { number, .. }: Treatment,
+    until: Micros,
+) {
+    let left = until.since(Micros::boottime());
+    if !left.is_zero() {
+        tokio::select! {
+            () = sleep(left) => {}
+            _ = treatments.wait_for(|now| now.number != number) => {}
+        }
+    }
+}
+
 /// A running proxy for connections; it ends when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
-    conduct: watch::Sender<Conduct>,
+    treatment: watch::Sender<Treatment>,
     resets: watch::Sender<()>,
-    calls: Arc<Mutex<Vec<(Micros, Call)>>>,
+    calls: Calls,
+    #[cfg(test)]
+    rooms: [Arc<Room>; 2],
     thread: Option<JoinHandle<()>>,
-}
-
-/// What all connections of a proxy share.
-#[derive(Debug, Clone)]
-struct Shared {
-    upstream: SocketAddr,
-    conduct: watch::Receiver<Conduct>,
-    resets: watch::Receiver<()>,
-    /// Calls to a database, if they are counted.
-    calls: Option<Calls>,
-    /// When the line is free, up and down.
-    line_free: Arc<[Mutex<Micros>; 2]>,
-    seed: u64,
 }
 
 impl Proxy {
@@ -104,7 +130,7 @@ impl Proxy {
     /// # Errors
     /// No thread, or no event loop.
     pub fn start(listener: std::net::TcpListener, upstream: SocketAddr) -> io::Result<Self> {
-        Self::run(listener, upstream, 0, true)
+        Self::run(listener, upstream, 0, true, Limits::USUAL)
     }
 
     /// As [`Self::start`], for any protocol. The seed is the one of jitter.
@@ -116,7 +142,7 @@ impl Proxy {
         upstream: SocketAddr,
         seed: u64,
     ) -> io::Result<Self> {
-        Self::run(listener, upstream, seed, false)
+        Self::run(listener, upstream, seed, false, Limits::USUAL)
     }
 
     fn run(
@@ -124,36 +150,48 @@ impl Proxy {
         upstream: SocketAddr,
         seed: u64,
         counts: bool,
+        limits: Limits,
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (conduct, watched) = watch::channel(Conduct::Pass);
+        let (treatment, watched) = treatments();
         let (resets, reset) = watch::channel(());
-        let calls = Arc::new(Mutex::new(Vec::new()));
+        let calls = Calls::default();
         let counted = counts.then(|| Arc::clone(&calls));
+        let rooms = [(); 2].map(|()| Room::new(limits));
         let shared = Shared {
             upstream,
-            conduct: watched,
+            treatment: watched,
             resets: reset,
             calls: counted,
             line_free: Arc::default(),
+            rooms: rooms.clone(),
+            crowd: Crowd::new(limits),
+            input: Arc::default(),
             seed,
         };
         let run = move || {
             let served = listener
                 .try_clone()
-                .and_then(|listener| runtime.block_on(serve(listener, shared.clone())));
+                .and_then(|listener| runtime.block_on(connections::serve(listener, shared.clone())));
             if let Err(error) = served {
                 tracing::warn!(%error, "a proxy has ended");
             }
         };
         let thread = crate::threads::spawn("proxy", run)?;
-        Ok(Self { conduct, resets, calls, thread: Some(thread) })
+        Ok(Self {
+            treatment,
+            resets,
+            calls,
+            #[cfg(test)]
+            rooms,
+            thread: Some(thread),
+        })
     }
 
     /// Sets the treatment from now on.
     pub fn set(&self, conduct: Conduct) {
-        self.conduct.send_replace(conduct);
+        set(&self.treatment, conduct);
     }
 
     /// Resets the connections that there are.
@@ -178,158 +216,11 @@ impl Drop for Proxy {
     }
 }
 
+/// When which calls were passed on.
 type Calls = Arc<Mutex<Vec<(Micros, Call)>>>;
 
 fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
     what.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn serve(listener: std::net::TcpListener, mut shared: Shared) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    for number in 0.. {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = shared.conduct.wait_for(|conduct| *conduct == Conduct::End) => break,
-        };
-        let Ok((client, _)) = accepted else {
-            // Out of descriptors, most likely: some may be free again soon.
-            sleep(Duration::from_millis(10)).await;
-            continue;
-        };
-        tokio::spawn(connection(client, shared.clone(), number));
-    }
-    Ok(())
-}
-
-/// One connection, to its end. An error on either side ends both: that is all its owner can see.
-async fn connection(client: TcpStream, shared: Shared, number: u64) {
-    let Shared { upstream, mut conduct, mut resets, calls, line_free, seed } = shared;
-    // Earlier resets are those of other connections.
-    resets.mark_unchanged();
-    let gone = |conduct: &Conduct| matches!(conduct, Conduct::Refuse | Conduct::End);
-    end_by_reset(&client);
-    if gone(&conduct.borrow_and_update()) {
-        return;
-    }
-    let Ok(server) = TcpStream::connect(upstream).await else { return };
-    end_by_reset(&server);
-    let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let mut tally = Tally::default();
-    let count = move |bytes: &[u8]| {
-        let Some(calls) = &calls else { return };
-        let now = Micros::boottime();
-        locked(calls).extend(tally.take(bytes).into_iter().map(|call| (now, call)));
-    };
-    let line = |direction: Direction| Line {
-        conduct: conduct.clone(),
-        line_free: Arc::clone(&line_free),
-        direction,
-        pace: Pace::new(Random::stream(seed, 2 * number + direction as u64), direction),
-    };
-    let up = pump(&client, &server, line(Direction::Up), count);
-    let down = pump(&server, &client, line(Direction::Down), |_: &[u8]| {});
-    let mut watched = conduct.clone();
-    tokio::select! {
-        _ = up => {}
-        _ = down => {}
-        _ = watched.wait_for(gone) => {}
-        _ = resets.changed() => {}
-    }
-}
-
-/// One direction of a connection.
-struct Line {
-    conduct: watch::Receiver<Conduct>,
-    line_free: Arc<[Mutex<Micros>; 2]>,
-    direction: Direction,
-    pace: Pace,
-}
-
-impl Line {
-    /// When bytes that were read now arrive, and when the line has sent them.
-    fn due(&mut self, bytes: usize) -> (Micros, Micros) {
-        let shape = self.conduct.borrow().shape();
-        let now = Micros::boottime();
-        let mut line_free = locked(&self.line_free[self.direction as usize]);
-        let due = self.pace.due(now, &shape, bytes, &mut line_free);
-        (due, if shape.bytes_per_s.is_some() { *line_free } else { now })
-    }
-}
-
-/// Copies one direction until it ends.
-async fn pump(
-    from: &TcpStream,
-    to: &TcpStream,
-    mut line: Line,
-    mut count: impl FnMut(&[u8]),
-) -> io::Result<()> {
-    let (sender, mut chunks) = mpsc::channel::<(Micros, Vec<u8>)>(CHUNKS_MAX);
-    let (mut conduct, direction) = (line.conduct.clone(), line.direction);
-    let read = async move {
-        loop {
-            let chunk = read_some(from).await?;
-            if chunk.is_empty() {
-                return io::Result::Ok(());
-            }
-            count(&chunk);
-            let (due, sent) = line.due(chunk.len());
-            if sender.send((due, chunk)).await.is_err() {
-                return Ok(());
-            }
-            // A narrow line takes no more before it has sent this; the rest waits in the sender's socket.
-            sleep_until(sent).await;
-        }
-    };
-    let write = async move {
-        while let Some((due, chunk)) = chunks.recv().await {
-            sleep_until(due).await;
-            if conduct.wait_for(|conduct| !conduct.stalls(direction)).await.is_err() {
-                return Ok(());
-            }
-            write_all(to, &chunk).await?;
-        }
-        io::Result::Ok(())
-    };
-    tokio::try_join!(read, write).map(drop)
-}
-
-async fn sleep_until(at: Micros) {
-    let left = at.since(Micros::boottime());
-    if !left.is_zero() {
-        sleep(left).await;
-    }
-}
-
-async fn read_some(from: &TcpStream) -> io::Result<Vec<u8>> {
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        from.readable().await?;
-        match from.try_read(&mut chunk) {
-            Ok(length) => {
-                chunk.truncate(length);
-                return Ok(chunk);
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        to.writable().await?;
-        match to.try_write(bytes) {
-            Ok(length) => bytes = &bytes[length..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Resets a connection, so that its other end learns at once that it ended and that what it sent is lost.
-fn end_by_reset(stream: &TcpStream) {
-    let _ = set_socket_linger(stream, Some(Duration::ZERO));
 }
 
 #[cfg(test)]

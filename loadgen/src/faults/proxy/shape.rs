@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use standin_protocol::time::Micros;
 
+use super::Treatment;
 use crate::rng::Random;
 
 /// The directions that a fault concerns.
@@ -56,43 +57,56 @@ pub struct Shape {
     pub way: Way,
 }
 
+/// When a line of limited bandwidth has sent what was put on it. Everything that passes in one direction shares it.
+#[derive(Debug, Default)]
+pub(super) struct LineFree {
+    at: Micros,
+    /// The treatment under which that was so: with another one, the line is another line.
+    treatment: u64,
+}
+
+impl LineFree {
+    /// Puts bytes on the line, and returns when it has sent them.
+    fn take(&mut self, now: Micros, treatment: u64, bytes: usize, per_s: u32) -> Micros {
+        if self.treatment != treatment {
+            *self = Self { at: now, treatment };
+        }
+        let takes = Duration::from_secs_f64(bytes as f64 / f64::from(per_s.max(1)));
+        self.at = now.max(self.at) + takes;
+        self.at
+    }
+}
+
 /// The random choices for one direction of a connection, or of all datagrams.
 #[derive(Debug)]
 pub(super) struct Pace {
     random: Random,
     direction: Direction,
-    /// When the bytes before arrive.
-    last: Micros,
+}
+
+/// When bytes leave the line, and when they arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) sent: Micros,
+    pub(super) arrives: Micros,
 }
 
 impl Pace {
     pub(super) fn new(random: Random, direction: Direction) -> Self {
-        Self { random, direction, last: Micros(0) }
-    }
-
-    /// When bytes of a connection that were read now arrive. `line_free` is when the line has sent what was before them.
-    pub(super) fn due(
-        &mut self,
-        now: Micros,
-        shape: &Shape,
-        bytes: usize,
-        line_free: &mut Micros,
-    ) -> Micros {
-        let due = self.unordered(now, shape, bytes, line_free);
-        self.last = self.last.max(due);
-        self.last
+        Self { random, direction }
     }
 
     /// When each copy of a datagram arrives: none, one or two times.
     pub(super) fn copies(
         &mut self,
         now: Micros,
-        shape: &Shape,
+        treatment: &Treatment,
         bytes: usize,
-        line_free: &mut Micros,
+        line_free: &mut LineFree,
     ) -> [Option<Micros>; 2] {
-        let (loss, twice) = match shape.way.concerns(self.direction) {
-            true => (shape.loss_percent, shape.duplication_percent),
+        let Shape { way, loss_percent, duplication_percent, .. } = treatment.shape();
+        let (loss, twice) = match way.concerns(self.direction) {
+            true => (loss_percent, duplication_percent),
             false => (0, 0),
         };
         // Both are drawn in any case: a seed gives the same choices, whatever came of the first.
@@ -100,41 +114,40 @@ impl Pace {
         if is_lost {
             return [None, None];
         }
-        let first = self.unordered(now, shape, bytes, line_free);
-        let second = is_twice.then(|| self.unordered(now, shape, bytes, line_free));
-        [Some(first), second]
+        let mut arrives = || self.due(now, treatment, bytes, line_free).arrives;
+        let first = arrives();
+        [Some(first), is_twice.then(arrives)]
     }
 
     fn is_of(&mut self, percent: u8) -> bool {
         self.random.below(100) < u64::from(percent)
     }
 
-    fn unordered(
+    /// When bytes that were read now arrive, whatever was before them: who passes them on keeps their order.
+    pub(super) fn due(
         &mut self,
         now: Micros,
-        shape: &Shape,
+        treatment: &Treatment,
         bytes: usize,
-        line_free: &mut Micros,
-    ) -> Micros {
+        line_free: &mut LineFree,
+    ) -> Due {
+        let shape = treatment.shape();
         if !shape.way.concerns(self.direction) {
-            return now;
+            return Due { sent: now, arrives: now };
         }
         let jitter_us = u64::try_from(shape.jitter.as_micros()).unwrap_or(u64::MAX - 1);
         let jitter = Duration::from_micros(self.random.below(jitter_us + 1));
         let sent = match shape.bytes_per_s {
             None => now,
-            Some(per_s) => {
-                let takes = Duration::from_secs_f64(bytes as f64 / f64::from(per_s.max(1)));
-                *line_free = now.max(*line_free) + takes;
-                *line_free
-            }
+            Some(per_s) => line_free.take(now, treatment.number, bytes, per_s),
         };
-        sent + shape.delay + jitter
+        Due { sent, arrives: sent + shape.delay + jitter }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Conduct;
     use super::*;
 
     const NOW: Micros = Micros(1_000_000);
@@ -147,26 +160,47 @@ mod tests {
         Pace::new(Random::new(7), direction)
     }
 
+    fn slow(shape: Shape) -> Treatment {
+        Treatment { conduct: Conduct::Slow(shape), number: 1 }
+    }
+
     #[test]
-    fn delay_and_jitter_keep_the_order_of_a_connection() {
-        let shape = Shape { delay: ms(50), jitter: ms(20), ..Shape::default() };
+    fn delay_and_jitter_are_within_their_bounds() {
+        let shape = slow(Shape { delay: ms(50), jitter: ms(20), ..Shape::default() });
         let mut pace = pace(Direction::Up);
-        let dues: Vec<Micros> =
-            (0..200).map(|_| pace.due(NOW, &shape, 10, &mut Micros(0))).collect();
-        assert!(dues.is_sorted());
+        let mut due = |_| pace.due(NOW, &shape, 10, &mut LineFree::default()).arrives;
+        let dues: Vec<Micros> = (0..200).map(&mut due).collect();
         assert!(dues.iter().all(|due| (NOW + ms(50)..=NOW + ms(70)).contains(due)));
-        assert!(dues[0] < dues[199], "there is jitter");
+        assert!(dues.iter().any(|due| *due != dues[0]), "there is jitter");
     }
 
     #[test]
     fn a_line_sends_no_more_than_its_bandwidth() {
         let shape = Shape { bytes_per_s: Some(1_000), delay: ms(5), ..Shape::default() };
+        let shape = slow(shape);
         let (mut one, mut other) = (pace(Direction::Up), pace(Direction::Up));
-        let mut line_free = Micros(0);
-        assert_eq!(one.due(NOW, &shape, 100, &mut line_free), NOW + ms(105));
-        assert_eq!(other.due(NOW, &shape, 200, &mut line_free), NOW + ms(305), "it is shared");
+        let mut line_free = LineFree::default();
+        let due = |sent, arrives| Due { sent, arrives };
+        let first = one.due(NOW, &shape, 100, &mut line_free);
+        assert_eq!(first, due(NOW + ms(100), NOW + ms(105)));
+        let second = other.due(NOW, &shape, 200, &mut line_free);
+        assert_eq!(second, due(NOW + ms(300), NOW + ms(305)), "it is shared");
         let later = NOW + ms(900);
-        assert_eq!(one.due(later, &shape, 100, &mut line_free), later + ms(105), "it was free");
+        let third = one.due(later, &shape, 100, &mut line_free);
+        assert_eq!(third, due(later + ms(100), later + ms(105)), "it was free");
+    }
+
+    #[test]
+    fn a_line_is_free_when_it_is_narrow_again() {
+        let shape = Shape { bytes_per_s: Some(1), ..Shape::default() };
+        let (mut pace, mut line_free) = (pace(Direction::Up), LineFree::default());
+        let mut sent = |number| {
+            let treatment = Treatment { number, ..slow(shape) };
+            pace.due(NOW, &treatment, 100, &mut line_free).sent
+        };
+        assert_eq!(sent(1), NOW + ms(100_000));
+        assert_eq!(sent(1), NOW + ms(200_000));
+        assert_eq!(sent(2), NOW + ms(100_000), "what was on it before is not");
     }
 
     #[test]
@@ -174,18 +208,21 @@ mod tests {
         let way = Way::To;
         let shape = Shape { delay: ms(50), loss_percent: 100, way, ..Shape::default() };
         let mut down = pace(Direction::Down);
-        assert_eq!(down.due(NOW, &shape, 10, &mut Micros(0)), NOW);
-        assert_eq!(down.copies(NOW, &shape, 10, &mut Micros(0)), [Some(NOW), None]);
-        let from = Shape { way: Way::From, ..shape };
-        assert_eq!(down.copies(NOW, &from, 10, &mut Micros(0)), [None, None]);
+        let mut free = LineFree::default();
+        let due = down.due(NOW, &slow(shape), 10, &mut free);
+        assert_eq!(due, Due { sent: NOW, arrives: NOW });
+        assert_eq!(down.copies(NOW, &slow(shape), 10, &mut free), [Some(NOW), None]);
+        let from = slow(Shape { way: Way::From, ..shape });
+        assert_eq!(down.copies(NOW, &from, 10, &mut free), [None, None]);
     }
 
     #[test]
     fn datagrams_are_lost_and_repeated_as_often_as_said_and_again_with_the_seed() {
         let shape = Shape { loss_percent: 30, duplication_percent: 10, ..Shape::default() };
+        let shape = slow(shape);
         let run = || {
             let mut pace = pace(Direction::Up);
-            let copies = |_| pace.copies(NOW, &shape, 10, &mut Micros(0)).iter().flatten().count();
+            let copies = |_| pace.copies(NOW, &shape, 10, &mut LineFree::default()).iter().flatten().count();
             (0..10_000).map(copies).collect::<Vec<_>>()
         };
         let copies = run();
