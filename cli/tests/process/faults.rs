@@ -1,5 +1,6 @@
 //! What a scenario of `standin load` starts ends with it, and what it pauses goes on, however the run ends.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -155,6 +156,48 @@ fn a_generator_that_is_killed_leaves_no_child() {
     wait_until(SOON, "the command", || sleeps().len() == 1);
     load.kill();
     wait_until(SOON, "all to end", || with_path(&files).is_empty() && sleeps().is_empty());
+}
+
+#[test]
+fn a_preparation_that_hangs_has_a_limit_is_interrupted_and_dies_with_the_generator() {
+    // Where the user `postgres` may enter.
+    let programs = Scratch::new("faults-initdb");
+    let executable = |path: &Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+    };
+    executable(programs.path());
+    for program in ["initdb", "postgres"] {
+        let file = programs.file(program);
+        std::fs::write(&file, "#!/bin/sh\nsleep 603.25\n").expect("a script");
+        executable(&file);
+    }
+    let hanging = || with_path(Path::new("603.25"));
+    let scratch = Scratch::new("faults-preparation");
+    let scenario = |within: &str| {
+        let database = format!(
+            "[[processes]]\nname = \"db\"\nkind = \"postgres\"\nprogram = \"{}/postgres\"\n\
+             ready_within = \"{within}\"\n",
+            programs.path().display()
+        );
+        let _ = std::fs::remove_dir_all(scratch.file("files"));
+        scenario(&scratch, 600, &database)
+    };
+    let output = scenario("300ms").output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("db: ") && said.contains("not ended within 300ms"), "{said}");
+    wait_until(SOON, "all to end", || hanging().is_empty());
+
+    let mut load = Child::spawn("load", scenario("600s"), scratch.path());
+    wait_until(SOON, "initdb", || hanging().len() == 1);
+    load.signal(libc::SIGINT);
+    assert_eq!(load.exit_status(SOON).code(), Some(2), "{:?}", load.lines());
+    wait_until(SOON, "all to end", || hanging().is_empty());
+
+    let mut load = Child::spawn("load", scenario("600s"), scratch.path());
+    wait_until(SOON, "initdb", || hanging().len() == 1);
+    load.kill();
+    wait_until(SOON, "all to end", || hanging().is_empty());
 }
 
 #[test]

@@ -8,9 +8,12 @@
 //! timeline.rs  carries the script out, notes the times, and undoes everything
 //!
 //! process.rs   a child that dies with the run       foreign.rs   a process of somebody else
+//! child.rs     how children begin and end           watchdog.rs  ends what they have started, in any case
+//! tool.rs      a program that runs to its end
 //! proxy/       a proxy that is slow, silent or gone  database.rs  a table that is locked, or has no room
 //! ```
 
+mod child;
 mod database;
 mod foreign;
 mod holds;
@@ -20,8 +23,11 @@ pub mod proxy;
 pub mod script;
 mod setting;
 mod timeline;
+mod tool;
+mod watchdog;
 
 pub(crate) use holds::mistakes;
-pub use process::{Process, SpawnError, User};
+pub use child::User;
+pub use process::{Process, SpawnError};
 pub use setting::{Places, SettingError};
 pub use timeline::{Mark, Stage};

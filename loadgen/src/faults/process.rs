@@ -1,21 +1,20 @@
 //! Processes that a run starts, kills and restarts.
 //!
-//! They do not outlive the load generator (`PR_SET_PDEATHSIG`), are in process groups of
-//! their own (an interrupt at the terminal reaches only the load generator, which then ends
-//! them itself), and write their output into a file each.
+//! They do not outlive the load generator (`PR_SET_PDEATHSIG`), nor does what they start
+//! (`watchdog.rs`). They are in process groups of their own (an interrupt at the terminal reaches
+//! only the load generator, which then ends them itself), and write their output into a file each.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use standin_protocol::time::Micros;
 
-use crate::net::{Network, enter};
+use super::child::{Rest, User, has_ended, signal_group, spawn, wait};
+use crate::net::Network;
 
 /// Lines of a log that a message quotes.
 const QUOTED_LINES: usize = 12;
@@ -31,15 +30,6 @@ pub struct SpawnError {
     error: io::Error,
 }
 
-/// A user of the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct User {
-    /// Number of the user.
-    pub uid: u32,
-    /// Number of the group.
-    pub gid: u32,
-}
-
 /// A child process. Dropping it kills it and waits for its end.
 ///
 /// The kernel ends it when the *thread* that started it ends, so start it on a thread that
@@ -52,6 +42,7 @@ pub struct Process {
     log: PathBuf,
     network: Option<Network>,
     user: Option<User>,
+    rest: Rest,
     child: Child,
     ended: Option<ExitStatus>,
 }
@@ -96,13 +87,39 @@ impl Process {
         arguments: Vec<OsString>,
         folder: &Path,
     ) -> Result<Self, SpawnError> {
+        Self::launch(Rest::Ends, user, network, name, program, arguments, folder)
+    }
+
+    /// Starts a command of the user's, which ends by itself. What it leaves behind stays.
+    ///
+    /// # Errors
+    /// [`SpawnError`].
+    pub(super) fn command(
+        name: &str,
+        program: &Path,
+        arguments: Vec<OsString>,
+        folder: &Path,
+    ) -> Result<Self, SpawnError> {
+        Self::launch(Rest::Stays, None, None, name, program, arguments, folder)
+    }
+
+    fn launch(
+        rest: Rest,
+        user: Option<User>,
+        network: Option<Network>,
+        name: &str,
+        program: &Path,
+        arguments: Vec<OsString>,
+        folder: &Path,
+    ) -> Result<Self, SpawnError> {
         let log = folder.join(format!("{name}.log"));
-        let child = spawn(program, &arguments, &log, network.as_ref(), user).map_err(|error| {
+        let child = spawn(program, &arguments, &log, network.as_ref(), user, rest);
+        let child = child.map_err(|error| {
             let (name, program) = (name.to_owned(), program.to_owned());
             SpawnError { name, program, error }
         })?;
         let (name, program) = (name.to_owned(), program.to_owned());
-        Ok(Self { name, program, arguments, log, network, user, child, ended: None })
+        Ok(Self { name, program, arguments, log, network, user, rest, child, ended: None })
     }
 
     /// The name it was started under.
@@ -117,10 +134,13 @@ impl Process {
         self.child.id()
     }
 
-    /// The exit status, if the process has ended.
+    /// The exit status, if the process has ended. What it has left behind then ends too.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
-        if self.ended.is_none() {
-            self.ended = self.child.try_wait().unwrap_or(None);
+        if self.ended.is_none() && has_ended(&self.child) {
+            if self.rest == Rest::Ends {
+                signal_group(&self.child, Signal::KILL);
+            }
+            self.ended = wait(&mut self.child);
         }
         self.ended
     }
@@ -128,8 +148,8 @@ impl Process {
     /// SIGKILL, and waits for its end.
     pub fn kill(&mut self) {
         if self.exit_status().is_none() {
-            self.signal(Signal::KILL);
-            self.ended = self.child.wait().ok();
+            signal_group(&self.child, Signal::KILL);
+            self.ended = wait(&mut self.child);
         }
     }
 
@@ -153,6 +173,12 @@ impl Process {
         self.end_by(Signal::TERM, within)
     }
 
+    /// Asks a command to end, and kills it and all that it has started if that takes longer than `within`.
+    pub(super) fn end_all(&mut self, within: Duration) {
+        self.rest = Rest::Ends;
+        self.terminate(within);
+    }
+
     /// The same by another signal.
     pub(super) fn end_by(&mut self, signal: Signal, within: Duration) -> Option<ExitStatus> {
         self.signal(signal);
@@ -169,12 +195,8 @@ impl Process {
 
     /// Signals it, and what it has started in its process group, as a shell does. Nothing happens if it has ended.
     fn signal(&mut self, signal: Signal) {
-        if self.exit_status().is_some() {
-            return;
-        }
-        if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
-            // It fails only for a process that has ended.
-            let _ = kill_process_group(pid, signal);
+        if self.exit_status().is_none() {
+            signal_group(&self.child, signal);
         }
     }
 
@@ -185,9 +207,13 @@ impl Process {
     pub fn restart(&mut self) -> Result<(), SpawnError> {
         self.kill();
         let network = self.network.as_ref();
-        self.child = spawn(&self.program, &self.arguments, &self.log, network, self.user).map_err(
-            |error| SpawnError { name: self.name.clone(), program: self.program.clone(), error },
-        )?;
+        let child =
+            spawn(&self.program, &self.arguments, &self.log, network, self.user, self.rest);
+        self.child = child.map_err(|error| SpawnError {
+            name: self.name.clone(),
+            program: self.program.clone(),
+            error,
+        })?;
         self.ended = None;
         Ok(())
     }
@@ -208,43 +234,9 @@ impl Drop for Process {
     }
 }
 
-fn spawn(
-    program: &Path,
-    arguments: &[OsString],
-    log: &Path,
-    network: Option<&Network>,
-    user: Option<User>,
-) -> io::Result<Child> {
-    // Appending: a restart keeps the story.
-    let log = File::options().create(true).append(true).open(log)?;
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    command.process_group(0);
-    if let Some(User { uid, gid }) = user {
-        command.uid(uid).gid(gid);
-    }
-    let parent = rustix::process::getpid();
-    let network = network.cloned();
-    // SAFETY: between fork and exec only setns, prctl and getppid are called, all of which
-    // are async-signal-safe, and nothing is allocated.
-    unsafe {
-        command.pre_exec(move || {
-            if let Some(network) = &network {
-                enter(network)?;
-            }
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            // The parent may have died before the line above.
-            if rustix::process::getppid() != Some(parent) {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-            Ok(())
-        });
-    }
-    command.spawn()
-}
-
 #[cfg(test)]
 mod tests {
+    use rustix::process::{Pid, kill_process};
     use standin_testkit::{Scratch, wait_until};
 
     use super::*;
@@ -306,6 +298,29 @@ mod tests {
         assert!(is_there());
         process.kill();
         wait_until(SOON, "its end", || !is_there());
+    }
+
+    #[test]
+    fn what_a_process_leaves_behind_ends_too_but_not_that_of_a_command() {
+        let scratch = Scratch::new("faults");
+        let is_there = |pid: &str| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        let script = "sleep 30 & echo $!";
+        let mut process = shell(&scratch, script);
+        wait_until(SOON, "its end", || process.exit_status().is_some());
+        let left = process.last_output();
+        wait_until(SOON, "the end of what it left", || !is_there(&left));
+        let arguments = vec!["-c".into(), script.into()];
+        let shell = Path::new("/bin/sh");
+        let mut command = Process::command("command", shell, arguments, scratch.path()).unwrap();
+        wait_until(SOON, "its end", || command.exit_status().is_some());
+        let left = command.last_output();
+        drop(command);
+        assert!(is_there(&left), "a command may start a service");
+        let left = Pid::from_raw(left.parse().unwrap()).unwrap();
+        kill_process(left, Signal::KILL).unwrap();
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::interrupt::Interrupt;
 
 /// The longest wait for the commands that undo something, at the end of a run.
 const UNDO_WITHIN: Duration = Duration::from_secs(30);
+/// The time that a command has to end when it is undone while it is under way; then it is killed.
+const COMMAND_ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// The time between two checks whether a command has ended.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -42,6 +44,13 @@ struct Errand {
     /// Index of the mark that it completes.
     mark: usize,
     fault: usize,
+}
+
+impl Errand {
+    /// Ends it, and what it has started.
+    fn end(mut self) {
+        self.process.end_all(COMMAND_ENDS_WITHIN);
+    }
 }
 
 /// Everything that a scenario has started, and the timeline of its faults. Dropping it undoes all faults, and ends all
@@ -166,7 +175,8 @@ impl Stage {
         self.is_over = true;
         let Some(start) = self.start else { return };
         // Commands that have not ended by themselves would go on with what is undone now.
-        self.errands.clear();
+        self.errands.iter_mut().for_each(|errand| errand.process.ask_to_end());
+        self.errands.drain(..).for_each(Errand::end);
         for fault in self.holds.open() {
             self.carry_out(fault, true, Micros::boottime().since(start));
         }
@@ -207,14 +217,14 @@ impl Stage {
             }
             Ok(Order::Run(command)) => {
                 // What undoes it does so whether or not it has ended.
-                self.errands.retain(|errand| errand.fault != fault);
+                self.errands.extract_if(.., |errand| errand.fault == fault).for_each(Errand::end);
                 self.errands_started += 1;
                 let name = format!("command-{}", self.errands_started);
                 let (program, arguments) =
                     command.split_first().expect("scenarios are checked for empty commands");
                 let arguments = arguments.iter().map(Into::into).collect();
                 let started =
-                    Process::start(&name, Path::new(program), arguments, &self.setting.folder);
+                    Process::command(&name, Path::new(program), arguments, &self.setting.folder);
                 match started {
                     Ok(process) => {
                         self.errands.push(Errand { process, mark: number, fault });
@@ -258,5 +268,47 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.undo();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_testkit::{Scratch, wait_until};
+
+    use super::super::script::{Deed, FaultSpec};
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_command_that_is_under_way_ends_before_it_is_undone() {
+        let scratch = Scratch::new("faults-under-way");
+        let (log, pid) = (scratch.file("log"), scratch.file("pid"));
+        let shell = |script: String| vec!["/bin/sh".to_owned(), "-c".to_owned(), script];
+        let begin = shell(format!(
+            "trap 'echo ended >> {log}; exit' TERM; sleep 600 & echo $! > {pid}; wait",
+            log = log.display(),
+            pid = pid.display()
+        ));
+        let undo = shell(format!("echo undone >> {}", log.display()));
+        let fault = FaultSpec {
+            name: "command".to_owned(),
+            line: 1,
+            at: Duration::ZERO,
+            lasts: None,
+            deed: Deed::Command { begin, undo },
+        };
+        let script = Script { processes: Vec::new(), faults: vec![fault] };
+        let mut stage = Stage::prepare(&script, scratch.path(), 1, None).unwrap();
+        stage.begin(Micros::boottime());
+        stage.act(Micros::boottime());
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+        wait_until(SOON, "the command", || read(&pid).ends_with('\n'));
+        stage.undo();
+        assert_eq!(read(&log), "ended\nundone\n");
+        let stat = format!("/proc/{}/stat", read(&pid).trim());
+        wait_until(SOON, "the end of what it has started", || {
+            std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+        });
     }
 }

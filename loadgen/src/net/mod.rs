@@ -9,6 +9,7 @@
 mod namespaces;
 mod rules;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -107,6 +108,30 @@ pub enum NetError {
 pub fn enter(network: &Network) -> io::Result<()> {
     let kind = Some(LinkNameSpaceType::Network);
     Ok(move_into_link_name_space(network.as_fd(), kind)?)
+}
+
+/// The network namespace of the calling thread.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn here() -> io::Result<Network> {
+    Ok(Arc::new(File::open("/proc/thread-self/ns/net")?.into()))
+}
+
+/// Runs a function on this thread in a network namespace, if there is one, and comes back.
+///
+/// # Errors
+/// Those of the function; and only root may.
+pub(crate) fn visit<T>(
+    network: Option<&Network>,
+    deed: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    let Some(network) = network else { return deed() };
+    let before = here()?;
+    enter(network)?;
+    let done = deed();
+    enter(&before)?;
+    done
 }
 
 /// Runs a function in a network namespace, if there is one; threads that it starts stay there.

@@ -9,16 +9,15 @@
 //! with everything in them. `ip` and `nft` run inside as child processes.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use super::{Impairment, NetError, Network, NodeNumber, enter, rules};
+use super::{Impairment, NetError, Network, NodeNumber, enter, here, rules};
 
 const IP: Tool = Tool { program: "ip", package: "iproute2" };
 const NFT: Tool = Tool { program: "nft", package: "nftables" };
@@ -131,15 +130,14 @@ impl Namespaces {
 
 /// A new namespace, made by a thread that then ends.
 fn new_network() -> Result<Network, NetError> {
-    let make = || -> io::Result<OwnedFd> {
+    let make = || -> io::Result<Network> {
         // SAFETY: only this thread's network changes; files and memory stay shared.
         unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
-        Ok(File::open("/proc/thread-self/ns/net")?.into())
+        here()
     };
     let made = std::thread::scope(|scope| scope.spawn(make).join());
     let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    made.map(Arc::new)
-        .map_err(|error| NetError::System { what: "making a network namespace", error })
+    made.map_err(|error| NetError::System { what: "making a network namespace", error })
 }
 
 /// Runs a program in a namespace with this text as its input.

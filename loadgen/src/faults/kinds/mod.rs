@@ -15,7 +15,9 @@ use standin_config::WriteError;
 use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 
-use super::process::{Process, SpawnError, User};
+use super::child::User;
+use super::process::{Process, SpawnError};
+use super::tool::ToolError;
 use crate::interrupt::Interrupt;
 use crate::ports::free_addresses;
 use crate::rng::Random;
@@ -81,6 +83,15 @@ impl StartError {
     pub fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |error| Self::System { what, error }
+    }
+
+    /// Adds the process for which a program was to prepare something.
+    fn tool(name: &str) -> impl FnOnce(ToolError) -> Self {
+        let name = name.to_owned();
+        move |error| match error {
+            ToolError::Interrupted => Self::Interrupted,
+            _ => Self::Refused { name, why: error.to_string() },
+        }
     }
 }
 

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::super::child::User;
 use super::super::database::Session;
-use super::super::process::{Process, User};
+use super::super::process::Process;
+use super::super::tool;
 use super::{Ground, StartError, unprivileged, wait};
 
 /// Debian and its derivatives install one folder per major version here, and put only the client programs on the PATH.
@@ -69,7 +71,8 @@ pub fn start(
             .map_err(StartError::system(folder.path().display().to_string()))?;
     }
     let data = folder.path().join("data");
-    initialise(&program.with_file_name("initdb"), &data, user).map_err(failed)?;
+    let initdb = initdb(&program.with_file_name("initdb"), &data, user);
+    tool::run(initdb, ready_within, ground.interrupt).map_err(StartError::tool(name))?;
     let mut all: Vec<OsString> = vec!["-D".into(), data.into()];
     all.extend(["-p".into(), address.port().to_string().into()]);
     for setting in [
@@ -89,8 +92,8 @@ pub fn start(
     Ok(Server { process, url, folder })
 }
 
-fn initialise(initdb: &Path, data: &Path, user: Option<User>) -> Result<(), String> {
-    let mut command = Command::new(initdb);
+fn initdb(program: &Path, data: &Path, user: Option<User>) -> Command {
+    let mut command = Command::new(program);
     command.arg("--pgdata").arg(data).args(["--username", "standin", "--auth", "trust"]);
     command.args(["--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"]);
     // Any other may be a folder that this user may not enter.
@@ -98,16 +101,7 @@ fn initialise(initdb: &Path, data: &Path, user: Option<User>) -> Result<(), Stri
     if let Some(User { uid, gid }) = user {
         command.uid(uid).gid(gid);
     }
-    let output = command
-        .output()
-        .map_err(|error| format!("{} can't be started: {error}", initdb.display()))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => {
-            let said = [output.stdout, output.stderr].concat();
-            Err(format!("initdb has failed:\n{}", String::from_utf8_lossy(&said).trim_end()))
-        }
-    }
+    command
 }
 
 /// `postgres` in the first folder of PATH that has `initdb` too, otherwise in Debian's newest.

@@ -9,9 +9,12 @@ use std::time::Duration;
 use standin_protocol::time::Micros;
 
 use super::super::process::Process;
+use super::super::tool;
 use super::{Ground, StartError};
 use crate::interrupt::Interrupt;
 
+/// The longest wait for the answer to one question: a node that is paused gives none.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// The time between two questions, each of which starts a `redis-cli`.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -107,8 +110,9 @@ pub fn start_cluster(
     create.extend(texts.iter().map(String::as_str));
     create.extend(["--cluster-replicas", &replicas, "--cluster-yes"]);
     let failed = |why| StartError::Refused { name: name.to_owned(), why };
-    cli(nodes[0], &create).map_err(failed)?;
     let deadline = Micros::boottime() + ready_within;
+    let created = tool::run(redis_cli(nodes[0], &create), ready_within, ground.interrupt);
+    created.map_err(StartError::tool(name))?;
     for node in nodes {
         while let Err(why) = agrees(*node) {
             if ground.interrupt.is_some_and(Interrupt::is_set) {
@@ -143,12 +147,12 @@ fn agrees(node: SocketAddr) -> Result<(), String> {
 /// # Errors
 /// What it said, if it has failed.
 pub fn cli(node: SocketAddr, arguments: &[&str]) -> Result<String, String> {
-    let at = ["-h".to_owned(), node.ip().to_string(), "-p".to_owned(), node.port().to_string()];
-    let output = Command::new("redis-cli")
-        .args(at)
-        .args(arguments)
-        .output()
-        .map_err(|error| format!("redis-cli can't be started: {error}"))?;
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    if output.status.success() { Ok(said) } else { Err(format!("redis-cli: {said}")) }
+    let said = tool::run(redis_cli(node, arguments), ANSWER_WITHIN, None);
+    said.map_err(|error| error.to_string())
+}
+
+fn redis_cli(node: SocketAddr, arguments: &[&str]) -> Command {
+    let mut command = Command::new("redis-cli");
+    command.args(["-h", &node.ip().to_string(), "-p", &node.port().to_string()]).args(arguments);
+    command
 }
