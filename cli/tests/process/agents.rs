@@ -273,7 +273,11 @@ fn an_agent_that_is_killed_ends_the_run_clearly() {
     let slow = Slow::start();
     let mut agents: Vec<Child> = (0..2)
         .map(|number| {
-            Child::spawn(&format!("agent{number}"), agent(&["127.0.0.1:0"]), scratch.path())
+            Child::spawn(
+                &format!("agent{number}"),
+                agent(&["127.0.0.1:0", "--agent-insecure"]),
+                scratch.path(),
+            )
         })
         .collect();
     let addresses: Vec<String> = agents
@@ -286,7 +290,17 @@ fn an_agent_that_is_killed_ends_the_run_clearly() {
     let target = format!("memcached://127.0.0.1:{}", slow.port);
     let names = addresses.join(",");
     let running = std::thread::spawn(move || {
-        load(&["--target", &target, "--rate", "100", "--seconds", "600", "--agents", &names])
+        load(&[
+            "--target",
+            &target,
+            "--rate",
+            "100",
+            "--seconds",
+            "600",
+            "--agents",
+            &names,
+            "--agent-insecure",
+        ])
     });
     agents[0].wait_for_line("begins", WITHIN);
     agents[1].wait_for_line("begins", WITHIN);
@@ -308,8 +322,36 @@ fn an_agent_that_is_killed_ends_the_run_clearly() {
         "100",
         "--agents",
         &addresses[0],
+        "--agent-insecure",
     ]);
     assert_eq!(output.status.code(), Some(0), "the other one takes the next run: {output:?}");
+}
+
+#[test]
+fn an_agent_reads_no_file_outside_its_folder_and_takes_only_so_much() {
+    let scratch = Scratch::new("agents-files");
+    std::fs::create_dir(scratch.file("files")).expect("a folder");
+    let folder = scratch.file("files");
+    let arguments = ["127.0.0.1:0", "--agent-insecure", "--agent-files"];
+    let mut command = agent(&arguments);
+    command.arg(&folder);
+    let agent = Child::spawn("agent", command, scratch.path());
+    let line = agent.wait_for_line("agent listens at ", WITHIN);
+    let address = line.rsplit(' ').next().expect("an address");
+    let cache = "memcached://127.0.0.1:1";
+    for (arguments, wanted) in [
+        (
+            &["--target", cache, "--trace", "/etc/hostname", "--format", "twitter"][..],
+            "--agent-files",
+        ),
+        (&["--target", cache, "--closed", "10000x65536"], "requests under way"),
+        (&["--target", cache, "--keys", "4000000000"], "100000000 keys"),
+    ] {
+        let output = load(&[arguments, &["--agents", address, "--agent-insecure"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(wanted), "{arguments:?}: {said}");
+    }
 }
 
 #[test]
@@ -317,7 +359,9 @@ fn options_that_need_one_machine_or_a_secret_are_refused() {
     for (arguments, wanted) in [
         (&["--agent", "0.0.0.0:0"][..], "--agent-insecure"),
         (&["--agents", "127.0.0.1:1", "--target-pid", "1"], "--target-pid"),
-        (&["--agents", "127.0.0.1:1"], "agent 127.0.0.1:1: "),
+        (&["--agent", "127.0.0.1:0"], "--agent-insecure"),
+        (&["--agents", "127.0.0.1:1", "--agent-insecure"], "agent 127.0.0.1:1: "),
+        (&["--agents", "127.0.0.1:1"], "--agent-secret"),
         (&["--agents", "198.51.100.7:1"], "--agent-secret"),
     ] {
         let output = load(arguments);

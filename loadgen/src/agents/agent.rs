@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver as Queue};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,16 +18,20 @@ use crate::drive::Gate;
 use crate::live::Live;
 use crate::report::document::Document;
 
-/// Connections at a time: a run's coordinator, and others that are refused.
-const CONNECTIONS_MAX: usize = 8;
+/// Connections of coordinators at a time that have proven the secret: that of a run, and others that are refused.
+const COORDINATORS_MAX: usize = 8;
+/// Callers at a time that have not proven it. One more takes the place of the one that has been there for longest.
+const CALLERS_MAX: usize = 64;
 /// The interval of messages that say that the agent is there.
 const BEAT: Duration = Duration::from_millis(500);
 /// The interval at which it looks for a new connection, and whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
 /// The longest wait for a run that is to end with the agent.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// A coordinator whose machine is gone is missed after this time.
-const UNANSWERED_MS: u32 = 10_000;
+/// The longest wait for the run: the coordinator first connects to all agents.
+const WORK_WITHIN: Duration = Duration::from_secs(60);
+/// The longest wait until the coordinator closes when it has been told everything.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Executes a run, whose parts begin when the gate opens.
 pub type Execute<'r> = dyn Fn(&Work, &Arc<Live>, &Gate) -> Result<Document, String> + Sync + 'r;
@@ -38,7 +42,6 @@ pub struct Agent {
     listener: TcpListener,
     address: SocketAddr,
     secret: Secret,
-    host: String,
 }
 
 /// The state that its connections share.
@@ -49,9 +52,45 @@ struct State<'r> {
     is_over: AtomicBool,
     /// The run, if there is one.
     running: Mutex<Option<Arc<Live>>>,
-    connections: AtomicUsize,
-    /// Those of all connections, to end them.
-    streams: Mutex<BTreeMap<SocketAddr, TcpStream>>,
+    crowd: Mutex<Crowd>,
+}
+
+/// All connections by their number, to end them.
+#[derive(Default)]
+struct Crowd {
+    /// Those that have not proven the secret yet.
+    callers: BTreeMap<u64, TcpStream>,
+    coordinators: BTreeMap<u64, TcpStream>,
+}
+
+impl Crowd {
+    fn add(&mut self, number: u64, caller: TcpStream) {
+        if self.callers.len() >= CALLERS_MAX
+            && let Some((_, oldest)) = self.callers.pop_first()
+        {
+            end(&oldest);
+        }
+        self.callers.insert(number, caller);
+    }
+
+    /// The caller has proven the secret. Returns whether there is a place for it.
+    fn prove(&mut self, number: u64) -> bool {
+        if self.coordinators.len() >= COORDINATORS_MAX {
+            return false;
+        }
+        self.coordinators.extend(self.callers.remove_entry(&number));
+        true
+    }
+
+    fn remove(&mut self, number: u64) {
+        self.callers.remove(&number);
+        self.coordinators.remove(&number);
+    }
+}
+
+fn end(stream: &TcpStream) {
+    // It may have ended already.
+    let _ = stream.shutdown(std::net::Shutdown::Both);
 }
 
 impl Agent {
@@ -65,8 +104,7 @@ impl Agent {
         let bound = listener.local_addr().map_err(failed)?;
         secret.check(bound, is_insecure)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Ok(Self { listener, address: bound, secret, host: host.trim().to_owned() })
+        Ok(Self { listener, address: bound, secret })
     }
 
     /// The address, with the port that the system has chosen for 0.
@@ -82,11 +120,11 @@ impl Agent {
             lines: Mutex::default(),
             is_over: AtomicBool::new(false),
             running: Mutex::new(None),
-            connections: AtomicUsize::new(0),
-            streams: Mutex::default(),
+            crowd: Mutex::default(),
         };
         let state = &state;
         std::thread::scope(|scope| {
+            let mut numbers = 0..;
             while !is_over() {
                 standin_protocol::fault::point();
                 state.lines().drain(..).for_each(|line| say(&line));
@@ -94,20 +132,16 @@ impl Agent {
                     std::thread::park_timeout(LOOK);
                     continue;
                 };
-                // One connection too many is closed.
-                if state.connections.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
-                    state.connections.fetch_sub(1, Ordering::Relaxed);
+                // Without a second descriptor there is no way to end it.
+                let (Ok(handle), Some(number)) = (stream.try_clone(), numbers.next()) else {
                     continue;
-                }
-                if let Ok(stream) = stream.try_clone() {
-                    state.streams().insert(from, stream);
-                }
+                };
+                state.crowd().add(number, handle);
                 scope.spawn(move || {
-                    if let Err(error) = self.connection(state, stream, from) {
+                    if let Err(error) = self.connection(state, stream, number, from) {
                         state.say(format!("coordinator at {from}: {error}"));
                     }
-                    state.streams().remove(&from);
-                    state.connections.fetch_sub(1, Ordering::Relaxed);
+                    state.crowd().remove(number);
                 });
             }
             state.end();
@@ -118,12 +152,16 @@ impl Agent {
         &self,
         state: &State<'_>,
         stream: TcpStream,
+        number: u64,
         from: SocketAddr,
     ) -> Result<(), ChannelError> {
         stream.set_nonblocking(false)?;
-        rustix::net::sockopt::set_tcp_user_timeout(&stream, UNANSWERED_MS)
-            .map_err(io::Error::from)?;
-        let (mut sender, mut receiver) = accept(stream, &self.secret, &self.host)?;
+        let (mut sender, mut receiver) = accept(stream, &self.secret)?;
+        if !state.crowd().prove(number) {
+            let why = format!("the agent has {COORDINATORS_MAX} coordinators already");
+            return sender.send(&ToCoordinator::Refused { why });
+        }
+        receiver.all_within(WORK_WITHIN);
         let work = loop {
             match receiver.receive()? {
                 ToAgent::Clock => sender.send(&ToCoordinator::Clock(Clocks::here()))?,
@@ -164,8 +202,8 @@ impl State<'_> {
         self.lines().push(line);
     }
 
-    fn streams(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, TcpStream>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    fn crowd(&self) -> MutexGuard<'_, Crowd> {
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the run, if there is one, lets it tell what it has measured, and closes all connections.
@@ -179,10 +217,8 @@ impl State<'_> {
             standin_protocol::fault::point();
             std::thread::park_timeout(LOOK);
         }
-        for stream in self.streams().values() {
-            // It may have ended already.
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-        }
+        let crowd = self.crowd();
+        crowd.callers.values().chain(crowd.coordinators.values()).for_each(end);
     }
 
     /// Begins a run, unless there is one, or the agent ends.
@@ -207,7 +243,7 @@ fn run(
     work: &Work,
     live: &Arc<Live>,
     sender: Sender,
-    receiver: Receiver,
+    mut receiver: Receiver,
 ) -> Result<(), ChannelError> {
     receiver.patience(None)?;
     let sender: SharedSender = Arc::new(Mutex::new(sender));
@@ -215,7 +251,7 @@ fn run(
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (hearing, beating) = (Arc::clone(&sender), Arc::clone(&sender));
-        scope.spawn(move || hear(receiver, &hearing, live, &starts));
+        let hears = scope.spawn(move || hear(receiver, &hearing, live, &starts));
         let done = &is_done;
         let beat = scope.spawn(move || beat(&beating, live, done));
         let gate = gate(Arc::clone(&sender), started);
@@ -228,11 +264,14 @@ fn run(
         let sent = send(&sender, &ended);
         // Another coordinator may come, also if this one takes its time.
         *state.running() = None;
-        if sent.is_err() {
-            sender.lock().unwrap_or_else(PoisonError::into_inner).close();
-        }
-        sent
         // The one that hears ends when the coordinator, who now has everything, closes.
+        let deadline = Micros::boottime() + CLOSED_WITHIN;
+        while sent.is_ok() && !hears.is_finished() && Micros::boottime() < deadline {
+            standin_protocol::fault::point();
+            std::thread::park_timeout(LOOK);
+        }
+        sender.lock().unwrap_or_else(PoisonError::into_inner).close();
+        sent
     })
 }
 

@@ -11,8 +11,10 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use standin_protocol::time::Micros;
 
 use super::Secret;
 use super::message::{ToAgent, ToCoordinator, VERSION};
@@ -23,8 +25,15 @@ const HELLO_BYTES_MAX: usize = 4_096;
 const ORDER_BYTES_MAX: usize = 1 << 20;
 /// The longest message of an agent: a result with its timeline.
 const RESULT_BYTES_MAX: usize = 256 << 20;
-/// The time for each read and write of a handshake, and for each write after it.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time for a whole handshake, whatever comes in between.
+pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// The time for each write.
+const WRITE_WITHIN: Duration = Duration::from_secs(5);
+/// A machine that is gone is missed after this time: between two messages by probes, and while something is on its way.
+const UNANSWERED_MS: u32 = 10_000;
+const PROBE_AFTER: Duration = Duration::from_secs(4);
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+const PROBES: u32 = 3;
 const CODE_BYTES: usize = 32;
 const OPEN_KEY: [u8; 32] = [0; 32];
 
@@ -79,9 +88,27 @@ pub(super) struct Sender {
 /// Receives messages.
 #[derive(Debug)]
 pub(super) struct Receiver {
-    stream: TcpStream,
+    input: Input,
     codes: Codes,
     bytes_max: usize,
+}
+
+/// What comes, until a time.
+#[derive(Debug)]
+struct Input {
+    stream: TcpStream,
+    until: Option<Micros>,
+}
+
+impl Read for Input {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if let Some(until) = self.until {
+            // Of zero, the system would make for ever.
+            let left = until.since(Micros::boottime()).max(Duration::from_micros(1));
+            self.stream.set_read_timeout(Some(left))?;
+        }
+        self.stream.read(bytes)
+    }
 }
 
 impl Sender {
@@ -108,7 +135,7 @@ impl Sender {
 impl Receiver {
     pub(super) fn receive<T: DeserializeOwned>(&mut self) -> Result<T, ChannelError> {
         let mut head = [0; 4 + CODE_BYTES];
-        read_exact(&mut self.stream, &mut head)?;
+        read_exact(&mut self.input, &mut head)?;
         let (length, code) = head.split_at(4);
         let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
         if length > self.bytes_max {
@@ -116,7 +143,7 @@ impl Receiver {
         }
         // Memory grows with what arrives, not with what is announced.
         let mut body = Vec::new();
-        let read = (&mut self.stream).take(length as u64).read_to_end(&mut body);
+        let read = (&mut self.input).take(length as u64).read_to_end(&mut body);
         let read = read.map_err(told)?;
         if read < length {
             return Err(ChannelError::Ended);
@@ -129,14 +156,20 @@ impl Receiver {
         serde_json::from_slice(&body).map_err(|error| ChannelError::Form(error.to_string()))
     }
 
-    /// The longest silence that is waited for; `None`: for ever.
-    pub(super) fn patience(&self, patience: Option<Duration>) -> Result<(), ChannelError> {
-        Ok(self.stream.set_read_timeout(patience)?)
+    /// The longest silence that is waited for from now on; `None`: for ever.
+    pub(super) fn patience(&mut self, patience: Option<Duration>) -> Result<(), ChannelError> {
+        self.input.until = None;
+        Ok(self.input.stream.set_read_timeout(patience)?)
+    }
+
+    /// From now on, everything has to come within this time.
+    pub(super) fn all_within(&mut self, time: Duration) {
+        self.input.until = Some(Micros::boottime() + time);
     }
 }
 
-fn read_exact(stream: &mut TcpStream, bytes: &mut [u8]) -> Result<(), ChannelError> {
-    match stream.read_exact(bytes) {
+fn read_exact(input: &mut Input, bytes: &mut [u8]) -> Result<(), ChannelError> {
+    match input.read_exact(bytes) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(ChannelError::Ended),
         Err(error) => Err(told(error)),
@@ -160,13 +193,23 @@ const FROM_AGENT: u8 = 2;
 
 fn open(stream: TcpStream, is_agent: bool) -> Result<(Sender, Receiver), ChannelError> {
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(WRITE_WITHIN))?;
+    notice_absence(&stream).map_err(io::Error::from)?;
     let (ours, theirs) =
         if is_agent { (FROM_AGENT, FROM_COORDINATOR) } else { (FROM_COORDINATOR, FROM_AGENT) };
     let codes = |direction| Codes { key: OPEN_KEY, direction, number: 0 };
     let sender = Sender { stream: stream.try_clone()?, codes: codes(ours) };
-    Ok((sender, Receiver { stream, codes: codes(theirs), bytes_max: HELLO_BYTES_MAX }))
+    let input = Input { stream, until: Some(Micros::boottime() + HANDSHAKE_WITHIN) };
+    Ok((sender, Receiver { input, codes: codes(theirs), bytes_max: HELLO_BYTES_MAX }))
+}
+
+/// Ends the connection when the other machine is gone.
+fn notice_absence(stream: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES)?;
+    sockopt::set_tcp_user_timeout(stream, UNANSWERED_MS)
 }
 
 /// The key of a connection; without a secret, the one that everybody knows.
@@ -216,11 +259,10 @@ fn keyed(pair: &mut (Sender, Receiver), session: [u8; 32], bytes_max: usize) {
     pair.1.bytes_max = bytes_max;
 }
 
-/// The agent's side of a new connection. `host` is told to the coordinator.
+/// The agent's side of a new connection.
 pub(super) fn accept(
     stream: TcpStream,
     secret: &Secret,
-    host: &str,
 ) -> Result<(Sender, Receiver), ChannelError> {
     let mut pair = open(stream, true)?;
     let ours = nonce()?;
@@ -248,20 +290,17 @@ pub(super) fn accept(
         pair.0.send(&ToCoordinator::Refused { why })?;
         return Err(error);
     }
-    let welcome = ToCoordinator::Welcome {
-        host: host.to_owned(),
-        proof: proof(secret, &session, FROM_AGENT),
-    };
+    let welcome = ToCoordinator::Welcome { proof: proof(secret, &session, FROM_AGENT) };
     pair.0.send(&welcome)?;
     keyed(&mut pair, session, ORDER_BYTES_MAX);
     Ok(pair)
 }
 
-/// The coordinator's side of a new connection. Returns the agent's host, too.
+/// The coordinator's side of a new connection.
 pub(super) fn connect(
     stream: TcpStream,
     secret: &Secret,
-) -> Result<(Sender, Receiver, String), ChannelError> {
+) -> Result<(Sender, Receiver), ChannelError> {
     let mut pair = open(stream, false)?;
     let ToCoordinator::Hello { version, standin, nonce: theirs } = pair.1.receive()? else {
         return Err(ChannelError::Turn("something else than a hello"));
@@ -278,8 +317,8 @@ pub(super) fn connect(
         nonce: ours,
         proof: proof(secret, &session, FROM_COORDINATOR),
     })?;
-    let (host, given) = match pair.1.receive()? {
-        ToCoordinator::Welcome { host, proof } => (host, proof),
+    let given = match pair.1.receive()? {
+        ToCoordinator::Welcome { proof } => proof,
         ToCoordinator::Refused { why } => return Err(ChannelError::Refused(why)),
         _ => return Err(ChannelError::Turn("something else than a welcome")),
     };
@@ -291,5 +330,5 @@ pub(super) fn connect(
         _ => return Err(ChannelError::Secret),
     }
     keyed(&mut pair, session, RESULT_BYTES_MAX);
-    Ok((pair.0, pair.1, host))
+    Ok(pair)
 }

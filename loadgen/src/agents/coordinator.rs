@@ -36,7 +36,6 @@ type Heard = Result<ToCoordinator, ChannelError>;
 #[derive(Debug)]
 struct Remote {
     name: String,
-    host: String,
     sender: Sender,
     clock: Option<ClockDifference>,
     is_ready: bool,
@@ -49,8 +48,6 @@ struct Remote {
 pub struct Shared {
     /// The agent's address.
     pub agent: String,
-    /// Its host.
-    pub host: String,
     /// Its clocks, when the run began.
     pub clock: ClockDifference,
     /// What it has measured.
@@ -58,33 +55,35 @@ pub struct Shared {
 }
 
 impl Coordinator {
-    /// Connects to all agents.
+    /// Connects to all agents, at the same time.
     ///
     /// # Errors
     /// [`AgentError`]: the first one that can't be used.
-    pub fn connect(
-        agents: &[String],
+    pub fn connect<'a>(
+        agents: &'a [String],
         secret: &Secret,
         is_insecure: bool,
     ) -> Result<Self, AgentError> {
+        let connected: Vec<_> = std::thread::scope(|scope| {
+            let connect =
+                |name: &'a String| scope.spawn(move || connect_to(name, secret, is_insecure));
+            let threads: Vec<_> = agents.iter().map(connect).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            threads.into_iter().map(join).collect()
+        });
         let (queue, messages) = sync_channel(QUEUE);
         let mut remotes = Vec::new();
-        for (index, name) in agents.iter().enumerate() {
-            let failed = |error: ChannelError| lost(name, &error);
-            let address = resolve(name).map_err(failed)?;
-            secret.check(address, is_insecure)?;
-            let stream = TcpStream::connect_timeout(&address, CONNECT_WITHIN)
-                .map_err(|error| failed(error.into()))?;
-            let (sender, receiver, host) = connect(stream, secret).map_err(failed)?;
-            receiver.patience(Some(SILENCE_MAX)).map_err(failed)?;
+        for (index, (name, connected)) in agents.iter().zip(connected).enumerate() {
+            let (sender, receiver) = connected?;
             let queue = queue.clone();
             std::thread::Builder::new()
                 .name("agent".to_owned())
                 .spawn(move || hear(index, receiver, &queue))
-                .map_err(|error| failed(error.into()))?;
+                .map_err(|error| lost(name, &error.into()))?;
             remotes.push(Remote {
                 name: name.clone(),
-                host,
                 sender,
                 clock: None,
                 is_ready: false,
@@ -139,7 +138,6 @@ impl Coordinator {
         let shared = self.remotes.iter_mut().filter_map(|remote| {
             Some(Shared {
                 agent: remote.name.clone(),
-                host: remote.host.clone(),
                 clock: remote.clock?,
                 document: *remote.document.take()?,
             })
@@ -246,6 +244,22 @@ impl Remote {
     fn send(&mut self, message: &ToAgent) -> Result<(), AgentError> {
         self.sender.send(message).map_err(|error| lost(&self.name, &error))
     }
+}
+
+/// Connects to one agent, and proves the secret.
+fn connect_to(
+    name: &str,
+    secret: &Secret,
+    is_insecure: bool,
+) -> Result<(Sender, Receiver), AgentError> {
+    let failed = |error: ChannelError| lost(name, &error);
+    let address = resolve(name).map_err(failed)?;
+    secret.check(address, is_insecure)?;
+    let stream = TcpStream::connect_timeout(&address, CONNECT_WITHIN)
+        .map_err(|error| failed(error.into()))?;
+    let (sender, mut receiver) = connect(stream, secret).map_err(failed)?;
+    receiver.patience(Some(SILENCE_MAX)).map_err(failed)?;
+    Ok((sender, receiver))
 }
 
 fn resolve(name: &str) -> Result<SocketAddr, ChannelError> {

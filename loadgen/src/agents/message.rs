@@ -7,7 +7,7 @@ use crate::report::document::Document;
 
 /// The version of these messages. Beside it, both sides must be of the same version of Standin: a run's requests depend
 /// on it.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// From the coordinator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub(super) enum ToCoordinator {
     /// The first message of a connection.
     Hello { version: u32, standin: String, nonce: String },
     /// The coordinator may go on.
-    Welcome { host: String, proof: Option<String> },
+    Welcome { proof: Option<String> },
     /// It may not.
     Refused { why: String },
     /// The clocks.

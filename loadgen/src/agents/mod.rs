@@ -40,12 +40,36 @@ const SECRET_BYTES_MAX: u64 = 4_096;
 /// Why agents and coordinator can't work together.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// An address that others can reach, without a secret.
+    /// No secret. On loopback, other users of the machine are others.
     #[error(
         "{0} can be reached by others, who could have this machine send load anywhere: give agents and coordinator the \
-         same --agent-secret FILE, or --agent-insecure if the network keeps others out"
+         same --agent-secret FILE, or --agent-insecure if everybody who can reach it may"
     )]
     Open(String),
+    /// A file that a coordinator names.
+    #[error(
+        "{}: an agent reads only files under its folder; start it with --agent-files FOLDER, and put the file there",
+        .0.display()
+    )]
+    File(PathBuf),
+    /// The folder of an agent's files.
+    #[error("--agent-files {path}: {error}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The error.
+        error: io::Error,
+    },
+    /// A coordinator asks for more than an agent takes.
+    #[error("an agent takes {max} {what} at most, and {asked} are asked for")]
+    TooMuch {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        asked: u64,
+        /// The bound.
+        max: u64,
+    },
     /// The file of the secret.
     #[error("--agent-secret {path}: {why}")]
     Secret {
@@ -110,12 +134,12 @@ impl Secret {
         Ok(Self(Some(blake3::derive_key("standin load agents", secret))))
     }
 
-    /// Refuses an address that others can reach, without a secret.
+    /// Refuses to do without a secret, unless the user says so.
     ///
     /// # Errors
     /// [`AgentError::Open`].
     pub fn check(&self, address: SocketAddr, is_insecure: bool) -> Result<(), AgentError> {
-        match self.0.is_some() || is_insecure || address.ip().is_loopback() {
+        match self.0.is_some() || is_insecure {
             true => Ok(()),
             false => Err(AgentError::Open(address.to_string())),
         }

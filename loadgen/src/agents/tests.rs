@@ -29,7 +29,8 @@ type Body = Box<dyn Fn(&Work, &Arc<Live>, &Gate) -> Result<Document, String> + S
 
 impl Running {
     fn start(secret: Secret, body: Body) -> Self {
-        let agent = Agent::listen("127.0.0.1:0", secret, false).unwrap();
+        let is_insecure = secret.0.is_none();
+        let agent = Agent::listen("127.0.0.1:0", secret, is_insecure).unwrap();
         let address = agent.address();
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
@@ -66,7 +67,8 @@ fn work(place: PlaceOfAgent) -> Work {
 }
 
 fn run(agents: &[String], secret: &Secret) -> Result<Vec<Shared>, AgentError> {
-    Coordinator::connect(agents, secret, false)?.run(work, &|| false, &mut |_| {})
+    let is_insecure = secret.0.is_none();
+    Coordinator::connect(agents, secret, is_insecure)?.run(work, &|| false, &mut |_| {})
 }
 
 /// Tells when each part of the run was to start, and by whom.
@@ -129,14 +131,19 @@ fn who_does_not_know_the_secret_is_refused_on_both_sides() {
 }
 
 #[test]
-fn an_address_that_others_reach_needs_a_secret_or_the_word_of_the_user() {
+fn every_address_needs_a_secret_or_the_word_of_the_user() {
     for (secret, is_insecure, is_right) in
         [(none(), false, false), (none(), true, true), (some("s"), false, true)]
     {
-        let agent = Agent::listen("0.0.0.0:0", secret.clone(), is_insecure);
-        assert_eq!(agent.is_ok(), is_right, "{secret:?} {is_insecure}");
-        let far = "198.51.100.7:9".parse().unwrap();
-        assert_eq!(secret.check(far, is_insecure).is_ok(), is_right);
+        // Other users of the machine reach loopback.
+        for address in ["0.0.0.0:0", "127.0.0.1:0", "[::1]:0"] {
+            let agent = Agent::listen(address, secret.clone(), is_insecure);
+            assert_eq!(agent.is_ok(), is_right, "{address} {secret:?} {is_insecure}");
+        }
+        for agent in ["198.51.100.7:9", "127.0.0.1:9"] {
+            let agent = agent.parse().unwrap();
+            assert_eq!(secret.check(agent, is_insecure).is_ok(), is_right, "{agent}");
+        }
     }
     let error = Agent::listen("0.0.0.0:0", none(), false).unwrap_err().to_string();
     assert!(error.contains("--agent-secret") && error.contains("--agent-insecure"), "{error}");
@@ -156,6 +163,95 @@ fn a_file_with_a_secret_is_long_enough_and_private() {
     assert!(load("0123456789abcdef\n", 0o640).unwrap_err().contains("chmod 600"));
     assert!(load("too short\n", 0o600).unwrap_err().contains("openssl rand"));
     assert!(Secret::load(Some(std::path::Path::new("/no/such"))).is_err());
+}
+
+/// An answer to everything.
+fn answers(document: u64) -> Body {
+    Box::new(move |_, _, _| {
+        let read = crate::recorder::OpKind::Read;
+        Ok(crate::compare::tests::document(&[(1, document, read)]))
+    })
+}
+
+#[test]
+fn callers_that_prove_nothing_keep_nobody_out() {
+    let secret = some("s");
+    let (queue, _started) = channel();
+    let agent = Running::start(secret.clone(), starts(queue, 1));
+    let silent: Vec<TcpStream> =
+        (0..100).map(|_| TcpStream::connect(agent.address).unwrap()).collect();
+    assert_eq!(run(&[agent.name()], &secret).unwrap().len(), 1);
+    drop(silent);
+}
+
+#[test]
+fn a_handshake_has_one_deadline_however_its_bytes_come() {
+    let agent = Running::start(some("s"), answers(1));
+    let mut stream = TcpStream::connect(agent.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let begin = Micros::boottime();
+    let mut message = [&4_000_u32.to_le_bytes()[..], &[0; 4_000]].concat().into_iter();
+    // A byte for each time that nothing comes.
+    let ended = loop {
+        match stream.read(&mut [0; 1_024]) {
+            Ok(0) => break true,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                let Some(byte) = message.next() else { break false };
+                if stream.write_all(&[byte]).is_err() {
+                    break true;
+                }
+            }
+            Err(_) => break true,
+        }
+        if Micros::boottime().since(begin) > SOON {
+            break false;
+        }
+    };
+    assert!(ended, "it is still there after {:?}", Micros::boottime().since(begin));
+}
+
+#[test]
+fn a_coordinator_that_does_not_close_is_closed_and_one_that_takes_its_time_is_heard() {
+    let agent = Running::start(none(), answers(1));
+    let stream = TcpStream::connect(agent.address).unwrap();
+    let (mut sender, mut receiver) = channel::connect(stream, &none()).unwrap();
+    receiver.patience(Some(SOON)).unwrap();
+    // As long as it takes to connect to many others.
+    let begin = Micros::boottime();
+    wait_until(SOON, "more than a handshake may take", || {
+        Micros::boottime().since(begin) > channel::HANDSHAKE_WITHIN
+    });
+    let place = PlaceOfAgent { number: 0, of: 1 };
+    sender.send(&message::ToAgent::Prepare(Box::new(work(place)))).unwrap();
+    let mut is_done = false;
+    let ended = loop {
+        match receiver.receive::<message::ToCoordinator>() {
+            Ok(message::ToCoordinator::Done { .. }) => is_done = true,
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(is_done && matches!(ended, channel::ChannelError::Ended), "{ended}");
+}
+
+#[test]
+fn agents_are_connected_at_the_same_time() {
+    let all_are_there = Arc::new(std::sync::Barrier::new(6));
+    let (names, threads): (Vec<String>, Vec<JoinHandle<()>>) = (0..6)
+        .map(|_| {
+            let all_are_there = Arc::clone(&all_are_there);
+            fake(move |stream| {
+                all_are_there.wait();
+                let (_sender, mut receiver) = channel::accept(stream, &none()).unwrap();
+                let _ = receiver.receive::<message::ToAgent>();
+            })
+        })
+        .unzip();
+    let connected = Coordinator::connect(&names, &none(), true).unwrap();
+    assert_eq!(connected.agents(), 6);
+    drop(connected);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 /// A party that accepts one connection, and does this with it.
@@ -178,7 +274,7 @@ fn an_agent_that_misbehaves_ends_the_run_clearly() {
     let hello = |standin: &str| {
         let nonce = "0".repeat(64);
         format!(
-            "{{\"kind\":\"hello\",\"version\":1,\"standin\":\"{standin}\",\"nonce\":\"{nonce}\"}}"
+            "{{\"kind\":\"hello\",\"version\":2,\"standin\":\"{standin}\",\"nonce\":\"{nonce}\"}}"
         )
     };
     let own = env!("CARGO_PKG_VERSION");
@@ -234,7 +330,7 @@ fn an_agent_has_one_run_at_a_time() {
         }),
     );
     let names = [agent.name()];
-    let first = Coordinator::connect(&names, &none(), false).unwrap();
+    let first = Coordinator::connect(&names, &none(), true).unwrap();
     let is_interrupted = Arc::new(AtomicBool::new(false));
     let interrupted = Arc::clone(&is_interrupted);
     let running = std::thread::spawn(move || {
@@ -260,7 +356,7 @@ fn a_coordinator_that_is_gone_ends_the_run() {
         }),
     );
     let names = [agent.name()];
-    let coordinator = Coordinator::connect(&names, &none(), false).unwrap();
+    let coordinator = Coordinator::connect(&names, &none(), true).unwrap();
     let over = Arc::new(AtomicBool::new(false));
     let is_over = Arc::clone(&over);
     let thread = std::thread::spawn(move || {

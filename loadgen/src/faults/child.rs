@@ -102,4 +102,3 @@ pub(super) fn signal_group(child: &Child, signal: Signal) {
 fn pid_of(child: &Child) -> Option<Pid> {
     Pid::from_raw(i32::try_from(child.id()).ok()?)
 }
-

@@ -26,8 +26,8 @@ mod timeline;
 mod tool;
 mod watchdog;
 
-pub(crate) use holds::mistakes;
 pub use child::User;
+pub(crate) use holds::mistakes;
 pub use process::{Process, SpawnError};
 pub use setting::{Places, SettingError};
 pub use timeline::{Mark, Stage};

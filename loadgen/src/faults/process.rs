@@ -207,8 +207,7 @@ impl Process {
     pub fn restart(&mut self) -> Result<(), SpawnError> {
         self.kill();
         let network = self.network.as_ref();
-        let child =
-            spawn(&self.program, &self.arguments, &self.log, network, self.user, self.rest);
+        let child = spawn(&self.program, &self.arguments, &self.log, network, self.user, self.rest);
         self.child = child.map_err(|error| SpawnError {
             name: self.name.clone(),
             program: self.program.clone(),

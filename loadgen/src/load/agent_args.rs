@@ -16,7 +16,11 @@ pub struct AgentArgs {
     /// The file with the secret that agents and coordinator share. Messages are authenticated by it, and not encrypted.
     #[arg(long, value_name = "FILE")]
     pub agent_secret: Option<PathBuf>,
-    /// Do without a secret although others can reach the address.
+    /// Do without a secret, although others can reach the address.
     #[arg(long)]
     pub agent_insecure: bool,
+    /// The folder with the files that coordinators may name (--config, --trace, curves of --phases), which are relative to
+    /// it. Without it, an agent reads none.
+    #[arg(long, value_name = "FOLDER", requires = "agent")]
+    pub agent_files: Option<PathBuf>,
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! scenario/, phases.rs, options/ ─► settings.rs: a Load, with presets.rs and the defaults
-//! together.rs, with agent_args.rs: a run of several machines (agents/)
+//! together.rs, with agent_args.rs and agent_bounds.rs: a run of several machines (agents/)
 //! describe.rs: a Load as its results have it
 //! Load ─► run ───────┬ trace file, if any
 //!                    ├ subject.rs: the cluster of a file, or the target of a URL
@@ -15,6 +15,7 @@
 //! ```
 
 mod agent_args;
+mod agent_bounds;
 mod describe;
 mod faults;
 mod fill;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use clap::Parser;
 
 use super::agent_args::AgentArgs;
+use super::agent_bounds::{self, AgentFiles};
 use super::options::LoadArgs;
 use super::settings::Load;
 use super::{LoadError, describe, outcome, scenario};
@@ -50,18 +51,20 @@ pub(super) fn serve(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let interrupt = Interrupt::listen()?;
     let secret = Secret::load(args.together.agent_secret.as_deref())?;
+    let files = AgentFiles::of(args.together.agent_files.as_deref())?;
     let agent = Agent::listen(address, secret, args.together.agent_insecure)?;
     say(&format!("agent listens at {}", agent.address()));
     agent.serve(&|| interrupt.is_set(), say, &|work, live, gate| {
         let share = || -> Result<Document, LoadError> {
-            let args = arguments(work)?;
-            let read = work
-                .scenario
-                .as_ref()
-                .map(|scenario| scenario::read_here(&scenario.text, &scenario.name));
-            let mut load = args.resolve_over(read.transpose()?)?;
+            let mut args = arguments(work)?;
+            if let Some(ScenarioText { text, name }) = &work.scenario {
+                args = args.over(scenario::read_here(text, name)?);
+            }
+            files.confine(&mut args)?;
+            let mut load = args.resolve()?;
             refuse_unshared(&load)?;
             share_out(&mut load, work)?;
+            agent_bounds::check(&load)?;
             run_share(
                 &load,
                 live,
@@ -209,7 +212,7 @@ fn clocks(shared: &[Shared]) -> Vec<String> {
         format!(
             "  agent {} on {}: wall clock {:+.3} ms, boot clock {:+.3} ms, known to {} ms",
             share.agent,
-            share.host,
+            share.document.environment.host,
             clock.wall_us as f64 / 1_000.0,
             clock.boottime_us as f64 / 1_000.0,
             millis(clock.round_trip_us / 2)

@@ -256,6 +256,13 @@ impl TargetUrl {
         self.servers.iter().filter_map(|server| placeholder(server))
     }
 
+    /// The number of connections that each load thread makes to the servers that it names.
+    #[must_use]
+    pub fn connections_of_thread(&self) -> u64 {
+        let each = self.parameters.get("connections").and_then(|text| text.parse().ok());
+        each.unwrap_or(1_u64).saturating_mul(self.servers.len() as u64)
+    }
+
     /// Puts addresses in the places of processes.
     ///
     /// # Errors

@@ -200,4 +200,3 @@ async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
 fn end_by_reset(stream: &TcpStream) {
     let _ = set_socket_linger(stream, Some(Duration::ZERO));
 }
-

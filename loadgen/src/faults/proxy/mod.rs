@@ -171,9 +171,9 @@ impl Proxy {
             seed,
         };
         let run = move || {
-            let served = listener
-                .try_clone()
-                .and_then(|listener| runtime.block_on(connections::serve(listener, shared.clone())));
+            let served = listener.try_clone().and_then(|listener| {
+                runtime.block_on(connections::serve(listener, shared.clone()))
+            });
             if let Err(error) = served {
                 tracing::warn!(%error, "a proxy has ended");
             }

@@ -222,7 +222,8 @@ mod tests {
         let shape = slow(shape);
         let run = || {
             let mut pace = pace(Direction::Up);
-            let copies = |_| pace.copies(NOW, &shape, 10, &mut LineFree::default()).iter().flatten().count();
+            let copies =
+                |_| pace.copies(NOW, &shape, 10, &mut LineFree::default()).iter().flatten().count();
             (0..10_000).map(copies).collect::<Vec<_>>()
         };
         let copies = run();
