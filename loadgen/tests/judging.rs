@@ -96,6 +96,7 @@ fn work(worker: u32, start: Micros, store: &Store, checker: &Checker) -> Recordi
         let (due, ended) = ((start + offset).min(sent), Micros::boottime());
         recorder.record(&Sample {
             is_fill: false,
+            is_scheduled: true,
             op,
             phase: 0,
             due,

@@ -15,6 +15,7 @@ fn read(worker: u32, key: u32, due: u64, ended: u64) -> Logged {
     let ending = Ending::Answered { flags: HIT, is_absent: false, verdict: Some(Verdict::Fresh) };
     let sample = Sample {
         is_fill: false,
+        is_scheduled: true,
         op: OpKind::Read,
         phase: 0,
         due: ms(due),

@@ -17,7 +17,7 @@
 //! Without a [grace](Checker::with_grace) it may take effect at any later time.
 //!
 //! Shared by all workers. The paths that every request takes are a few atomic operations;
-//! a lock is taken at the end of a write, and for a read that looks stale.
+//! a lock is taken at the end of a write, for a read that looks stale, and for an increment.
 
 mod history;
 mod sums;
@@ -33,8 +33,9 @@ use standin_protocol::lease::DRIFT_PARTS;
 use standin_protocol::time::Micros;
 
 use self::history::{Acknowledged, History};
-use self::sums::Sums;
-pub use self::sums::{Counted, Increment, SumsAtEnd, first_number};
+use self::sums::Counters;
+pub use self::sums::{Counted, Increment, Off, Sums, first_number};
+pub use self::swaps::Swap;
 use self::swaps::Swaps;
 use crate::request::KeyCounts;
 use crate::value::{BadValue, Stamp};
@@ -69,14 +70,6 @@ pub struct Write {
     /// Its number.
     pub sequence: u32,
     kind: WriteKind,
-    begun: Micros,
-}
-
-/// A compare-and-swap under way; give it back to [`Checker::end_swap`].
-#[derive(Debug, PartialEq, Eq)]
-pub struct Swap {
-    key: u32,
-    sequence: u32,
     begun: Micros,
 }
 
@@ -204,12 +197,8 @@ pub struct Checker {
     history: History,
     counts: KeyCounts,
     swaps: Swaps,
-    sums: Sums,
+    counters: Counters,
 }
-
-/// The distance from the highest number of a key to that of a value which was added because the key was gone: a
-/// compare-and-swap under way must not get the same one.
-const GONE: u32 = 1 << 12;
 
 impl Checker {
     /// A checker for keys `0..keys`, written by run `run`.
@@ -232,7 +221,7 @@ impl Checker {
             history: History::default(),
             counts,
             swaps: Swaps::default(),
-            sums: Sums::new(counts.counters, run),
+            counters: Counters::new(counts.counters, run),
         }
     }
 
@@ -247,7 +236,7 @@ impl Checker {
     #[must_use]
     pub fn with_losses(mut self, may_lose: bool) -> Self {
         self.may_lose = may_lose;
-        self.sums.set_losses(may_lose);
+        self.counters.set_losses(may_lose);
         self
     }
 
@@ -270,7 +259,7 @@ impl Checker {
         Stamp { run, key, sequence: 0 }.to_value(value_bytes)
     }
 
-    /// Begins a write, now; `None` while another one of the key is under way.
+    /// Begins a write, now; `None` while another one of the key is under way, or if the key has no number left.
     ///
     /// # Panics
     /// If there is no such key.
@@ -279,7 +268,10 @@ impl Checker {
         if slot.is_busy.swap(true, Ordering::Acquire) {
             return None;
         }
-        let sequence = slot.issued.load(Ordering::Relaxed) + 1;
+        let Some(sequence) = slot.issued.load(Ordering::Relaxed).checked_add(1) else {
+            slot.is_busy.store(false, Ordering::Release);
+            return None;
+        };
         slot.issued.store(sequence, Ordering::Release);
         if kind == WriteKind::Delete {
             slot.deleted.store(sequence, Ordering::Release);
@@ -317,58 +309,29 @@ impl Checker {
         slot.is_busy.store(false, Ordering::Release);
     }
 
-    /// Begins to replace the value with this number by the next one, on a key that nothing else writes.
-    #[must_use]
-    pub fn begin_swap(&self, key: u32, replaced: u32, begun: Micros) -> Swap {
-        let sequence = replaced.saturating_add(1);
-        self.slots[key as usize].issued.fetch_max(sequence, Ordering::AcqRel);
-        Swap { key, sequence, begun }
-    }
-
-    /// Begins to add a value to such a key, which is gone.
-    #[must_use]
-    pub fn begin_refill(&self, key: u32, begun: Micros) -> Swap {
-        let issued = self.slots[key as usize].issued.fetch_add(GONE, Ordering::AcqRel);
-        Swap { key, sequence: issued.saturating_add(GONE), begun }
-    }
-
-    /// The value that it writes.
-    #[must_use]
-    pub fn swapped_value(&self, swap: &Swap, value_bytes: u32) -> Vec<u8> {
-        let Swap { key, sequence, .. } = *swap;
-        Stamp { run: self.run, key, sequence }.to_value(value_bytes)
-    }
-
-    /// Ends a swap or refill that was made. One that was refused, or may be made later, needs no end: it can't replace
-    /// anything newer.
-    pub fn end_swap(&self, swap: Swap, ended: Micros, is_refill: bool) -> Verdict {
-        let Swap { key, sequence, begun } = swap;
-        let slot = &self.slots[key as usize];
-        self.history.add(key, Acknowledged { sequence, begun, at: ended });
-        slot.acknowledged.fetch_max(sequence, Ordering::AcqRel);
-        match !is_refill && self.swaps.won(key, sequence) {
-            true => Verdict::Wrong(Wrong::SwappedTwice),
-            false => Verdict::Fresh,
-        }
-    }
-
     /// Call it right before an increment is sent.
     ///
     /// # Panics
     /// If the key is no counter.
     pub fn begin_increment(&self, key: u32, by: u32) -> Increment {
-        self.sums.begin(key - self.counts.first_counter(), by)
+        self.counters.begin(key - self.counts.first_counter(), by)
     }
 
     /// Judges an increment; `None`: there is nothing to judge.
     pub fn end_increment(&self, increment: Increment, counted: Counted) -> Option<Verdict> {
-        self.sums.end(increment, counted)
+        self.counters.end(increment, counted)
     }
 
-    /// The counters, after each was read by an increment by zero since the last call; `None`: there are none.
+    /// The number of counters.
     #[must_use]
-    pub fn sums_at_end(&self) -> Option<SumsAtEnd> {
-        (self.counts.counters > 0).then(|| self.sums.at_end())
+    pub fn counters(&self) -> u32 {
+        self.counts.counters
+    }
+
+    /// What was found of the counters since the last call. An increment by zero reads one at the end.
+    #[must_use]
+    pub fn sums(&self) -> Sums {
+        self.counters.found()
     }
 
     /// Call it right before a read is sent, with the time.

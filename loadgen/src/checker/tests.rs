@@ -358,3 +358,37 @@ fn a_write_that_was_not_made_is_wrong_where_it_is_seen() {
     assert_eq!(again.sequence, 1, "the key is free, and so is the number");
     checker.end_write(again, Micros(4), true);
 }
+
+/// An addition without an acknowledgement finds the key gone once more, when others have replaced it long ago.
+#[test]
+fn a_refill_that_takes_effect_late_is_not_stale_nor_is_what_replaces_it() {
+    let checker = Checker::new(1, RUN, Initial::Filled).with_losses(true);
+    let refill = |begun| checker.begin_refill(0, Micros(begun)).unwrap();
+    let seen = |value: &[u8], asked| {
+        checker.after_read(0, checker.before_read(0, Micros(asked)), Seen::Value(value))
+    };
+    let late = refill(1);
+    let late_value = checker.swapped_value(&late, 40);
+    checker.leave_swap(late, Micros(2));
+    let acknowledged = refill(3);
+    assert_eq!(checker.end_swap(acknowledged, Micros(4)), Verdict::Fresh);
+    assert_eq!(seen(&late_value, 5), Verdict::Late);
+    let number = Stamp::of(&late_value).unwrap().sequence;
+    let swap = checker.begin_swap(0, number, Micros(6)).unwrap();
+    let swapped = checker.swapped_value(&swap, 40);
+    assert_eq!(checker.end_swap(swap, Micros(7)), Verdict::Fresh);
+    assert_eq!(seen(&swapped, 8), Verdict::Late);
+    assert_eq!(seen(&Checker::first_value(RUN, 0, 40), 9), {
+        let age = Duration::from_micros(5);
+        Verdict::Stale { behind: 2 << 12, age, is_beyond: true }
+    });
+}
+
+#[test]
+fn a_key_without_numbers_is_not_written_any_more() {
+    let checker = Checker::new(1, RUN, Initial::Filled);
+    assert!(checker.begin_swap(0, u32::MAX, T1).is_none());
+    let refills = (0..u32::MAX).map_while(|_| checker.begin_refill(0, T1)).count();
+    assert!((1_000_000..1 << 20).contains(&refills), "{refills}: no number is given twice");
+    assert!(checker.begin_refill(0, T1).is_none());
+}

@@ -26,6 +26,7 @@ pub(crate) fn document(requests: &[(u64, u64, OpKind)]) -> Document {
         recorder.record(&Sample {
             op: *op,
             is_fill: false,
+            is_scheduled: true,
             phase: 0,
             due,
             sent: due + Duration::from_micros(9),

@@ -35,16 +35,16 @@ pub(super) fn end(
             }
             None
         }
-        Place::Swap(swap) => match ending {
-            Ok(answer) if answer.found == Found::Done => Some(checker.end_swap(swap, ended, false)),
-            Ok(_) | Err(_) => None,
-        },
-        Place::Refill(swap) => {
-            if ending.as_ref().is_ok_and(|answer| answer.found == Found::Done) {
-                let _ = checker.end_swap(swap, ended, true);
+        Place::Swap(swap) | Place::Refill(swap) => match ending {
+            Ok(answer) if answer.found == Found::Done => Some(checker.end_swap(swap, ended)),
+            // It was refused, or never sent.
+            Ok(_) => None,
+            Err(failure) if failure.kind == FailureKind::ConnectFailed => None,
+            Err(_) => {
+                checker.leave_swap(swap, ended);
+                None
             }
-            None
-        }
+        },
         Place::Increment(increment) => {
             let counted = match ending {
                 Ok(answer) => match answer.found {

@@ -29,6 +29,9 @@ pub(super) struct Many {
     keys: Vec<u32>,
     /// Of each key, if answers are judged.
     floors: Vec<Floor>,
+    /// Whether it has failed for each key.
+    has_failed: Vec<bool>,
+    is_scheduled: bool,
     phase: usize,
     due: Micros,
     sent: Micros,
@@ -45,13 +48,15 @@ pub(super) struct Many {
 impl Many {
     /// A request that is sent now.
     pub(super) fn new(shared: &Shared, asked: ManyKeys) -> Self {
-        let ManyKeys { keys, phase, due, sent } = asked;
+        let ManyKeys { keys, is_scheduled, phase, due, sent } = asked;
         let checker = shared.plan.checker.as_deref();
         let floor = |key: &u32| checker.map(|checker| checker.before_read(*key, sent));
         Self {
             floors: keys.iter().filter_map(floor).collect(),
+            has_failed: vec![false; keys.len()],
             open: keys.len(),
             keys,
+            is_scheduled,
             phase,
             due,
             sent,
@@ -103,6 +108,7 @@ impl Many {
     pub(super) fn failed(&mut self, shared: &Shared, places: &[usize], failure: Failure) {
         self.open -= places.len();
         self.counts.multi_keys_failed += places.len() as u64;
+        places.iter().for_each(|place| self.has_failed[*place] = true);
         if let Some(place) = places.first() {
             self.quote(shared, self.keys[*place], &failure.text);
         }
@@ -124,7 +130,8 @@ impl Many {
     /// Records it. Returns the request that follows from it.
     pub(super) fn end(self, shared: &Shared, ended: Micros) -> Option<Job> {
         assert!(self.is_ended(), "a request for many keys ends with the last of them");
-        let Self { keys, phase, due, sent, failure, server, sends, mut counts, .. } = self;
+        let Self { keys, has_failed, is_scheduled, phase, due, sent, .. } = self;
+        let Self { failure, server, sends, mut counts, .. } = self;
         let followed = shared.has_phases.then_some(phase);
         let phase = phase_at_end(shared, phase);
         counts.multi_gets = 1;
@@ -137,8 +144,18 @@ impl Many {
         };
         let displaced = Displaced::default();
         let op = OpKind::Read;
-        let sample =
-            Sample { op, is_fill: false, phase, due, sent, ended, sends, displaced, ending };
+        let sample = Sample {
+            op,
+            is_fill: false,
+            is_scheduled,
+            phase,
+            due,
+            sent,
+            ended,
+            sends,
+            displaced,
+            ending,
+        };
         let step = Step {
             latency_us: ended.0.saturating_sub(due.0),
             is_failed: failure.is_some(),
@@ -147,7 +164,7 @@ impl Many {
             is_bad: counts.stale + counts.wrong > 0,
         };
         let mut recorder = shared.recorder.borrow_mut();
-        recorder.record_many(&sample, &counts);
+        recorder.record_many(&sample, &counts, keys.iter().copied().zip(has_failed));
         if shared.plan.is_logged {
             let logged = Logged { worker: shared.number, key: keys[0], served_by: server, sample };
             recorder.log(logged);

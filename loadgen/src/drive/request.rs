@@ -100,6 +100,7 @@ impl Asked {
 /// A request for many keys, as it is sent.
 pub(super) struct ManyKeys {
     pub(super) keys: Vec<u32>,
+    pub(super) is_scheduled: bool,
     pub(super) phase: usize,
     pub(super) due: Micros,
     pub(super) sent: Micros,
@@ -122,6 +123,7 @@ pub(super) struct Flight {
     floor: Option<Floor>,
     displaced: Displaced,
     is_fill: bool,
+    is_scheduled: bool,
     phase: usize,
     due: Micros,
     sent: Micros,
@@ -153,10 +155,12 @@ impl Job {
     pub(super) fn send(self, shared: &Shared, now: Micros) -> Sent {
         let Self { key, asked, place, displaced, is_fill, due, phase } = self;
         let phase = phase.unwrap_or_else(|| shared.live.phase());
+        // What follows from an answer has no time of its own, so it can't be late.
+        let is_scheduled = due.is_some();
         let due = due.unwrap_or(now);
         if let Asked::ReadMany { others } = asked {
             let keys = std::iter::once(key).chain(others).collect();
-            return Sent::Many(ManyKeys { keys, phase, due, sent: now });
+            return Sent::Many(ManyKeys { keys, is_scheduled, phase, due, sent: now });
         }
         let kind = asked.action().kind();
         let replacement = match asked {
@@ -177,6 +181,7 @@ impl Job {
             floor,
             displaced,
             is_fill,
+            is_scheduled,
             phase,
             due,
             sent: now,
@@ -305,7 +310,7 @@ impl Flight {
                 let stamp = Stamp::of(expected).ok().filter(|stamp| stamp.key == key)?;
                 let (value, place) = match checker {
                     Some(checker) => {
-                        let swap = checker.begin_swap(key, stamp.sequence, now);
+                        let swap = checker.begin_swap(key, stamp.sequence, now)?;
                         (checker.swapped_value(&swap, value_bytes), Place::Swap(swap))
                     }
                     None => {
@@ -318,7 +323,7 @@ impl Flight {
             Found::Absent => {
                 let (value, place) = match checker {
                     Some(checker) => {
-                        let swap = checker.begin_refill(key, now);
+                        let swap = checker.begin_refill(key, now)?;
                         (checker.swapped_value(&swap, value_bytes), Place::Refill(swap))
                     }
                     None => (Checker::first_value(run, key, value_bytes), Place::None),
@@ -333,7 +338,8 @@ impl Flight {
 
     /// Returns whether it was answered that there is nothing.
     fn record(self, shared: &Shared, ended: Micros, ending: Ending<'_>) -> bool {
-        let Self { key, kind, place, floor, displaced, is_fill, phase, due, sent, .. } = self;
+        let Self { key, kind, place, floor, displaced, is_fill, is_scheduled, .. } = self;
+        let Self { phase, due, sent, .. } = self;
         let checker = shared.plan.checker.as_deref();
         // Before the own write counts.
         let verdict = judge(checker, key, kind, floor, &ending);
@@ -349,8 +355,18 @@ impl Flight {
             }
             Err(failure) => (recorder::Ending::Failed(failure.kind), 1),
         };
-        let sample =
-            Sample { op, is_fill, phase, due, sent, ended, sends, displaced, ending: told };
+        let sample = Sample {
+            op,
+            is_fill,
+            is_scheduled,
+            phase,
+            due,
+            sent,
+            ended,
+            sends,
+            displaced,
+            ending: told,
+        };
         let mut recorder = shared.recorder.borrow_mut();
         recorder.record(&sample);
         recorder.window(key, &sample);

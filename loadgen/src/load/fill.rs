@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::subject::depth_max;
 use super::watch::{Shown, Watched};
 use super::{Load, LoadError, among};
-use crate::checker::SumsAtEnd;
+use crate::checker::Sums;
 use crate::console::Console;
 use crate::drive::{self, Pacing, Plan};
 use crate::interrupt::Interrupt;
 use crate::live::Live;
-use crate::recorder::Recording;
+use crate::recorder::{Counts, Recording};
 use crate::report::table::thousands;
 use crate::request::KeyCounts;
 use crate::trace::Trace;
@@ -38,7 +38,7 @@ pub(super) fn fill(
         (0..counts.first_counter(), values),
         (counts.first_counter()..counts.all(), SweepAccess::SetCounters),
     ];
-    for (keys, access) in ranges {
+    for (keys, access) in ranges.into_iter().filter(|(keys, _)| !keys.is_empty()) {
         let count = share_of(load, &keys);
         let live = Live::part_of(live, load.workers);
         let recording = sweep(load, (plan, live), trace, (keys, access), interrupt, console)?;
@@ -89,40 +89,55 @@ fn sweep(
     Watched { live: &live, plan: &plan, whole, shown }.until_end(running, None, interrupt, console)
 }
 
-/// Reads all counters, if there are any that are judged, and counts what is missing in them.
+/// Reads all counters, if there are any that are judged, and counts what was found of them. Returns why some could not be
+/// read. The run is over, so nothing that happens here is a reason to discard it.
 pub(super) fn read_counters(
     load: &Load,
     plan: &Plan,
     recording: &mut Recording,
     interrupt: Option<&Interrupt>,
     console: &mut Console,
-) -> Result<(), LoadError> {
-    let counts = load.counts();
+) -> Option<String> {
     // A trace has no counters.
-    let Some(checker) = plan.checker.as_ref().filter(|checker| checker.sums_at_end().is_some())
-    else {
-        return Ok(());
-    };
+    let checker = plan.checker.as_ref().filter(|checker| checker.counters() > 0)?;
+    let counts = load.counts();
     let keys = counts.first_counter()..counts.all();
-    let (plan, access) = ((plan, Live::new(load.workers)), SweepAccess::ReadCounters);
-    let read = sweep(load, plan, None, (keys, access), interrupt, console)?;
-    let failed = read.counts().failed;
-    if failed > 0 {
-        let first = read.quotes.first().cloned().unwrap_or_default();
-        console.line(&format!(
-            "{} counters could not be read at the end, and are not judged as a whole: {first}",
-            thousands(failed)
-        ));
+    let all = share_of(load, &keys);
+    let is_interrupted = || interrupt.is_some_and(Interrupt::is_set);
+    let (mut read, mut problem) = (Counts::default(), None);
+    if !is_interrupted() {
+        let (plan, access) = ((plan, Live::new(load.workers)), SweepAccess::ReadCounters);
+        match sweep(load, plan, None, (keys, access), interrupt, console) {
+            Ok(recording) => {
+                read = recording.counts();
+                problem = recording.quotes.first().cloned().filter(|_| read.failed > 0);
+            }
+            Err(error) => problem = Some(error.to_string()),
+        }
     }
-    let (Some(phase), Some(sums)) = (recording.phases.last_mut(), checker.sums_at_end()) else {
-        return Ok(());
+    let Sums { counters, lost, extra, gone } = checker.sums();
+    recording.at_end = Counts {
+        checked: read.checked,
+        stale: read.stale,
+        stale_beyond: read.stale_beyond,
+        wrong: read.wrong,
+        counters_read: counters,
+        increments_lost: lost.times,
+        increments_lost_by: lost.by,
+        increments_extra: extra.times,
+        increments_extra_by: extra.by,
+        counters_gone: gone,
+        ..Counts::default()
     };
-    let SumsAtEnd { counters, lost, extra, gone } = sums;
-    phase.counts.counters_read = counters;
-    phase.counts.increments_lost = lost;
-    phase.counts.increments_extra = extra;
-    phase.counts.counters_gone = gone;
-    Ok(())
+    let unread = all.saturating_sub(read.requests - read.failed);
+    let why = problem.or_else(|| is_interrupted().then(|| "interrupted".to_owned()));
+    why.filter(|_| unread > 0).map(|why| {
+        format!(
+            "{} of {} counters were not read at the end, so increments of them may be lost or doubled: {why}",
+            thousands(unread),
+            thousands(all)
+        )
+    })
 }
 
 /// The numbers of keys of each kind.

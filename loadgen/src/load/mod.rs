@@ -324,10 +324,10 @@ impl<'l> Prepared<'l> {
         let what = Watched { live, plan: &plan, whole, shown };
         let mut recording = what.until_end(running, Some(stage), interrupt, console)?;
         stage.undo();
-        let problems = stage.problems(interrupt.is_some_and(Interrupt::is_set));
+        let mut problems = stage.problems(interrupt.is_some_and(Interrupt::is_set));
         let ran_for = Micros::boottime().since(recording.start);
         let observed = observers.finish(&plan, recording.start);
-        read_counters(load, &plan, &mut recording, interrupt, console)?;
+        problems.extend(read_counters(load, &plan, &mut recording, interrupt, console));
         let started = wall_time(recording.start);
         let circumstances = Circumstances { started, ran_for, observed, command };
         let events = Event::all(stage.marks(), &plan.moments, &recording.windows);

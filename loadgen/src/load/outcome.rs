@@ -179,10 +179,9 @@ fn phases(rates: &Rates, share: f64, sent_for: Duration, recording: &Recording) 
         .collect()
 }
 
-/// No request failed, no read was stale or wrong, and no counter is.
+/// No request failed, and no read was stale or wrong; among these are the counters, also as they were read at the end.
 pub(super) fn is_good(total: &Figures) -> bool {
-    let is_counted = total.counts.increments_lost == 0 && total.counts.increments_extra == 0;
-    total.failed == 0 && total.stale == 0 && total.wrong == 0 && is_counted
+    total.failed == 0 && total.stale == 0 && total.wrong == 0
 }
 
 /// Formats the outcome for the terminal.
@@ -229,11 +228,11 @@ pub(super) fn to_text(document: &Document) -> String {
             total.wrong
         );
         if total.stale > 0 {
-            text += &format!(
-                " (beyond the bound {}, the oldest by {} ms)",
-                counts.stale_beyond,
-                millis(counts.stale_age_us_max)
-            );
+            text += &format!(" (beyond the bound {}", counts.stale_beyond);
+            if counts.stale_age_us_max > 0 {
+                text += &format!(", the oldest by {} ms", millis(counts.stale_age_us_max));
+            }
+            text.push(')');
         }
     }
     text += &own_kinds(counts);
@@ -336,10 +335,10 @@ fn own_kinds(counts: &Counts) -> String {
     }
     if counts.counters_read + counts.counters_gone > 0 {
         text += &format!(
-            "; at the end, of {} counters, increments lost {}, doubled {}",
+            "; {} counters read at the end: {}, {}",
             thousands(counts.counters_read),
-            thousands(counts.increments_lost),
-            thousands(counts.increments_extra)
+            off("increments lost", counts.increments_lost, counts.increments_lost_by),
+            off("doubled", counts.increments_extra, counts.increments_extra_by)
         );
         if counts.counters_gone > 0 {
             text += &format!(
@@ -349,6 +348,15 @@ fn own_kinds(counts: &Counts) -> String {
         }
     }
     text
+}
+
+/// How often counters were off, and by how much.
+fn off(what: &str, times: u64, by: u64) -> String {
+    match times {
+        0 => format!("{what} 0"),
+        1 => format!("{what} once, by {}", thousands(by)),
+        _ => format!("{what} {} times, by {} in all", thousands(times), thousands(by)),
+    }
 }
 
 fn warnings(generator: &Generator, total: &Figures) -> Vec<String> {
@@ -361,7 +369,8 @@ fn warnings(generator: &Generator, total: &Figures) -> Vec<String> {
         ));
     }
     let Some(asked) = generator.asked_per_s else { return warnings };
-    let reached = total.requests as f64 / total.seconds.max(1e-9);
+    // What follows from answers comes in addition.
+    let reached = total.counts.scheduled as f64 / total.seconds.max(1e-9);
     if total.seconds >= 1.0 && reached < asked * REACHED {
         warnings.push(format!(
             "only {} of {} requests/s were sent; the end of a trace or an interrupt may have \
@@ -392,7 +401,12 @@ mod tests {
     #[test]
     fn what_distorts_a_run_is_told() {
         let figures = |requests| {
-            let counts = Counts { requests, ..Counts::default() };
+            let follow_ups = requests / 2;
+            let counts = Counts {
+                requests: requests + follow_ups,
+                scheduled: requests,
+                ..Counts::default()
+            };
             Figures::new(counts, &histogram(), 10.0, None)
         };
         let generator = |asked_per_s, limits: &[&str]| Generator {

@@ -1,20 +1,24 @@
 //! Whole runs against a fake cache behind a socket: what their files say, and that the documents describe them.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::Value;
+use standin_protocol::time::Micros;
 use standin_testkit::{Scratch, free_ports};
 
 use super::options::tests::parse;
-use super::{Load, find, run, run_shown};
+use super::{Load, Prepared, find, read_counters, run, run_shown};
 use crate::console::Console;
 use crate::live::Live;
 use crate::observer::OriginPoint;
-use crate::recorder::Window;
+use crate::recorder::{Recorder, Window};
 use crate::report::document::{ClockDifference, Document, Part};
 use crate::report::events::Event;
 use crate::report::{LatencyUs, Mark};
@@ -265,6 +269,55 @@ fn what_is_no_result_is_told() {
     }
     let error = Document::load(Path::new("/no/such.json")).unwrap_err().to_string();
     assert!(error.starts_with("/no/such.json: "), "{error}");
+}
+
+/// The address of a Redis that is no cluster. It ends with the test's process.
+fn no_cluster() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut request = [0; 512];
+                while let Ok(1..) = stream.read(&mut request) {
+                    let answer = b"-ERR This instance has cluster support disabled\r\n";
+                    let _ = stream.write_all(answer);
+                }
+            });
+        }
+    });
+    address
+}
+
+/// The run is over then, so its results are kept, and say what is missing.
+#[test]
+fn counters_that_can_t_be_read_at_the_end_are_told() {
+    let scratch = Scratch::new("load-counters");
+    let server = FakeServer::memcached();
+    let arguments = ["--keys", "50", "--increments", "50", "--reads", "50", "--fill", "--check"];
+    let url = server.url();
+    let counted = ["--counters", "7", "--seconds", "1", "--rate", "200", "--target", &url];
+    let mut load = load(&[&arguments[..], &counted].concat());
+    load.json = Some(scratch.file("r.json"));
+    let document = run_load(&load);
+    assert!(document.is_good && document.total.counts.counters_read == 7, "{document:?}");
+
+    let gone = free_ports(1)[0];
+    for (url, why) in [
+        (format!("memcached://127.0.0.1:{gone}"), "7 of 7 counters were not read at the end"),
+        (format!("redis-cluster://{}", no_cluster()), "the slots of the cluster are not known"),
+    ] {
+        let target = Some(url.parse().expect("a URL"));
+        let load = Load { target, fill: false, ..load.clone() };
+        let live = Arc::new(Live::new(load.workers));
+        let prepared = Prepared::new(&load, &live, None, &mut Console::silent());
+        let plan = prepared.unwrap_or_else(|error| panic!("{error}")).plan;
+        let mut recording = Recorder::new(Micros(0), 1, Duration::from_secs(1)).finish();
+        let problem = read_counters(&load, &plan, &mut recording, None, &mut Console::silent());
+        let problem = problem.expect("there is nothing to read");
+        assert!(problem.contains(why) && problem.contains("7 of 7"), "{problem}");
+        assert_eq!(recording.counts().counters_read, 0);
+    }
 }
 
 /// Those of the last part of a second too.

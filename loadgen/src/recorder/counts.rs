@@ -1,6 +1,7 @@
 //! The counters of requests, and the reasons of failures.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use standin_client::ClientError;
@@ -89,7 +90,10 @@ impl From<&ClientError> for FailureKind {
 pub struct Counts {
     /// Requests that have ended, well or not.
     pub requests: u64,
-    /// Of these, failed for good.
+    /// Of these, those that the schedule of an open loop has. The others follow from answers.
+    #[serde(default)]
+    pub scheduled: u64,
+    /// Requests that failed for good.
     pub failed: u64,
     /// Reads.
     pub reads: u64,
@@ -105,7 +109,7 @@ pub struct Counts {
     pub stale: u64,
     /// Of these, older than the checker's bound allows.
     pub stale_beyond: u64,
-    /// Age of the oldest of them, in microseconds.
+    /// Age of the oldest of which it is known, in microseconds.
     pub stale_age_us_max: u64,
     /// Reads of what nobody had written there.
     pub wrong: u64,
@@ -144,10 +148,16 @@ pub struct Counts {
     pub increments_absent: u64,
     /// Counters that were read at the end of a run whose answers are judged.
     pub counters_read: u64,
-    /// Increments that were acknowledged, and are missing in the counters at the end.
+    /// How often a counter was below what was acknowledged, during the run or at its end. Each loss counts once.
     pub increments_lost: u64,
-    /// By how much counters are above all that was sent to them, at the end.
+    /// By how much, in all.
+    #[serde(default)]
+    pub increments_lost_by: u64,
+    /// How often a counter was above all that was sent to it.
     pub increments_extra: u64,
+    /// By how much, in all.
+    #[serde(default)]
+    pub increments_extra_by: u64,
     /// Counters that the target has lost as a whole, as a cache may; they are not judged.
     pub counters_gone: u64,
     /// Compare-and-swaps that were made. The read of each is among the reads, the conditional write among the writes.
@@ -174,6 +184,7 @@ impl Counts {
 
     fn add_request(&mut self, sample: &Sample) {
         self.requests += 1;
+        self.scheduled += u64::from(sample.is_scheduled);
         self.resent += u64::from(sample.sends > 1);
         self.redraws += u64::from(sample.displaced.redraws);
         self.became_reads += u64::from(sample.displaced.became_read);
@@ -215,7 +226,10 @@ impl Counts {
             Verdict::Stale { age, is_beyond, .. } => {
                 self.stale += 1;
                 self.stale_beyond += u64::from(is_beyond);
-                self.stale_age_us_max = self.stale_age_us_max.max(micros(age));
+                // The longest duration stands for one that is not known.
+                if age < Duration::MAX {
+                    self.stale_age_us_max = self.stale_age_us_max.max(micros(age));
+                }
             }
             Verdict::Wrong(_) => self.wrong += 1,
         }
@@ -225,6 +239,7 @@ impl Counts {
     pub fn merge(&mut self, other: &Self) {
         let pairs = [
             (&mut self.requests, other.requests),
+            (&mut self.scheduled, other.scheduled),
             (&mut self.failed, other.failed),
             (&mut self.reads, other.reads),
             (&mut self.writes, other.writes),
@@ -252,7 +267,9 @@ impl Counts {
             (&mut self.increments_absent, other.increments_absent),
             (&mut self.counters_read, other.counters_read),
             (&mut self.increments_lost, other.increments_lost),
+            (&mut self.increments_lost_by, other.increments_lost_by),
             (&mut self.increments_extra, other.increments_extra),
+            (&mut self.increments_extra_by, other.increments_extra_by),
             (&mut self.counters_gone, other.counters_gone),
             (&mut self.swaps, other.swaps),
             (&mut self.swaps_refused, other.swaps_refused),

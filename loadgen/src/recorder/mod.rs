@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
 pub use counts::{Counts, FAILURE_KINDS, FailureKind};
@@ -94,6 +95,8 @@ pub struct Sample {
     pub op: OpKind,
     /// Whether it is a write that fills a key of which a read had found nothing.
     pub is_fill: bool,
+    /// Whether the schedule of an open loop has it. What follows from an answer is due when it is sent.
+    pub is_scheduled: bool,
     /// Index of the phase to which it belongs.
     pub phase: usize,
     /// The time at which it was due.
@@ -161,6 +164,36 @@ pub struct PhaseRecord {
     pub counts: Counts,
 }
 
+/// What the answers to a request were; one for many keys has several.
+#[derive(Debug, Clone, Copy, Default)]
+struct Answers {
+    reads: u64,
+    hits: u64,
+    stale: u64,
+    wrong: u64,
+    stand_in: u64,
+}
+
+impl Answers {
+    fn of_one(sample: &Sample) -> Self {
+        let Ending::Answered { flags, verdict, .. } = sample.ending else { return Self::default() };
+        let is_read = sample.op == OpKind::Read;
+        Self {
+            reads: u64::from(is_read),
+            hits: u64::from(is_read && flags & response_flags::HIT != 0),
+            stale: u64::from(matches!(verdict, Some(Verdict::Stale { .. }))),
+            wrong: u64::from(matches!(verdict, Some(Verdict::Wrong(_)))),
+            stand_in: u64::from(flags & response_flags::STAND_IN != 0),
+        }
+    }
+
+    /// Those that were counted for the keys of a request.
+    fn of_keys(counts: &Counts) -> Self {
+        let Counts { reads_answered: reads, hits, stale, wrong, stand_in, .. } = *counts;
+        Self { reads, hits, stale, wrong, stand_in }
+    }
+}
+
 /// One worker's measurements.
 #[derive(Debug)]
 pub struct Recorder {
@@ -180,7 +213,7 @@ pub struct Recording {
     pub start: Micros,
     /// By phase.
     pub phases: Vec<PhaseRecord>,
-    /// The lateness of sent requests, in microseconds.
+    /// The lateness of the schedule's requests, in microseconds.
     pub lateness: Histogram<u64>,
     /// The load threads.
     pub threads: Vec<LoadThread>,
@@ -190,6 +223,8 @@ pub struct Recording {
     pub log: Vec<Logged>,
     /// What happened after each moment of the run's timeline of faults.
     pub windows: Vec<Window>,
+    /// What was counted after the last request.
+    pub at_end: Counts,
     slots: SlotStore,
 }
 
@@ -240,15 +275,24 @@ impl Recorder {
     /// Takes in a request that has ended.
     pub fn record(&mut self, sample: &Sample) {
         self.counts_mut(sample.phase).add(sample);
-        self.record_times(sample);
+        self.record_times(sample, Answers::of_one(sample));
     }
 
-    /// Takes in a request for many keys, with what was counted for them.
-    pub fn record_many(&mut self, sample: &Sample, keys: &Counts) {
+    /// Takes in a request for many keys, with what was counted for them. Of each key it is told whether the request has
+    /// failed for it.
+    pub fn record_many(
+        &mut self,
+        sample: &Sample,
+        counted: &Counts,
+        keys: impl Iterator<Item = (u32, bool)>,
+    ) {
         let counts = self.counts_mut(sample.phase);
         counts.add_many(sample);
-        counts.merge(keys);
-        self.record_times(sample);
+        counts.merge(counted);
+        let answers = Answers::of_keys(counted);
+        self.record_times(sample, answers);
+        let (due, ended) = (sample.due.since(self.start), sample.ended.since(self.start));
+        self.windows.record(keys, due, ended, (sample, answers));
     }
 
     /// The counts of a phase.
@@ -257,15 +301,17 @@ impl Recorder {
         &mut self.phases[phase].counts
     }
 
-    fn record_times(&mut self, sample: &Sample) {
+    fn record_times(&mut self, sample: &Sample, answers: Answers) {
         let latency_us = micros(sample.ended.since(sample.due));
         let phase = sample.phase.min(self.phases.len() - 1);
         let record = &mut self.phases[phase];
         record.latency[sample.op as usize].saturating_record(latency_us);
         record.service.saturating_record(micros(sample.ended.since(sample.sent)));
-        self.lateness.saturating_record(micros(sample.sent.since(sample.due)));
+        if sample.is_scheduled {
+            self.lateness.saturating_record(micros(sample.sent.since(sample.due)));
+        }
         let (due, ended) = (sample.due.since(self.start), sample.ended.since(self.start));
-        self.slots.record(due, ended, latency_us, sample);
+        self.slots.record((due, ended), latency_us, sample, answers);
     }
 
     /// Sets the moments of the run, of which each begins a [`Window`].
@@ -277,7 +323,9 @@ impl Recorder {
     /// Takes a request that has ended into its window.
     pub fn window(&mut self, key: u32, sample: &Sample) {
         let (due, ended) = (sample.due.since(self.start), sample.ended.since(self.start));
-        self.windows.record(key, due, ended, sample);
+        let is_failed = matches!(sample.ending, Ending::Failed(_));
+        let keys = std::iter::once((key, is_failed));
+        self.windows.record(keys, due, ended, (sample, Answers::of_one(sample)));
     }
 
     /// Keeps the text of a failure or bad read, if it is one of the first.
@@ -297,7 +345,8 @@ impl Recorder {
     pub fn finish(self) -> Recording {
         let Self { start, phases, slots, windows, lateness, quotes, log } = self;
         let (threads, slots, windows) = (Vec::new(), slots.finish(), windows.finish());
-        Recording { start, phases, lateness, threads, quotes, log, windows, slots }
+        let at_end = Counts::default();
+        Recording { start, phases, lateness, threads, quotes, log, windows, at_end, slots }
     }
 }
 
@@ -317,21 +366,23 @@ impl Recording {
         self.quotes.extend(other.quotes);
         self.quotes.truncate(QUOTES_MAX);
         windows::merge(&mut self.windows, &other.windows);
+        self.at_end.merge(&other.at_end);
         self.slots.merge(other.slots);
     }
 
-    /// All phases together.
+    /// All phases together, and the end.
     #[must_use]
     pub fn whole(&self) -> PhaseRecord {
         let mut whole = PhaseRecord::new();
         self.phases.iter().for_each(|phase| whole.merge(phase));
+        whole.counts.merge(&self.at_end);
         whole
     }
 
-    /// The counters of all phases together.
+    /// The counts of all phases together, and of the end.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
+        let mut counts = self.at_end.clone();
         self.phases.iter().for_each(|phase| counts.merge(&phase.counts));
         counts
     }

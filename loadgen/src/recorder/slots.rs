@@ -10,11 +10,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use serde::{Deserialize, Serialize};
-use standin_protocol::frame::response_flags;
 
 use super::counts::by_name;
-use super::{Ending, FAILURE_KINDS, OpKind, Sample, add, histogram, micros};
-use crate::checker::Verdict;
+use super::{Answers, Ending, FAILURE_KINDS, Sample, add, histogram, micros};
 
 /// The part of the timeline that is open at a time. A later record opens its slot again, and adds
 /// another encoding to it.
@@ -25,6 +23,8 @@ struct SlotCounts {
     requests: u64,
     failures: [u64; FAILURE_KINDS],
     answers: u64,
+    scheduled_answers: u64,
+    scheduled_ended: u64,
     reads: u64,
     hits: u64,
     stale: u64,
@@ -83,6 +83,12 @@ pub struct TimelinePoint {
     pub failures: [u64; FAILURE_KINDS],
     /// Answers that came in it.
     pub answers: u64,
+    /// Of these, answers to the schedule's requests.
+    #[serde(default)]
+    pub scheduled_answers: u64,
+    /// The schedule's requests that ended in it, well or not.
+    #[serde(default)]
+    pub scheduled_ended: u64,
     /// Answers that came in it, per second.
     pub throughput_per_s: f64,
     /// Median latency of the requests due in it.
@@ -114,37 +120,34 @@ impl OpenSlots {
         Self { open: BTreeMap::new(), store }
     }
 
+    /// Takes in a request. The times are when it was due, and when it ended.
     pub(super) fn record(
         &mut self,
-        due: Duration,
-        ended: Duration,
+        (due, ended): (Duration, Duration),
         latency_us: u64,
         sample: &Sample,
+        answers: Answers,
     ) {
         let (due, ended) = (self.index(due), self.index(ended));
         let slot = self.slot(due);
         slot.latency[sample.op as usize].saturating_record(latency_us);
         let counts = &mut slot.counts;
         counts.requests += 1;
-        match sample.ending {
-            Ending::Failed(kind) => {
-                counts.failures[kind as usize] += 1;
-                return;
-            }
-            Ending::Answered { flags, verdict, .. } => {
-                match verdict {
-                    Some(Verdict::Stale { .. }) => counts.stale += 1,
-                    Some(Verdict::Wrong(_)) => counts.wrong += 1,
-                    Some(Verdict::Fresh | Verdict::Late) | None => {}
-                }
-                counts.stand_in += u64::from(flags & response_flags::STAND_IN != 0);
-                if sample.op == OpKind::Read {
-                    counts.reads += 1;
-                    counts.hits += u64::from(flags & response_flags::HIT != 0);
-                }
-            }
+        counts.reads += answers.reads;
+        counts.hits += answers.hits;
+        counts.stale += answers.stale;
+        counts.wrong += answers.wrong;
+        counts.stand_in += answers.stand_in;
+        let mut is_answered = 1;
+        if let Ending::Failed(kind) = sample.ending {
+            counts.failures[kind as usize] += 1;
+            is_answered = 0;
         }
-        self.slot(ended).counts.answers += 1;
+        let is_scheduled = u64::from(sample.is_scheduled);
+        let counts = &mut self.slot(ended).counts;
+        counts.answers += is_answered;
+        counts.scheduled_answers += is_answered * is_scheduled;
+        counts.scheduled_ended += is_scheduled;
     }
 
     pub(super) fn finish(mut self) -> SlotStore {
@@ -231,6 +234,8 @@ impl SlotCounts {
             *sum += part;
         }
         self.answers += other.answers;
+        self.scheduled_answers += other.scheduled_answers;
+        self.scheduled_ended += other.scheduled_ended;
         self.reads += other.reads;
         self.hits += other.hits;
         self.stale += other.stale;
@@ -243,19 +248,20 @@ impl Slot {
     /// The slot's point in a timeline of slots of this length.
     #[must_use]
     pub fn point(&self, slot: Duration) -> TimelinePoint {
-        let SlotCounts { requests, failures, answers, reads, hits, stale, wrong, stand_in } =
-            self.counts;
+        let counts = self.counts;
         let point = TimelinePoint {
             t_ms: u64::try_from(self.begin.as_millis()).unwrap_or(u64::MAX),
-            requests,
-            failed: failures.iter().sum(),
-            failures,
-            answers,
-            reads,
-            hits,
-            stale,
-            wrong,
-            stand_in,
+            requests: counts.requests,
+            failed: counts.failures.iter().sum(),
+            failures: counts.failures,
+            answers: counts.answers,
+            scheduled_answers: counts.scheduled_answers,
+            scheduled_ended: counts.scheduled_ended,
+            reads: counts.reads,
+            hits: counts.hits,
+            stale: counts.stale,
+            wrong: counts.wrong,
+            stand_in: counts.stand_in,
             throughput_per_s: 0.0,
             p50_us: 0,
             p99_us: 0,
@@ -297,6 +303,8 @@ impl TimelinePoint {
             *sum += part;
         }
         self.answers += other.answers;
+        self.scheduled_answers += other.scheduled_answers;
+        self.scheduled_ended += other.scheduled_ended;
         self.reads += other.reads;
         self.hits += other.hits;
         self.stale += other.stale;

@@ -16,6 +16,7 @@ fn sample(due_ms: u64, latency_us: u64, op: OpKind) -> Sample {
     let due = START + Duration::from_millis(due_ms);
     Sample {
         is_fill: false,
+        is_scheduled: true,
         op,
         phase: usize::from(due_ms >= 1_000),
         due,

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ending, Sample};
-use crate::checker::Verdict;
+use super::{Answers, Ending, Sample};
 
 /// Struck keys that a worker remembers of a window: 256 KiB and the set's own room.
 const STRUCK_MAX: usize = 65_536;
@@ -22,9 +21,9 @@ pub struct Window {
     pub requests: u64,
     /// Of these, failed.
     pub failed: u64,
-    /// Of these, stale reads.
+    /// Stale reads. Here and below, a request for many keys counts as a read of each of them.
     pub stale: u64,
-    /// Of these, reads of what nobody had written there.
+    /// Reads of what nobody had written there.
     pub wrong: u64,
     /// The end of the last request that failed, or was stale or wrong, in microseconds.
     pub last_bad_us: Option<u64>,
@@ -61,37 +60,40 @@ impl Windows {
         Self { begins, windows, struck }
     }
 
-    /// Takes in a request. Times are from the start of the run.
-    pub(super) fn record(&mut self, key: u32, due: Duration, ended: Duration, sample: &Sample) {
+    /// Takes in a request. Of each of its keys there is whether it has failed for it. Times are from the start of the run.
+    pub(super) fn record(
+        &mut self,
+        keys: impl Iterator<Item = (u32, bool)>,
+        due: Duration,
+        ended: Duration,
+        (sample, answers): (&Sample, Answers),
+    ) {
         let after = self.begins.partition_point(|begin| *begin <= due);
         let Some(index) = after.checked_sub(1) else { return };
         let since = ended.saturating_sub(self.begins[index]);
         let since_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
         let (window, struck) = (&mut self.windows[index], &mut self.struck[index]);
         window.requests += 1;
-        let is_bad = match sample.ending {
-            Ending::Failed(_) => {
-                window.failed += 1;
-                if window.first_good_us.is_none() && struck.len() < STRUCK_MAX {
+        let is_failed = matches!(sample.ending, Ending::Failed(_));
+        window.failed += u64::from(is_failed);
+        window.stale += answers.stale;
+        window.wrong += answers.wrong;
+        let has_bad_reads = answers.stale + answers.wrong > 0;
+        if is_failed || has_bad_reads {
+            window.last_bad_us = window.last_bad_us.max(Some(since_us));
+        }
+        for (key, is_failed) in keys {
+            if window.first_good_us.is_some() {
+                return;
+            }
+            if is_failed {
+                if struck.len() < STRUCK_MAX {
                     struck.insert(key);
                 }
-                true
+            } else if !has_bad_reads && struck.contains(&key) {
+                window.first_good_us = Some(since_us);
+                *struck = HashSet::new();
             }
-            Ending::Answered { verdict: Some(Verdict::Stale { .. }), .. } => {
-                window.stale += 1;
-                true
-            }
-            Ending::Answered { verdict: Some(Verdict::Wrong(_)), .. } => {
-                window.wrong += 1;
-                true
-            }
-            Ending::Answered { .. } => false,
-        };
-        if is_bad {
-            window.last_bad_us = window.last_bad_us.max(Some(since_us));
-        } else if window.first_good_us.is_none() && struck.contains(&key) {
-            window.first_good_us = Some(since_us);
-            *struck = HashSet::new();
         }
     }
 
@@ -110,6 +112,7 @@ pub(super) fn merge(windows: &mut [Window], others: &[Window]) {
 mod tests {
     use super::super::{Displaced, FailureKind, OpKind};
     use super::*;
+    use crate::checker::Verdict;
     use standin_protocol::time::Micros;
 
     const GOOD: Ending =
@@ -121,6 +124,7 @@ mod tests {
         let sample = Sample {
             op: OpKind::Read,
             is_fill: false,
+            is_scheduled: true,
             phase: 0,
             due: at(due_ms),
             sent: at(due_ms),
@@ -130,7 +134,9 @@ mod tests {
             ending,
         };
         let ms = Duration::from_millis;
-        windows.record(key, ms(due_ms), ms(ended_ms), &sample);
+        let keys = std::iter::once((key, matches!(ending, Ending::Failed(_))));
+        let answers = Answers::of_one(&sample);
+        windows.record(keys, ms(due_ms), ms(ended_ms), (&sample, answers));
     }
 
     #[test]

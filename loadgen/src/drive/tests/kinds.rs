@@ -3,20 +3,27 @@
 use std::ops::Range;
 
 use super::*;
-use crate::checker::SumsAtEnd;
+use crate::checker::{Off, Sums};
 use crate::request::KeyCounts;
 
 /// The numbers of keys of a run with requests for several keys, compare-and-swaps and increments.
 const COUNTS: KeyCounts = KeyCounts { plain: KEYS, cas: 4, counters: 3 };
 
 /// Runs these kinds of request against a cache with this mistake, and reads the counters at the end.
-fn judged_by_own_kinds(speaks: Speaks, planted: Planted) -> (Counts, SumsAtEnd, u64) {
+fn judged_by_own_kinds(speaks: Speaks, planted: Planted) -> (Counts, Sums, u64) {
+    let (recording, sums, mistakes) = recorded_by_own_kinds(speaks, planted);
+    (recording.counts(), sums, mistakes)
+}
+
+fn recorded_by_own_kinds(speaks: Speaks, planted: Planted) -> (Recording, Sums, u64) {
     let settings = settings(speaks);
     // Many are under way at a time, so that compare-and-swaps meet.
     let pacing = Pacing::Open { rates: 40_000.into(), arrivals: Arrivals::Poisson };
     let checker = Arc::new(Checker::of_kinds(COUNTS, RUN, Initial::Filled));
     let duration = Some(Duration::from_millis(250));
-    let plan = Plan { checker: Some(Arc::clone(&checker)), duration, ..plan(&settings, pacing, 1) };
+    let moments = Arc::new([Duration::ZERO]);
+    let checked = Some(Arc::clone(&checker));
+    let plan = Plan { checker: checked, duration, moments, ..plan(&settings, pacing, 1) };
     let mut world = World::new(settings, FakeCache::new(speaks, planted));
     let sweep = |world: &mut World, keys: Range<u32>, access, is_judged: bool, start| {
         let pacing = Pacing::Closed { clients: 1, depth: 1 };
@@ -48,10 +55,10 @@ fn judged_by_own_kinds(speaks: Speaks, planted: Planted) -> (Counts, SumsAtEnd, 
         sizes: ValueSizes::between(40, 200),
         cold: Cold::default(),
     };
-    let counts = world.run(plan.clone(), Supply::mixed(mix, SEED, 0, 1), START).counts();
-    assert_eq!(counts.failed, 0, "{speaks:?}");
+    let recording = world.run(plan.clone(), Supply::mixed(mix, SEED, 0, 1), START);
+    assert_eq!(recording.counts().failed, 0, "{speaks:?}");
     sweep(&mut world, counters, SweepAccess::ReadCounters, true, Micros(START.0 + 5_000_000));
-    (counts, checker.sums_at_end().unwrap(), world.cache.mistakes())
+    (recording, checker.sums(), world.cache.mistakes())
 }
 
 #[test]
@@ -59,7 +66,7 @@ fn requests_for_several_keys_increments_and_swaps_of_a_correct_cache_are_never_a
     for speaks in Speaks::ALL {
         let (counts, sums, mistakes) = judged_by_own_kinds(speaks, Planted::Nothing);
         assert_eq!((counts.stale, counts.wrong, mistakes), (0, 0, 0), "{speaks:?} {counts:?}");
-        assert_eq!(sums, SumsAtEnd { counters: 3, ..SumsAtEnd::default() }, "{speaks:?}");
+        assert_eq!(sums, Sums { counters: 3, ..Sums::default() }, "{speaks:?}");
         assert!(counts.multi_gets > 1_700 && counts.multi_keys == 7 * counts.multi_gets);
         assert!(counts.increments > 1_700, "{counts:?}");
         assert!(counts.swaps > 250 && counts.swaps_refused > 250, "they meet: {counts:?}");
@@ -76,12 +83,45 @@ fn each_mistake_with_several_keys_increments_and_swaps_is_found() {
         let (counts, _, mistakes) = judged_by_own_kinds(speaks, Planted::SwapOfOldVersion(500));
         assert!(counts.wrong == 1 && mistakes == 1, "{speaks:?} {counts:?}");
         let (counts, sums, mistakes) = judged_by_own_kinds(speaks, Planted::LostIncrement(500));
-        assert!(counts.stale > 0 && counts.wrong == 0 && mistakes == 1, "{speaks:?} {counts:?}");
-        assert!((1..=9).contains(&sums.lost) && sums.extra == 0, "{speaks:?} {sums:?}");
+        assert_eq!((counts.stale, counts.wrong, mistakes), (1, 0, 1), "{speaks:?}");
+        assert_eq!((sums.lost.times, sums.extra), (1, Off::default()), "{speaks:?}");
+        assert!((1..=9).contains(&sums.lost.by), "{speaks:?} {sums:?}");
         let (counts, sums, mistakes) = judged_by_own_kinds(speaks, Planted::DoubledIncrement(500));
-        assert!(counts.wrong > 0 && counts.stale == 0 && mistakes == 1, "{speaks:?} {counts:?}");
-        assert!((1..=9).contains(&sums.extra) && sums.lost == 0, "{speaks:?} {sums:?}");
+        assert_eq!((counts.stale, counts.wrong, mistakes), (0, 1, 1), "{speaks:?}");
+        assert_eq!((sums.extra.times, sums.lost), (1, Off::default()), "{speaks:?}");
+        assert!((1..=9).contains(&sums.extra.by), "{speaks:?} {sums:?}");
     }
+}
+
+/// In the timeline and behind the moments of faults as in the whole.
+#[test]
+fn bad_reads_of_requests_for_several_keys_are_in_the_timeline() {
+    let (recording, _, _) = recorded_by_own_kinds(Speaks::Text, Planted::ExchangedKeys(500));
+    let (counts, timeline) = (recording.counts(), recording.timeline());
+    assert_eq!(counts.wrong, 2);
+    let sum = |of: fn(&crate::recorder::TimelinePoint) -> u64| timeline.iter().map(of).sum::<u64>();
+    assert_eq!((sum(|point| point.stale), sum(|point| point.wrong)), (0, 2));
+    assert_eq!(sum(|point| point.reads), counts.reads_answered);
+    assert_eq!(sum(|point| point.hits), counts.hits);
+    let [window] = recording.windows[..] else { panic!("one moment") };
+    assert_eq!((window.requests, window.wrong), (counts.requests, 2));
+    assert!(window.last_bad_us.is_some());
+}
+
+/// They have no time of their own, so they are neither late nor part of the rate.
+#[test]
+fn what_follows_from_an_answer_is_not_of_the_schedule() {
+    let (recording, _, _) = recorded_by_own_kinds(Speaks::Text, Planted::Nothing);
+    let (counts, timeline) = (recording.counts(), recording.timeline());
+    let follow_ups = counts.swaps + counts.swaps_refused;
+    assert!(follow_ups > 500, "{counts:?}");
+    assert_eq!(counts.scheduled, counts.requests - follow_ups);
+    assert_eq!(recording.lateness.len(), counts.scheduled);
+    let ended: u64 = timeline.iter().map(|point| point.scheduled_ended).sum();
+    let answered: u64 = timeline.iter().map(|point| point.scheduled_answers).sum();
+    assert_eq!((ended, answered), (counts.scheduled, counts.scheduled));
+    let answers: u64 = timeline.iter().map(|point| point.answers).sum();
+    assert_eq!(answers, counts.requests);
 }
 
 #[test]
@@ -106,7 +146,11 @@ fn a_part_of_a_request_for_several_keys_that_fails_is_counted() {
         sizes: ValueSizes::fixed(40),
         cold: Cold::default(),
     };
-    let counts = world.run(plan, Supply::mixed(mix, SEED, 0, 1), START).counts();
+    let plan = Plan { moments: Arc::new([Duration::ZERO]), ..plan };
+    let recording = world.run(plan, Supply::mixed(mix, SEED, 0, 1), START);
+    let (counts, window) = (recording.counts(), recording.windows[0]);
+    assert_eq!((window.requests, window.failed), (1_000, counts.failed));
+    assert_eq!(window.first_good_us, None, "no key of the silent server is answered");
     assert_eq!((counts.requests, counts.multi_gets), (1_000, 1_000));
     assert_eq!(counts.multi_keys + counts.multi_keys_failed, 5_000, "each key ends");
     assert!(counts.failed > 900 && counts.multi_gets_partial > 850, "{counts:?}");

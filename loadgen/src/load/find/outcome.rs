@@ -42,7 +42,7 @@ pub(crate) struct Step {
     pub(crate) misses: Vec<String>,
     /// Why the generator was the limit; empty: it was not.
     pub(crate) generator_limits: Vec<String>,
-    /// Answers per second that came while requests were sent.
+    /// The schedule's requests that were answered while others were sent, per second.
     pub(crate) answers_per_s: f64,
     /// Latencies in microseconds: p50, p99, p99.9, and the longest.
     pub(crate) latency_us: [u64; 4],
@@ -114,7 +114,7 @@ impl Step {
         let answers_per_s = answers as f64 / total.seconds.max(1e-9);
         let schedule = Schedule { rate_per_s, seconds: total.seconds, arrivals };
         let points = document.timeline.iter().map(|interval| &interval.point);
-        let ended_of_each = points.map(|point| (point.t_ms, point.answers + point.failed));
+        let ended_of_each = points.map(|point| (point.t_ms, point.scheduled_ended));
         if schedule.is_target_behind(document.interval_ms, ended_of_each) {
             let done = thousands((ended as f64 / total.seconds.max(1e-9)) as u64);
             let asked = thousands(rate_per_s.into());
@@ -218,12 +218,12 @@ fn many_failures(counts: &Counts) -> Option<String> {
     is_many.then(|| format!("failed: {} of {} requests", thousands(failed), thousands(requests)))
 }
 
-/// The answers that came before the last request was due, and the requests that had ended then, well or not.
+/// The schedule's requests that were answered before the last one was due, and those that had ended then, well or not.
 fn in_time(document: &Document) -> (u64, u64) {
     let end_ms = (document.total.seconds * 1e3) as u64;
     let points = document.timeline.iter().map(|interval| &interval.point);
     points.filter(|point| point.t_ms < end_ms).fold((0, 0), |(answers, ended), point| {
-        (answers + point.answers, ended + point.answers + point.failed)
+        (answers + point.scheduled_answers, ended + point.scheduled_ended)
     })
 }
 
