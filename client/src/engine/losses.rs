@@ -31,6 +31,7 @@ impl Engine {
         if must_close {
             self.outputs.push_back(Output::Close { conn });
         }
+        let place = connection.place;
         let (sent, waiting) = connection.into_requests();
         for &id in &sent {
             if let Some(open) = self.open.get_mut(&id) {
@@ -45,6 +46,10 @@ impl Engine {
             }
             match &terminal {
                 None => self.send_failed(now, id),
+                Some(error) if self.map_fetch == Some(id) => {
+                    self.retire(now, id);
+                    self.map_refused(now, place, error);
+                }
                 Some(error) => self.finish(now, id, Err(error.clone())),
             }
         }

@@ -13,6 +13,7 @@ use super::errors::Passed;
 use super::operations::{Current, Open, Work};
 use super::{ConnId, Engine, Output, Timer};
 use crate::event::ClientEvent;
+use crate::operation::ClientError;
 use crate::session::Reply;
 
 /// The addresses at which a server may answer. They are asked one after the other.
@@ -21,6 +22,8 @@ pub(super) struct Seeds {
     pub(super) addresses: Vec<SocketAddr>,
     next: usize,
     is_pausing: bool,
+    /// Why one of this round will not let this client in, however often it asks.
+    refusal: Option<ClientError>,
 }
 
 impl Seeds {
@@ -53,6 +56,14 @@ impl Engine {
             if self.router.is_some() {
                 return self.end_doubt(now);
             }
+            // Whoever is refused should not wait for the servers that do not answer.
+            if let Some(refusal) = self.seeds.refusal.take() {
+                self.seeds.next = 0;
+                for id in std::mem::take(&mut self.unrouted) {
+                    self.finish(now, id, Err(refusal.clone()));
+                }
+                return;
+            }
             self.seeds.is_pausing = true;
             self.seeds.next = 0;
             self.set_timer(now + self.config.attempt_timeout / 2, Timer::Seed);
@@ -73,6 +84,12 @@ impl Engine {
     pub(super) fn next_seed(&mut self, now: Micros) {
         self.seeds.next += 1;
         self.ask_a_seed(now);
+    }
+
+    /// This place will not let this client in: others are asked for the map.
+    pub(super) fn map_refused(&mut self, now: Micros, place: Place, refusal: &ClientError) {
+        self.seeds.refusal = Some(refusal.clone());
+        self.fetch_map_elsewhere(now, place);
     }
 
     /// Asks a seed for the map, because this place has not given it.
@@ -131,6 +148,7 @@ impl Engine {
             }
             Ok(map) => {
                 let epoch = map.epoch;
+                self.seeds.refusal = None;
                 self.adopt(map);
                 self.event(ClientEvent::MapApplied { epoch });
                 // From now on connections belong to servers, not to seeds.
