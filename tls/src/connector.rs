@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -20,6 +21,8 @@ pub struct Connector {
     files: TlsCalls,
     /// The name that all certificates are for; `None`: they are for the addresses that are called.
     name: Option<ServerName<'static>>,
+    /// Whether a connection goes on with what an earlier one to its server has agreed on.
+    resumes: bool,
     current: RwLock<Current>,
 }
 
@@ -41,12 +44,25 @@ impl Connector {
     /// # Errors
     /// [`TlsError`].
     pub fn new(files: &TlsCalls) -> Result<Self, TlsError> {
+        Self::of(files, true)
+    }
+
+    /// As [`Self::new`], for servers of others: each connection begins with a whole handshake. memcached ends connections
+    /// that do not, if it asks for certificates.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn of_others(files: &TlsCalls) -> Result<Self, TlsError> {
+        Self::of(files, false)
+    }
+
+    fn of(files: &TlsCalls, resumes: bool) -> Result<Self, TlsError> {
         let name = files
             .name
             .clone()
             .map(|name| ServerName::try_from(name.clone()).map_err(|_| TlsError::BadName(name)));
-        let current = RwLock::new(read(files)?);
-        Ok(Self { files: files.clone(), name: name.transpose()?, current })
+        let current = RwLock::new(read(files, resumes)?);
+        Ok(Self { files: files.clone(), name: name.transpose()?, resumes, current })
     }
 
     /// Reads the files again, for all connections that are opened from now on.
@@ -54,7 +70,7 @@ impl Connector {
     /// # Errors
     /// [`TlsError`]; then those of before stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let new = read(&self.files)?;
+        let new = read(&self.files, self.resumes)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
     }
@@ -78,17 +94,37 @@ impl Connector {
             self.name.clone().unwrap_or_else(|| ServerName::from(address.ip().to_canonical()));
         Tls::client(Arc::clone(&current.config), name)
     }
+
+    /// The state of a connection that has been opened to this address, which was found by a host's name or is
+    /// written as one: the certificate may be for that.
+    #[must_use]
+    pub fn connect_to(&self, host: &str, address: SocketAddr) -> Tls {
+        let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        match (&self.name, ServerName::try_from(host.to_owned())) {
+            (None, Ok(name @ ServerName::DnsName(_))) => {
+                let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+                Tls::client(Arc::clone(&current.config), name)
+            }
+            _ => self.connect(address),
+        }
+    }
 }
 
-fn read(files: &TlsCalls) -> Result<Current, TlsError> {
+fn read(files: &TlsCalls, resumes: bool) -> Result<Current, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let (roots, trusted) = roots(&files.authorities)?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Setup(error.to_string()))?
         .with_root_certificates(roots);
+    let finished = |mut config: ClientConfig| {
+        if !resumes {
+            config.resumption = Resumption::disabled();
+        }
+        Arc::new(config)
+    };
     let Some(own) = &files.own else {
-        let config = Arc::new(builder.with_no_client_auth());
+        let config = finished(builder.with_no_client_auth());
         return Ok(Current { config, expiry: Expiry::new(&[], &trusted) });
     };
     let chain = pem::certificates("cert_file", &own.cert_file)?;
@@ -96,7 +132,7 @@ fn read(files: &TlsCalls) -> Result<Current, TlsError> {
     let expiry = Expiry::new(&chain, &trusted);
     let config =
         builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::pair(own, error))?;
-    Ok(Current { config: Arc::new(config), expiry })
+    Ok(Current { config: finished(config), expiry })
 }
 
 fn roots(

@@ -2,6 +2,7 @@
 //! not cause others.
 //!
 //! ```text
+//! access.rs       load on targets with TLS and logins
 //! agents.rs       load from several machines
 //! dashboard.rs    the dashboard in a browser, through a kill and a return
 //! database.rs     what the log says about the database
@@ -26,6 +27,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access;
 mod agents;
 mod dashboard;
 mod database;

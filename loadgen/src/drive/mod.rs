@@ -37,6 +37,7 @@ use crate::recorder::Recording;
 use crate::request::ValueSizes;
 use crate::schedule::{Arrivals, Rates};
 use crate::targets::Target;
+use crate::targets::wire::Refusal;
 use crate::workload::{Keys, Supply};
 
 /// The time between "all workers are connected" and the first request.
@@ -187,6 +188,9 @@ pub enum DriveError {
          the nodes of a cluster must announce IP addresses"
     )]
     NoSlots(String),
+    /// A server does not let this client in.
+    #[error("{0}")]
+    Refused(Refusal),
     /// The other machines of the run.
     #[error("waiting for the other agents: {0}")]
     Others(io::Error),

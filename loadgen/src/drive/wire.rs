@@ -188,7 +188,7 @@ impl WireClient {
     /// Opens all connections, or finds out that they can't be opened now.
     ///
     /// # Errors
-    /// The servers should be a cluster, and the one that was asked knows of none.
+    /// The servers should be a cluster, and the one that was asked knows of none. Or one refuses this client for good.
     pub(super) async fn connect(&self) -> Result<(), DriveError> {
         self.inner.engine.borrow_mut().connect_all(Micros::boottime());
         self.inner.driver.wake();
@@ -200,7 +200,11 @@ impl WireClient {
             Poll::Pending
         })
         .await;
-        match self.inner.engine.borrow().slots_problem() {
+        let engine = self.inner.engine.borrow();
+        if let Some(refusal) = engine.refusal() {
+            return Err(DriveError::Refused(refusal.clone()));
+        }
+        match engine.slots_problem() {
             Some(problem) => Err(DriveError::NoSlots(problem.to_owned())),
             None => Ok(()),
         }

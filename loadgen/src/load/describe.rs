@@ -34,6 +34,13 @@ pub(super) fn scenario(load: &Load) -> Value {
             "url": load.target.as_ref().map(ToString::to_string),
             "config": load.target.is_none().then(|| shown(&load.config)),
             "keyspace": load.keyspace,
+            "ca_file": path(&load.access.ca_file),
+            "cert_file": path(&load.access.cert_file),
+            "key_file": path(&load.access.key_file),
+            "server_name": load.access.server_name,
+            "user": load.access.user,
+            "password_file": path(&load.access.password_file),
+            "password_env": load.access.password_env,
             "units": (!load.processes.units.is_empty()).then(|| load.processes.units.join(",")),
         },
         "arrivals": {

@@ -1,7 +1,7 @@
 //! `standin load`: load on a running target, open or closed loop, made up or replayed.
 //!
 //! ```text
-//! scenario/, phases.rs, options/ ─► settings.rs: a Load, with presets.rs and the defaults
+//! scenario/, phases.rs, options/, access.rs ─► settings.rs: a Load, with presets.rs and the defaults
 //! together.rs, with agent_args.rs and agent_bounds.rs: a run of several machines (agents/)
 //! describe.rs: a Load as its results have it
 //! Load ─► run ───────┬ trace file, if any
@@ -14,9 +14,11 @@
 //!                    └ outcome.rs: the Document and its table, what the generator itself held up
 //! ```
 
+mod access;
 mod agent_args;
 mod agent_bounds;
 mod describe;
+mod error;
 mod faults;
 mod fill;
 mod find;
@@ -41,11 +43,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use standin_config::ConfigErrors;
-use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 
+pub use access::{AccessArgs, AccessError};
 pub use agent_args::AgentArgs;
+pub use error::LoadError;
 use fill::{counts, fill, read_counters};
 pub use find::objective::{Find, Objective};
 pub use interval::Interval;
@@ -57,15 +59,13 @@ pub use settings::Load;
 use subject::{Subject, check_depth, check_lossless, depth_max};
 use watch::{Shown, Watched};
 
-use crate::agents::AgentError;
 use crate::checker::{Checker, Initial};
 use crate::console::{Console, Show};
-use crate::drive::{self, DriveError, Gate, Pacing, Plan, Together};
-use crate::faults::{SettingError, Stage};
+use crate::drive::{self, Gate, Pacing, Plan, Together};
+use crate::faults::Stage;
 use crate::folder::RunFolder;
 use crate::interrupt::Interrupt;
 use crate::live::Live;
-use crate::observer::usage::UsageError;
 use crate::recorder::wall_time;
 use crate::report::FilesError;
 use crate::report::document::Document;
@@ -74,106 +74,12 @@ use crate::report::files::Outputs;
 use crate::report::table::thousands;
 use crate::request::ValueSizes;
 use crate::rng::Random;
-use crate::schedule::phases::PhasesError;
-use crate::targets::address::UrlError;
-use crate::trace::{Clamped, Trace, TraceError, TraceFormat};
+use crate::targets::address::TargetUrl;
+use crate::trace::{Clamped, Trace, TraceFormat};
 use crate::workload::{Cold, Keys, Mix, Supply};
 
 /// Makes the requests of the warm-up others than those to come.
 const WARM_UP_SEED: u64 = 0x3A3A;
-
-/// Why there was no load, or no report of it.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The cluster file.
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    /// The topology.
-    #[error(transparent)]
-    Map(#[from] MapError),
-    /// The trace.
-    #[error("{path}: {error}")]
-    Trace {
-        /// The file.
-        path: PathBuf,
-        /// The mistake.
-        error: TraceError,
-    },
-    /// No such keyspace.
-    #[error("the cluster file has no keyspace {name:?}; it has: {known}")]
-    Keyspace {
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
-    /// The URL of the target.
-    #[error("--target: {0}")]
-    Target(#[from] UrlError),
-    /// No server of the cluster has answered.
-    #[error(
-        "no server of the cluster answers: {0}; if the cluster has a secret, use --config instead \
-         of --target"
-    )]
-    NoCluster(String),
-    /// The options contradict the cluster file or the target.
-    #[error("{0}")]
-    Options(String),
-    /// Nothing was measured.
-    #[error("interrupted during the warm-up: nothing was measured")]
-    Interrupted,
-    /// Reads of the warm-up were stale or wrong.
-    #[error(
-        "{bad} reads of the warm-up were stale or wrong; run it without --warm-up for what is known of them"
-    )]
-    StaleWarmUp {
-        /// How many.
-        bad: u64,
-    },
-    /// Not every key could be written.
-    #[error("{failed} of {keys} keys could not be filled; the first error: {first}")]
-    Fill {
-        /// Their number.
-        failed: u64,
-        /// Of how many.
-        keys: u64,
-        /// The first failure.
-        first: String,
-    },
-    /// The scenario's processes.
-    #[error(transparent)]
-    Setting(#[from] SettingError),
-    /// The load.
-    #[error(transparent)]
-    Drive(#[from] DriveError),
-    /// Phases of the rate.
-    #[error("--phases: {0}")]
-    Phases(#[from] PhasesError),
-    /// The target's processes.
-    #[error(transparent)]
-    Usage(#[from] UsageError),
-    /// Agents.
-    #[error(transparent)]
-    Agents(#[from] AgentError),
-    /// Files of the report.
-    #[error(transparent)]
-    Files(#[from] FilesError),
-    /// A file or a thread.
-    #[error("{what}: {error}")]
-    System {
-        /// The action that failed.
-        what: String,
-        /// The error.
-        error: std::io::Error,
-    },
-}
-
-impl LoadError {
-    fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
-        let what = what.into();
-        move |error| Self::System { what, error }
-    }
-}
 
 /// The whole of `standin load`: runs it, prints the result, writes the files, and chooses the exit
 /// code (0: no request failed, and no read was stale or wrong). For `show` see [`Console::new`].
@@ -190,6 +96,12 @@ pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Err
     let interrupt = Interrupt::listen()?;
     let live = Arc::new(Live::new(load.workers));
     let mut console = Console::new(show);
+    if args.target.as_ref().is_some_and(TargetUrl::has_password) {
+        console.line(
+            "warning: every user of this machine can see the password in --target in the list of processes; \
+             --password-file and --password-env hide it",
+        );
+    }
     if let Some(find) = load.find.as_ref().filter(|_| args.together.agents.is_empty()) {
         let report = find::run(&load, find, &command, Some(&interrupt), &mut console)?;
         console.line(&report.to_text());

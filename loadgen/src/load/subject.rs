@@ -84,7 +84,7 @@ impl Subject {
         let key_names = names(load, load.key_type.unwrap_or_default());
         let target = match url.resolve()? {
             Resolved::Standin(addresses, keyspace) => {
-                let client = ClientConfig::default();
+                let client = load.access.client()?;
                 let seeds = Bootstrap::Seeds(addresses);
                 let map = Client::new(client.clone(), seeds)
                     .map_err(LoadError::system("looking for the cluster"))?
@@ -93,7 +93,8 @@ impl Subject {
                 let topology = Arc::clone(&map.topology);
                 Target::Standin(Box::new(Standin { topology, client, keyspace }))
             }
-            Resolved::Wire(settings) => {
+            Resolved::Wire(mut settings) => {
+                load.access.give_to(&mut settings)?;
                 check_keys(&settings, trace, &key_names)?;
                 Target::Wire(settings)
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use standin_client::blocking::Client;
 use standin_client::{Bootstrap, ClientConfig, Target as Party};
+use standin_tls::Tls;
 
 use crate::targets::wire::codec::{Login, Protocol};
 use crate::targets::wire::settings::{Server, Settings};
@@ -16,7 +17,7 @@ use crate::targets::{Standin, Target};
 /// A server that takes longer is left out.
 const WITHIN: Duration = Duration::from_secs(1);
 /// The longest answer.
-const BYTES_MAX: u64 = 1 << 20;
+const BYTES_MAX: usize = 1 << 20;
 /// The figures of memory that memcached tells.
 const MEMCACHED: [&str; 5] = ["bytes", "limit_maxbytes", "curr_items", "evictions", "hash_bytes"];
 /// The figures of memory that Redis tells.
@@ -71,21 +72,15 @@ fn ask_standin(standin: &Standin) -> Vec<Told> {
 }
 
 fn ask_server(server: &Server, settings: &Settings) -> io::Result<Told> {
-    let mut stream = TcpStream::connect_timeout(&server.address, WITHIN)?;
-    stream.set_read_timeout(Some(WITHIN))?;
-    stream.set_write_timeout(Some(WITHIN))?;
+    let mut line = Line::open(server, settings)?;
     let is_redis = matches!(settings.protocol, Protocol::Resp2 | Protocol::Resp3);
-    stream.write_all(&if is_redis { info(&settings.login) } else { b"stats\r\n".to_vec() })?;
+    let (question, greetings) = question(is_redis, &settings.login);
+    line.send(question)?;
     // Nothing more is asked, so the server's last byte is the answer's.
     let mut answer = Vec::new();
-    let mut stream = stream.take(BYTES_MAX);
-    let mut buffer = [0; 16_384];
-    while !is_whole(&answer, is_redis) {
-        match stream.read(&mut buffer) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => answer.extend_from_slice(&buffer[..read]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+    while !is_whole(&answer, is_redis, greetings) {
+        if answer.len() > BYTES_MAX || line.receive(&mut answer)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
     let text = String::from_utf8_lossy(&answer);
@@ -93,27 +88,79 @@ fn ask_server(server: &Server, settings: &Settings) -> io::Result<Told> {
     Ok(Told { name: server.name.clone(), version, figures })
 }
 
-/// AUTH, if there is a password, and INFO.
-fn info(login: &Login) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Some(password) = &login.password {
-        let words = [Some("AUTH"), login.user.as_deref(), Some(password)];
-        let words: Vec<&str> = words.into_iter().flatten().collect();
-        bytes.extend(format!("*{}\r\n", words.len()).bytes());
-        words
-            .iter()
-            .for_each(|word| bytes.extend(format!("${}\r\n{word}\r\n", word.len()).bytes()));
-    }
-    bytes.extend(b"*1\r\n$4\r\nINFO\r\n");
-    bytes
+/// A connection that waits for its server, with TLS if the target has it.
+struct Line {
+    stream: TcpStream,
+    tls: Option<Tls>,
 }
 
-/// Whether the answer is complete, or an error.
-fn is_whole(answer: &[u8], is_redis: bool) -> bool {
-    if !is_redis {
-        return answer.ends_with(b"END\r\n") || answer.ends_with(b"ERROR\r\n");
+impl Line {
+    fn open(server: &Server, settings: &Settings) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&server.address, WITHIN)?;
+        stream.set_read_timeout(Some(WITHIN))?;
+        stream.set_write_timeout(Some(WITHIN))?;
+        let tls = settings.sealing.as_ref().map(|sealing| sealing.connect(server));
+        let mut line = Self { stream, tls };
+        line.send(Vec::new())?;
+        while line.tls.as_ref().is_some_and(|tls| !tls.is_open()) {
+            if line.receive(&mut Vec::new())? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(line)
     }
-    let rest = answer.strip_prefix(b"+OK\r\n").unwrap_or(answer);
+
+    fn send(&mut self, mut bytes: Vec<u8>) -> io::Result<()> {
+        let Some(tls) = &mut self.tls else { return self.stream.write_all(&bytes) };
+        let mut sealed = Vec::new();
+        tls.seal(&mut bytes, &mut sealed);
+        self.stream.write_all(&sealed)
+    }
+
+    /// Receives once. Returns the number of bytes that have come, which is 0 at the end.
+    fn receive(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let mut buffer = [0; 16_384];
+        let read = loop {
+            match self.stream.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
+        match &mut self.tls {
+            Some(tls) => {
+                tls.receive(&buffer[..read], into).map_err(io::Error::other)?;
+                self.send(Vec::new())?;
+            }
+            None => into.extend_from_slice(&buffer[..read]),
+        }
+        Ok(read)
+    }
+}
+
+/// The login, if there is one, and `stats` or INFO; and the number of replies to the login.
+fn question(is_redis: bool, login: &Login) -> (Vec<u8>, usize) {
+    let mut bytes = Vec::new();
+    let (protocol, question) = match is_redis {
+        true => (Protocol::Resp2, &b"*1\r\n$4\r\nINFO\r\n"[..]),
+        false => (Protocol::MemcachedText, &b"stats\r\n"[..]),
+    };
+    let login = Login { database: 0, ..login.clone() };
+    let greetings = protocol.greet(&login, false, &mut bytes);
+    bytes.extend_from_slice(question);
+    (bytes, greetings)
+}
+
+/// Whether the answer is complete behind this number of lines, or an error.
+fn is_whole(answer: &[u8], is_redis: bool, greetings: usize) -> bool {
+    let mut rest = answer;
+    for _ in 0..greetings {
+        let Some(end) = rest.windows(2).position(|two| two == b"\r\n") else { return false };
+        rest = &rest[end + 2..];
+    }
+    if !is_redis {
+        let is_error = rest.starts_with(b"CLIENT_ERROR") && rest.ends_with(b"\r\n");
+        return rest.ends_with(b"END\r\n") || rest.ends_with(b"ERROR\r\n") || is_error;
+    }
     let Some(end) = rest.windows(2).position(|two| two == b"\r\n") else { return false };
     match rest.first() {
         Some(b'-') => true,
@@ -163,7 +210,9 @@ mod tests {
     #[test]
     fn figures_are_found_in_stats_and_info() {
         let stats = "STAT pid 5\r\nSTAT version 1.6.38\r\nSTAT bytes 77\r\nSTAT limit_maxbytes 67108864\r\nEND\r\n";
-        assert!(is_whole(stats.as_bytes(), false) && !is_whole(&stats.as_bytes()[..40], false));
+        assert!(
+            is_whole(stats.as_bytes(), false, 0) && !is_whole(&stats.as_bytes()[..40], false, 0)
+        );
         let (version, figures) = of_stats(stats);
         assert_eq!(version.as_deref(), Some("1.6.38"));
         assert_eq!(
@@ -174,20 +223,29 @@ mod tests {
         let body = "# Server\r\nredis_version:7.2.4\r\nvalkey_version:8.1.1\r\n# Memory\r\nused_memory:1024\r\n\
                     used_memory_human:1K\r\n";
         let reply = format!("+OK\r\n${}\r\n{body}\r\n", body.len());
-        assert!(is_whole(reply.as_bytes(), true));
-        assert!((0..reply.len()).all(|end| !is_whole(&reply.as_bytes()[..end], true)));
+        assert!(is_whole(reply.as_bytes(), true, 1));
+        assert!((0..reply.len()).all(|end| !is_whole(&reply.as_bytes()[..end], true, 1)));
         let (version, figures) = of_info(&reply);
         assert_eq!((version.as_deref(), figures["used_memory"]), (Some("8.1.1"), 1_024));
         assert_eq!(figures.len(), 1);
-        assert!(is_whole(b"-NOAUTH\r\n", true) && is_whole(b"ERROR\r\n", false));
+        assert!(is_whole(b"-NOAUTH\r\n", true, 0) && is_whole(b"ERROR\r\n", false, 0));
     }
 
     #[test]
-    fn a_password_is_given_before_info() {
+    fn a_password_is_given_before_the_question() {
         let login =
             Login { user: Some("me".into()), password: Some("pw".into()), ..Login::default() };
-        let sent = String::from_utf8(info(&login)).unwrap();
-        assert_eq!(sent, "*3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$2\r\npw\r\n*1\r\n$4\r\nINFO\r\n");
-        assert_eq!(info(&Login::default()), b"*1\r\n$4\r\nINFO\r\n");
+        let (sent, greetings) = question(true, &login);
+        assert_eq!(
+            sent.escape_ascii().to_string(),
+            r"*3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$2\r\npw\r\n*1\r\n$4\r\nINFO\r\n"
+        );
+        assert_eq!(greetings, 1);
+        let (sent, greetings) = question(false, &login);
+        assert_eq!((&sent[..], greetings), (&b"set login 0 0 5\r\nme pw\r\nstats\r\n"[..], 1));
+        assert!(is_whole(b"STORED\r\nSTAT version 1\r\nEND\r\n", false, 1));
+        assert!(!is_whole(b"STORED\r\n", false, 1));
+        assert!(is_whole(b"CLIENT_ERROR a\r\nCLIENT_ERROR b\r\n", false, 1));
+        assert_eq!(question(true, &Login::default()).1, 0);
     }
 }

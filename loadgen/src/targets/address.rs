@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
+pub use super::url_error::UrlError;
 use super::wire::codec::{Login, Protocol};
 use super::wire::placement::{Distribution, KeyHash};
 use super::wire::settings::{Ejection, Server, Settings};
@@ -45,55 +46,6 @@ pub enum Resolved {
     Standin(Vec<SocketAddr>, u8),
     /// Another cache.
     Wire(Settings),
-}
-
-/// The mistake in a URL.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
-    /// The scheme.
-    #[error(
-        "write memcached://host:port, redis://host:port, redis-cluster://host:port or \
-         standin://host:port"
-    )]
-    Scheme,
-    /// An address.
-    #[error("{0:?} is not host:port")]
-    Address(String),
-    /// User or password.
-    #[error("{0}")]
-    Login(&'static str),
-    /// The path.
-    #[error("/{0}: only redis:// has a database, which is a number")]
-    Database(String),
-    /// A parameter's name.
-    #[error("there is no parameter {name:?}; there are: {known}")]
-    Unknown {
-        /// The name.
-        name: String,
-        /// Those that this scheme has.
-        known: String,
-    },
-    /// A parameter's value.
-    #[error("{name}={value}: {expected}")]
-    Value {
-        /// The name.
-        name: &'static str,
-        /// The value.
-        value: String,
-        /// What it may be.
-        expected: &'static str,
-    },
-    /// A placeholder of a process that nobody has started.
-    #[error("{{{0}}} is no process that the scenario starts")]
-    NoProcess(String),
-    /// A name has no address.
-    #[error("{name}: {error}")]
-    NoAddress {
-        /// `host:port`.
-        name: String,
-        /// The resolver's error.
-        error: String,
-    },
 }
 
 /// The parameters of caches; `standin` has `keyspace` alone.
@@ -142,7 +94,7 @@ impl FromStr for TargetUrl {
         let is_redis = matches!(scheme, Scheme::Redis | Scheme::RedisCluster);
         if login.is_some() && !is_redis {
             return Err(UrlError::Login(
-                "only redis:// and redis-cluster:// take a user and a password",
+                "only redis:// and redis-cluster:// take a user and a password; use --user and --password-file",
             ));
         }
         let servers: Vec<String> = hosts.split(',').map(str::to_owned).collect();
@@ -251,6 +203,12 @@ impl Scheme {
 }
 
 impl TargetUrl {
+    /// Whether it has a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+
     /// The names of processes for whose addresses it has placeholders.
     pub fn placeholders(&self) -> impl Iterator<Item = &str> {
         self.servers.iter().filter_map(|server| placeholder(server))

@@ -14,6 +14,7 @@ pub(crate) mod fake_cache;
 #[cfg(test)]
 pub(crate) mod fake_server;
 pub mod operation;
+mod url_error;
 pub mod wire;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::TypedValueParser;
 
+use super::access::AccessArgs;
 use super::agent_args::AgentArgs;
 use super::find::objective::Objective;
 use super::interval::Interval;
@@ -40,6 +41,9 @@ pub struct LoadArgs {
     /// ?protocol=meta&distribution=ketama&eject=3&retry=30s&timeout=250ms&connections=4&pipeline=16.
     #[arg(long, value_name = "URL", value_parser = UrlParser, conflicts_with_all = ["config", "keyspace"])]
     pub target: Option<TargetUrl>,
+    /// TLS and login of the target.
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// Requests per second on a fixed schedule (open loop); 1000 by default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub rate: Option<u32>,
@@ -225,9 +229,11 @@ impl LoadArgs {
     pub fn over(self, mut below: Self) -> Self {
         if self.target.is_some() {
             (below.config, below.keyspace) = (None, None);
+            // A password is for one target alone.
+            below.access = AccessArgs::default();
         }
         if self.config.is_some() {
-            below.target = None;
+            (below.target, below.access) = (None, AccessArgs::default());
         }
         if self.closed.is_some() {
             (below.rate, below.arrivals, below.phases) = (None, None, None);
@@ -297,6 +303,7 @@ impl LoadArgs {
             config: self.config.or(below.config),
             keyspace: self.keyspace.or(below.keyspace),
             target: self.target.or(below.target),
+            access: self.access.over(below.access),
             rate: self.rate.or(below.rate),
             arrivals: self.arrivals.or(below.arrivals),
             phases: self.phases.or(below.phases),

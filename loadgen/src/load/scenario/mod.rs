@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use standin_config::{ConfigErrors, Report, Section};
 
+use super::access::AccessArgs;
 use super::faults;
 use super::find::section;
 use super::options::{EXPONENT_MAX, LoadArgs, MULTI_GET_KEYS_MAX};
@@ -67,6 +68,7 @@ fn target(
 ) {
     let units = section.text("units", "memcached.service", report).good();
     args.target_unit = units.iter().flat_map(|units| units.split(',')).map(str::to_owned).collect();
+    args.access = AccessArgs::read(section, base_dir, report);
     // The text may have a password.
     args.target =
         parsed_as(section, "url", "memcached://127.0.0.1:11211", report, |_, error| error);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::AccessArgs;
 use super::find::objective::{Find, Objective};
 use super::interval::Interval;
 use super::options::{Closed, LoadArgs};
@@ -51,6 +52,8 @@ pub struct Load {
     pub keyspace: Option<String>,
     /// The URL of a target.
     pub target: Option<TargetUrl>,
+    /// Its TLS and login.
+    pub access: AccessArgs,
     /// The rate, without a closed loop.
     pub rates: Rates,
     /// Its phases as they were written.
@@ -182,6 +185,7 @@ impl LoadArgs {
             config: args.config.unwrap_or_else(|| PathBuf::from("cluster.toml")),
             keyspace: args.keyspace,
             target: args.target,
+            access: args.access,
             rates,
             phases: args.phases,
             arrivals: args.arrivals.unwrap_or_default(),
@@ -226,6 +230,7 @@ impl LoadArgs {
 
     /// What can't be said of one option alone. Each text says which option to change.
     fn check_together(&self) -> Result<(), &'static str> {
+        self.access.check(self.target.is_some())?;
         let is_set = |flag: Option<bool>| flag == Some(true);
         let has_find = self.find_resolution.is_some() || self.find_settle.is_some();
         let files = [&self.hdr, &self.hgrm, &self.csv, &self.html];

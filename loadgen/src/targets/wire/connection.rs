@@ -10,8 +10,9 @@
 use std::collections::VecDeque;
 
 use standin_protocol::time::Micros;
+use standin_tls::Tls;
 
-use super::codec::{Login, Malformed, Protocol, Reply, quoted, resp};
+use super::codec::{Malformed, Protocol, Reply, quoted, resp};
 use super::settings::Settings;
 use crate::targets::operation::{Action, Kind, Question};
 
@@ -20,7 +21,7 @@ use crate::targets::operation::{Action, Kind, Question};
 pub(super) enum State {
     /// There is none, and none before this time.
     Down(Micros),
-    /// It is being opened, since this time.
+    /// It is being opened, or its TLS begins, since this time.
     Connecting(Micros),
     /// It is open.
     Open,
@@ -82,6 +83,8 @@ pub(super) struct Connection<T> {
     pub(super) state: State,
     /// Rises with each socket, so that late events of an old one are recognized.
     pub(super) incarnation: u32,
+    /// The state of its TLS, once the socket is open.
+    pub(super) tls: Option<Box<Tls>>,
     /// Replies to the greeting that are still to come.
     greetings: usize,
     /// Bytes of requests that must still wait.
@@ -111,6 +114,7 @@ impl<T> Connection<T> {
         Self {
             state: State::Down(Micros(0)),
             incarnation: 0,
+            tls: None,
             greetings: 0,
             held: Vec::new(),
             output: Vec::new(),
@@ -125,6 +129,11 @@ impl<T> Connection<T> {
     /// Whether no answer is waited for, not even to the greeting.
     pub(super) fn is_idle(&self) -> bool {
         self.flights.is_empty() && self.greetings == 0
+    }
+
+    /// The time since which the replies to the greeting are waited for.
+    pub(super) fn greeted(&self) -> Option<Micros> {
+        (self.greetings > 0).then_some(self.heard)
     }
 
     /// Takes a request; returns the bytes of it. A copy is kept if it may have to be sent elsewhere.
@@ -208,7 +217,13 @@ impl<T> Connection<T> {
         }
     }
 
+    /// The bytes to send. With TLS, before it is open there are only its own.
     pub(super) fn take_output(&mut self) -> Vec<u8> {
+        if let Some(tls) = &mut self.tls {
+            let mut sealed = Vec::new();
+            tls.seal(&mut self.output, &mut sealed);
+            return sealed;
+        }
         // The next bytes will be about as many, and growing to that step by step takes longer.
         let next = Vec::with_capacity(self.output.len());
         std::mem::replace(&mut self.output, next)
@@ -223,7 +238,8 @@ impl<T> Connection<T> {
     /// The socket is open.
     pub(super) fn connected(&mut self, now: Micros, settings: &Settings) {
         (self.state, self.heard) = (State::Open, now);
-        self.greetings = greet(settings.protocol, &settings.login, &mut self.output);
+        let is_sealed = settings.sealing.is_some();
+        self.greetings = settings.protocol.greet(&settings.login, is_sealed, &mut self.output);
     }
 
     /// The socket is closed. Returns the requests that had been sent; the others are still held.
@@ -232,6 +248,7 @@ impl<T> Connection<T> {
         self.incarnation = self.incarnation.wrapping_add(1);
         self.output.clear();
         self.input.clear();
+        self.tls = None;
         let released = std::mem::take(&mut self.released);
         (self.expired, self.greetings) = (0, 0);
         self.flights.drain(..released).filter_map(Flight::given_up)
@@ -274,15 +291,20 @@ impl<T> Connection<T> {
         let mut at = 0;
         while at < bytes.len() {
             let kind = match self.flights.front() {
-                _ if self.greetings > 0 => Kind::Put,
-                Some(flight) if self.released > 0 => flight.kind,
+                // The greeting's replies have none.
+                _ if self.greetings > 0 => None,
+                Some(flight) if self.released > 0 => Some(flight.kind),
                 Some(_) | None => {
                     let text = format!("a reply without a request: {}", quoted(&bytes[at..]));
                     return Err(Malformed(text.into()));
                 }
             };
+            let decoded = match kind {
+                Some(kind) => protocol.decode(kind, &bytes[at..])?,
+                None => protocol.decode_greeting(&bytes[at..])?,
+            };
             // The rest of the reply is still to come.
-            let Some((length, reply)) = protocol.decode(kind, &bytes[at..])? else { break };
+            let Some((length, reply)) = decoded else { break };
             at += length;
             if reply == Reply::Push {
                 continue;
@@ -347,12 +369,5 @@ impl<T> Connection<T> {
         } else {
             None
         }
-    }
-}
-
-fn greet(protocol: Protocol, login: &Login, out: &mut Vec<u8>) -> usize {
-    match protocol {
-        Protocol::MemcachedText | Protocol::MemcachedMeta => 0,
-        Protocol::Resp2 | Protocol::Resp3 => resp::greet(protocol, login, out),
     }
 }

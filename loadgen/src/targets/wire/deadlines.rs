@@ -23,7 +23,8 @@ impl<T> Engine<T> {
                 State::Down(_) | State::Open => None,
             };
             let oldest = connection.oldest().map(|since| since + timeout);
-            state.into_iter().chain(oldest).min()
+            let greeted = connection.greeted().map(|since| since + timeout);
+            state.into_iter().chain(oldest).chain(greeted).min()
         };
         let of_member = |member: &Member<T>| {
             let connections = member.connections.iter().filter_map(of_connection);

@@ -2,7 +2,7 @@
 //! why there is none. Pure; `drive/wire.rs` moves the bytes.
 //!
 //! ```text
-//! submit ─► placement.rs: which server ─► connection.rs ─► codec/ ─► Output::Send
+//! submit ─► placement.rs: which server ─► connection.rs ─► codec/ ─► sealed.rs, with TLS ─► Output::Send
 //!             │ or cluster.rs                │  ▲              ├ text.rs, meta.rs: memcached
 //!             ▲ leaves out                   │  │              └ resp.rs: Redis
 //!           ejections, after failures ◄──────┘  │
@@ -17,14 +17,15 @@ mod cluster;
 pub mod codec;
 mod connection;
 mod deadlines;
+mod io;
 pub mod placement;
+mod sealed;
 pub mod settings;
 mod slots;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 
 use standin_protocol::frame::response_flags;
 use standin_protocol::slots::slot;
@@ -33,7 +34,9 @@ use standin_protocol::time::Micros;
 use self::cluster::{Cluster, Redirect, SENDS_MAX};
 use self::codec::{Reply, quoted};
 use self::connection::{Connection, Ended, State};
+pub use self::io::{ConnId, Input, Output};
 use self::placement::Placement;
+pub use self::sealed::Refusal;
 use self::settings::Settings;
 use super::operation::{Answer, Ending, Failure, Found, Question};
 use crate::recorder::FailureKind;
@@ -42,48 +45,6 @@ use crate::recorder::FailureKind;
 pub const OPEN_MAX: usize = 1 << 20;
 /// The number of bytes of open requests from which on a client takes no more.
 pub const OPEN_BYTES_MAX: usize = 256 << 20;
-
-/// A connection, or rather one of its sockets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ConnId {
-    server: u16,
-    place: u16,
-    incarnation: u32,
-}
-
-impl ConnId {
-    /// The number of its server.
-    #[must_use]
-    pub fn server(self) -> u16 {
-        self.server
-    }
-}
-
-/// Something that the sockets or the clock have to say.
-#[derive(Debug, Clone, Copy)]
-pub enum Input<'a> {
-    /// A socket is open.
-    Connected(ConnId),
-    /// A socket could not be opened, and why.
-    ConnectFailed(ConnId, &'a str),
-    /// Bytes have arrived.
-    Received(ConnId, &'a [u8]),
-    /// A socket is closed.
-    Closed(ConnId),
-    /// The time is [`Engine::next_deadline`].
-    Tick,
-}
-
-/// Something that is to be done with a socket.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Open it.
-    Connect(ConnId, SocketAddr),
-    /// Send on it.
-    Send(ConnId, Vec<u8>),
-    /// Close it.
-    Close(ConnId),
-}
 
 /// A server.
 #[derive(Debug)]
@@ -125,6 +86,10 @@ pub struct Engine<T> {
     open: usize,
     open_bytes: usize,
     pipeline: usize,
+    /// See [`Self::refusal`].
+    refusal: Option<Refusal>,
+    /// Room for what has been decrypted.
+    plain: Vec<u8>,
 }
 
 impl<T> Engine<T> {
@@ -142,6 +107,8 @@ impl<T> Engine<T> {
             open: 0,
             open_bytes: 0,
             pipeline: settings.pipeline.map_or(usize::MAX, |pipeline| pipeline.max(1) as usize),
+            refusal: None,
+            plain: Vec::new(),
             settings,
         }
     }
@@ -167,14 +134,16 @@ impl<T> Engine<T> {
         }
     }
 
-    /// Whether no connection is being opened, and no node of a cluster is being asked for the first slots.
+    /// Whether no connection is being opened or waits for the answer to its greeting, and no node of a cluster is being asked for the first slots.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let is_unknown = self.cluster.as_ref().is_some_and(|cluster| !cluster.is_known());
         let is_pending = |connection: &Connection<T>| match connection.state {
             State::Connecting(_) => true,
             // A question that has timed out is not waited for.
-            State::Open => is_unknown && connection.oldest().is_some(),
+            State::Open => {
+                connection.greeted().is_some() || is_unknown && connection.oldest().is_some()
+            }
             State::Down(_) => false,
         };
         !self.members.iter().flat_map(|member| &member.connections).any(is_pending)
@@ -232,18 +201,16 @@ impl<T> Engine<T> {
     pub fn handle(&mut self, now: Micros, input: Input<'_>, end: &mut impl FnMut(T, Ending<'_>)) {
         match input {
             Input::Tick => self.tick(now, end),
-            Input::Connected(id) if self.is_current(id) => {
-                let connection =
-                    &mut self.members[usize::from(id.server)].connections[usize::from(id.place)];
-                connection.connected(now, &self.settings);
-                connection.release(self.pipeline);
-                self.mark_dirty(id.server, id.place);
-                self.ask_slots(now);
-            }
+            Input::Connected(id) if self.is_current(id) => self.tcp_connected(now, id),
             Input::ConnectFailed(id, why) if self.is_current(id) => {
                 self.connect_failed(now, id, why, end);
             }
-            Input::Received(id, bytes) if self.is_current(id) => self.received(now, id, bytes, end),
+            Input::Received(id, bytes) if self.is_current(id) => {
+                self.tcp_received(now, id, bytes, end);
+            }
+            Input::Closed(id) if self.is_current(id) && self.is_opening(id) => {
+                self.connect_failed(now, id, "it has closed the connection before TLS began", end);
+            }
             Input::Closed(id) if self.is_current(id) => {
                 self.lost(now, id, (FailureKind::ConnectionLost, "the connection has ended"), end);
             }
@@ -266,6 +233,16 @@ impl<T> Engine<T> {
             }
         }
         self.outputs.pop_front()
+    }
+
+    /// The connection is open, with its TLS.
+    fn opened(&mut self, now: Micros, id: ConnId) {
+        let connection =
+            &mut self.members[usize::from(id.server)].connections[usize::from(id.place)];
+        connection.connected(now, &self.settings);
+        connection.release(self.pipeline);
+        self.mark_dirty(id.server, id.place);
+        self.ask_slots(now);
     }
 
     fn received(
@@ -343,6 +320,8 @@ impl<T> Engine<T> {
         if let Some(text) = refused {
             self.outputs.push_back(Output::Close(id));
             let why = format!("the connection was refused: {text}");
+            let name = self.settings.servers[usize::from(id.server)].name.clone();
+            self.refusal.get_or_insert(Refusal::Login { server: name, text });
             self.lost(now, id, (FailureKind::ServerError, &why), end);
             self.drop_held(id, (FailureKind::ServerError, &why), end);
         } else if let Err(malformed) = result {

@@ -1,7 +1,10 @@
 //! The settings of a client of other caches.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use standin_tls::{Connector, Tls};
 
 use super::codec::{Login, Protocol};
 use super::placement::{Distribution, KeyHash};
@@ -21,6 +24,34 @@ impl Server {
     pub fn named(name: String) -> Option<Self> {
         let address = name.parse().ok()?;
         Some(Self { name, address })
+    }
+}
+
+/// The TLS of all connections, made of files that are read once. It is equal to no other.
+#[derive(Debug, Clone)]
+pub struct Sealing(Arc<Connector>);
+
+impl PartialEq for Sealing {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Sealing {}
+
+impl Sealing {
+    /// The TLS that these files and names make.
+    #[must_use]
+    pub fn new(connector: Connector) -> Self {
+        Self(Arc::new(connector))
+    }
+
+    /// The state of a connection that has been opened to this server. Unless a name is given for all, the certificate
+    /// has to be for the name or address by which the server was found.
+    #[must_use]
+    pub fn connect(&self, server: &Server) -> Tls {
+        let host = server.name.rsplit_once(':').map_or(&*server.name, |(host, _)| host);
+        self.0.connect_to(host, server.address)
     }
 }
 
@@ -59,6 +90,8 @@ pub struct Settings {
     pub is_cluster: bool,
     /// The beginning of a connection.
     pub login: Login,
+    /// `None`: connections are not encrypted.
+    pub sealing: Option<Sealing>,
 }
 
 impl Settings {
@@ -78,6 +111,7 @@ impl Settings {
             pipeline: None,
             is_cluster: false,
             login: Login::default(),
+            sealing: None,
         }
     }
 }

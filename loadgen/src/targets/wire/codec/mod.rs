@@ -25,14 +25,14 @@ pub enum Protocol {
     Resp3,
 }
 
-/// What Redis is told at the beginning of a connection.
+/// What a server is told at the beginning of a connection.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Login {
-    /// The user; `None`: the default user.
+    /// The user; `None`: Redis' default user. memcached needs one with a password.
     pub user: Option<String>,
     /// The password; `None`: no authentication.
     pub password: Option<String>,
-    /// The database.
+    /// The database of Redis.
     pub database: u32,
 }
 
@@ -107,6 +107,26 @@ impl Protocol {
             Self::MemcachedText => text::decode(kind, bytes),
             Self::MemcachedMeta => meta::decode(kind, bytes),
             Self::Resp2 | Self::Resp3 => resp::decode(kind, bytes),
+        }
+    }
+
+    /// Appends what a connection begins with, and returns the number of replies to it. Each of them must be no error.
+    /// With `is_asking`, there is at least one: a server that refuses a certificate says so only when it is asked.
+    pub fn greet(self, login: &Login, is_asking: bool, out: &mut Vec<u8>) -> usize {
+        match self {
+            Self::MemcachedText | Self::MemcachedMeta => text::greet(login, is_asking, out),
+            Self::Resp2 | Self::Resp3 => resp::greet(self, login, is_asking, out),
+        }
+    }
+
+    /// Reads the first reply in these bytes, to a part of a greeting.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub(super) fn decode_greeting(self, bytes: &[u8]) -> Decoded<'_> {
+        match self {
+            Self::MemcachedText | Self::MemcachedMeta => text::decode_greeting(bytes),
+            Self::Resp2 | Self::Resp3 => resp::decode(Kind::Put, bytes),
         }
     }
 

@@ -54,11 +54,11 @@ fn digits(value: u32) -> Vec<u8> {
     digits
 }
 
-/// Appends what a connection begins with, and returns the number of replies to it. Each of them must be no
-/// error.
-pub(in crate::targets::wire) fn greet(
+/// See [`Protocol::greet`].
+pub(super) fn greet(
     protocol: Protocol,
     login: &Login,
+    is_asking: bool,
     out: &mut Vec<u8>,
 ) -> usize {
     let Login { user, password, database } = login;
@@ -79,6 +79,10 @@ pub(in crate::targets::wire) fn greet(
         let mut name = Vec::new();
         number(&mut name, (*database).into());
         command(out, &[b"SELECT", &name]);
+        replies += 1;
+    }
+    if is_asking && replies == 0 {
+        command(out, &[b"PING"]);
         replies += 1;
     }
     replies

@@ -1,12 +1,35 @@
 //! memcached's classic commands: `get`, `gets`, `set`, `add`, `cas`, `touch`, `incr`, `delete`.
 
 use super::many::Block;
-use super::{Decoded, Malformed, Reply, block, line, number, number_of};
+use super::{Decoded, Login, Malformed, Reply, block, line, number, number_of};
 use crate::targets::operation::{Action, Kind, Question};
 
 const END: &[u8] = b"END\r\n";
 /// The longest lifetime of memcached, 30 days. It takes a larger number for a Unix time, which would long be over.
 const LIFETIME_MAX_S: u32 = 30 * 24 * 60 * 60;
+
+/// Logs in as memcached's ASCII authentication has it: user and password are the value of the first `set`. Its key
+/// means nothing.
+pub(super) fn greet(login: &Login, is_asking: bool, out: &mut Vec<u8>) -> usize {
+    if let (Some(user), Some(password)) = (&login.user, &login.password) {
+        let words = format!("{user} {password}");
+        store(out, b"set ", b"login", words.as_bytes(), 0, None);
+        out.extend_from_slice(b"\r\n");
+        1
+    } else if is_asking {
+        out.extend_from_slice(b"version\r\n");
+        1
+    } else {
+        0
+    }
+}
+
+/// Any line that is no error will do.
+pub(super) fn decode_greeting(bytes: &[u8]) -> Decoded<'_> {
+    // The line is still to come.
+    let Some((first, at)) = line(bytes)? else { return Ok(None) };
+    Ok(Some((at, if is_error(first) { Reply::Error(first) } else { Reply::Done })))
+}
 
 pub(super) fn encode(question: &Question<'_>, out: &mut Vec<u8>) {
     match question.action {
