@@ -11,8 +11,12 @@ use standin_benches::peers::{Figures, head, line};
 use standin_loadgen::report::document::Document;
 
 /// The scenarios that are compared, each with the name of its system. The others are compared with the first.
-const SYSTEMS: [(&str, &str); 3] =
-    [("Standin", "standin"), ("Redis Cluster", "redis-cluster"), ("twemproxy", "twemproxy")];
+const SYSTEMS: [(&str, &str); 4] = [
+    ("Standin", "standin"),
+    ("Standin before PostgreSQL", "standin-postgres"),
+    ("Redis Cluster", "redis-cluster"),
+    ("twemproxy", "twemproxy"),
+];
 
 /// Kills a server, stops another for some seconds, and lets both return: in Standin, Redis Cluster and twemproxy, under
 /// the same load. Runs each scenario several times, in turn, and writes the results, a page for each system, and the
@@ -30,6 +34,9 @@ struct Args {
     /// middle), table.md, and the comparison (HTML, JSON, text).
     #[arg(long, value_name = "FOLDER", default_value = "target/peers")]
     report: PathBuf,
+    /// Use the results that the folder has already, and run what is missing.
+    #[arg(long)]
+    resume: bool,
     /// The folder of the scenarios.
     #[arg(long, value_name = "FOLDER", default_value = "benches/scenarios")]
     scenarios: PathBuf,
@@ -99,18 +106,24 @@ fn measure(args: &Args) -> Result<(), Failure> {
 /// Runs a scenario once.
 fn load(args: &Args, name: &str, scenario: &str, round: usize) -> Result<Run, Failure> {
     let file = args.report.join(format!("{scenario}-{round}.json"));
-    let path = args.scenarios.join(format!("{scenario}.toml"));
-    let mut command = standin(args);
-    command.arg("load").arg("--scenario").arg(path).args([
-        "--label",
-        name,
-        "--seed",
-        &round.to_string(),
-    ]);
-    // Its exit code says whether anything failed, which is what is measured here.
-    let said = said(command.arg("--json").arg(&file))?;
-    let run = Document::load(&file).map_err(|error| format!("{name}: {error}\n{said}"))?;
-    let figures = Figures::of(&run).map_err(|error| format!("{name}: {error}\n{said}"))?;
+    let mut said = String::new();
+    if !(args.resume && file.exists()) {
+        // An old result is not that of a run that fails.
+        let _ = std::fs::remove_file(&file);
+        said = self::said(
+            standin(args)
+                .arg("load")
+                .arg("--scenario")
+                .arg(args.scenarios.join(format!("{scenario}.toml")))
+                .args(["--label", name, "--seed", &round.to_string()])
+                .arg("--json")
+                .arg(&file),
+        )?;
+    }
+    // The exit code says whether anything failed, which is what is measured here.
+    let failed = |error: &dyn std::fmt::Display| format!("{name}: {error}\n{said}");
+    let run = Document::load(&file).map_err(|error| failed(&error))?;
+    let figures = Figures::of(&run).map_err(|error| failed(&error))?;
     Ok(Run { file, figures })
 }
 

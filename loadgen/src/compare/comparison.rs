@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::stats::{ENOUGH, Estimate, estimate, ratio};
+use crate::recorder::Window;
 use crate::report::document::Document;
 
 /// The sections of a scenario that must be alike: they say what the target was asked for. So must the times of its
@@ -133,8 +134,20 @@ fn figures(groups: &[Group]) -> Vec<Figure> {
             }));
         }
     }
+    figures.push(figure("failed", "", |run| Some(run.total.failed as f64)));
+    let begins = || runs().flat_map(|run| &run.events).filter(|event| !event.is_end);
+    let faults: BTreeSet<&str> = begins().map(|event| event.name.as_str()).collect();
+    for fault in faults {
+        let name = fault.to_owned();
+        figures.push(figure(&format!("failed after {fault}"), "", move |run| {
+            Some(after(run, &name)?.failed as f64)
+        }));
+        let name = fault.to_owned();
+        figures.push(figure(&format!("first good after {fault}"), "ms", move |run| {
+            ms(after(run, &name)?.first_good_us?)
+        }));
+    }
     figures.extend([
-        figure("failed", "", |run| Some(run.total.failed as f64)),
         figure("stale and wrong", "", |run| {
             run.generator.is_checked.then_some((run.total.stale + run.total.wrong) as f64)
         }),
@@ -146,6 +159,12 @@ fn figures(groups: &[Group]) -> Vec<Figure> {
         figure("sent late, p99", "ms", move |run| ms(run.generator.lateness.p99_us)),
     ]);
     figures
+}
+
+/// The requests after the beginning of a fault.
+fn after(run: &Document, fault: &str) -> Option<Window> {
+    let mut events = run.events.iter();
+    events.find(|event| event.name == fault && !event.is_end)?.after
 }
 
 fn rows(groups: &[Group]) -> Vec<Row> {

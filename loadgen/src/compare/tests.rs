@@ -8,10 +8,11 @@ use standin_protocol::time::Micros;
 use standin_testkit::Scratch;
 
 use super::*;
-use crate::recorder::{Displaced, Ending, OpKind, Recorder, Sample};
+use crate::recorder::{Displaced, Ending, OpKind, Recorder, Sample, Window};
 use crate::report::document::{
     Environment, FORMAT, Generator, Interval, Lateness, Operation, TargetFacts, Thread, VERSION,
 };
+use crate::report::events::Event;
 use crate::report::figures::curve;
 use crate::report::{Figures, Machine};
 
@@ -179,6 +180,32 @@ fn a_run_with_a_fault_is_not_comparable_with_one_without() {
     let differences = compared(kill("cache", 5), json!([])).differences;
     assert_eq!(differences, ["faults: at 5.5 s for 2 s in a, none in b"]);
     assert!(!compared(kill("cache", 5), kill("cache", 6)).is_comparable);
+}
+
+#[test]
+fn faults_of_the_same_name_are_compared() {
+    let run = |failed, first_good_us| {
+        let mut run = document(&[(0, 100, OpKind::Read)]);
+        let after = Some(Window { failed, first_good_us, ..Window::default() });
+        let event = |is_end, after| Event {
+            name: "kill".to_owned(),
+            is_end,
+            asked_s: 1.0,
+            done_s: Some(1.0),
+            error: None,
+            after,
+        };
+        run.events = vec![event(false, after), event(true, Some(Window::default()))];
+        run
+    };
+    let group = |name: &str, run| Group { name: name.to_owned(), runs: vec![run] };
+    let comparison = compare(&[group("a", run(0, None)), group("b", run(9, Some(250_000)))]);
+    let medians = |figure: &str| {
+        let row = comparison.rows.iter().find(|row| row.figure == figure).expect("a row");
+        row.medians.iter().map(|median| median.map(|median| median.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(medians("failed after kill"), [Some(0.0), Some(9.0)]);
+    assert_eq!(medians("first good after kill"), [None, Some(250.0)]);
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub fn over_time(
                 .x_labels(shape.x_labels)
                 .x_desc("seconds")
                 .y_desc(unit)
-                .light_line_style(WHITE)
+                .light_line_style(TRANSPARENT)
                 .draw()?;
             for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
                 let floored = line.points.iter().map(|(x, y)| (*x, y.max(low)));
@@ -109,7 +109,7 @@ pub fn over_time(
                 .x_labels(shape.x_labels)
                 .x_desc("seconds")
                 .y_desc(unit)
-                .light_line_style(WHITE)
+                .light_line_style(TRANSPARENT)
                 .draw()?;
             for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
                 let points = line.points.iter().copied();
@@ -156,7 +156,7 @@ pub fn percentiles(title: &str, curves: &[(&str, &[CurvePoint])]) -> Result<Stri
             .y_desc("ms")
             .x_labels(6)
             .x_label_formatter(&|nines| percent(*nines))
-            .light_line_style(WHITE)
+            .light_line_style(TRANSPARENT)
             .draw()?;
         for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
             let floored = line.points.iter().map(|(x, y)| (*x, y.max(low)));
@@ -293,6 +293,7 @@ mod tests {
             assert_eq!((svg.matches("<svg").count(), svg.matches("</svg>").count()), (2, 2));
             assert!(svg.contains("killed") && svg.contains("seconds"));
             assert!(!svg.contains("<of>"), "text is escaped");
+            assert!(!svg.contains("stroke=\"#FFFFFF\""), "nothing that nobody sees");
         }
         let points = [CurvePoint { quantile: 0.0, us: 10 }, CurvePoint { quantile: 0.99, us: 900 }];
         let svg = percentiles("percentiles", &[("before", &points)]).unwrap();
