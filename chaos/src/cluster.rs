@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use standin_config::{ClusterConfig, Mode, OriginConfig};
 use standin_loadgen::faults::kinds::StartError;
-use standin_loadgen::faults::kinds::standin::{Cluster as Processes, UP_WITHIN};
+use standin_loadgen::faults::kinds::standin::{Cluster as Processes, UP_WITHIN, layout};
 use standin_loadgen::faults::proxy::Proxy;
+use standin_loadgen::faults::script::standin_names;
 use standin_loadgen::faults::{Process, SpawnError};
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::origin::RunOrigin;
@@ -69,7 +70,7 @@ impl Cluster {
             .map_err(ClusterError::system("listening before the database"))?;
         let proxy = Proxy::start(listener, settings.database)
             .map_err(ClusterError::system("starting the proxy"))?;
-        let mut config = cluster_config(folder, net, settings.mode)?;
+        let mut config = cluster_config(net, settings.mode)?;
         if let (Some(origin), Some(reads)) = (&mut config.origin, settings.surge_reads) {
             origin.surge_reads = reads;
         }
@@ -115,26 +116,21 @@ impl Cluster {
     }
 }
 
-fn cluster_config(folder: &Path, net: &Net, mode: Mode) -> Result<ClusterConfig, ClusterError> {
+fn cluster_config(net: &Net, mode: Mode) -> Result<ClusterConfig, ClusterError> {
     let at = net.address(Node::Origin);
     let url = format!("postgres://standin@{at}/postgres");
-    let mut config =
-        ClusterConfig::new("chaos", net.address(Node::Master), OriginConfig::postgres(&url));
+    let addresses: Vec<_> = [Node::Master]
+        .into_iter()
+        .chain((0..).map(Node::Server).take(SERVERS.len()))
+        .map(|node| net.address(node))
+        .collect();
+    let origin = Some(OriginConfig::postgres(&url));
+    let mut config = layout("chaos", &standin_names(2, 2), &addresses, MEMORY_BYTES, origin);
     config.mode = mode;
-    for (group, pair) in (0u16..).zip(SERVERS.chunks(2)) {
-        let servers =
-            (group * 2..).zip(pair).map(|(id, name)| (*name, net.address(Node::Server(id))));
-        config = config.with_group(&pair[0][..1], servers);
-    }
-    for server in &mut config.servers {
-        server.memory_bytes = MEMORY_BYTES;
-        server.huge_pages = false;
-    }
     config.limits.value_bytes = VALUE_BYTES_MAX;
     if let Some(origin) = &mut config.origin {
         origin.concurrency = ORIGIN_CONCURRENCY;
     }
-    config.master.state_file = folder.join("master.state");
     config.keyspaces.push(RunOrigin::keyspace(KEYSPACE));
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)
@@ -156,7 +152,7 @@ mod tests {
         let scratch = Scratch::new("chaos-cluster");
         let net = Net::loopback(&mut Random::new(1)).unwrap();
         for mode in [Mode::Available, Mode::Strict] {
-            let config = cluster_config(scratch.path(), &net, mode).unwrap();
+            let config = cluster_config(&net, mode).unwrap();
             config.write_into(scratch.path()).unwrap();
             let read = ClusterConfig::load(&scratch.file(CONFIG_FILE)).unwrap();
             assert_eq!((read.mode, read.groups.len(), read.servers.len()), (mode, 2, 4));

@@ -4,8 +4,10 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig, ServiceConfig, ServiceProtocol};
+use standin_config::{ClusterConfig, KeyspaceConfig, ServiceConfig, ServiceProtocol};
 use standin_loadgen::faults::Process;
+use standin_loadgen::faults::kinds::standin::layout;
+use standin_loadgen::faults::script::standin_names;
 use standin_protocol::slots::KeyHash;
 use standin_testkit::languages::script::Place;
 use standin_testkit::languages::{Service, names};
@@ -19,6 +21,7 @@ use crate::Failure;
 /// The name of the keyspace.
 const NAME: &str = "cache";
 const UP_WITHIN: Duration = Duration::from_secs(10);
+const MEMORY_BYTES: u64 = 64 << 20;
 /// The shards of each of Standin's servers.
 const SHARDS: u16 = 2;
 
@@ -120,11 +123,9 @@ impl Running {
 fn config(service: Service) -> ClusterConfig {
     let ports = free_ports(2);
     let at = |number: u8, port: u16| SocketAddr::from(([127, 0, 0, number], port));
-    let master = at(1, ports[0]);
-    let mut config = ClusterConfig::new("languages", master, OriginConfig::sqlite("unused"))
-        .with_group("a", [("a1", at(1, ports[1])), ("a2", at(2, ports[1]))])
-        .with_group("b", [("b1", at(3, ports[1])), ("b2", at(4, ports[1]))]);
-    config.origin = None;
+    let servers = (1..=4).map(|number| at(number, ports[1]));
+    let addresses: Vec<SocketAddr> = [at(1, ports[0])].into_iter().chain(servers).collect();
+    let mut config = layout("languages", &standin_names(2, 2), &addresses, MEMORY_BYTES, None);
     config.keyspaces = vec![KeyspaceConfig::cache(KEYSPACE, NAME)];
     config.naming.default_keyspace = Some(KEYSPACE);
     // Of a cluster of nodes, the ports behind it are those of the shards.

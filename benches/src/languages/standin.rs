@@ -19,27 +19,17 @@ use crate::Failure;
 /// The keyspace of a run.
 pub const KEYSPACE: u8 = 1;
 const UP_WITHIN: Duration = Duration::from_secs(15);
-const MEMORY_BYTES: u64 = 64 << 20;
 
 /// A running cluster.
 pub struct StandinCluster(kinds::Cluster);
 
 impl StandinCluster {
-    /// Starts the master and the servers of a cluster with little memory, and waits until each knows that all
-    /// are online. Its keys are those of keyspace [`KEYSPACE`].
+    /// Starts the master and the servers of a cluster, and waits until each knows that all are online. Its keys are
+    /// those of keyspace [`KEYSPACE`].
     ///
     /// # Errors
     /// A process does not start or does not answer.
-    pub fn start(
-        program: &Path,
-        folder: &Path,
-        mut config: ClusterConfig,
-    ) -> Result<Self, Failure> {
-        for server in &mut config.servers {
-            server.memory_bytes = MEMORY_BYTES;
-            server.huge_pages = false;
-        }
-        config.master.state_file = folder.join("master.state");
+    pub fn start(program: &Path, folder: &Path, config: ClusterConfig) -> Result<Self, Failure> {
         let cluster = Self(kinds::Cluster::start(program, folder, config, UP_WITHIN, None)?);
         cluster.wait_until_online()?;
         Ok(cluster)

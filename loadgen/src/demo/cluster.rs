@@ -6,7 +6,7 @@ use std::path::Path;
 use standin_config::{ClusterConfig, KeyspaceConfig};
 
 use crate::faults::kinds::StartError;
-use crate::faults::kinds::standin::{Cluster, UP_WITHIN};
+use crate::faults::kinds::standin::{Cluster, UP_WITHIN, layout};
 use crate::faults::script::standin_names;
 use crate::interrupt::Interrupt;
 use crate::origin::RunOrigin;
@@ -34,10 +34,10 @@ pub(super) fn start(
 ) -> Result<Cluster, StartError> {
     let mut attempt = 1;
     loop {
-        let names = standin_names(groups, 2).concat();
-        let addresses = free_addresses(names.len() + 1, random)
+        let names = standin_names(groups, 2);
+        let addresses = free_addresses(names.concat().len() + 1, random)
             .map_err(StartError::system("looking for free ports"))?;
-        let config = cluster_config(folder, &names, &addresses, origin);
+        let config = cluster_config(&names, &addresses, origin);
         match Cluster::start(program, folder, config, UP_WITHIN, Some(interrupt)) {
             Err(StartError::Ended { .. }) if attempt < ATTEMPTS => attempt += 1,
             result => return result,
@@ -46,22 +46,13 @@ pub(super) fn start(
 }
 
 fn cluster_config(
-    folder: &Path,
-    names: &[String],
+    groups: &[Vec<String>],
     addresses: &[SocketAddr],
     origin: Option<&RunOrigin>,
 ) -> ClusterConfig {
-    let mut config = ClusterConfig::new("demo", addresses[0], origin.map(RunOrigin::config));
-    for (pair, at) in names.chunks(2).zip(addresses[1..].chunks(2)) {
-        let servers = pair.iter().map(String::as_str).zip(at.iter().copied());
-        config = config.with_group(&pair[0][..1], servers);
-    }
-    for server in &mut config.servers {
-        server.memory_bytes = MEMORY_BYTES;
-        server.huge_pages = false;
-    }
+    let origin_config = origin.map(RunOrigin::config);
+    let mut config = layout("demo", groups, addresses, MEMORY_BYTES, origin_config);
     config.limits.value_bytes = VALUE_BYTES_MAX;
-    config.master.state_file = folder.join("master.state");
     config.keyspaces.push(match origin {
         Some(_) => RunOrigin::keyspace(KEYSPACE),
         None => KeyspaceConfig::cache(KEYSPACE, "demo"),
@@ -79,13 +70,14 @@ mod tests {
     #[test]
     fn the_cluster_file_is_valid_and_reads_back() {
         let scratch = Scratch::new("demo-cluster");
-        let names = standin_names(2, 2).concat();
-        assert_eq!(names, ["a1", "a2", "b1", "b2"]);
+        let names = standin_names(2, 2);
+        assert_eq!(names.concat(), ["a1", "a2", "b1", "b2"]);
         let addresses = free_addresses(5, &mut Random::new(1)).unwrap();
         let origin = RunOrigin::Sqlite { path: scratch.file("origin.sqlite") };
         for origin in [Some(&origin), None] {
-            let config = cluster_config(scratch.path(), &names, &addresses, origin);
+            let mut config = cluster_config(&names, &addresses, origin);
             config.write_into(scratch.path()).unwrap();
+            config.master.state_file = scratch.path().join(&config.master.state_file);
             assert_eq!(ClusterConfig::load(&scratch.file(CONFIG_FILE)).unwrap(), config);
             assert_eq!(config.groups, ["a", "b"]);
         }

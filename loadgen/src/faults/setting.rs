@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig};
+use standin_config::{KeyspaceConfig, OriginConfig};
 use tempfile::TempDir;
 
 use super::database::Lasting;
@@ -295,8 +295,11 @@ impl Setting {
                 self.folders.push(server.folder);
                 (vec![server.process], vec![address])
             }
-            Kind::Standin { database, .. } => {
-                let mut config = cluster_config(kind, ground)?;
+            Kind::Standin { groups, servers, memory_bytes, database } => {
+                let names = standin_names(*groups, *servers);
+                let addresses = ground.addresses(names.concat().len() + 1)?;
+                let mut config = standin::layout("load", &names, &addresses, *memory_bytes, None);
+                config.keyspaces.push(KeyspaceConfig::cache(KEYSPACE, "load"));
                 if let Some(database) = database {
                     let direct = self.database_behind(database);
                     let rows = Rows { count: 0, run: 0, value_bytes: 0 };
@@ -310,13 +313,11 @@ impl Setting {
                     None => std::env::current_exe().map_err(SettingError::Program)?,
                 };
                 let folder = ground.own_folder(name)?;
-                config.master.state_file = folder.join("master.state");
-                let addresses = config.servers.iter().map(|server| server.address).collect();
                 let cluster =
                     standin::Cluster::start(&program, &folder, config, within, ground.interrupt)?;
                 let standin::Cluster { servers, master, file, .. } = cluster;
                 self.places.files.insert(name.to_owned(), file);
-                (servers.into_iter().chain([master]).collect(), addresses)
+                (servers.into_iter().chain([master]).collect(), addresses[1..].to_vec())
             }
         };
         let members = spec.members();
@@ -376,25 +377,4 @@ impl Setting {
         }
         text
     }
-}
-
-/// A cluster with one keyspace, on free ports.
-fn cluster_config(kind: &Kind, ground: &mut Ground<'_>) -> Result<ClusterConfig, StartError> {
-    let Kind::Standin { groups, servers, memory_bytes, .. } = *kind else {
-        unreachable!("only for clusters of Standin");
-    };
-    let names = standin_names(groups, servers);
-    let addresses = ground.addresses(names.iter().map(Vec::len).sum::<usize>() + 1)?;
-    let mut config = ClusterConfig::new("load", addresses[0], None::<OriginConfig>);
-    let mut rest = addresses[1..].iter().copied();
-    for group in &names {
-        let of_group = group.iter().map(String::as_str).zip(rest.by_ref());
-        config = config.with_group(&group[0][..1], of_group);
-    }
-    for server in &mut config.servers {
-        server.memory_bytes = memory_bytes;
-        server.huge_pages = false;
-    }
-    config.keyspaces.push(KeyspaceConfig::cache(KEYSPACE, "load"));
-    Ok(config)
 }

@@ -1,13 +1,14 @@
 //! A Standin cluster: a master and servers as processes of the `standin` program.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use standin_client::blocking::Client;
 use standin_client::{Bootstrap, ClientConfig, Target};
-use standin_config::ClusterConfig;
+use standin_config::{ClusterConfig, OriginConfig};
 use standin_protocol::map::Topology;
 
 use super::super::process::Process;
@@ -19,6 +20,29 @@ use crate::net::Network;
 const EVENT_FILE: &str = "events.jsonl";
 /// The time after which a cluster that is not up is considered failed.
 pub const UP_WITHIN: Duration = Duration::from_secs(15);
+
+/// A cluster of these servers at these addresses, of which the first is the master's. The name of a group is the first
+/// letter of its servers. It has no keyspace yet.
+#[must_use]
+pub fn layout(
+    name: &str,
+    groups: &[Vec<String>],
+    addresses: &[SocketAddr],
+    memory_bytes: u64,
+    origin: Option<OriginConfig>,
+) -> ClusterConfig {
+    let mut config = ClusterConfig::new(name, addresses[0], origin);
+    let mut rest = addresses[1..].iter().copied();
+    for group in groups {
+        let servers = group.iter().map(String::as_str).zip(rest.by_ref());
+        config = config.with_group(&group[0][..1], servers);
+    }
+    for server in &mut config.servers {
+        server.memory_bytes = memory_bytes;
+        server.huge_pages = false;
+    }
+    config
+}
 
 /// A running cluster. Dropping it kills all its processes.
 #[derive(Debug)]
@@ -70,7 +94,7 @@ impl Cluster {
         let event_file = folder.join(EVENT_FILE);
         // Of an earlier attempt.
         let _ = std::fs::remove_file(&event_file);
-        let _ = std::fs::remove_file(&config.master.state_file);
+        let _ = std::fs::remove_file(folder.join(&config.master.state_file));
         let start = |id, name: &str, role: &str, more: &[OsString]| {
             let role = [role.into(), "--config".into(), file.clone().into()];
             Process::start_in(network(id), name, program, [&role[..], more].concat(), folder)
