@@ -3,13 +3,16 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use standin_client::ClientConfig;
 use standin_config::{ClusterConfig, HttpConfig, OriginConfig, ServiceConfig, ServiceProtocol};
 use standin_loadgen::drive::{self, Pacing, Plan, Running};
+use standin_loadgen::faults::Process;
+use standin_loadgen::faults::kinds::standin::{Cluster as Processes, UP_WITHIN, layout};
+use standin_loadgen::faults::script::standin_names;
+use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::live::Live;
 use standin_loadgen::origin::{Rows, RunOrigin};
 use standin_loadgen::popularity::Popularity;
@@ -17,13 +20,13 @@ use standin_loadgen::request::ValueSizes;
 use standin_loadgen::schedule::Arrivals;
 use standin_loadgen::targets::{Standin, Target};
 use standin_loadgen::workload::{Cold, Keys, Mix, Others, Supply};
-use standin_testkit::{Child, Postgres, Scratch, free_ports};
+use standin_testkit::{Postgres, free_ports};
+use tempfile::TempDir;
 
 /// Requests per second of all clients together: enough that every second has some of each kind.
 pub(crate) const RATE_PER_S: u32 = 200;
 /// Connections of clients that a server may have. Fewer than the default, so that a leak reaches it soon.
 pub(crate) const CONNECTIONS: u32 = 100;
-const SERVERS: [&str; 4] = ["a1", "a2", "b1", "b2"];
 const KEYSPACE: u8 = 1;
 const WORKERS: u32 = 4;
 const SEED: u64 = 1;
@@ -31,40 +34,34 @@ const VALUE_BYTES: u32 = 100;
 /// Keys that the caches hold, and keys that are read from the database.
 const KEYS: u32 = 1_000;
 const COLD_KEYS: u32 = 100_000;
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const MEMORY_BYTES: u64 = 16 << 20;
 
 /// A running cluster under load. Dropping it kills all its processes.
 pub(crate) struct Cluster {
-    pub(crate) config: ClusterConfig,
+    pub(crate) processes: Processes,
     pub(crate) database: String,
-    /// The master, then the servers.
-    pub(crate) processes: Vec<Child>,
     live: Arc<Live>,
     load: Running,
     _origin: RunOrigin,
-    _scratch: Scratch,
+    _folder: TempDir,
 }
 
 impl Cluster {
-    pub(crate) fn start(program: &Path, postgres: &Postgres) -> Result<Self, Box<dyn Error>> {
-        let scratch = Scratch::new("incidents");
+    pub(crate) fn start(
+        program: &Path,
+        postgres: &Postgres,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Box<dyn Error>> {
+        let folder = tempfile::Builder::new().prefix("standin-incidents-").tempdir()?;
         let run = 0;
         let rows = Rows { count: KEYS + COLD_KEYS, run, value_bytes: VALUE_BYTES };
-        let origin = RunOrigin::prepare(Some(&postgres.url()), scratch.path(), rows)?;
+        let origin = RunOrigin::prepare(Some(&postgres.url()), folder.path(), rows)?;
         let config = config(&postgres.url());
-        let file = config.write_into(scratch.path())?;
-        let start = |name: &str, role: &str, more: &[&str]| {
-            let mut command = Command::new(program);
-            command.arg(role).arg("--config").arg(&file).args(more).current_dir(scratch.path());
-            let child = Child::spawn(name, command, scratch.path());
-            child.wait_for_line("is ready", READY_WITHIN);
-            child
-        };
-        let mut processes = vec![start("master", "master", &[])];
-        processes.extend(SERVERS.map(|name| start(name, "server", &["--name", name])));
+        let processes =
+            Processes::start(program, folder.path(), config, UP_WITHIN, Some(interrupt))?;
         let target = Target::Standin(Box::new(Standin {
-            topology: Arc::new(config.topology()?),
-            client: ClientConfig::from(&config),
+            topology: Arc::clone(&processes.topology),
+            client: ClientConfig::from(&processes.config),
             keyspace: KEYSPACE,
         }));
         let plan = Plan {
@@ -86,35 +83,36 @@ impl Cluster {
             (0..WORKERS).map(|worker| Supply::mixed(mix(), SEED, worker, WORKERS)).collect();
         let load = drive::start(&plan, supplies, &live)?;
         let database = postgres.url();
-        Ok(Self { config, database, processes, live, load, _origin: origin, _scratch: scratch })
+        Ok(Self { processes, database, live, load, _origin: origin, _folder: folder })
     }
 
     /// The ports that Prometheus reads.
     pub(crate) fn metrics(&self) -> Vec<SocketAddr> {
-        let of_servers = self.config.servers.iter().map(|server| &server.metrics);
-        let all = [&self.config.master.metrics].into_iter().chain(of_servers);
+        let of_servers = self.processes.config.servers.iter().map(|server| &server.metrics);
+        let all = [&self.processes.config.master.metrics].into_iter().chain(of_servers);
         all.flatten().map(|port| port.address).collect()
     }
 
     pub(crate) fn dashboard(&self) -> SocketAddr {
-        self.config.master.dashboard.as_ref().expect("it has one").address
+        self.processes.config.master.dashboard.as_ref().expect("it has one").address
     }
 
     /// The address of a server for Redis' protocol.
     pub(crate) fn redis(&self, server: usize) -> SocketAddr {
-        self.config.servers[server].services[0].address
+        self.processes.config.servers[server].services[0].address
     }
 
     /// The process of a server.
-    pub(crate) fn server(&mut self, server: usize) -> &mut Child {
-        &mut self.processes[1 + server]
+    pub(crate) fn server(&mut self, server: usize) -> &mut Process {
+        &mut self.processes.servers[server]
     }
 
-    /// The number of lines that each process has logged.
-    pub(crate) fn log_lengths(&self) -> Vec<usize> {
+    /// The lines that each process has logged: the master, then the servers.
+    pub(crate) fn logs(&self) -> Vec<Vec<String>> {
         // Nobody else takes them.
         self.load.notables.try_iter().for_each(drop);
-        self.processes.iter().map(|process| process.lines().len()).collect()
+        let all = [&self.processes.master].into_iter().chain(&self.processes.servers);
+        all.map(|process| process.output().lines().map(str::to_owned).collect()).collect()
     }
 }
 
@@ -137,24 +135,22 @@ fn mix() -> Mix {
 }
 
 fn config(database: &str) -> ClusterConfig {
-    let mut addresses = free_ports(2 + SERVERS.len() * 3 + 1)
+    let names = standin_names(2, 2);
+    let servers = names.concat().len();
+    let addresses: Vec<SocketAddr> = free_ports(2 + servers * 3 + 1)
         .into_iter()
-        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    let mut next = || addresses.next().expect("there is an address for each port");
-    let mut config = ClusterConfig::new("incidents", next(), OriginConfig::postgres(database));
-    for pair in SERVERS.chunks(2) {
-        let servers: Vec<_> = pair.iter().map(|name| (*name, next())).collect();
-        config = config.with_group(&pair[0][..1], servers);
-    }
-    let mut http = || Some(HttpConfig { address: next(), passwords: None });
-    config.master.metrics = http();
-    config.master.dashboard = http();
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+        .collect();
+    let (members, rest) = addresses.split_at(1 + servers);
+    let origin = Some(OriginConfig::postgres(database));
+    let mut config = layout("incidents", &names, members, MEMORY_BYTES, origin);
+    let mut rest = rest.iter().copied();
+    let mut next = || rest.next().expect("there is an address for each port");
+    let http = |address| Some(HttpConfig { address, passwords: None });
+    config.master.metrics = http(next());
+    config.master.dashboard = http(next());
     for server in &mut config.servers {
-        server.memory_bytes = 16 << 20;
-        server.huge_pages = false;
-        server.metrics = http();
-    }
-    for server in &mut config.servers {
+        server.metrics = http(next());
         let (protocol, address) = (ServiceProtocol::Redis, next());
         server.services = vec![ServiceConfig { protocol, address, passwords: None }];
     }

@@ -6,9 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
+use standin_loadgen::faults::database::Lasting;
+use standin_loadgen::faults::script::Trouble::Lock;
 use standin_protocol::time::Micros;
-use tokio::runtime::Runtime;
-use tokio_postgres::{Client, NoTls};
 
 use crate::cluster::{CONNECTIONS, Cluster};
 
@@ -22,8 +22,6 @@ const SERVER: (usize, &str) = (0, "a1");
 const LEAKING: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 /// The time between two connections that are never closed.
 const LEAKS_EVERY: Duration = Duration::from_millis(100);
-const SIGCONT: i32 = 18;
-const SIGSTOP: i32 = 19;
 
 /// Something that wakes an operator up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +36,7 @@ pub(crate) enum Incident {
 
 /// An incident that goes on.
 pub(crate) enum Trouble {
-    Locked(Session),
+    Locked(Lasting),
     Paused,
     Leaking(Leak),
 }
@@ -112,11 +110,11 @@ impl Incident {
     pub(crate) fn begin(self, cluster: &mut Cluster) -> Result<Trouble, Box<dyn Error>> {
         Ok(match self {
             Self::Locked => {
-                let lock = format!("BEGIN; LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE");
-                Trouble::Locked(Session::run(&cluster.database, &lock)?)
+                let url = format!("{}?application_name={APPLICATION}", cluster.database);
+                Trouble::Locked(Lasting::begin(&url, Lock)?)
             }
             Self::Paused => {
-                cluster.server(SERVER.0).signal(SIGSTOP);
+                cluster.server(SERVER.0).pause();
                 Trouble::Paused
             }
             Self::Leaking => Trouble::Leaking(Leak::new(cluster.redis(SERVER.0))),
@@ -134,39 +132,14 @@ impl Trouble {
 
     pub(crate) fn end(self, cluster: &mut Cluster) -> Result<(), Box<dyn Error>> {
         match self {
-            Self::Locked(session) => session.end(),
+            Self::Locked(lock) => Ok(lock.end()?),
             Self::Paused => {
-                cluster.server(SERVER.0).signal(SIGCONT);
+                cluster.server(SERVER.0).resume();
                 Ok(())
             }
             // Dropped, all are closed.
             Self::Leaking(_) => Ok(()),
         }
-    }
-}
-
-/// A session of PostgreSQL.
-pub(crate) struct Session {
-    runtime: Runtime,
-    client: Client,
-}
-
-impl Session {
-    fn run(url: &str, statements: &str) -> Result<Self, Box<dyn Error>> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut config: tokio_postgres::Config = url.parse()?;
-        config.application_name(APPLICATION);
-        let client = runtime.block_on(async {
-            let (client, connection) = config.connect(NoTls).await?;
-            // It ends with the client, or with an error that the client has too.
-            drop(tokio::spawn(connection));
-            client.batch_execute(statements).await.map(|()| client)
-        })?;
-        Ok(Self { runtime, client })
-    }
-
-    fn end(self) -> Result<(), Box<dyn Error>> {
-        Ok(self.runtime.block_on(self.client.batch_execute("ROLLBACK"))?)
     }
 }
 

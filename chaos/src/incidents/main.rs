@@ -94,13 +94,13 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     })?;
     let interrupt = Interrupt::listen()?;
     let postgres = Postgres::start();
-    let mut cluster = Cluster::start(&args.program, &postgres)?;
+    let mut cluster = Cluster::start(&args.program, &postgres, &interrupt)?;
     let prometheus = Prometheus::start(&cluster.metrics(), &rules);
     let browser = Browser::start(browser);
     browser.open(&format!("http://{}/", cluster.dashboard()), 1440, 900);
     println!(
         "a master, {} servers in 2 groups, PostgreSQL, {} requests/s; the alerts of {}",
-        cluster.config.servers.len(),
+        cluster.processes.config.servers.len(),
         cluster::RATE_PER_S,
         rules.display()
     );
@@ -128,7 +128,7 @@ fn play(
     places: &Places,
     interrupt: &Interrupt,
 ) -> Result<Row, Box<dyn Error>> {
-    let logs = cluster.log_lengths();
+    let logged: Vec<usize> = cluster.logs().iter().map(Vec::len).collect();
     let begin = Micros::boottime();
     let mut trouble = incident.begin(cluster)?;
     let mut found = [const { None }; PLACES.len()];
@@ -136,7 +136,7 @@ fn play(
         trouble.go_on();
         for (place, found) in PLACES.into_iter().zip(&mut found) {
             if found.is_none() {
-                let words = places.words(place, &incident.names(), cluster, &logs);
+                let words = places.words(place, &incident.names(), cluster, &logged);
                 *found = words.map(|words| (Micros::boottime().since(begin), words));
             }
         }

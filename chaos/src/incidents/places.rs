@@ -57,9 +57,8 @@ impl Places {
             }
             Place::Page => self.page().into_iter().find(|line| has(line, &names.on_page)),
             Place::Log => {
-                let logs = cluster.processes.iter().zip(logged_before);
-                let mut lines =
-                    logs.flat_map(|(process, before)| process.lines().split_off(*before));
+                let logs = cluster.logs().into_iter().zip(logged_before);
+                let mut lines = logs.flat_map(|(mut lines, before)| lines.split_off(*before));
                 lines.find(|line| has(line, &names.in_log))
             }
         }

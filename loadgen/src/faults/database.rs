@@ -50,14 +50,17 @@ fn silent() -> String {
 
 /// A trouble that lasts. Dropping it ends a lock, but not the lack of room.
 #[derive(Debug)]
-pub(super) struct Lasting {
+pub struct Lasting {
     session: Session,
     trouble: Trouble,
 }
 
 impl Lasting {
     /// Begins it.
-    pub(super) fn begin(url: &str, trouble: Trouble) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// PostgreSQL refuses, or does not answer; in words.
+    pub fn begin(url: &str, trouble: Trouble) -> Result<Self, String> {
         let session = Session::open(url)?;
         session.run(&match trouble {
             // The session is in a transaction that it does not end.
@@ -79,7 +82,10 @@ impl Lasting {
     }
 
     /// Ends it.
-    pub(super) fn end(&self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// As above.
+    pub fn end(&self) -> Result<(), String> {
         match self.trouble {
             Trouble::Lock => self.session.run("ROLLBACK"),
             Trouble::Full => self.session.run(&format!("DROP TRIGGER standin_full ON {TABLE}")),

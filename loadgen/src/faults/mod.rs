@@ -14,7 +14,7 @@
 //! ```
 
 mod child;
-mod database;
+pub mod database;
 mod foreign;
 mod holds;
 pub mod kinds;

@@ -217,11 +217,17 @@ impl Process {
         Ok(())
     }
 
-    /// The last lines that it has printed.
+    /// Everything that it has printed.
+    #[must_use]
+    pub fn output(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// The last lines of it.
     #[must_use]
     pub fn last_output(&self) -> String {
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = self.output();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n")
     }
