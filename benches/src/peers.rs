@@ -5,13 +5,14 @@ use standin_loadgen::report::events::Event;
 
 use crate::report::{Spread, markdown_head, markdown_row};
 
-const HEAD: [&str; 11] = [
+const HEAD: [&str; 12] = [
     "system",
     "runs",
-    "killed: failed",
+    "failed",
+    "killed: failed until the return",
     "first good answer",
     "last bad answer",
-    "paused: failed",
+    "paused: failed until the return",
     "first good answer",
     "last bad answer",
     "stale reads",
@@ -27,6 +28,7 @@ const FAULTS: [&str; 2] = ["kill", "pause"];
 pub struct Figures {
     /// What each of [`FAULTS`] did.
     faults: [Outage; 2],
+    failed: f64,
     stale: f64,
     /// Seconds.
     stale_oldest_s: f64,
@@ -67,6 +69,7 @@ impl Figures {
         let sum: f64 = before.iter().map(|(_, per_s)| per_s).sum();
         Ok(Self {
             faults: [Outage::of(kill)?, Outage::of(pause)?],
+            failed: run.total.failed as f64,
             stale: run.total.stale as f64,
             stale_oldest_s: run.total.counts.stale_age_us_max as f64 / 1e6,
             misses_before_per_s: sum / before.len().max(1) as f64,
@@ -77,7 +80,7 @@ impl Figures {
     /// How bad the run was, for the choice of the one in the middle.
     #[must_use]
     pub fn bad(&self) -> f64 {
-        self.stale + self.faults.iter().map(|outage| outage.failed).sum::<f64>()
+        self.stale + self.failed
     }
 }
 
@@ -109,7 +112,8 @@ pub fn line(system: &str, runs: &[Figures]) -> String {
             false => format!("{median:.digits$}{unit} ({min:.digits$}–{max:.digits$})"),
         }
     };
-    let mut cells = vec![system.to_owned(), runs.len().to_string()];
+    let failed = spread("", 0, &|run| run.failed);
+    let mut cells = vec![system.to_owned(), runs.len().to_string(), failed];
     for fault in 0..FAULTS.len() {
         let is_clean = runs.iter().all(|run| run.faults[fault].last_bad_s == 0.0);
         cells.push(spread("", 0, &|run| run.faults[fault].failed));
@@ -142,6 +146,7 @@ mod tests {
         let quiet = Outage { failed: 0.0, first_good_s: 0.0, last_bad_s: 0.0 };
         Figures {
             faults: [outage, quiet],
+            failed,
             stale,
             stale_oldest_s: stale / 10.0,
             misses_before_per_s: 10.0,
@@ -154,7 +159,7 @@ mod tests {
         let row = line("x", &[run(0.0, 4.0, 2.0), run(50.0, 8.0, 3.0), run(20.0, 8.0, 2.0)]);
         assert_eq!(
             row,
-            "| x | 3 | 8 (4–8) | 1.00 s (1.00–1.50) | 2.00 s (2.00–3.00) | 0 | – | – | 20 (0–50) | 2.0 s (0.0–5.0) | \
+            "| x | 3 | 8 (4–8) | 8 (4–8) | 1.00 s (1.00–1.50) | 2.00 s (2.00–3.00) | 0 | – | – | 20 (0–50) | 2.0 s (0.0–5.0) | \
              10 → 70 |"
         );
         let columns = |line: &str| line.matches('|').count();
@@ -165,6 +170,6 @@ mod tests {
     #[test]
     fn nothing_bad_is_no_time() {
         let row = line("x", &[run(0.0, 0.0, 0.0)]);
-        assert_eq!(row, "| x | 1 | 0 | – | – | 0 | – | – | 0 | – | 10 → 70 |");
+        assert_eq!(row, "| x | 1 | 0 | 0 | – | – | 0 | – | – | 0 | – | 10 → 70 |");
     }
 }

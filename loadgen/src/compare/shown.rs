@@ -19,10 +19,8 @@ const GROUP_WIDTH: usize = 28;
 pub(super) fn text(comparison: &Comparison) -> String {
     let mut text = String::new();
     // Writing to a String can't fail.
-    for (index, group) in comparison.groups.iter().enumerate() {
-        let runs =
-            if group.runs == 1 { "1 run".to_owned() } else { format!("{} runs", group.runs) };
-        let _ = writeln!(text, "{}: {}, {runs} on {}", letter(index), group.name, group.target);
+    for group in named(comparison) {
+        let _ = writeln!(text, "{group}");
     }
     for difference in &comparison.differences {
         let _ = writeln!(text, "NOT COMPARABLE: {difference}");
@@ -57,6 +55,7 @@ pub(super) fn page(comparison: &Comparison, groups: &[Group]) -> Result<String, 
     for difference in &comparison.differences {
         page.paragraph(&format!("Not comparable: {difference}"), Some(false));
     }
+    named(comparison).for_each(|group| page.paragraph(&group, None));
     let mut columns = vec![String::new()];
     columns.extend(head(comparison));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
@@ -88,6 +87,15 @@ pub(super) fn page(comparison: &Comparison, groups: &[Group]) -> Result<String, 
         .collect();
     page.table(&["", "started", "target", "command"], &rows, true);
     Ok(page.finish())
+}
+
+/// Each group with its letter.
+fn named(comparison: &Comparison) -> impl Iterator<Item = String> {
+    comparison.groups.iter().enumerate().map(|(index, group)| {
+        let runs =
+            if group.runs == 1 { "1 run".to_owned() } else { format!("{} runs", group.runs) };
+        format!("{}: {}, {runs} on {}", letter(index), group.name, group.target)
+    })
 }
 
 fn letter(index: usize) -> String {
