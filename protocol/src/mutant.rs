@@ -126,6 +126,10 @@ wire_enum! {
         TransactComparesFirst = 57, "transact-compares-first";
         /// Of the keys that a transaction writes away from home only the first is logged (36).
         TransactLogsFirst = 58, "transact-logs-first";
+        /// A transaction is executed before its conditions are compared (35).
+        TransactWritesRefused = 59, "transact-writes-refused";
+        /// Of the values that a transaction leaves only the first is kept (37).
+        TransactKeepsFirst = 60, "transact-keeps-first";
     }
 }
 

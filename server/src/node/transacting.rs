@@ -79,7 +79,8 @@ impl Node {
             true => transaction.conditions.get(..1).unwrap_or_default(),
             false => &transaction.conditions,
         };
-        if !compared.iter().all(|condition| here.holds(condition)) {
+        let is_met = compared.iter().all(|condition| here.holds(condition));
+        if !is_met && !mutant::is(Mutant::TransactWritesRefused) {
             return Answer::status(Status::VersionMismatch);
         }
         let bounds = Bounds { values: most, results };
@@ -87,8 +88,12 @@ impl Node {
         else {
             return Answer::text(Status::TooLarge, "what it reads, leaves or answers is too large");
         };
-        for (key, staged) in values {
+        let left = if mutant::is(Mutant::TransactKeepsFirst) { 1 } else { values.len() };
+        for (key, staged) in values.into_iter().take(left) {
             here.leave(key, &staged);
+        }
+        if !is_met {
+            return Answer::status(Status::VersionMismatch);
         }
         Answer { head: AnswerHead::status(Status::Ok), value: results }
     }

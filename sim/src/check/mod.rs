@@ -94,6 +94,8 @@ pub(crate) struct Counts {
     pub(crate) transactions: u64,
     /// Those that were not, because something had.
     pub(crate) transactions_refused: u64,
+    /// Reads of both keys of a pair at once.
+    pub(crate) pairs_read: u64,
     /// INVALIDATEs and FLUSHes that were done.
     pub(crate) drops: u64,
     pub(crate) failed: u64,
@@ -283,6 +285,7 @@ impl Checker {
         let Outcome::Value(value) = &answer.outcome else { return Ok(()) };
         let read = read_by(asked, answer);
         let Some(value) = sent_value(&value.bytes) else { return Err(format!("{read}, nonsense")) };
+        self.transactions.read(value)?;
         let bound = if is_last { 0 } else { self.bound_of(asked) };
         let before = asked.at.saturating_sub(bound);
         let Some(cached) = &self.cached else { return Ok(()) };

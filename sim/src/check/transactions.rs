@@ -6,6 +6,9 @@
 //! ```
 //! So two that have found the same versions of both keys, and of which each wrote another key, can't both have
 //! succeeded; nor can two that have replaced one version.
+//!
+//! What a refused transaction would have written is never read. And whoever reads both keys at once never finds
+//! the value of one that wrote both beside a value that this one has replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +36,12 @@ impl Transaction {
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
     asked: BTreeMap<Value, Transaction>,
+    /// Those that were to write both keys.
+    whole: BTreeMap<Value, Transaction>,
+    /// Those that were refused when they were sent for the first time.
+    refused: BTreeSet<Value>,
+    /// All values that were read.
+    read: BTreeSet<Value>,
     /// By key and version: the transactions that succeeded and had found it, and whether they replaced it.
     found: BTreeMap<(usize, u64), Vec<(Value, bool)>>,
     /// Which came before which.
@@ -41,6 +50,9 @@ pub(super) struct Transactions {
 
 impl Transactions {
     fn asked(&mut self, id: Value, transaction: Transaction) {
+        if transaction.writes == [true; 2] {
+            self.whole.insert(id, transaction);
+        }
         self.asked.insert(id, transaction);
     }
 
@@ -65,6 +77,48 @@ impl Transactions {
                 }
             }
             self.found.entry((key, version)).or_default().push((id, writes));
+        }
+        Ok(())
+    }
+
+    /// A client has been told that its transaction was refused.
+    fn refused(&mut self, id: Value) -> Result<(), String> {
+        self.refused.insert(id);
+        self.never_refused(id, self.read.contains(&id))
+    }
+
+    /// A client has read a value.
+    pub(super) fn read(&mut self, value: Value) -> Result<(), String> {
+        self.read.insert(value);
+        self.never_refused(value, self.refused.contains(&value))
+    }
+
+    fn never_refused(&self, id: Value, is_both: bool) -> Result<(), String> {
+        match is_both {
+            false => Ok(()),
+            true => Err(format!("the transaction v{id} was refused, and its value was read")),
+        }
+    }
+
+    /// A client has read both keys of a pair at once: by key, the value and its version.
+    fn read_both(
+        &mut self,
+        keys: [usize; 2],
+        found: [Option<(Value, u64)>; 2],
+    ) -> Result<(), String> {
+        for (value, _) in found.into_iter().flatten() {
+            self.read(value)?;
+        }
+        for (own, other) in [(0, 1), (1, 0)] {
+            let Some(((value, _), (_, version))) = found[own].zip(found[other]) else { continue };
+            let Some(of) = self.whole.get(&value) else { continue };
+            let has_replaced = of.seen.is_some_and(|seen| seen[other] == Some(version));
+            if of.keys == keys && has_replaced {
+                return Err(format!(
+                    "of v{value}, which wrote k{} and k{}, only one was found",
+                    keys[0], keys[1]
+                ));
+            }
         }
         Ok(())
     }
@@ -111,6 +165,16 @@ impl Checker {
         self.transactions.take(id)
     }
 
+    /// A client has read both keys of a pair at once.
+    pub(crate) fn read_both(
+        &mut self,
+        keys: [usize; 2],
+        found: [Option<(Value, u64)>; 2],
+    ) -> Result<(), String> {
+        self.counts.pairs_read += 1;
+        self.transactions.read_both(keys, found)
+    }
+
     /// A client has been told that its transaction was carried out, or that it was not (`None`: that is unknown).
     pub(crate) fn transacted(
         &mut self,
@@ -118,11 +182,18 @@ impl Checker {
         id: Value,
         of: &Transaction,
         is_executed: Option<bool>,
+        sends: u32,
     ) -> Result<(), String> {
         let is_comparing = u64::from(of.seen.is_some());
         match is_executed {
             None => self.counts.failed += 1,
-            Some(false) => self.counts.transactions_refused += is_comparing,
+            Some(false) => {
+                self.counts.transactions_refused += is_comparing;
+                // A copy that was sent before may have been executed.
+                if sends == 1 {
+                    self.transactions.refused(id)?;
+                }
+            }
             Some(true) => {
                 self.counts.transactions += is_comparing;
                 if let Some(cached) = &mut self.cached {
@@ -172,6 +243,30 @@ mod tests {
         }
         // The second has replaced what it has found and replaced.
         assert!(all.succeeded(13, &of([Some(9), Some(2)], SECOND)).is_err());
+    }
+
+    #[test]
+    fn what_was_refused_is_never_read() {
+        let mut all = Transactions::default();
+        assert!(all.read(7).is_ok() && all.refused(8).is_ok());
+        assert!(all.refused(7).is_err(), "it was read before");
+        assert!(all.read(8).is_err(), "it is read later");
+    }
+
+    #[test]
+    fn one_that_wrote_both_keys_is_never_found_beside_what_it_has_replaced() {
+        let mut all = Transactions::default();
+        all.asked(7, of([Some(1), None], [true; 2]));
+        all.asked(8, of([Some(1), Some(2)], SECOND));
+        for (found, is_right) in [
+            ([Some((7, 3)), Some((7, 4))], true),
+            ([Some((7, 3)), None], true),
+            ([Some((5, 1)), Some((7, 4))], false),
+            ([Some((6, 2)), Some((7, 4))], true),
+            ([Some((5, 1)), Some((8, 5))], true),
+        ] {
+            assert_eq!(all.read_both([0, 1], found).is_ok(), is_right, "{found:?}");
+        }
     }
 
     #[test]

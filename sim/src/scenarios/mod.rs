@@ -107,6 +107,7 @@ pub(crate) const ALL: &[Scenario] = &[
     modify::ANSWER_LOST,
     transact::WRITE_SKEW,
     transact::RETURNED_HOME,
+    transact::WHOLE,
     load::COLD_START,
     load::COLD_STAND_IN,
     stored::STORED_OTHERWISE,

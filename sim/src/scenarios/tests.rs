@@ -102,6 +102,7 @@ scenarios! {
     s34_ended_at_once_without_owning
     s35_write_skew
     s36_transaction_away
+    s37_transaction_whole
     f01_new_incarnation_remembers_nothing
     f02_forgotten_by_all
     f03_forgotten_twice

@@ -27,7 +27,7 @@ pub(super) const WRITE_SKEW: Scenario = Scenario {
         let both = pairs().at(0).put(0, 0).put(0, 2).at(100 * MS);
         let seen = transact(transact(both, 0, Written::Both), 1, Written::Both).at(200 * MS);
         let one = transact(seen, 0, Written::Second).at(300 * MS);
-        transact(one, 1, Written::First).plan()
+        transact(one, 1, Written::First).at(400 * MS).get(0, 0).plan()
     },
     expect: |outcome: &Outcome| match (
         count(outcome, "sim transactions"),
@@ -36,7 +36,29 @@ pub(super) const WRITE_SKEW: Scenario = Scenario {
         (1, 1) => Ok(()),
         other => Err(format!("succeeded and refused: {other:?}")),
     },
-    fails_without: &[(Rule::Code(Mutant::TransactComparesFirst), "have both succeeded")],
+    fails_without: &[
+        (Rule::Code(Mutant::TransactComparesFirst), "have both succeeded"),
+        (Rule::Code(Mutant::TransactWritesRefused), "was refused, and its value was read"),
+    ],
+};
+
+/// A client writes both keys of a pair, which another one reads later.
+pub(super) const WHOLE: Scenario = Scenario {
+    name: "s37_transaction_whole",
+    plan: || {
+        let both = pairs().at(0).put(0, 0).put(0, 2).at(100 * MS);
+        let seen = transact(both, 0, Written::Both).at(200 * MS);
+        let written = transact(seen, 0, Written::Both).at(300 * MS);
+        transact(written, 1, Written::Both).plan()
+    },
+    expect: |outcome: &Outcome| match (
+        count(outcome, "sim transactions"),
+        count(outcome, "sim pairs_read"),
+    ) {
+        (1, 2) => Ok(()),
+        other => Err(format!("written and read: {other:?}")),
+    },
+    fails_without: &[(Rule::Code(Mutant::TransactKeepsFirst), "only one was found")],
 };
 
 /// Server a has both keys cached while it is cut off, and b, which stands in for it, writes both in one step.

@@ -74,6 +74,7 @@ impl World {
         self.counted.add("sim ", "writes", counts.writes);
         self.counted.add("sim ", "transactions", counts.transactions);
         self.counted.add("sim ", "transactions_refused", counts.transactions_refused);
+        self.counted.add("sim ", "pairs_read", counts.pairs_read);
         self.counted.add("sim ", "drops", counts.drops);
         self.counted.add("sim ", "failed", counts.failed);
         self.counted.add("sim ", "unknown", counts.unknown);

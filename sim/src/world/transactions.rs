@@ -8,7 +8,7 @@ use standin_protocol::transact::{self, Condition, Step, StepResult};
 use super::World;
 use super::cluster::KEYSPACE;
 use crate::check::Transaction;
-use crate::origin::{Value, sent_bytes};
+use crate::origin::{Value, sent_bytes, sent_value};
 use crate::plan::Written;
 use standin_client::engine::Input;
 
@@ -83,12 +83,22 @@ impl World {
             let Some(results) = transact::results(&reply.value) else {
                 return self.violation(format!("the results of v{id} can't be read"));
             };
-            let version = |result: &StepResult<'_>| (result.version != 0).then_some(result.version);
-            if let [first, second] = &results[..] {
-                self.clients[client].seen[of.keys[0]] = Some([version(first), version(second)]);
+            let [first, second] = &results[..] else {
+                return self.violation(format!("v{id} has {} results", results.len()));
+            };
+            // Without a version there is no value.
+            let found = [first, second].map(|result: &StepResult<'_>| {
+                (result.version != 0).then(|| (sent_value(result.value), result.version))
+            });
+            self.clients[client].seen[of.keys[0]] = Some(found.map(|found| Some(found?.1)));
+            let values =
+                found.map(|found| found.and_then(|(value, version)| Some((value?, version))));
+            if let Err(wrong) = self.checker.read_both(of.keys, values) {
+                return self.violation(wrong);
             }
         }
-        if let Err(wrong) = self.checker.transacted(self.time, id, of, is_executed) {
+        let sends = result.as_ref().map_or(0, |answer| answer.sends);
+        if let Err(wrong) = self.checker.transacted(self.time, id, of, is_executed, sends) {
             self.violation(wrong);
         }
     }
