@@ -18,6 +18,8 @@ use std::time::Duration;
 use clap::Args;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
 
@@ -74,7 +76,10 @@ fn run(mut terminal: DefaultTerminal, watcher: &Watcher, ends: &AtomicBool) -> i
         if ends.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if !event::poll(PAUSE)? {
+        if !is_terminal_there()? {
+            return Ok(());
+        }
+        if !event::poll(Duration::ZERO)? {
             continue;
         }
         match event::read()? {
@@ -89,6 +94,19 @@ fn run(mut terminal: DefaultTerminal, watcher: &Watcher, ends: &AtomicBool) -> i
         }
         drawn = None;
     }
+}
+
+/// Waits for a key for a while. Returns whether the terminal is still there: a window that is closed does not
+/// always send a signal, and whoever asks crossterm for keys of a terminal that is gone never gets an answer.
+fn is_terminal_there() -> io::Result<bool> {
+    let stdin = io::stdin();
+    let mut watched = [PollFd::new(&stdin, PollFlags::IN)];
+    let pause = Timespec::try_from(PAUSE).map_err(io::Error::other)?;
+    match poll(&mut watched, Some(&pause)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(!watched[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL))
 }
 
 fn is_end(key: KeyEvent) -> bool {

@@ -1,11 +1,16 @@
 //! `standin top` in a terminal, while a server of a cluster with TLS is killed and returns.
 
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, FromRawFd as _};
+use std::process::{Command, Stdio};
+
 use standin_config::TlsPort;
 use standin_protocol::map::ServerState::Online;
+use standin_testkit::{Child, read_some};
 
 use crate::common::cluster::PROGRAM;
 use crate::common::screen::Screen;
-use crate::common::{Cluster, Load, PAIR, tls};
+use crate::common::{Cluster, Load, PAIR, WITHIN, tls};
 
 /// A script that runs `standin top` twice, and says what it has done to the terminal.
 fn script(cluster: &Cluster) -> String {
@@ -82,6 +87,39 @@ fn a_terminal_shows_a_kill_and_a_return_and_is_left_as_it_was() {
             screen.wait("it again", |text| text.contains("● all is well"));
         }
     }
+}
+
+#[test]
+fn it_ends_when_its_terminal_is_gone_without_a_signal() {
+    let cluster = Cluster::new("top-gone", PAIR);
+    let (terminal, mut held) = pseudo_terminal();
+    let end = || Stdio::from(terminal.try_clone().expect("a descriptor"));
+    let mut command = Command::new(PROGRAM);
+    command.args(["top", "--config"]).arg(&cluster.config_path).env("TERM", "xterm");
+    command.stdin(end()).stdout(end()).stderr(Stdio::null());
+    let mut child = Child::spawn_as_is("top", command);
+    drop(terminal);
+    let mut drawn = [0; 4_096];
+    assert!(read_some(&mut held, &mut drawn).expect("it draws") > 0);
+    drop(held);
+    assert_eq!(child.exit_status(WITHIN).code(), Some(0));
+}
+
+/// A terminal, and the side that shows it.
+fn pseudo_terminal() -> (File, File) {
+    let held = File::options().read(true).write(true).open("/dev/ptmx").expect("a terminal");
+    let unlocked: libc::c_int = 0;
+    // SAFETY: the request reads one number.
+    let locked = unsafe { libc::ioctl(held.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) };
+    assert_eq!(locked, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the request takes flags and returns a descriptor that nobody else has.
+    let terminal = unsafe {
+        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        let descriptor = libc::ioctl(held.as_raw_fd(), libc::TIOCGPTPEER, flags);
+        assert!(descriptor >= 0, "{}", std::io::Error::last_os_error());
+        File::from_raw_fd(descriptor)
+    };
+    (terminal, held)
 }
 
 #[test]
