@@ -54,6 +54,10 @@ impl Times {
         }
     }
 
+    fn count(&self) -> u64 {
+        self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
     pub(super) fn latency(&self) -> Latency {
         Latency {
             p50_us: self.percentile(500),
@@ -65,8 +69,7 @@ impl Times {
     /// The duration that this many of a thousand do not exceed. Within a bucket they are taken to be spread
     /// evenly; those above all bounds count as the last one.
     fn percentile(&self, per_mille: u64) -> Option<u64> {
-        let total = self.0.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
-        let rank = (u128::from(total) * u128::from(per_mille)).div_ceil(1_000);
+        let rank = (u128::from(self.count()) * u128::from(per_mille)).div_ceil(1_000);
         let mut below = 0_u128;
         for (at, count) in self.0.iter().enumerate().filter(|(_, count)| **count > 0) {
             let count = u128::from(*count);
@@ -119,17 +122,21 @@ impl Sample {
             |kind| Times::of(stats, &format!("request_duration_us{{kind=\"{kind}\",le=\""));
         let calls =
             |of| Times::of(stats, &format!("origin_call_duration_us{{calls=\"{of}\",le=\""));
+        let (hit, miss, write) = (requests("hit"), requests("miss"), requests("write"));
+        // Those of clients: a server times what its clients ask, and not what others send on to it.
+        let requests =
+            [&hit, &miss, &write].into_iter().fold(0_u64, |sum, of| sum.saturating_add(of.count()));
         Self {
-            requests: of("data_requests"),
+            requests,
             hits: of("hits"),
             misses: of("misses"),
             origin_reads: of("origin_reads"),
             origin_writes: of("origin_writes"),
             refused: REFUSED.iter().map(|name| of(name)).sum(),
             busy_us: of("busy_us"),
-            hit: requests("hit"),
-            miss: requests("miss"),
-            write: requests("write"),
+            hit,
+            miss,
+            write,
             origin_read: calls("read"),
             origin_write: calls("write"),
         }

@@ -92,16 +92,19 @@ pub(crate) fn one_offline() -> Shown {
     world.look([silent(), stats(1, &[])])
 }
 
+/// The counter of the requests that a server has timed, all of them hits.
+const REQUESTS: &str = "request_duration_us{kind=\"hit\",le=\"+Inf\"}";
+
 #[test]
 fn rates_are_those_of_ten_seconds_and_of_one_incarnation() {
     let mut world = World::new(false);
     let idle = || stats(1, &[]);
-    let mut shown = world.look([stats(1, &[("data_requests", 5_000)]), idle()]);
+    let mut shown = world.look([stats(1, &[(REQUESTS, 5_000)]), idle()]);
     assert_eq!(server(&shown, 0).figures.as_ref().unwrap().requests_per_s, None, "no time yet");
     for second in 1..=20_u64 {
         // A hundred per second, then two hundred.
         let requests = 5_000 + 100 * second + 100 * second.saturating_sub(10);
-        let counters = [("data_requests", requests), ("hits", 3 * second), ("misses", second)];
+        let counters = [(REQUESTS, requests), ("hits", 3 * second), ("misses", second)];
         shown = world.look([stats(1, &counters), idle()]);
     }
     let figures = server(&shown, 0).figures.clone().unwrap();
@@ -111,7 +114,7 @@ fn rates_are_those_of_ten_seconds_and_of_one_incarnation() {
     let history = &shown.history.requests_per_s;
     assert_eq!((history[0], history[1], history[20]), (None, Some(100.0), Some(200.0)));
     // Another process counts from zero: what it has not done is not known, and no rate is negative.
-    shown = world.look([stats(2, &[("data_requests", 7)]), idle()]);
+    shown = world.look([stats(2, &[(REQUESTS, 7)]), idle()]);
     assert_eq!(server(&shown, 0).figures.as_ref().unwrap().requests_per_s, None);
     assert_eq!(shown.totals.requests_per_s, Some(0.0));
 }
