@@ -67,11 +67,11 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
     };
     if cluster.for_clients {
         out::line(&format!(
-            "{}: good: a client's file of cluster {:?}, {} servers, {} keyspaces",
+            "{}: good: a client's file of cluster {:?}, {}, {}",
             path.display(),
             cluster.name,
-            cluster.servers.len(),
-            cluster.keyspaces.len(),
+            counted(cluster.servers.len(), "server"),
+            counted(cluster.keyspaces.len(), "keyspace"),
         ))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -105,12 +105,12 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
         return Ok(ExitCode::FAILURE);
     }
     out::line(&format!(
-        "{name}: good: cluster {:?}, {} servers in {} groups, {} partitions, {} keyspaces",
+        "{name}: good: cluster {:?}, {} in {}, {} partitions, {}",
         cluster.name,
-        cluster.servers.len(),
-        cluster.groups.len(),
+        counted(cluster.servers.len(), "server"),
+        counted(cluster.groups.len(), "group"),
         cluster.partitions,
-        cluster.keyspaces.len(),
+        counted(cluster.keyspaces.len(), "keyspace"),
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -152,10 +152,10 @@ fn check_proxy(path: &Path) -> Ended {
     let places: Vec<String> =
         services.map(|service| format!("{} on {}", service.protocol.key(), service.at)).collect();
     out::line(&format!(
-        "{name}: good: a proxy for {}, {} threads, {} keyspaces",
+        "{name}: good: a proxy for {}, {}, {}",
         places.join(" and "),
-        config.threads,
-        config.keyspaces.len(),
+        counted(usize::from(config.threads), "thread"),
+        counted(config.keyspaces.len(), "keyspace"),
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -199,4 +199,9 @@ fn check_master(cluster: &ClusterConfig, is_for_here: bool, found: &mut Findings
     for error in errors.map(|error| error.to_string()).chain(of_ports).chain(of_https) {
         found.here(is_for_here, format!("the master could not start here: {error}"));
     }
+}
+
+/// A number of things, in the plural unless there is one.
+fn counted(count: usize, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }

@@ -56,7 +56,7 @@ counters! {
     pub struct MasterFigures {
         /// Term of this master.
         Gauge term,
-        /// Epoch of the published map; 0 before the first.
+        /// Epoch of the published map: its term times 2^32, plus its number; 0 before the first.
         Gauge map_epoch,
         /// 1 if the master announces its map, 0 while it still learns from the servers.
         Gauge is_announcing,

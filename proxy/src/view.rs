@@ -13,7 +13,7 @@ use standin_protocol::time::Micros;
 standin_protocol::counters! {
     /// The cluster as the threads of a proxy know it.
     pub(crate) struct ClusterFigures {
-        /// Epoch of the map that this proxy has; of several threads', the oldest. 0: one has none yet.
+        /// Epoch of the map that this proxy has: its term times 2^32, plus its number; of several threads', the oldest. 0: one has none yet.
         Gauge map_epoch,
         /// Time since this proxy has its map, or since the start if it has none.
         Gauge map_age_us,

@@ -8,7 +8,8 @@ use crate::process;
 use crate::report::{Failed, Outcome, Passed, Report};
 use crate::workspace::Workspace;
 
-const INSTALL: &str = "cargo install cargo-deny --locked";
+/// What installs it.
+pub(crate) const INSTALL: &str = "cargo install cargo-deny --locked";
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Whether cargo-deny is installed.

@@ -106,6 +106,12 @@ impl Report {
         self.ends.push((name.to_owned(), end));
     }
 
+    /// Says that a step is left out, and why.
+    pub(crate) fn left_out(&self, name: &str, why: &str) {
+        begin_line(name);
+        println!("left out: {why}");
+    }
+
     fn end_of(&self, name: &str) -> Option<End> {
         self.ends.iter().find(|(step, _)| step == name).map(|&(_, end)| end)
     }

@@ -37,6 +37,12 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
     // It is compiled for minutes, so it is not installed for this.
     if deny::is_installed(workspace) {
         report.step("cargo deny", &[], || deny::step(workspace));
+    } else {
+        let why = format!(
+            "no cargo-deny (`{}`), so known vulnerabilities are not looked up",
+            deny::INSTALL
+        );
+        report.left_out("cargo deny", &why);
     }
     lints(workspace, &mut report, fast);
     build_of_tests(workspace, &mut report, fast);

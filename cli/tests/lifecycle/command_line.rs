@@ -215,7 +215,7 @@ fn check_config_says_whether_a_file_is_valid() {
     let cluster = Cluster::new("check-config", PAIR);
     let good = cluster.run(&["check-config"]);
     assert_eq!(code(&good), Some(0), "{good:?}");
-    assert!(stdout(&good).contains("2 servers in 1 groups"), "{good:?}");
+    assert!(stdout(&good).contains("2 servers in 1 group,"), "{good:?}");
 
     let text = std::fs::read_to_string(&cluster.config_path).expect("the file");
     let bad = text.replace("name = \"a2\"", "name = \"a1\"").replace("[limits]", "[limitz]");

@@ -73,7 +73,10 @@ fn pinned(host: &Host<'_>) -> Finding {
     let there = plural(online.len(), "core", "cores");
     if shards > online.len() {
         let found = format!("{there} for {shards} shards");
-        return PINNED.found(Verdict::Warning, found, wanted, "fewer `shards`");
+        let servers = host.wanted.servers.len();
+        // A server has one at least.
+        let how = if shards > servers { "fewer `shards`" } else { "fewer servers on this machine" };
+        return PINNED.found(Verdict::Warning, found, wanted, how);
     }
     if cores.is_empty() {
         let found = format!("{}, not pinned, on {there}", plural(shards, "shard", "shards"));

@@ -17,7 +17,7 @@ counters! {
         Counter orphan_spells,
         /// 1 while this server is an orphan.
         Gauge is_orphan,
-        /// Epoch of the map that this server has; 0 before the first.
+        /// Epoch of the map that this server has: its term times 2^32, plus its number; 0 before the first.
         Gauge map_epoch,
         /// Gossip sent.
         Counter gossip_sent,
