@@ -106,6 +106,11 @@ fn config() {
 }
 
 #[test]
+fn trace() {
+    run("trace", standin_fuzz::trace);
+}
+
+#[test]
 fn redis() {
     run("redis", standin_fuzz::redis);
 }

@@ -12,6 +12,15 @@ pub struct Request {
     pub access: Access,
 }
 
+/// What a trace says of a request beside that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The key's bytes.
+    pub name: Box<[u8]>,
+    /// The size of the value; also for reads.
+    pub value_bytes: u32,
+}
+
 /// The action of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {

@@ -1,14 +1,13 @@
 //! The choice of requests: the key, read or write, and the size. Uses no clock and no socket.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::key_names::{DIGITS_MAX, KeyNames, push_number};
 use crate::popularity::{Chooser, Popularity};
-use crate::request::{Access, Request, ValueSizes};
+use crate::request::{Access, Recorded, Request, ValueSizes};
 use crate::rng::Random;
-use crate::trace::Trace;
+use crate::trace::{Next, Player};
 
 /// The mapping of a key's index to its bytes.
 #[derive(Debug, Clone)]
@@ -17,15 +16,10 @@ pub enum Keys {
     Numbered,
     /// Names that are made from the index in another way.
     Named(KeyNames),
-    /// The keys of a trace.
-    Listed(Arc<[Box<[u8]>]>),
 }
 
 impl Keys {
     /// Returns the key's bytes.
-    ///
-    /// # Panics
-    /// If a listed key's index is beyond the list.
     #[must_use]
     pub fn name(&self, index: u32) -> Vec<u8> {
         match self {
@@ -36,7 +30,6 @@ impl Keys {
                 name
             }
             Self::Named(names) => names.name(index),
-            Self::Listed(keys) => keys[index as usize].to_vec(),
         }
     }
 }
@@ -156,19 +149,8 @@ pub enum Supply {
         /// The action for each key.
         access: SweepAccess,
     },
-    /// A recorded trace, in its order.
-    Replay {
-        /// The trace.
-        trace: Arc<Trace>,
-        /// The next entry.
-        next: usize,
-        /// Distance between two entries of this worker.
-        step: usize,
-        /// Share of the trace's reads that stay reads, 0 to 100.
-        reads_percent: f64,
-        /// This worker's random numbers.
-        random: Random,
-    },
+    /// A share of a recorded trace, in its order. Its keys have names of their own.
+    Replay(Player),
 }
 
 /// The action of a sweep for each key.
@@ -180,8 +162,6 @@ pub enum SweepAccess {
     Fill(u32),
     /// Writes a first value of a size that follows from this seed and the key.
     FillDrawn(Box<ValueSizes>, u64),
-    /// Writes a first value of the size that the trace has for the key.
-    FillAs(Arc<Trace>),
     /// Writes a counter's first number.
     SetCounters,
     /// Reads a counter, by an increment by zero: that comes to the one who may change it.
@@ -199,12 +179,28 @@ impl Supply {
         Self::Mixed { mix: Box::new(mix), chooser, own: Box::new(own), then: None, random }
     }
 
-    /// The next request, this long after the beginning of the run.
-    pub fn next_at(&mut self, passed: Duration) -> Option<Request> {
-        if let Self::Mixed { chooser, own, .. } = self {
-            std::iter::once(chooser).chain(own.iter_mut()).for_each(|chooser| chooser.at(passed));
+    /// The next request, this long after the beginning of the run, and what a trace says of it. A trace may have none
+    /// for the moment.
+    pub fn next_at(&mut self, passed: Duration) -> Option<(Request, Option<Recorded>)> {
+        match self {
+            Self::Mixed { chooser, own, .. } => {
+                let all = std::iter::once(chooser).chain(own.iter_mut());
+                all.for_each(|chooser| chooser.at(passed));
+            }
+            Self::Sweep { .. } => {}
+            Self::Replay(player) => {
+                return player.take().map(|(request, recorded)| (request, Some(recorded)));
+            }
         }
-        self.next()
+        self.next().map(|request| (request, None))
+    }
+
+    /// Whether there is a request, and when it was recorded. What is made up is always there, and has no time.
+    pub fn peek(&mut self) -> Next {
+        match self {
+            Self::Replay(player) => player.peek(),
+            Self::Mixed { .. } | Self::Sweep { .. } => Next::At(Duration::ZERO),
+        }
     }
 
     /// Goes on in another run, after one that has taken this long.
@@ -236,7 +232,7 @@ impl Supply {
                 let drawn = chooser.draw(random);
                 Some(chooser.of_write(drawn))
             }
-            Self::Sweep { .. } | Self::Replay { .. } => None,
+            Self::Sweep { .. } | Self::Replay(_) => None,
         }
     }
 }
@@ -284,27 +280,12 @@ impl Iterator for Supply {
                         let value_bytes = sizes.draw(&mut Random::stream(*seed, key.into()));
                         Access::Write { value_bytes, ttl_s: 0 }
                     }
-                    SweepAccess::FillAs(trace) => {
-                        Access::Write { value_bytes: trace.first_bytes(key), ttl_s: 0 }
-                    }
                     SweepAccess::SetCounters => Access::SetCounter,
                     SweepAccess::ReadCounters => Access::Increment { by: 0 },
                 };
                 Some(Request { key, access })
             }
-            Self::Replay { trace, next, step, reads_percent, random } => {
-                let entry = trace.entries.get(*next)?;
-                *next += *step;
-                let becomes_write = entry.access == Access::Read
-                    && *reads_percent < 100.0
-                    && random.unit() * 100.0 >= *reads_percent;
-                let access = if becomes_write {
-                    Access::Write { value_bytes: entry.value_bytes, ttl_s: 0 }
-                } else {
-                    entry.access
-                };
-                Some(Request { key: entry.key, access })
-            }
+            Self::Replay(player) => player.take().map(|(request, _)| request),
         }
     }
 }
@@ -472,7 +453,5 @@ mod tests {
     #[test]
     fn keys_have_names() {
         assert_eq!(Keys::Numbered.name(42), b"key-00000042");
-        let listed = Keys::Listed(vec![b"x".to_vec().into(), b"y".to_vec().into()].into());
-        assert_eq!(listed.name(1), b"y");
     }
 }

@@ -182,7 +182,7 @@ fn row(protocol: Protocol, pacing: &Pacing) -> Result<(Recording, bool), Failure
                 is_true &= off.abs() < OFF_MAX;
                 format!("{:.1} ({:+.2} %)", expected_us / 1e3, off * 100.0)
             }
-            Pacing::Closed { .. } => "–".to_owned(),
+            Pacing::Closed { .. } | Pacing::Recorded => "–".to_owned(),
         };
         line += &format!("| {:.1} | {text} ", measured_us as f64 / 1e3);
     }
@@ -400,6 +400,7 @@ fn name(pacing: &Pacing) -> &'static str {
     match pacing {
         Pacing::Open { .. } => "open, Poisson",
         Pacing::Closed { .. } => "closed, one at a time",
+        Pacing::Recorded => "recorded",
     }
 }
 

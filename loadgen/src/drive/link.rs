@@ -42,7 +42,7 @@ async fn run(shared: Rc<Shared>, client: Client, keyspace: u8, job: Job) {
         next = match job.send(&shared, Micros::boottime()) {
             Sent::One(flight, asked) => {
                 let kind = asked.action().kind();
-                let key = shared.plan.keys.name(flight.key());
+                let key = flight.name(&shared).into_owned();
                 let action = action(asked);
                 let result = client.run(Operation { keyspace, key, action }).await;
                 flight.end(&shared, Micros::boottime(), ending(kind, &result))

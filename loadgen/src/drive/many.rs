@@ -4,7 +4,7 @@
 use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
-use super::request::{Job, ManyKeys, after_read, phase_at_end, report_answer};
+use super::request::{Absent, Job, ManyKeys, after_read, phase_at_end, report_answer};
 use super::shared::Shared;
 use crate::checker::{Floor, Seen, Verdict};
 use crate::live::Step;
@@ -171,6 +171,8 @@ impl Many {
         }
         drop(recorder);
         shared.live.add(shared.number, step);
-        after_read(shared, ended, self.first_absent, followed)
+        // Traces have no such requests.
+        let absent = self.first_absent.map(|key| Absent { key, recorded: None });
+        after_read(shared, ended, absent, followed)
     }
 }

@@ -53,6 +53,8 @@ pub enum Pacing {
         /// The distribution of the arrivals.
         arrivals: Arrivals,
     },
+    /// When the trace that is replayed has its requests.
+    Recorded,
     /// When an earlier request is answered. This finds the highest throughput, but hides every
     /// stall.
     Closed {

@@ -5,6 +5,9 @@
 //!               └ a request for many keys: many.rs
 //! ```
 
+use std::borrow::Cow;
+use std::rc::Rc;
+
 use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
@@ -14,10 +17,10 @@ use super::shared::Shared;
 use crate::checker::{Checker, Floor, Verdict, WriteKind, first_number};
 use crate::live::Step;
 use crate::recorder::{self, Displaced, Logged, OpKind, Sample};
-use crate::request::{Access, Request, ValueSizes};
+use crate::request::{Access, Recorded, Request, ValueSizes};
 use crate::rng::Random;
 use crate::targets::operation::{Action, Ending, Found, Kind};
-use crate::value::Stamp;
+use crate::value::{Stamp, VALUE_BYTES_MIN};
 
 /// The largest number of times that another key is drawn for a write whose key is being written.
 const REDRAWS_MAX: u8 = 8;
@@ -33,6 +36,8 @@ pub(super) struct Arrival {
 /// A request with its place in the checker's order.
 pub(super) struct Job {
     key: u32,
+    /// What a trace says of it.
+    recorded: Option<Rc<Recorded>>,
     asked: Asked,
     place: Place,
     displaced: Displaced,
@@ -116,6 +121,7 @@ pub(super) enum Sent {
 /// A request that was sent.
 pub(super) struct Flight {
     key: u32,
+    recorded: Option<Rc<Recorded>>,
     kind: Kind,
     place: Place,
     /// The size and lifetime of the value that replaces what is read.
@@ -133,6 +139,7 @@ impl Job {
     fn read(key: u32, displaced: Displaced) -> Self {
         Self {
             key,
+            recorded: None,
             asked: Asked::Read,
             place: Place::None,
             displaced,
@@ -142,18 +149,19 @@ impl Job {
         }
     }
 
-    /// The next request of the worker's supply; `None`: the supply is used up.
+    /// The next request of the worker's supply; `None`: the supply is used up, or has none for the moment.
     pub(super) fn next(shared: &Shared, arrival: Option<Arrival>, now: Micros) -> Option<Self> {
         let due = arrival.map(|arrival| arrival.due);
         let passed = due.unwrap_or(now).since(shared.start);
-        let wanted = shared.supply.borrow_mut().next_at(passed)?;
+        let (wanted, recorded) = shared.supply.borrow_mut().next_at(passed)?;
         let phase = arrival.filter(|_| shared.has_phases).map(|arrival| arrival.phase);
-        Some(Self { due, phase, ..place(shared, wanted, now) })
+        let recorded = recorded.map(Rc::new);
+        Some(Self { due, phase, recorded, ..place(shared, wanted, now) })
     }
 
     /// The request is given to the target now.
     pub(super) fn send(self, shared: &Shared, now: Micros) -> Sent {
-        let Self { key, asked, place, displaced, is_fill, due, phase } = self;
+        let Self { key, recorded, asked, place, displaced, is_fill, due, phase } = self;
         let phase = phase.unwrap_or_else(|| shared.live.phase());
         // What follows from an answer has no time of its own, so it can't be late.
         let is_scheduled = due.is_some();
@@ -175,6 +183,7 @@ impl Job {
         let floor = checker.map(|checker| checker.before_read(key, now));
         let flight = Flight {
             key,
+            recorded,
             kind,
             place,
             replacement,
@@ -233,7 +242,7 @@ fn place(shared: &Shared, wanted: Request, now: Micros) -> Job {
         _ => unreachable!("the others have returned"),
     };
     let Some(checker) = &shared.plan.checker else {
-        let asked = asked(&|| Checker::first_value(shared.plan.run, key, value_bytes));
+        let asked = asked(&|| unjudged_value(shared.plan.run, key, value_bytes));
         return Job { asked, ..Job::read(key, displaced) };
     };
     loop {
@@ -252,18 +261,36 @@ fn place(shared: &Shared, wanted: Request, now: Micros) -> Job {
     Job::read(key, displaced)
 }
 
+/// A value that nobody judges. One that is too small to say what it is has digits only, so that a trace can increment it.
+fn unjudged_value(run: u32, key: u32, value_bytes: u32) -> Vec<u8> {
+    match value_bytes < VALUE_BYTES_MIN {
+        true => vec![b'1'; value_bytes as usize],
+        false => Checker::first_value(run, key, value_bytes),
+    }
+}
+
 /// Gives the write that fills a key its place; `None` if the key is being written.
-fn fill(shared: &Shared, key: u32, sizes: ValueSizes, now: Micros) -> Option<Job> {
-    let value_bytes = sizes.draw(&mut Random::stream(shared.plan.seed, key.into()));
+fn fill(shared: &Shared, absent: Absent, sizes: ValueSizes, now: Micros) -> Option<Job> {
+    let Absent { key, recorded } = absent;
+    let value_bytes = match &recorded {
+        Some(recorded) => recorded.value_bytes,
+        None => sizes.draw(&mut Random::stream(shared.plan.seed, key.into())),
+    };
     let (value, place) = match &shared.plan.checker {
         Some(checker) => {
             let write = checker.begin_write(key, WriteKind::Put, now)?;
             (checker.value(&write, value_bytes), Place::Write(write))
         }
-        None => (Checker::first_value(shared.plan.run, key, value_bytes), Place::None),
+        None => (unjudged_value(shared.plan.run, key, value_bytes), Place::None),
     };
     let asked = Asked::Write { value, ttl_s: 0 };
-    Some(Job { asked, place, is_fill: true, ..Job::read(key, Displaced::default()) })
+    Some(Job { asked, place, recorded, is_fill: true, ..Job::read(key, Displaced::default()) })
+}
+
+/// A key of which a read has found nothing.
+pub(super) struct Absent {
+    pub(super) key: u32,
+    pub(super) recorded: Option<Rc<Recorded>>,
 }
 
 /// The request behind the answer to a request, of a closed loop; or the write that fills one of these keys, of which
@@ -271,30 +298,47 @@ fn fill(shared: &Shared, key: u32, sizes: ValueSizes, now: Micros) -> Option<Job
 pub(super) fn after_read(
     shared: &Shared,
     now: Micros,
-    absent: Option<u32>,
+    absent: Option<Absent>,
     phase: Option<usize>,
 ) -> Option<Job> {
     absent
         .zip(shared.plan.fills)
-        .and_then(|(key, sizes)| fill(shared, key, sizes, now))
+        .and_then(|(absent, sizes)| fill(shared, absent, sizes, now))
         .map(|fill| Job { phase, ..fill })
-        .or_else(|| shared.goes_on(now).then(|| Job::next(shared, None, now))?)
+        .or_else(|| next_of_loop(shared, now))
+}
+
+/// The next request of a chain of a closed loop; `None`: the loop is open, or over, or the supply has none, for the moment
+/// or for good.
+pub(super) fn next_of_loop(shared: &Shared, now: Micros) -> Option<Job> {
+    if !shared.goes_on(now) {
+        return None;
+    }
+    let next = Job::next(shared, None, now);
+    if next.is_none() {
+        shared.note_starved();
+    }
+    next
 }
 
 impl Flight {
-    /// Index of the key.
-    pub(super) fn key(&self) -> u32 {
-        self.key
+    /// The key's bytes.
+    pub(super) fn name(&self, shared: &Shared) -> Cow<'_, [u8]> {
+        match &self.recorded {
+            Some(recorded) => Cow::Borrowed(&recorded.name),
+            None => Cow::Owned(shared.plan.keys.name(self.key)),
+        }
     }
 
     /// Judges and records the request. Returns the one that follows from it: the write that fills the key of
     /// a read that found nothing, or the next request of a closed loop.
     pub(super) fn end(self, shared: &Shared, now: Micros, ending: Ending<'_>) -> Option<Job> {
         let (key, is_read) = (self.key, self.kind == Kind::Get);
+        let recorded = self.recorded.clone();
         let phase = shared.has_phases.then_some(self.phase);
         let replacement = self.replacement(shared, now, &ending);
         let is_absent = self.record(shared, now, ending);
-        let absent = Some(key).filter(|_| is_read && is_absent);
+        let absent = (is_read && is_absent).then_some(Absent { key, recorded });
         let replacement = replacement.map(|job| Job { phase, ..job });
         replacement.or_else(|| after_read(shared, now, absent, phase))
     }
@@ -306,17 +350,20 @@ impl Flight {
         let (checker, run) = (shared.plan.checker.as_deref(), shared.plan.run);
         let (asked, place) = match ending.as_ref().ok()?.found {
             Found::Versioned(expected, version) => {
-                // What is not a value of this run was judged.
-                let stamp = Stamp::of(expected).ok().filter(|stamp| stamp.key == key)?;
+                let stamp = Stamp::of(expected).ok().filter(|stamp| stamp.key == key);
                 let (value, place) = match checker {
                     Some(checker) => {
+                        // What is not a value of this run was judged.
+                        let stamp = stamp?;
                         let swap = checker.begin_swap(key, stamp.sequence, now)?;
                         (checker.swapped_value(&swap, value_bytes), Place::Swap(swap))
                     }
-                    None => {
-                        let sequence = stamp.sequence.wrapping_add(1);
+                    // One that must differ from what was read.
+                    None if value_bytes >= VALUE_BYTES_MIN => {
+                        let sequence = stamp.map_or(0, |stamp| stamp.sequence.wrapping_add(1));
                         (Stamp { run, key, sequence }.to_value(value_bytes), Place::None)
                     }
+                    None => (unjudged_value(run, key, value_bytes), Place::None),
                 };
                 (Asked::Swap { version, expected: expected.to_vec(), value, ttl_s }, place)
             }
@@ -326,14 +373,15 @@ impl Flight {
                         let swap = checker.begin_refill(key, now)?;
                         (checker.swapped_value(&swap, value_bytes), Place::Refill(swap))
                     }
-                    None => (Checker::first_value(run, key, value_bytes), Place::None),
+                    None => (unjudged_value(run, key, value_bytes), Place::None),
                 };
                 (Asked::Add { value, ttl_s }, place)
             }
             // Its version is not known at the moment.
             _ => return None,
         };
-        Some(Job { asked, place, ..Job::read(key, Displaced::default()) })
+        let recorded = self.recorded.clone();
+        Some(Job { asked, place, recorded, ..Job::read(key, Displaced::default()) })
     }
 
     /// Returns whether it was answered that there is nothing.

@@ -13,6 +13,7 @@ use standin_protocol::time::Micros;
 use super::{Notable, Pacing, Plan};
 use crate::live::Live;
 use crate::recorder::Recorder;
+use crate::trace::Next;
 use crate::workload::Supply;
 
 /// The state that the tasks of a worker share.
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     seen: RefCell<BTreeSet<(usize, u16, bool)>>,
     /// The number of tasks that have not ended.
     open: Cell<usize>,
+    /// Chains of a closed loop that have ended because the trace was not read that far.
+    starved: Cell<u32>,
     idle: RefCell<Option<Waker>>,
 }
 
@@ -45,7 +48,7 @@ impl Shared {
     ) -> Self {
         let has_phases = match &plan.pacing {
             Pacing::Open { rates, .. } => !rates.spans().is_empty(),
-            Pacing::Closed { .. } => false,
+            Pacing::Closed { .. } | Pacing::Recorded => false,
         };
         let recorder = Recorder::new(start, plan.phases, plan.slot);
         let recorder = RefCell::new(recorder.with_moments(Arc::clone(&plan.moments)));
@@ -60,8 +63,23 @@ impl Shared {
             recorder,
             seen: RefCell::default(),
             open: Cell::new(0),
+            starved: Cell::new(0),
             idle: RefCell::default(),
         }
+    }
+
+    /// Counts a chain of a closed loop that ends although the trace goes on: it was not read that far.
+    pub(super) fn note_starved(&self) {
+        if self.supply.borrow_mut().peek() == Next::NotYet {
+            self.starved.set(self.starved.get() + 1);
+        }
+    }
+
+    /// Whether there was such a chain; it is then the caller's to begin again.
+    pub(super) fn take_starved(&self) -> bool {
+        let starved = self.starved.get();
+        self.starved.set(starved.saturating_sub(1));
+        starved > 0
     }
 
     /// Whether a request of a closed loop is followed by another one. An open loop has its schedule.

@@ -112,9 +112,9 @@ pub(super) fn submit(engine: &mut Engine<Token>, shared: &Rc<Shared>, job: Job, 
     while let Some(job) = next.take() {
         let refused = match job.send(shared, now) {
             Sent::One(flight, asked) => {
-                let key = shared.plan.keys.name(flight.key());
+                let name = flight.name(shared).into_owned();
                 let token = Token { part: Part::One(flight), shared: Rc::clone(shared) };
-                let question = Question { key: &key, action: asked.action() };
+                let question = Question { key: &name, action: asked.action() };
                 engine.submit(now, &question, token).err().and_then(|refused| end(now, refused))
             }
             Sent::Many(keys) => submit_many(engine, shared, Many::new(shared, keys), now),

@@ -14,7 +14,7 @@ use standin_protocol::time::Micros;
 use super::effort::Effort;
 use super::link::Link;
 use super::pacer::Pacer;
-use super::request::{Arrival, Job};
+use super::request::{Arrival, Job, next_of_loop};
 use super::shared::Shared;
 use super::wire::WireClient;
 use super::{DriveError, Notable, Pacing, Plan};
@@ -22,12 +22,15 @@ use crate::live::Live;
 use crate::recorder::{LoadThread, Recording};
 use crate::schedule::Schedule;
 use crate::targets::{Standin, Target};
+use crate::trace::Next;
 use crate::workload::Supply;
 
 /// Requests that are begun before answers are looked at, when the worker is behind.
 const BURST_MAX: u32 = 256;
 /// The interval at which a paced worker checks whether the run is to end.
 const STOP_CHECK: Duration = Duration::from_millis(50);
+/// The interval at which a worker looks for more of a trace, when it is not read that far.
+const READ_CHECK: Duration = Duration::from_micros(500);
 
 /// The parameters of a worker.
 pub(super) struct WorkerParameters {
@@ -72,7 +75,12 @@ async fn run_in_loop(
             let schedule = Schedule::new(*arrivals, rates.clone(), own, all, seed);
             // An open loop has one client per worker.
             if let Some(link) = links.first() {
-                paced(&shared, link, schedule, &pacer).await?;
+                paced(&shared, link, Times::Scheduled(schedule), &pacer).await?;
+            }
+        }
+        Pacing::Recorded => {
+            if let Some(link) = links.first() {
+                paced(&shared, link, Times::Recorded, &pacer).await?;
             }
         }
         Pacing::Closed { depth, .. } => {
@@ -80,6 +88,7 @@ async fn run_in_loop(
             for link in &links {
                 (0..(*depth).max(1)).for_each(|_| unpaced(&shared, link));
             }
+            resume(&shared, &links, &pacer).await?;
         }
     }
     shared.all_ended().await;
@@ -105,7 +114,7 @@ async fn connect(
     notables: &Sender<Notable>,
 ) -> Result<Vec<Link>, DriveError> {
     let clients = match plan.pacing {
-        Pacing::Open { .. } => 1,
+        Pacing::Open { .. } | Pacing::Recorded => 1,
         Pacing::Closed { clients, .. } => {
             (0..clients.max(1)).filter(|client| client % all == own).count()
         }
@@ -144,16 +153,52 @@ async fn connect_standin(
     Ok(Link::Standin(client, *keyspace))
 }
 
+/// The times of an open loop.
+enum Times {
+    Scheduled(Schedule),
+    /// Those of the trace.
+    Recorded,
+}
+
+impl Times {
+    /// The time of the next request since the start, and its phase; `None`: there is none, or the run was stopped. Waits
+    /// while a trace is not read that far.
+    async fn next(
+        &mut self,
+        shared: &Shared,
+        pacer: &Pacer,
+    ) -> io::Result<Option<(Duration, usize)>> {
+        let recorded = loop {
+            let next = shared.supply.borrow_mut().peek();
+            match next {
+                Next::At(time) => break time,
+                Next::Ended => return Ok(None),
+                Next::NotYet if shared.live.is_stopped() => return Ok(None),
+                Next::NotYet => pacer.wait_until(Micros::boottime() + READ_CHECK).await?,
+            }
+        };
+        Ok(match self {
+            Self::Scheduled(schedule) => {
+                let next = schedule.next();
+                next.map(|offset| (offset, schedule.phase()))
+            }
+            Self::Recorded => Some((recorded, 0)),
+        })
+    }
+}
+
 /// The open loop: sends what is due, however many answers are outstanding.
 async fn paced(
     shared: &Rc<Shared>,
     link: &Link,
-    mut schedule: Schedule,
+    mut times: Times,
     pacer: &Pacer,
 ) -> io::Result<()> {
     let end = shared.plan.duration.unwrap_or(Duration::MAX);
     let mut burst = 0;
-    while let Some(offset) = schedule.next().filter(|offset| *offset < end) {
+    while let Some((offset, phase)) = times.next(shared, pacer).await?
+        && offset < end
+    {
         let due = shared.start + offset;
         let now = loop {
             if shared.live.is_stopped() {
@@ -168,20 +213,40 @@ async fn paced(
             burst = 0;
         };
         burst += 1;
+        let arrival = Some(Arrival { due, phase });
         // The supply is used up.
-        let arrival = Some(Arrival { due, phase: schedule.phase() });
         let Some(job) = Job::next(shared, arrival, now) else { return Ok(()) };
         link.begin(shared, job);
     }
     Ok(())
 }
 
+/// Begins chains of a closed loop again that have ended because the trace was not read that far, until it has ended.
+async fn resume(shared: &Rc<Shared>, links: &[Link], pacer: &Pacer) -> io::Result<()> {
+    // What is made up never starves.
+    if !matches!(&*shared.supply.borrow(), Supply::Replay(_)) {
+        return Ok(());
+    }
+    let mut next_links = links.iter().cycle();
+    while shared.goes_on(Micros::boottime()) {
+        let next = shared.supply.borrow_mut().peek();
+        match next {
+            Next::Ended => break,
+            Next::At(_) if shared.take_starved() => {
+                next_links.next().into_iter().for_each(|link| unpaced(shared, link));
+            }
+            Next::At(_) | Next::NotYet => {
+                pacer.wait_until(Micros::boottime() + READ_CHECK).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// One of the closed loop's chains: the next request when the last is answered.
 fn unpaced(shared: &Rc<Shared>, link: &Link) {
-    let now = Micros::boottime();
     // The supply is used up, or the run is over already.
-    let first = shared.goes_on(now).then(|| Job::next(shared, None, now)).flatten();
-    if let Some(job) = first {
+    if let Some(job) = next_of_loop(shared, Micros::boottime()) {
         link.begin(shared, job);
     }
 }

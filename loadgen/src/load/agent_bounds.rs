@@ -71,8 +71,10 @@ impl AgentFiles {
 pub(super) fn check(load: &Load) -> Result<(), AgentError> {
     let Closed { clients, depth } = load.closed.unwrap_or(Closed { clients: 0, depth: 0 });
     let connections = load.target.as_ref().map_or(0, |url| url.connections_of_thread());
+    let keys_of_trace = load.trace.as_ref().filter(|_| load.fill).map_or(0, |trace| trace.keys_max);
     for (what, asked, max) in [
         ("keys", load.counts().all().into(), KEYS_MAX),
+        ("keys of a trace", keys_of_trace.into(), KEYS_MAX),
         ("requests under way", u64::from(clients) * u64::from(depth), UNDER_WAY_MAX),
         ("connections", connections.saturating_mul(load.workers.into()), CONNECTIONS_MAX),
     ] {
@@ -144,6 +146,20 @@ mod tests {
             (&["--workers", "9"][..], "16384 connections at most, and 18432"),
             (&["--workers", "1", "--closed", "10000x65536"], "requests under way"),
             (&["--workers", "1", "--keys", "4000000000"], "100000000 keys"),
+            (
+                &[
+                    "--workers",
+                    "1",
+                    "--trace",
+                    "t",
+                    "--format",
+                    "csv",
+                    "--fill",
+                    "--trace-keys",
+                    "100000001",
+                ],
+                "100000000 keys of a trace",
+            ),
         ] {
             let error = check(options).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");

@@ -20,13 +20,13 @@ pub(super) fn scenario(load: &Load) -> Value {
         still => (still, None),
     };
     let (popularity, exponent, hot) = popularity(still);
-    let open = load.closed.is_none();
+    let open = load.closed.is_none() && !load.is_recorded();
     let find = load.find.as_ref();
     let rate = match load.rates {
         Rates::Steady(rate_per_s) => open.then_some(rate_per_s),
         Rates::Phased(_) => None,
     };
-    let is_made = load.trace.is_none();
+    let (trace, is_made) = (load.trace.as_ref(), load.trace.is_none());
     let path = |path: &Option<_>| path.as_deref().map(shown);
     let seconds = |duration: Duration| duration.as_secs_f64();
     json!({
@@ -88,8 +88,10 @@ pub(super) fn scenario(load: &Load) -> Value {
             "size_max": load.sizes.max_bytes,
         },
         "trace": {
-            "file": load.trace.as_ref().map(|(path, _)| shown(path)),
-            "format": load.trace.as_ref().map(|(_, format)| word(*format)),
+            "file": trace.map(|trace| shown(&trace.file.path)),
+            "format": trace.map(|trace| word(trace.file.format)),
+            "speed": trace.and_then(|trace| trace.speed),
+            "keys": trace.filter(|_| load.fill).map(|trace| trace.keys_max),
         },
         "checks": {
             "fill": load.fill,

@@ -25,7 +25,7 @@ pub enum LoadError {
     #[error(transparent)]
     Map(#[from] MapError),
     /// The trace.
-    #[error("{path}: {error}")]
+    #[error("trace {path}: {error}")]
     Trace {
         /// The file.
         path: PathBuf,

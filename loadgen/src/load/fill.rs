@@ -1,4 +1,5 @@
-//! What is done with every key before and after a load: all are written once, and counters are read.
+//! What is done with every key before and after a load: all are written once, and counters are read. Those of a trace:
+//! `replay.rs`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,27 +14,23 @@ use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::recorder::{Counts, Recording};
 use crate::report::table::thousands;
-use crate::request::KeyCounts;
-use crate::trace::Trace;
 use crate::workload::{Supply, SweepAccess};
 
 /// The requests under way, at most, of the closed loop of each worker that fills.
-const FILL_DEPTH: u32 = 64;
+pub(super) const FILL_DEPTH: u32 = 64;
 
 /// Writes every key once, with sequence 0.
 pub(super) fn fill(
     load: &Load,
     (plan, live): (&Plan, &Arc<Live>),
-    trace: Option<&Arc<Trace>>,
     interrupt: Option<&Interrupt>,
     console: &mut Console,
 ) -> Result<(), LoadError> {
-    let values = match trace {
-        Some(trace) => SweepAccess::FillAs(Arc::clone(trace)),
-        None if load.sizes.is_even() => SweepAccess::Fill(load.sizes.min_bytes),
-        None => SweepAccess::FillDrawn(Box::new(load.sizes), load.seed),
+    let values = match load.sizes.is_even() {
+        true => SweepAccess::Fill(load.sizes.min_bytes),
+        false => SweepAccess::FillDrawn(Box::new(load.sizes), load.seed),
     };
-    let counts = counts(load, trace.map(Arc::as_ref));
+    let counts = load.counts();
     let ranges = [
         (0..counts.first_counter(), values),
         (counts.first_counter()..counts.all(), SweepAccess::SetCounters),
@@ -41,17 +38,22 @@ pub(super) fn fill(
     for (keys, access) in ranges.into_iter().filter(|(keys, _)| !keys.is_empty()) {
         let count = share_of(load, &keys);
         let live = Live::part_of(live, load.workers);
-        let recording = sweep(load, (plan, live), trace, (keys, access), interrupt, console)?;
-        let counts = recording.counts();
-        let failed = count.saturating_sub(counts.requests - counts.failed);
-        if failed > 0 {
-            let first =
-                recording.quotes.first().cloned().unwrap_or_else(|| "interrupted".to_owned());
-            return Err(LoadError::Fill { failed, keys: count, first });
-        }
+        let recording = sweep(load, (plan, live), (keys, access), interrupt, console)?;
+        first_failure(&recording, count)?;
     }
     console.line(&format!("filled {} keys", thousands(counts.all().into())));
     Ok(())
+}
+
+/// The error of a fill that has not written all of its keys.
+pub(super) fn first_failure(recording: &Recording, keys: u64) -> Result<(), LoadError> {
+    let counts = recording.counts();
+    let failed = keys.saturating_sub(counts.requests - counts.failed);
+    if failed == 0 {
+        return Ok(());
+    }
+    let first = recording.quotes.first().cloned().unwrap_or_else(|| "interrupted".to_owned());
+    Err(LoadError::Fill { failed, keys, first })
 }
 
 /// The number of these keys that the threads of this process have.
@@ -68,13 +70,12 @@ fn share_of(load: &Load, keys: &Range<u32>) -> u64 {
 fn sweep(
     load: &Load,
     (plan, live): (&Plan, Live),
-    trace: Option<&Arc<Trace>>,
     (keys, access): (Range<u32>, SweepAccess),
     interrupt: Option<&Interrupt>,
     console: &mut Console,
 ) -> Result<Recording, LoadError> {
     let workers = load.workers;
-    let depth = FILL_DEPTH.min(depth_max(&plan.target, load.sizes, trace.map(Arc::as_ref)));
+    let depth = FILL_DEPTH.min(depth_max(&plan.target, load));
     let pacing = Pacing::Closed { clients: workers, depth };
     let plan = Plan { pacing, duration: None, ..plan.clone() };
     let supply = |worker| {
@@ -107,7 +108,7 @@ pub(super) fn read_counters(
     let (mut read, mut problem) = (Counts::default(), None);
     if !is_interrupted() {
         let (plan, access) = ((plan, Live::new(load.workers)), SweepAccess::ReadCounters);
-        match sweep(load, plan, None, (keys, access), interrupt, console) {
+        match sweep(load, plan, (keys, access), interrupt, console) {
             Ok(recording) => {
                 read = recording.counts();
                 problem = recording.quotes.first().cloned().filter(|_| read.failed > 0);
@@ -138,12 +139,4 @@ pub(super) fn read_counters(
             thousands(all)
         )
     })
-}
-
-/// The numbers of keys of each kind.
-pub(super) fn counts(load: &Load, trace: Option<&Trace>) -> KeyCounts {
-    match trace {
-        Some(trace) => KeyCounts { plain: trace.keys.len() as u32, ..KeyCounts::default() },
-        None => load.counts(),
-    }
 }

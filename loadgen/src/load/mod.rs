@@ -28,6 +28,7 @@ mod options;
 mod outcome;
 mod phases;
 mod presets;
+mod replay;
 mod scenario;
 mod settings;
 mod subject;
@@ -37,9 +38,6 @@ mod words;
 
 use std::cell::RefCell;
 use std::error::Error;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -48,14 +46,16 @@ use standin_protocol::time::Micros;
 pub use access::{AccessArgs, AccessError};
 pub use agent_args::AgentArgs;
 pub use error::LoadError;
-use fill::{counts, fill, read_counters};
+use fill::{fill, read_counters};
 pub use find::objective::{Find, Objective};
 pub use interval::Interval;
 use observers::Observers;
 pub use options::{Closed, LoadArgs};
 use outcome::Circumstances;
 pub use presets::Preset;
+use replay::{Demands, clamped};
 pub use settings::Load;
+pub use settings::trace::Replay;
 use subject::{Subject, check_depth, check_lossless, depth_max};
 use watch::{Shown, Watched};
 
@@ -72,10 +72,9 @@ use crate::report::document::Document;
 use crate::report::events::Event;
 use crate::report::files::Outputs;
 use crate::report::table::thousands;
-use crate::request::ValueSizes;
-use crate::rng::Random;
+use crate::request::KeyCounts;
 use crate::targets::address::TargetUrl;
-use crate::trace::{Clamped, Trace, TraceFormat};
+use crate::trace::{Feeding, Numbering};
 use crate::workload::{Cold, Keys, Mix, Supply};
 
 /// Makes the requests of the warm-up others than those to come.
@@ -157,8 +156,11 @@ fn run_shown(
 /// A load whose target is known and filled. It can be measured several times.
 struct Prepared<'l> {
     load: &'l Load,
-    trace: Option<Arc<Trace>>,
     plan: Plan,
+    /// What a trace must be for the target.
+    demands: Demands,
+    /// The keys of a trace, if they were filled.
+    numbering: Option<Arc<Numbering>>,
     /// The scenario's processes, and its faults, which happen in one measurement.
     stage: RefCell<Stage>,
     /// Removed after the processes have ended.
@@ -184,26 +186,32 @@ impl<'l> Prepared<'l> {
         interrupt: Option<&Interrupt>,
         console: &mut Console,
     ) -> Result<Self, LoadError> {
-        let trace = load.trace.as_ref().map(|(path, format)| read_trace(path, *format, load.sizes));
-        let trace = trace.transpose()?;
-        if let Some(trace) = &trace {
-            clamped(trace, load.sizes).iter().for_each(|line| console.line(line));
-        }
-        let trace = trace.map(Arc::new);
+        load.trace.as_ref().map_or(Ok(()), |trace| trace.look(console))?;
         let folder = RunFolder::make("standin-load-", load.folder.as_ref().map(Some))
             .map_err(LoadError::system("the folder for the processes"))?;
         let stage = Stage::prepare(&load.script, folder.path(), load.seed, interrupt)?;
-        let subject = Subject::find(load, trace.as_deref(), stage.places(), console)?;
-        let plan = plan(load, &subject, trace.as_deref())?;
-        if load.fill {
-            fill(load, (&plan, live), trace.as_ref(), interrupt, console)?;
-        }
+        let subject = Subject::find(load, stage.places(), console)?;
+        let plan = plan(load, &subject)?;
+        let demands = Demands::of(load, &subject);
+        let numbering = match &load.trace {
+            Some(trace) if load.fill => {
+                Some(Arc::new(trace.fill(load, (&plan, demands), live, interrupt, console)?))
+            }
+            None if load.fill => {
+                fill(load, (&plan, live), interrupt, console)?;
+                None
+            }
+            Some(_) | None => None,
+        };
         let checker = load.check.then(|| {
-            let counts = counts(load, trace.as_deref());
+            let counts = match &numbering {
+                Some(numbering) => KeyCounts { plain: numbering.keys(), ..KeyCounts::default() },
+                None => load.counts(),
+            };
             Arc::new(subject.checker(load, Checker::of_kinds(counts, plan.run, Initial::Filled)))
         });
         let (plan, stage) = (Plan { checker, ..plan }, RefCell::new(stage));
-        Ok(Self { load, trace, plan, stage, _folder: folder })
+        Ok(Self { load, plan, demands, numbering, stage, _folder: folder })
     }
 
     /// Warms up, and measures.
@@ -213,14 +221,13 @@ impl<'l> Prepared<'l> {
         interrupt: Option<&Interrupt>,
         console: &mut Console,
     ) -> Result<Document, LoadError> {
-        let Self { load, trace, plan, stage, .. } = self;
+        let Self { load, plan, stage, .. } = self;
         let stage = &mut *stage.borrow_mut();
         let Run { pacing, seed, live, shown, command, gate } = run;
         let together = Together { place: load.place, gate: gate.cloned() };
         let plan = Plan { pacing, seed, ..plan.clone() };
         let workers = load.workers;
-        let mut supplies =
-            (0..workers).map(|worker| supply(load, trace.as_ref(), worker, seed)).collect();
+        let (feeding, mut supplies) = self.supplies(seed)?;
         if let Some(duration) = load.warm_up {
             let seed = seed ^ WARM_UP_SEED;
             let plan = Plan { duration: Some(duration), seed, ..plan.clone() };
@@ -232,11 +239,20 @@ impl<'l> Prepared<'l> {
         let plan = Plan { moments: stage.times().into(), ..plan };
         let running = drive::start_together(&plan, supplies, live, &together)?;
         stage.begin(running.start);
-        let whole = whole(&plan, trace.as_deref());
+        let whole = whole(&plan);
         let what = Watched { live, plan: &plan, whole, shown };
         let mut recording = what.until_end(running, Some(stage), interrupt, console)?;
         stage.undo();
         let mut problems = stage.problems(interrupt.is_some_and(Interrupt::is_set));
+        if let Some((trace, feeding)) = load.trace.as_ref().zip(feeding) {
+            match feeding.finish() {
+                Ok(totals) => clamped(&totals, self.demands).iter().for_each(|l| console.line(l)),
+                Err(error) => {
+                    let error = trace.failed()(error);
+                    problems.push(format!("the trace was not replayed to its end: {error}"));
+                }
+            }
+        }
         let ran_for = Micros::boottime().since(recording.start);
         let observed = observers.finish(&plan, recording.start);
         problems.extend(read_counters(load, &plan, &mut recording, interrupt, console));
@@ -246,21 +262,34 @@ impl<'l> Prepared<'l> {
         let document = outcome::document(load, &plan, &recording, circumstances);
         Ok(outcome::with_faults(document, events, problems))
     }
+
+    /// The supplies of the load threads, and what reads the trace for them.
+    fn supplies(&self, seed: u64) -> Result<(Option<Feeding>, Vec<Supply>), LoadError> {
+        let Self { load, demands, numbering, .. } = self;
+        match &load.trace {
+            Some(trace) => {
+                let (feeding, supplies) =
+                    trace.supplies(load, *demands, numbering.as_ref(), seed)?;
+                Ok((Some(feeding), supplies))
+            }
+            None => {
+                Ok((None, (0..load.workers).map(|worker| supply(load, worker, seed)).collect()))
+            }
+        }
+    }
 }
 
-fn plan(load: &Load, subject: &Subject, trace: Option<&Trace>) -> Result<Plan, LoadError> {
-    let pacing = match load.closed {
-        Some(Closed { clients, depth }) => Pacing::Closed { clients, depth },
-        None => Pacing::Open { rates: load.rates.clone(), arrivals: load.arrivals },
+fn plan(load: &Load, subject: &Subject) -> Result<Plan, LoadError> {
+    let pacing = match (load.closed, load.is_recorded()) {
+        (Some(Closed { clients, depth }), _) => Pacing::Closed { clients, depth },
+        (None, true) => Pacing::Recorded,
+        (None, false) => Pacing::Open { rates: load.rates.clone(), arrivals: load.arrivals },
     };
-    check_depth(&pacing, depth_max(&subject.target, load.sizes, trace))?;
-    check_lossless(load, trace)?;
+    check_depth(&pacing, depth_max(&subject.target, load))?;
+    check_lossless(load)?;
     Ok(Plan {
         target: subject.target.clone(),
-        keys: match trace {
-            Some(trace) => Keys::Listed(Arc::clone(&trace.keys)),
-            None => Keys::Named(subject.key_names.clone()),
-        },
+        keys: Keys::Named(subject.key_names.clone()),
         pacing,
         duration: load.duration,
         seed: load.seed,
@@ -275,67 +304,26 @@ fn plan(load: &Load, subject: &Subject, trace: Option<&Trace>) -> Result<Plan, L
     })
 }
 
-/// Describes how the sizes in the trace were changed.
-fn clamped(trace: &Trace, sizes: ValueSizes) -> Option<String> {
-    let Clamped { enlarged, reduced } = trace.clamped;
-    (enlarged + reduced > 0).then(|| {
-        format!(
-            "sizes of the trace are clamped to {}-{} bytes (--value-bytes): of {} requests {} are \
-             enlarged, {} reduced",
-            sizes.min_bytes,
-            sizes.max_bytes,
-            thousands(trace.entries.len() as u64),
-            thousands(enlarged),
-            thousands(reduced)
-        )
-    })
-}
-
-fn read_trace(path: &PathBuf, format: TraceFormat, sizes: ValueSizes) -> Result<Trace, LoadError> {
-    let failed = |error| LoadError::Trace { path: path.clone(), error };
-    match format {
-        TraceFormat::Oracle => {
-            let bytes = std::fs::read(path).map_err(|error| failed(error.into()))?;
-            Trace::oracle(&bytes, sizes).map_err(failed)
-        }
-        TraceFormat::Twitter => {
-            let file = File::open(path).map_err(|error| failed(error.into()))?;
-            Trace::twitter(BufReader::new(file), sizes).map_err(failed)
-        }
-    }
-}
-
 /// The number of a load thread among those that share its keys, and the number of these: only the threads of this
 /// process, if each process has keys of its own.
 fn among(load: &Load, worker: u32) -> (u32, u32) {
     if load.check { (worker, load.workers) } else { load.place.of_worker(worker, load.workers) }
 }
 
-fn supply(load: &Load, trace: Option<&Arc<Trace>>, worker: u32, seed: u64) -> Supply {
+fn supply(load: &Load, worker: u32, seed: u64) -> Supply {
     let (number, all) = among(load, worker);
     // Otherwise agents with keys of their own would all send the same.
     let seed = if load.check { seed ^ (u64::from(load.place.first) << 32) } else { seed };
-    match trace {
-        Some(trace) => Supply::Replay {
-            trace: Arc::clone(trace),
-            next: number as usize,
-            step: all as usize,
-            reads_percent: load.reads_percent,
-            random: Random::stream(seed, number.into()),
-        },
-        None => {
-            let mix = Mix {
-                keys: load.keys,
-                popularity: load.popularity,
-                reads_percent: load.reads_percent,
-                reads_first: load.reads_first,
-                others: load.others,
-                sizes: load.sizes,
-                cold: Cold::default(),
-            };
-            Supply::mixed(mix, seed, number, all)
-        }
-    }
+    let mix = Mix {
+        keys: load.keys,
+        popularity: load.popularity,
+        reads_percent: load.reads_percent,
+        reads_first: load.reads_first,
+        others: load.others,
+        sizes: load.sizes,
+        cold: Cold::default(),
+    };
+    Supply::mixed(mix, seed, number, all)
 }
 
 /// Sends the load for a time of which nothing is counted. Failures in it are told; stale reads end the run. Returns the
@@ -350,7 +338,7 @@ fn warm_up(
 ) -> Result<Vec<Supply>, LoadError> {
     let live = Arc::new(live);
     let running = drive::start_together(plan, supplies, &live, together)?;
-    let (whole, is_search) = (whole(plan, None), shown == Shown::Search);
+    let (whole, is_search) = (whole(plan), shown == Shown::Search);
     let shown = if is_search { shown } else { Shown::Progress };
     let what = Watched { live: &live, plan, whole, shown };
     let (recording, mut supplies) =
@@ -378,14 +366,12 @@ fn warm_up(
     }
 }
 
-/// Returns how many requests there will be.
-fn whole(plan: &Plan, trace: Option<&Trace>) -> u64 {
-    let by_time = match (&plan.pacing, plan.duration) {
-        (Pacing::Open { rates, .. }, Some(duration)) => Some(rates.requests_until(duration) as u64),
-        _ => None,
-    };
-    let by_trace = trace.map(|trace| trace.entries.len() as u64);
-    by_time.into_iter().chain(by_trace).min().unwrap_or(0)
+/// Returns how many requests there will be; 0: that is not known, as with a trace.
+fn whole(plan: &Plan) -> u64 {
+    match (&plan.pacing, plan.duration) {
+        (Pacing::Open { rates, .. }, Some(duration)) => rates.requests_until(duration) as u64,
+        _ => 0,
+    }
 }
 
 fn write_files(load: &Load, document: &Document) -> Result<(), FilesError> {

@@ -50,7 +50,9 @@ pub(super) fn document(
     let latency = recording.latency();
     // An open loop waits for its last answers; its rate is over the time of sending.
     let seconds = match (&plan.pacing, plan.duration) {
-        (Pacing::Open { .. }, Some(duration)) => duration.min(ran_for).as_secs_f64(),
+        (Pacing::Open { .. } | Pacing::Recorded, Some(duration)) => {
+            duration.min(ran_for).as_secs_f64()
+        }
         _ => ran_for.as_secs_f64(),
     };
     let total = Figures::new(recording.counts(), &latency, seconds, origin_reads);
@@ -61,6 +63,8 @@ pub(super) fn document(
             let asked_per_s = rates.mean_per_s(plan.duration.unwrap_or(sent_for));
             (Some(asked_per_s * share), phases(rates, share, sent_for, recording))
         }
+        // All that was recorded is sent, if perhaps late.
+        Pacing::Recorded => (Some(total.counts.scheduled as f64 / seconds.max(1e-9)), Vec::new()),
         Pacing::Closed { .. } => (None, Vec::new()),
     };
     let generator = generator(load, plan, recording, asked_per_s);

@@ -13,22 +13,36 @@ use crate::console::Console;
 use crate::drive::Pacing;
 use crate::faults::Places;
 use crate::key_names::{KeyNames, KeyType};
-use crate::request::{Access, ValueSizes};
 use crate::targets::address::{Resolved, TargetUrl};
 use crate::targets::wire::{OPEN_BYTES_MAX, OPEN_MAX, codec::Protocol, settings::Settings};
 use crate::targets::{Standin, Target};
-use crate::trace::{Entry, Trace};
+use crate::trace::KeyRule;
+use crate::value::VALUE_BYTES_MAX;
 
 /// The longest key of memcached.
 const MEMCACHED_KEY_BYTES: usize = 250;
-/// The bytes of a request beside its key and its value, at most, and those of a numbered key.
+/// The bytes of a request beside its value.
 const FRAME_BYTES: usize = 512;
+/// The largest value of a trace of which many are under way at once.
+const TRACE_VALUE_BYTES: u32 = 1 << 20;
+const MEMCACHED_KEYS: KeyRule = KeyRule {
+    bytes_max: MEMCACHED_KEY_BYTES,
+    is_word: true,
+    why: "which memcached does not accept: its keys have 1 to 250 bytes, and no spaces or control characters; correct the \
+          row or remove it",
+};
+/// Of rows, so that they are bounded.
+const OTHER_KEYS: KeyRule = KeyRule { bytes_max: usize::MAX, is_word: false, why: "" };
 
 /// The measured system.
 pub(super) struct Subject {
     pub(super) target: Target,
     /// The names of keys, unless a trace has them.
     pub(super) key_names: KeyNames,
+    /// The keys that it takes.
+    pub(super) key_rule: KeyRule,
+    /// The largest value that it takes, as far as that is known.
+    pub(super) value_bytes_max: u32,
     /// The cluster file, if there is one.
     cluster: Option<ClusterConfig>,
 }
@@ -37,7 +51,6 @@ impl Subject {
     /// Finds it, and checks that the options fit.
     pub(super) fn find(
         load: &Load,
-        trace: Option<&Trace>,
         places: &Places,
         console: &mut Console,
     ) -> Result<Self, LoadError> {
@@ -47,25 +60,20 @@ impl Subject {
                     text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
                 });
                 let file = name.and_then(|name| places.file(name));
-                Self::of_file(load, file.unwrap_or(&load.config), trace, console)
+                Self::of_file(load, file.unwrap_or(&load.config), console)
             }
             Some(url) => {
                 let url = url.with_processes(|name| places.addresses(name))?;
-                Self::of_url(load, &url, trace)
+                Self::of_url(load, &url)
             }
         }
     }
 
-    fn of_file(
-        load: &Load,
-        file: &Path,
-        trace: Option<&Trace>,
-        console: &mut Console,
-    ) -> Result<Self, LoadError> {
+    fn of_file(load: &Load, file: &Path, console: &mut Console) -> Result<Self, LoadError> {
         let cluster = ClusterConfig::load(file)?;
         let (keyspace, key_names) = {
-            let keyspace = keyspace(load, &cluster, trace)?;
-            (keyspace.id, names_in(load, trace, keyspace, cluster.limits.key_bytes)?)
+            let keyspace = keyspace(load, &cluster)?;
+            (keyspace.id, names_in(load, keyspace, cluster.limits.key_bytes)?)
         };
         let client = ClientConfig::from(&cluster);
         let (topology, how) = discover(client.clone(), Arc::new(cluster.topology()?))
@@ -77,10 +85,16 @@ impl Subject {
             ));
         }
         let target = Target::Standin(Box::new(Standin { topology, client, keyspace }));
-        Ok(Self { target, key_names, cluster: Some(cluster) })
+        let key_rule = KeyRule {
+            bytes_max: cluster.limits.key_bytes.into(),
+            is_word: false,
+            why: "which is longer than the cluster's limits.key_bytes: raise it",
+        };
+        let value_bytes_max = cluster.limits.value_bytes;
+        Ok(Self { target, key_names, key_rule, value_bytes_max, cluster: Some(cluster) })
     }
 
-    fn of_url(load: &Load, url: &TargetUrl, trace: Option<&Trace>) -> Result<Self, LoadError> {
+    fn of_url(load: &Load, url: &TargetUrl) -> Result<Self, LoadError> {
         let key_names = names(load, load.key_type.unwrap_or_default());
         let target = match url.resolve()? {
             Resolved::Standin(addresses, keyspace) => {
@@ -95,11 +109,15 @@ impl Subject {
             }
             Resolved::Wire(mut settings) => {
                 load.access.give_to(&mut settings)?;
-                check_keys(&settings, trace, &key_names)?;
+                check_keys(&settings, load, &key_names)?;
                 Target::Wire(settings)
             }
         };
-        Ok(Self { target, key_names, cluster: None })
+        let key_rule = match &target {
+            Target::Wire(settings) if is_memcached(settings) => MEMCACHED_KEYS,
+            Target::Wire(_) | Target::Standin(_) => OTHER_KEYS,
+        };
+        Ok(Self { target, key_names, key_rule, value_bytes_max: VALUE_BYTES_MAX, cluster: None })
     }
 
     /// Sets what reads of this system may return.
@@ -121,11 +139,7 @@ impl Subject {
 }
 
 /// The keyspace by the options.
-fn keyspace<'c>(
-    load: &Load,
-    cluster: &'c ClusterConfig,
-    trace: Option<&Trace>,
-) -> Result<&'c KeyspaceConfig, LoadError> {
+fn keyspace<'c>(load: &Load, cluster: &'c ClusterConfig) -> Result<&'c KeyspaceConfig, LoadError> {
     let known = || cluster.keyspaces.iter().map(|k| k.name.as_str()).collect::<Vec<_>>().join(", ");
     let keyspace = match &load.keyspace {
         Some(name) => cluster.keyspace(name),
@@ -138,7 +152,7 @@ fn keyspace<'c>(
     let (reads, sizes) = (load.reads_percent, load.sizes);
     let writes = load.fill
         || load.fill_misses
-        || (trace.is_none() && reads + load.others.multi_gets_percent < 100.0);
+        || (load.trace.is_none() && reads + load.others.multi_gets_percent < 100.0);
     if writes && !keyspace.is_writable() {
         let name = &keyspace.name;
         return Err(LoadError::Options(format!(
@@ -151,7 +165,8 @@ fn keyspace<'c>(
             "keyspace {name} has no `delete` statement: use no --deletes, or add one"
         )));
     }
-    if sizes.max_bytes > cluster.limits.value_bytes {
+    // Those of a trace are clamped.
+    if load.trace.is_none() && sizes.max_bytes > cluster.limits.value_bytes {
         return Err(LoadError::Options(format!(
             "--value-bytes {} is over the cluster's limits.value_bytes of {}",
             sizes.max_bytes, cluster.limits.value_bytes
@@ -167,7 +182,6 @@ fn names(load: &Load, key_type: KeyType) -> KeyNames {
 /// The names of the keys in a keyspace, whose column takes only some.
 fn names_in(
     load: &Load,
-    trace: Option<&Trace>,
     keyspace: &KeyspaceConfig,
     key_bytes_max: u16,
 ) -> Result<KeyNames, LoadError> {
@@ -184,13 +198,8 @@ fn names_in(
         )));
     }
     let names = names(load, key_type);
-    if let Some(trace) = trace {
-        let longest = trace.keys.iter().map(|key| key.len()).max().unwrap_or_default();
-        if longest > usize::from(key_bytes_max) {
-            return Err(LoadError::Options(format!(
-                "the trace has keys of {longest} bytes, over the cluster's limits.key_bytes of {key_bytes_max}: raise it"
-            )));
-        }
+    // A trace has names of its own.
+    if load.trace.is_some() {
         return Ok(names);
     }
     let longest = names.name(load.counts().all() - 1).len();
@@ -205,11 +214,13 @@ fn names_in(
 
 /// The largest number of requests under way for which each client of a closed loop has room. With more, a client
 /// would refuse requests, and a closed loop follows up each of them at once.
-pub(super) fn depth_max(target: &Target, sizes: ValueSizes, trace: Option<&Trace>) -> u32 {
+pub(super) fn depth_max(target: &Target, load: &Load) -> u32 {
     let Target::Wire(_) = target else { return u32::MAX };
-    let keys = trace.iter().flat_map(|trace| trace.keys.iter());
-    let key_bytes = keys.map(|key| key.len()).max().unwrap_or_default();
-    let request_bytes = sizes.max_bytes as usize + key_bytes + FRAME_BYTES;
+    let value_bytes = match load.trace {
+        Some(_) => load.sizes.max_bytes.min(TRACE_VALUE_BYTES),
+        None => load.sizes.max_bytes,
+    };
+    let request_bytes = value_bytes as usize + FRAME_BYTES;
     let depth = (OPEN_BYTES_MAX / request_bytes).clamp(1, OPEN_MAX);
     u32::try_from(depth).unwrap_or(u32::MAX)
 }
@@ -224,58 +235,50 @@ pub(super) fn check_depth(pacing: &Pacing, depth_max: u32) -> Result<(), LoadErr
             );
             Err(LoadError::Options(text))
         }
-        Pacing::Closed { .. } | Pacing::Open { .. } => Ok(()),
+        Pacing::Closed { .. } | Pacing::Open { .. } | Pacing::Recorded => Ok(()),
     }
 }
 
-/// Refuses to judge losses where values have lifetimes.
-pub(super) fn check_lossless(load: &Load, trace: Option<&Trace>) -> Result<(), LoadError> {
-    let mut entries = trace.iter().flat_map(|trace| &trace.entries);
-    let has_lifetime = |entry: &Entry| matches!(entry.access, Access::Write { ttl_s: 1.., .. });
+/// Refuses to judge losses where values have lifetimes. Those of a trace are looked at when it is read.
+pub(super) fn check_lossless(load: &Load) -> Result<(), LoadError> {
     if load.lossless && load.others.ttl_s > 0 {
         let text =
             "--lossless: a value whose lifetime has ended is not lost; leave it or --ttl away";
         return Err(LoadError::Options(text.to_owned()));
     }
-    if load.lossless && entries.any(has_lifetime) {
-        let text = "--lossless: the trace gives values lifetimes, and a value whose lifetime has ended is \
-                    not lost; replay it without --lossless";
-        return Err(LoadError::Options(text.to_owned()));
-    }
     Ok(())
 }
 
+fn is_memcached(settings: &Settings) -> bool {
+    matches!(settings.protocol, Protocol::MemcachedText | Protocol::MemcachedMeta)
+}
+
 /// memcached has no quoting: a key with a space would be two.
-fn check_keys(
-    settings: &Settings,
-    trace: Option<&Trace>,
-    names: &KeyNames,
-) -> Result<(), LoadError> {
-    if !matches!(settings.protocol, Protocol::MemcachedText | Protocol::MemcachedMeta) {
+fn check_keys(settings: &Settings, load: &Load, names: &KeyNames) -> Result<(), LoadError> {
+    // Those of a trace are looked at when it is read.
+    if !is_memcached(settings) || load.trace.is_some() {
         return Ok(());
     }
-    let is_bad = |key: &[u8]| {
-        key.is_empty()
-            || key.len() > MEMCACHED_KEY_BYTES
-            || key.iter().any(|byte| *byte <= b' ' || *byte == 127)
-    };
     // All names that are made have the same characters beside the number, and are short enough.
-    let made = trace.is_none().then(|| names.name(0).into_boxed_slice());
-    let mut keys = trace.iter().flat_map(|trace| trace.keys.iter()).chain(&made);
-    match keys.find(|key| is_bad(key)) {
-        None => Ok(()),
-        Some(key) => Err(LoadError::Options(format!(
-            "the load has a key that memcached does not accept, {:?}; memcached's keys have 1 to \
-             {MEMCACHED_KEY_BYTES} bytes, and no spaces or control characters",
-            key.escape_ascii().to_string()
-        ))),
+    let key = names.name(0);
+    let is_bad = key.is_empty()
+        || key.len() > MEMCACHED_KEY_BYTES
+        || key.iter().any(|byte| *byte <= b' ' || *byte == 127);
+    if !is_bad {
+        return Ok(());
     }
+    Err(LoadError::Options(format!(
+        "the load has a key that memcached does not accept, {:?}; memcached's keys have 1 to \
+         {MEMCACHED_KEY_BYTES} bytes, and no spaces or control characters",
+        key.escape_ascii().to_string()
+    )))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::LoadArgs;
     use super::*;
+    use crate::request::ValueSizes;
     use crate::workload::Others;
 
     fn load() -> Load {
@@ -286,9 +289,8 @@ mod tests {
     fn keys_are_of_the_type_of_the_keyspace() {
         let keyspace =
             |key_type| KeyspaceConfig { key_type, ..KeyspaceConfig::cache(1, "numbers") };
-        let name = |load: &Load, key_type| {
-            names_in(load, None, &keyspace(key_type), 64).map(|n| n.name(7))
-        };
+        let name =
+            |load: &Load, key_type| names_in(load, &keyspace(key_type), 64).map(|n| n.name(7));
         assert_eq!(name(&load(), ColumnType::Integer).unwrap(), b"7");
         assert_eq!(name(&load(), ColumnType::Text).unwrap(), b"key-00000007");
         assert_eq!(name(&load(), ColumnType::Uuid).unwrap().len(), 36);
@@ -305,7 +307,7 @@ mod tests {
     fn memcached_gets_no_key_with_a_space() {
         let check = |template: &str, protocol| {
             let names = KeyNames::new(KeyType::Text, template.parse().unwrap(), 0);
-            check_keys(&Settings::new(protocol, Vec::new()), None, &names)
+            check_keys(&Settings::new(protocol, Vec::new()), &load(), &names)
         };
         assert!(check("a {n}", Protocol::MemcachedText).is_err());
         assert!(check("a {n}", Protocol::Resp2).is_ok());
@@ -316,7 +318,8 @@ mod tests {
     fn a_closed_loop_has_no_more_under_way_than_its_clients_have_room_for() {
         let settings = Settings::new(Protocol::MemcachedText, Vec::new());
         let target = Target::Wire(settings);
-        let depth_max = |max_bytes| depth_max(&target, ValueSizes::fixed(max_bytes), None);
+        let sizes = ValueSizes::fixed;
+        let depth_max = |bytes| depth_max(&target, &Load { sizes: sizes(bytes), ..load() });
         let megabyte = depth_max(1 << 20);
         assert!((200..256).contains(&megabyte));
         assert_eq!(depth_max(u32::MAX), 1, "a single request is always taken");
@@ -325,18 +328,11 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_with_lifetimes_can_not_be_lossless() {
-        let sizes = ValueSizes::fixed(100);
-        let trace = |ttl: &str| {
-            let line = format!("0,k,1,100,1,set,{ttl}\n");
-            Trace::twitter(line.as_bytes(), sizes).unwrap()
-        };
+    fn what_has_lifetimes_can_not_be_lossless() {
         let load = |lossless| Load { lossless, ..load() };
-        assert!(check_lossless(&load(true), Some(&trace("60"))).is_err());
-        assert!(check_lossless(&load(false), Some(&trace("60"))).is_ok());
-        assert!(check_lossless(&load(true), Some(&trace("0"))).is_ok());
-        assert!(check_lossless(&load(true), None).is_ok());
+        assert!(check_lossless(&load(true)).is_ok());
         let others = Others { ttl_s: 1, ..Others::NONE };
-        assert!(check_lossless(&Load { others, ..load(true) }, None).is_err());
+        assert!(check_lossless(&Load { others, ..load(true) }).is_err());
+        assert!(check_lossless(&Load { others, ..load(false) }).is_ok());
     }
 }

@@ -142,7 +142,7 @@ impl World {
             Pacing::Open { rates, arrivals } => {
                 Some(Schedule::new(*arrivals, rates.clone(), 0, 1, plan.seed))
             }
-            Pacing::Closed { .. } => None,
+            Pacing::Closed { .. } | Pacing::Recorded => None,
         };
         let mut next_arrival = move || {
             let schedule = schedule.as_mut()?;

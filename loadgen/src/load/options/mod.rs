@@ -153,8 +153,8 @@ pub struct LoadArgs {
     #[arg(long, value_name = "SECONDS")]
     pub ttl: Option<u32>,
     /// Size of the values written in bytes: a number, a range such as 64-4096, lognormal:MEDIAN:SIGMA, or quantiles such as
-    /// 0%=50,50%=230,90%=1000,100%=10000; 100 by default. With
-    /// --trace, the sizes in the trace are clamped to this range, by default 32-4096.
+    /// 0%=50,50%=230,90%=1000,100%=10000; 100 by default. With --trace, its sizes are clamped to this range; by default
+    /// they stay as they are, but at least 32 with --check, and at most what a cluster takes.
     #[arg(long, value_name = "BYTES")]
     pub value_bytes: Option<ValueSizes>,
     /// Number of load threads; by default the number of cores, but at most 2.
@@ -214,12 +214,19 @@ pub struct LoadArgs {
     /// lose none. A database behind Standin never may. Not with a trace that gives values lifetimes.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub lossless: Option<bool>,
-    /// Replay this file instead of random requests.
+    /// Replay this file instead of random requests, at its recorded times unless --rate, --phases, --closed or --find say
+    /// otherwise. It may be compressed with zstd.
     #[arg(long, value_name = "FILE", requires = "format")]
     pub trace: Option<PathBuf>,
     /// Format of the trace.
     #[arg(long, value_enum)]
     pub format: Option<TraceFormat>,
+    /// Replay the trace this many times as fast as it was recorded; 1 by default. Lifetimes stay as they are.
+    #[arg(long, value_name = "FACTOR", value_parser = speed)]
+    pub speed: Option<f64>,
+    /// With --trace and --fill: the most distinct keys of the trace; 10000000 by default. Each takes some 64 bytes.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub trace_keys: Option<u32>,
 }
 
 impl LoadArgs {
@@ -242,7 +249,14 @@ impl LoadArgs {
         if is_open || self.phases.is_some() || self.find.is_some() {
             below.closed = None;
         }
-        if self.closed.is_some() || self.phases.is_some() {
+        let is_paced = is_open || self.closed.is_some() || self.phases.is_some();
+        if is_paced || self.find.is_some() {
+            below.speed = None;
+        }
+        if self.speed.is_some() {
+            (below.rate, below.arrivals, below.phases, below.closed) = (None, None, None, None);
+        }
+        if self.closed.is_some() || self.phases.is_some() || self.speed.is_some() {
             (below.find, below.find_resolution, below.find_settle) = (None, None, None);
         }
         if self.find.is_some() {
@@ -264,7 +278,7 @@ impl LoadArgs {
             (below.cas_keys, below.counters) = (None, None);
         }
         if self.preset.is_some() {
-            (below.trace, below.format) = (None, None);
+            (below.trace, below.format, below.speed, below.trace_keys) = (None, None, None, None);
         }
         if self.key_type.is_some_and(|key_type| key_type != KeyType::Text) {
             below.key_template = None;
@@ -283,7 +297,7 @@ impl LoadArgs {
             below.lossless = None;
         }
         if self.fill == Some(false) {
-            below.check = None;
+            (below.check, below.trace_keys) = (None, None);
         }
         if self.trace.is_some() {
             (below.preset, below.reads, below.reads_first) = (None, None, None);
@@ -357,6 +371,8 @@ impl LoadArgs {
             lossless: self.lossless.or(below.lossless),
             trace: self.trace.or(below.trace),
             format: self.format.or(below.format),
+            speed: self.speed.or(below.speed),
+            trace_keys: self.trace_keys.or(below.trace_keys),
         }
     }
 }
@@ -425,6 +441,16 @@ fn settle(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if SETTLE_SECONDS.contains(&seconds) => Ok(seconds),
         _ => Err("write seconds of 0 to 3600".to_owned()),
+    }
+}
+
+/// The factors of [`LoadArgs::speed`].
+pub(super) const SPEEDS: RangeInclusive<f64> = 0.001..=1_000_000.0;
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if SPEEDS.contains(&factor) => Ok(factor),
+        _ => Err("write a factor of 0.001 to 1000000".to_owned()),
     }
 }
 

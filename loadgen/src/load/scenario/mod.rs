@@ -9,7 +9,7 @@ use standin_config::{ConfigErrors, Report, Section};
 use super::access::AccessArgs;
 use super::faults;
 use super::find::section;
-use super::options::{EXPONENT_MAX, LoadArgs, MULTI_GET_KEYS_MAX};
+use super::options::{EXPONENT_MAX, LoadArgs, MULTI_GET_KEYS_MAX, SPEEDS};
 use super::phases;
 use super::words::{parsed, parsed_as, word};
 use crate::request::ValueSizes;
@@ -185,6 +185,9 @@ fn trace(section: &mut Section<'_>, base_dir: &Path, report: &mut Report<'_>, ar
     let path = section.text("file", "requests.oracleGeneral", report).good();
     args.trace = path.map(|path| base_dir.join(path));
     args.format = word(section, "format", report);
+    args.speed = section.decimal("speed", SPEEDS, "10", report).good();
+    args.trace_keys =
+        section.whole_or_absent("keys", 1..=u64::from(u32::MAX), "10000000", report).good();
     match (&args.trace, args.format) {
         (Some(_), None) => section.missing("format", "\"oracle\"", report),
         (None, Some(_)) => section.missing("file", "\"requests.oracleGeneral\"", report),

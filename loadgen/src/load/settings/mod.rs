@@ -1,5 +1,7 @@
 //! The load that was asked for: the command line over the scenario over the defaults.
 
+pub(super) mod trace;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +21,10 @@ use crate::request::{KeyCounts, ValueSizes};
 use crate::schedule::phases::Phases;
 use crate::schedule::{Arrivals, Rates};
 use crate::targets::address::TargetUrl;
-use crate::trace::TraceFormat;
-use crate::value::VALUE_BYTES_MIN;
+use crate::trace::TraceFile;
+use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
 use crate::workload::Others;
+use trace::Replay;
 
 const SECONDS: u32 = 10;
 const RATE_PER_S: u32 = 1_000;
@@ -40,8 +43,8 @@ const CAS_KEYS: u32 = 100;
 const COUNTERS: u32 = 1_000;
 /// Bytes of the values written.
 const VALUE_BYTES: u32 = 100;
-/// Largest value of a trace.
-const TRACE_BYTES_MAX: u32 = 4_096;
+/// Distinct keys of a trace that are remembered.
+const TRACE_KEYS: u32 = 10_000_000;
 
 /// A load, with everything that is to be known before its target is found.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,10 +126,16 @@ pub struct Load {
     /// Whether reads that find nothing are judged.
     pub lossless: bool,
     /// A trace.
-    pub trace: Option<(PathBuf, TraceFormat)>,
+    pub trace: Option<Replay>,
 }
 
 impl Load {
+    /// Whether requests are sent at the times of a trace.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.trace.as_ref().is_some_and(|trace| trace.speed.is_some())
+    }
+
     /// The numbers of keys of each kind, without a trace.
     #[must_use]
     pub fn counts(&self) -> KeyCounts {
@@ -160,7 +169,9 @@ impl LoadArgs {
         let first_key = args.first_key.unwrap_or(0);
         let others = args.others(workload.reads_percent, workload.shares)?;
         check_numbers(first_key, [keys, others.cas_keys, others.counters])?;
-        check_sizes(workload.sizes)?;
+        if args.trace.is_none() || args.value_bytes.is_some() {
+            check_sizes(workload.sizes)?;
+        }
         let has_template = args.key_template.is_some();
         let popularity = args.popularity(workload.popularity, workload.exponent);
         let of_seconds = |seconds: u32| Duration::from_secs(seconds.into());
@@ -179,6 +190,7 @@ impl LoadArgs {
         let interval = Interval::of(args.interval, args.find.is_some(), duration);
         let is_warmed = args.find.is_some() && args.trace.is_none();
         let warm_up = args.warm_up.or(is_warmed.then_some(FIND_WARM_UP_S));
+        let trace = args.replay();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = args.workers.unwrap_or(u32::try_from(cores.min(2)).unwrap_or(1)).max(1);
         Ok(Load {
@@ -224,7 +236,7 @@ impl LoadArgs {
             fill_misses: args.fill_misses.unwrap_or(false),
             check: args.check.unwrap_or(false),
             lossless: args.lossless.unwrap_or(false),
-            trace: args.trace.zip(args.format),
+            trace,
         })
     }
 
@@ -276,6 +288,15 @@ impl LoadArgs {
                 "--trace has its own keys: leave --keys, --key-type, --key-template, --first-key, --popularity, --zipf, \
                  --hot-keys, --hot-requests, --move-every and --move-share away",
             )
+        } else if self.trace.is_none() && (self.speed.is_some() || self.trace_keys.is_some()) {
+            Err("--speed and --trace-keys are for a trace: add --trace")
+        } else if self.speed.is_some() && self.has_arrivals() {
+            Err(
+                "--speed keeps the times of the trace: leave --rate, --arrivals, --phases, --closed and --find away, or \
+                 --speed",
+            )
+        } else if self.trace_keys.is_some() && !is_set(self.fill) {
+            Err("--trace-keys is for --fill, which alone remembers keys: add it")
         } else if self.move_every.is_some() && !can_move {
             Err("--move-every needs --popularity zipf or hotspot")
         } else if self.move_share.is_some() && self.move_every.is_none() {
@@ -285,6 +306,20 @@ impl LoadArgs {
         } else {
             Ok(())
         }
+    }
+
+    /// The trace. Without a rate and the like, it is replayed at its recorded times.
+    fn replay(&self) -> Option<Replay> {
+        let file = self.trace.clone().zip(self.format);
+        let file = file.map(|(path, format)| TraceFile { path, format })?;
+        let speed = (!self.has_arrivals()).then(|| self.speed.unwrap_or(1.0));
+        Some(Replay { file, speed, keys_max: self.trace_keys.unwrap_or(TRACE_KEYS) })
+    }
+
+    /// Whether an option says when requests are sent.
+    fn has_arrivals(&self) -> bool {
+        let is_open = self.rate.is_some() || self.arrivals.is_some() || self.phases.is_some();
+        is_open || self.closed.is_some() || self.find.is_some()
     }
 
     /// Whether an option says which keys there are, or how requests are spread over them.
@@ -310,7 +345,11 @@ impl LoadArgs {
                 popularity: PopularityKind::default(),
                 exponent: EXPONENT,
                 shares: Shares::default(),
-                sizes: ValueSizes::between(VALUE_BYTES_MIN, TRACE_BYTES_MAX),
+                // What is judged says what it is.
+                sizes: match self.check {
+                    Some(true) => ValueSizes::between(VALUE_BYTES_MIN, VALUE_BYTES_MAX),
+                    _ => ValueSizes::between(0, VALUE_BYTES_MAX),
+                },
             },
             (None, None) => Workload {
                 reads_percent: READS_PERCENT,

@@ -13,7 +13,9 @@ fn sizes_are_those_asked_for() {
     assert_eq!(sizes(&[]), ValueSizes::fixed(100));
     assert_eq!(sizes(&["--value-bytes", "64-99"]), ValueSizes::between(64, 99));
     let trace = ["--trace", "t", "--format", "oracle"];
-    assert_eq!(sizes(&trace), ValueSizes::between(32, 4_096));
+    assert_eq!(sizes(&trace), ValueSizes::between(0, 16 << 20));
+    let judged = [&trace[..], &["--fill", "--check"]].concat();
+    assert_eq!(sizes(&judged), ValueSizes::between(32, 16 << 20));
     assert_eq!(sizes(&[&trace[..], &["--value-bytes", "50"]].concat()), ValueSizes::fixed(50));
 }
 
