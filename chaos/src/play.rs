@@ -215,6 +215,7 @@ fn load(settings: &Settings, cluster: &Cluster, checker: &Arc<Checker>) -> Plan 
         seed: settings.seed,
         run: run_of(settings),
         fills: None,
+        form: standin_loadgen::value_form::ValueForm::default(),
         checker: Some(Arc::clone(checker)),
         phases: 1,
         slot: SLOT,

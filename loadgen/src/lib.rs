@@ -7,6 +7,7 @@
 //!   └──────────────────────────┬────────────────────────────────────┘
 //! drive/     worker threads, sockets, sending on time
 //! targets/   to whom: Standin, memcached, Redis; one workload, recorder and checker for all
+//! database/  the database itself, alone or behind a cache that an application fills
 //! schedule   when   ─┐
 //! workload   what    ├ pure, seeded: the same seed gives the same requests
 //! request, popularity, key_names, value_sizes, zipf, trace
@@ -21,6 +22,7 @@ pub mod agents;
 pub mod checker;
 pub mod compare;
 pub mod console;
+pub mod database;
 pub mod demo;
 pub mod drive;
 pub mod faults;
@@ -43,6 +45,7 @@ pub mod targets;
 pub mod threads;
 pub mod trace;
 pub mod value;
+pub mod value_form;
 pub mod value_sizes;
 pub mod workload;
 pub mod zipf;

@@ -1,18 +1,20 @@
-//! Values that say what they are, so that a read can be judged. They are ASCII, because the column may
-//! be text.
+//! Values that say what they are, so that a read can be judged. By default they are ASCII, because the column may
+//! be text; `value_form.rs` has other forms.
 //!
 //! ```text
 //! │ "Lv" │ run 6 │ key 6 │ sequence 6 │ length - 1: 4 │ checksum 8 │ padding │
 //! ```
 //! Numbers have six bits in each byte, the highest first. The checksum is taken from the XXH3-64 of
 //! two XXH3-64s: of what is before it, and of what is behind it. The padding follows from the rest,
-//! so that two values never share more than they must.
+//! so that two values never share more than they must. In JSON, all of this is in two strings of an object, and the
+//! checksum covers the object.
 
 pub use standin_protocol::frame::VALUE_BYTES_MAX;
 use standin_protocol::hash::key_hash;
 
-/// Bytes before the padding: the smallest value.
-pub const VALUE_BYTES_MIN: u32 = 32;
+pub use crate::value_form::VALUE_BYTES_MIN;
+use crate::value_form::{JSON_BEGIN, ValueForm, digits};
+
 const MAGIC: &[u8; 2] = b"Lv";
 const RUN_AT: usize = 2;
 const KEY_AT: usize = 8;
@@ -20,9 +22,6 @@ const SEQUENCE_AT: usize = 14;
 const LENGTH_AT: usize = 20;
 const CHECKSUM_AT: usize = 24;
 const PADDING_AT: usize = VALUE_BYTES_MIN as usize;
-
-/// The byte for each value of six bits.
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// The information that a value carries about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,19 +49,29 @@ impl Stamp {
     /// A value of `value_bytes` (at least [`VALUE_BYTES_MIN`], at most [`VALUE_BYTES_MAX`]) with this stamp.
     #[must_use]
     pub fn to_value(self, value_bytes: u32) -> Vec<u8> {
-        let length = value_bytes.max(VALUE_BYTES_MIN);
+        self.in_form(ValueForm::default(), value_bytes)
+    }
+
+    /// A value of this form with `value_bytes` (at least [`ValueForm::bytes_min`], at most [`VALUE_BYTES_MAX`]).
+    #[must_use]
+    pub fn in_form(self, form: ValueForm, value_bytes: u32) -> Vec<u8> {
+        let length = value_bytes.max(form.bytes_min());
+        let (begin, middle, end) = form.frame();
         let mut bytes = Vec::with_capacity(length as usize);
+        bytes.extend_from_slice(begin);
         bytes.extend_from_slice(MAGIC);
         for number in [self.run, self.key, self.sequence] {
             bytes.extend_from_slice(&digits::<6>(number.into()));
         }
         bytes.extend_from_slice(&digits::<4>((length - 1).into()));
-        let pattern = digits::<8>(key_hash(1, &bytes));
+        let seed = key_hash(1, &bytes[begin.len()..]);
+        let checksum_at = bytes.len();
         bytes.extend_from_slice(&[0; PADDING_AT - CHECKSUM_AT]);
-        let padding = pattern.iter().cycle().take(length as usize - PADDING_AT);
-        bytes.extend(padding);
-        let checksum = checksum(&bytes);
-        bytes[CHECKSUM_AT..PADDING_AT].copy_from_slice(&checksum);
+        bytes.extend_from_slice(middle);
+        form.pad(seed, length as usize - bytes.len() - end.len(), &mut bytes);
+        bytes.extend_from_slice(end);
+        let checksum = checksum(&bytes, begin.len());
+        bytes[checksum_at..][..checksum.len()].copy_from_slice(&checksum);
         bytes
     }
 
@@ -71,22 +80,18 @@ impl Stamp {
     /// # Errors
     /// [`BadValue`].
     pub fn of(value: &[u8]) -> Result<Self, BadValue> {
-        if value.len() < PADDING_AT || !value.starts_with(MAGIC) {
+        let at = if value.starts_with(JSON_BEGIN) { JSON_BEGIN.len() } else { 0 };
+        let head = &value[at..];
+        if head.len() < PADDING_AT || !head.starts_with(MAGIC) {
             return Err(BadValue::NotOurs);
         }
-        let is_whole =
-            number(&value[LENGTH_AT..CHECKSUM_AT]) == u32::try_from(value.len() - 1).ok();
-        if !is_whole || value[CHECKSUM_AT..PADDING_AT] != checksum(value) {
+        let is_whole = number(&head[LENGTH_AT..CHECKSUM_AT]) == u32::try_from(value.len() - 1).ok();
+        if !is_whole || head[CHECKSUM_AT..PADDING_AT] != checksum(value, at) {
             return Err(BadValue::Damaged);
         }
-        let number = |at: usize| number(&value[at..at + 6]).ok_or(BadValue::Damaged);
+        let number = |at: usize| number(&head[at..at + 6]).ok_or(BadValue::Damaged);
         Ok(Self { run: number(RUN_AT)?, key: number(KEY_AT)?, sequence: number(SEQUENCE_AT)? })
     }
-}
-
-/// The lowest bits of a number, six in each byte, the highest first.
-fn digits<const N: usize>(number: u64) -> [u8; N] {
-    std::array::from_fn(|at| DIGITS[(number >> (6 * (N - 1 - at))) as usize & 63])
 }
 
 /// Reads [`digits`]; `None`: they are none, or of too large a number.
@@ -106,10 +111,11 @@ fn number(digits: &[u8]) -> Option<u32> {
     u32::try_from(number).ok()
 }
 
-fn checksum(value: &[u8]) -> [u8; PADDING_AT - CHECKSUM_AT] {
+/// The checksum of a value whose stamp begins at `at`.
+fn checksum(value: &[u8], at: usize) -> [u8; PADDING_AT - CHECKSUM_AT] {
     // The checksum's own place is left out by hashing both sides of it.
-    let head = key_hash(0, &value[..CHECKSUM_AT]).to_le_bytes();
-    let padding = key_hash(0, &value[PADDING_AT..]).to_le_bytes();
+    let head = key_hash(0, &value[..at + CHECKSUM_AT]).to_le_bytes();
+    let padding = key_hash(0, &value[at + PADDING_AT..]).to_le_bytes();
     digits(key_hash(0, &[head, padding].concat()))
 }
 
@@ -118,11 +124,50 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::value_form::ValueKind;
 
     #[test]
     fn the_largest_value_reads_back() {
         let stamp = Stamp { run: u32::MAX, key: u32::MAX, sequence: u32::MAX };
         assert_eq!(Stamp::of(&stamp.to_value(16 << 20)), Ok(stamp));
+    }
+
+    /// The share of a value's blocks of eight bytes that occurred before.
+    fn repeated(form: ValueForm) -> f64 {
+        let value = Stamp { run: 1, key: 2, sequence: 3 }.in_form(form, 80_000);
+        let begin = form.bytes_min() as usize;
+        let blocks: Vec<&[u8]> = value[begin..].chunks_exact(8).collect();
+        let different: std::collections::BTreeSet<_> = blocks.iter().collect();
+        1.0 - different.len() as f64 / blocks.len() as f64
+    }
+
+    #[test]
+    fn a_value_has_the_compressible_share_that_was_asked_for() {
+        for kind in [ValueKind::Text, ValueKind::Json, ValueKind::Binary] {
+            for percent in [0, 25, 50, 100] {
+                let share = repeated(ValueForm::new(kind, Some(percent)));
+                let asked = f64::from(percent) / 100.0;
+                assert!((share - asked).abs() < 0.01, "{kind:?} {percent}: {share}");
+            }
+        }
+        assert!(repeated(ValueForm::new(ValueKind::Binary, None)) < 0.01);
+        assert!(repeated(ValueForm::default()) > 0.99);
+    }
+
+    #[test]
+    fn random_bytes_are_of_all_values_and_values_differ() {
+        let form = ValueForm::new(ValueKind::Binary, None);
+        let value = |key| Stamp { run: 1, key, sequence: 0 }.in_form(form, 20_000);
+        let (one, other) = (value(1), value(2));
+        let mut counts = [0; 256];
+        one[32..].iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+        assert!(counts.iter().all(|count| (30..140).contains(count)), "{counts:?}");
+        assert_ne!(one[32..], other[32..]);
+    }
+
+    fn forms() -> impl Strategy<Value = ValueForm> {
+        let kind = prop::sample::select(vec![ValueKind::Text, ValueKind::Json, ValueKind::Binary]);
+        (kind, 0u8..=100).prop_map(|(kind, percent)| ValueForm::new(kind, Some(percent)))
     }
 
     proptest! {
@@ -136,16 +181,32 @@ mod tests {
         }
 
         #[test]
-        fn any_changed_bit_is_noticed(bytes in 32u32..200, place: prop::sample::Index, bit in 0u8..8) {
-            let mut value = Stamp { run: 1, key: 2, sequence: 3 }.to_value(bytes);
+        fn a_value_of_any_form_reads_back(form in forms(), key: u32, sequence: u32, bytes in 0u32..5_000) {
+            let stamp = Stamp { run: 7, key, sequence };
+            let value = stamp.in_form(form, bytes);
+            prop_assert_eq!(value.len(), bytes.max(form.bytes_min()) as usize);
+            prop_assert_eq!(Stamp::of(&value), Ok(stamp));
+            if form.kind != ValueKind::Binary {
+                prop_assert!(value.is_ascii() && !value.contains(&0), "a column of text takes it");
+            }
+            if form.kind == ValueKind::Json {
+                prop_assert!(serde_json::from_slice::<serde_json::Value>(&value).is_ok());
+            }
+        }
+
+        #[test]
+        fn any_changed_bit_is_noticed(
+            form in forms(), bytes in 32u32..200, place: prop::sample::Index, bit in 0u8..8
+        ) {
+            let mut value = Stamp { run: 1, key: 2, sequence: 3 }.in_form(form, bytes);
             let place = place.index(value.len());
             value[place] ^= 1 << bit;
             prop_assert!(Stamp::of(&value).is_err());
         }
 
         #[test]
-        fn any_cut_is_noticed(bytes in 32u32..200, cut: prop::sample::Index) {
-            let value = Stamp { run: 1, key: 2, sequence: 3 }.to_value(bytes);
+        fn any_cut_is_noticed(form in forms(), bytes in 32u32..200, cut: prop::sample::Index) {
+            let value = Stamp { run: 1, key: 2, sequence: 3 }.in_form(form, bytes);
             prop_assert!(Stamp::of(&value[..cut.index(value.len())]).is_err());
         }
 

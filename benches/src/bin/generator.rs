@@ -222,6 +222,7 @@ fn own(
         seed: SEED,
         run: RUN,
         fills: None,
+        form: standin_loadgen::value_form::ValueForm::default(),
         checker: options.check.then(|| Arc::new(Checker::new(KEYS, RUN, Initial::Filled))),
         phases: 1,
         slot: Duration::from_secs(1),

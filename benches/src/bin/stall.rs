@@ -158,6 +158,7 @@ fn row(protocol: Protocol, pacing: &Pacing) -> Result<(Recording, bool), Failure
         seed: SEED,
         run: RUN,
         fills: None,
+        form: standin_loadgen::value_form::ValueForm::default(),
         checker: Some(Arc::new(Checker::new(KEYS, RUN, Initial::Filled))),
         phases: 1,
         slot: Duration::from_millis(100),

@@ -72,6 +72,7 @@ impl Cluster {
             seed: SEED,
             run,
             fills: None,
+            form: standin_loadgen::value_form::ValueForm::default(),
             checker: None,
             phases: 1,
             slot: Duration::from_secs(1),

@@ -4,6 +4,7 @@
 //! ```text
 //! access.rs       load on targets with TLS and logins
 //! agents.rs       load from several machines
+//! aside.rs        load on a database, alone and behind a cache that an application fills
 //! dashboard.rs    the dashboard in a browser, through a kill and a return
 //! database.rs     what the log says about the database
 //! diagnostics.rs  nobody reads the log, or the disk is full
@@ -29,6 +30,7 @@ mod common;
 
 mod access;
 mod agents;
+mod aside;
 mod dashboard;
 mod database;
 mod diagnostics;

@@ -39,6 +39,7 @@ pub use self::swaps::Swap;
 use self::swaps::Swaps;
 use crate::request::KeyCounts;
 use crate::value::{BadValue, Stamp};
+use crate::value_form::ValueForm;
 
 /// The time between the end of a bound and the moment when that is known everywhere.
 const DELIVERY: Duration = Duration::from_millis(100);
@@ -188,6 +189,7 @@ type UnknownWrites = HashMap<u32, Vec<Unknown>>;
 #[derive(Debug)]
 pub struct Checker {
     run: u32,
+    form: ValueForm,
     initial: Initial,
     may_lose: bool,
     bound: Duration,
@@ -212,6 +214,7 @@ impl Checker {
     pub fn of_kinds(counts: KeyCounts, run: u32, initial: Initial) -> Self {
         Self {
             run,
+            form: ValueForm::default(),
             initial,
             may_lose: false,
             bound: Duration::ZERO,
@@ -223,6 +226,12 @@ impl Checker {
             swaps: Swaps::default(),
             counters: Counters::new(counts.counters, run),
         }
+    }
+
+    /// Sets the form of the values that are written; those of any form are judged.
+    #[must_use]
+    pub fn with_form(self, form: ValueForm) -> Self {
+        Self { form, ..self }
     }
 
     /// Sets the age that a stale value may have; zero by default.
@@ -283,7 +292,7 @@ impl Checker {
     #[must_use]
     pub fn value(&self, write: &Write, value_bytes: u32) -> Vec<u8> {
         let Write { key, sequence, .. } = *write;
-        Stamp { run: self.run, key, sequence }.to_value(value_bytes)
+        Stamp { run: self.run, key, sequence }.in_form(self.form, value_bytes)
     }
 
     /// Ends a write. Without an acknowledgement it may still take effect, or never.

@@ -45,6 +45,7 @@ use crate::request::ValueSizes;
 use crate::rng::Random;
 use crate::schedule::Arrivals;
 use crate::targets::{Standin, Target};
+use crate::value_form::ValueForm;
 use crate::workload::{Cold, Keys, Mix, Others};
 use cluster::KEYSPACE;
 
@@ -228,6 +229,7 @@ fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &Cluster) -> Plan {
         seed,
         run,
         fills: args.cache.then(|| ValueSizes::fixed(VALUE_BYTES)),
+        form: ValueForm::default(),
         checker: Some(Arc::new(checker.with_losses(args.cache).with_grace(grace(&cluster.config)))),
         phases: script::PHASES.len(),
         slot: SLOT,

@@ -7,6 +7,7 @@ use standin_client::{Action, ClientError, Modification, Operation, Outcome};
 use standin_protocol::modify::{Edit, Gives, Modify, Presence, Ttl, When};
 use standin_protocol::time::Micros;
 
+use super::aside::{self, AsideClient};
 use super::many::{KeyAnswer, Many};
 use super::request::{Asked, Job, Sent};
 use super::shared::Shared;
@@ -20,6 +21,8 @@ pub(super) enum Link {
     Standin(Client, u8),
     /// A client of another cache.
     Wire(WireClient),
+    /// An application with a database.
+    Aside(Rc<AsideClient>),
 }
 
 impl Link {
@@ -32,6 +35,9 @@ impl Link {
                 monoio::spawn(run(shared, client, *keyspace, job));
             }
             Self::Wire(client) => client.submit(shared, job),
+            Self::Aside(client) => {
+                monoio::spawn(aside::run(Rc::clone(shared), Rc::clone(client), job));
+            }
         }
     }
 }

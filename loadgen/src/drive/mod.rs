@@ -10,6 +10,8 @@
 //! ```
 //! Not here: which server is killed when. That is the demo's script, or a test's.
 
+mod aside;
+mod database;
 mod effort;
 mod judging;
 mod link;
@@ -32,12 +34,14 @@ use standin_client::ClientEvent;
 use standin_protocol::time::Micros;
 
 use crate::checker::Checker;
+use crate::database::DatabaseError;
 use crate::live::Live;
 use crate::recorder::Recording;
 use crate::request::ValueSizes;
 use crate::schedule::{Arrivals, Rates};
 use crate::targets::Target;
 use crate::targets::wire::Refusal;
+use crate::value_form::ValueForm;
 use crate::workload::{Keys, Supply};
 
 /// The time between "all workers are connected" and the first request.
@@ -141,6 +145,8 @@ pub struct Plan {
     /// The sizes of the values that are written after reads that found nothing, as an application does
     /// that uses a cache without a database behind it; `None`: nothing is written.
     pub fills: Option<ValueSizes>,
+    /// The form of the values that are written; a checker has it too.
+    pub form: ValueForm,
     /// Judges the reads; without it every value carries sequence 0.
     pub checker: Option<Arc<Checker>>,
     /// Number of phases.
@@ -193,6 +199,9 @@ pub enum DriveError {
     /// A server does not let this client in.
     #[error("{0}")]
     Refused(Refusal),
+    /// The database does not let this client in.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// The other machines of the run.
     #[error("waiting for the other agents: {0}")]
     Others(io::Error),

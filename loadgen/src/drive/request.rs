@@ -14,7 +14,7 @@ use standin_protocol::time::Micros;
 use super::Notable;
 use super::judging::{Place, count, end, judge};
 use super::shared::Shared;
-use crate::checker::{Checker, Floor, Verdict, WriteKind, first_number};
+use crate::checker::{Floor, Verdict, WriteKind, first_number};
 use crate::live::Step;
 use crate::recorder::{self, Displaced, Logged, OpKind, Sample};
 use crate::request::{Access, Recorded, Request, ValueSizes};
@@ -242,7 +242,7 @@ fn place(shared: &Shared, wanted: Request, now: Micros) -> Job {
         _ => unreachable!("the others have returned"),
     };
     let Some(checker) = &shared.plan.checker else {
-        let asked = asked(&|| unjudged_value(shared.plan.run, key, value_bytes));
+        let asked = asked(&|| unjudged_value(shared, key, value_bytes));
         return Job { asked, ..Job::read(key, displaced) };
     };
     loop {
@@ -262,11 +262,11 @@ fn place(shared: &Shared, wanted: Request, now: Micros) -> Job {
 }
 
 /// A value that nobody judges. One that is too small to say what it is has digits only, so that a trace can increment it.
-fn unjudged_value(run: u32, key: u32, value_bytes: u32) -> Vec<u8> {
-    match value_bytes < VALUE_BYTES_MIN {
-        true => vec![b'1'; value_bytes as usize],
-        false => Checker::first_value(run, key, value_bytes),
+fn unjudged_value(shared: &Shared, key: u32, value_bytes: u32) -> Vec<u8> {
+    if value_bytes < VALUE_BYTES_MIN {
+        return vec![b'1'; value_bytes as usize];
     }
+    Stamp { run: shared.plan.run, key, sequence: 0 }.in_form(shared.plan.form, value_bytes)
 }
 
 /// Gives the write that fills a key its place; `None` if the key is being written.
@@ -281,7 +281,7 @@ fn fill(shared: &Shared, absent: Absent, sizes: ValueSizes, now: Micros) -> Opti
             let write = checker.begin_write(key, WriteKind::Put, now)?;
             (checker.value(&write, value_bytes), Place::Write(write))
         }
-        None => (unjudged_value(shared.plan.run, key, value_bytes), Place::None),
+        None => (unjudged_value(shared, key, value_bytes), Place::None),
     };
     let asked = Asked::Write { value, ttl_s: 0 };
     Some(Job { asked, place, recorded, is_fill: true, ..Job::read(key, Displaced::default()) })
@@ -361,9 +361,10 @@ impl Flight {
                     // One that must differ from what was read.
                     None if value_bytes >= VALUE_BYTES_MIN => {
                         let sequence = stamp.map_or(0, |stamp| stamp.sequence.wrapping_add(1));
-                        (Stamp { run, key, sequence }.to_value(value_bytes), Place::None)
+                        let stamp = Stamp { run, key, sequence };
+                        (stamp.in_form(shared.plan.form, value_bytes), Place::None)
                     }
-                    None => (unjudged_value(run, key, value_bytes), Place::None),
+                    None => (unjudged_value(shared, key, value_bytes), Place::None),
                 };
                 (Asked::Swap { version, expected: expected.to_vec(), value, ttl_s }, place)
             }
@@ -373,7 +374,7 @@ impl Flight {
                         let swap = checker.begin_refill(key, now)?;
                         (checker.swapped_value(&swap, value_bytes), Place::Refill(swap))
                     }
-                    None => (unjudged_value(run, key, value_bytes), Place::None),
+                    None => (unjudged_value(shared, key, value_bytes), Place::None),
                 };
                 (Asked::Add { value, ttl_s }, place)
             }

@@ -37,6 +37,28 @@ pub(super) struct Token {
 enum Part {
     One(Flight),
     Some(Rc<RefCell<Option<Many>>>, Vec<usize>),
+    /// A question of an application, which waits for the answer itself.
+    Asked(Rc<Answered>),
+}
+
+/// The place of an answer that somebody waits for.
+#[derive(Default)]
+struct Answered {
+    ended: RefCell<Option<Result<Option<Vec<u8>>, Failure>>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Answered {
+    fn end(&self, ending: Ending<'_>) {
+        let ended = ending.map(|answer| match answer.found {
+            Found::Value(value) => Some(value.to_vec()),
+            _ => None,
+        });
+        *self.ended.borrow_mut() = Some(ended);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Token {
@@ -45,6 +67,11 @@ impl Token {
         let Self { part, shared } = self;
         let next = match part {
             Part::One(flight) => flight.end(&shared, now, ending),
+            // The whole request of the application goes on.
+            Part::Asked(answered) => {
+                answered.end(ending);
+                return None;
+            }
             Part::Some(many, places) => {
                 let mut slot = many.borrow_mut();
                 let Some(whole) = slot.as_mut() else {
@@ -208,6 +235,29 @@ impl WireClient {
             Some(problem) => Err(DriveError::NoSlots(problem.to_owned())),
             None => Ok(()),
         }
+    }
+
+    /// Asks a question, and waits for its answer: the value, if that was asked for and there is one.
+    pub(super) async fn ask(
+        &self,
+        shared: &Rc<Shared>,
+        question: &Question<'_>,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let (answered, now) = (Rc::<Answered>::default(), Micros::boottime());
+        let part = Part::Asked(Rc::clone(&answered));
+        let token = Token { part, shared: Rc::clone(shared) };
+        // Not borrowed while the end is told.
+        let refused = self.inner.engine.borrow_mut().submit(now, question, token).err();
+        refused.and_then(|refused| end(now, refused));
+        self.inner.driver.wake();
+        poll_fn(|context| match answered.ended.borrow_mut().take() {
+            Some(ended) => Poll::Ready(ended),
+            None => {
+                *answered.waker.borrow_mut() = Some(context.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
     }
 
     /// Sends a job, and those that follow from it.

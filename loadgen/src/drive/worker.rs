@@ -11,6 +11,8 @@ use standin_client::runtime::{Driver, runtime};
 use standin_client::{Bootstrap, Target as Party};
 use standin_protocol::time::Micros;
 
+use super::aside::AsideClient;
+use super::database::DatabaseClient;
 use super::effort::Effort;
 use super::link::Link;
 use super::pacer::Pacer;
@@ -21,6 +23,7 @@ use super::{DriveError, Notable, Pacing, Plan};
 use crate::live::Live;
 use crate::recorder::{LoadThread, Recording};
 use crate::schedule::Schedule;
+use crate::targets::wire::settings::Settings;
 use crate::targets::{Standin, Target};
 use crate::trace::Next;
 use crate::workload::Supply;
@@ -119,18 +122,31 @@ async fn connect(
             (0..clients.max(1)).filter(|client| client % all == own).count()
         }
     };
+    // All clients of a load thread share the connections of its database.
+    let database = plan.target.database().map(DatabaseClient::connect).transpose()?.map(Rc::new);
     let mut links = Vec::new();
     for _ in 0..clients {
         links.push(match &plan.target {
             Target::Standin(standin) => connect_standin(standin, number, notables).await?,
-            Target::Wire(settings) => {
-                let client = WireClient::new(settings);
-                client.connect().await?;
-                Link::Wire(client)
+            Target::Wire(settings) => Link::Wire(connect_wire(settings).await?),
+            Target::Database(aside) => {
+                let cache = match &aside.cache {
+                    Some(settings) => Some(connect_wire(settings).await?),
+                    None => None,
+                };
+                let database =
+                    database.clone().expect("a target with a database has connected to it");
+                Link::Aside(Rc::new(AsideClient { cache, database, writes: aside.writes }))
             }
         });
     }
     Ok(links)
+}
+
+async fn connect_wire(settings: &Settings) -> Result<WireClient, DriveError> {
+    let client = WireClient::new(settings);
+    client.connect().await?;
+    Ok(client)
 }
 
 async fn connect_standin(

@@ -127,6 +127,12 @@ impl AccessArgs {
         }
     }
 
+    /// The files that are read.
+    pub(super) fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let tls = self.ca_file.iter_mut().chain(&mut self.cert_file).chain(&mut self.key_file);
+        tls.chain(&mut self.password_file)
+    }
+
     fn calls(&self) -> Option<TlsCalls> {
         let own = self.cert_file.clone().zip(self.key_file.clone());
         Some(TlsCalls {

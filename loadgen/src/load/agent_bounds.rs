@@ -40,7 +40,7 @@ impl AgentFiles {
     /// # Errors
     /// [`AgentError::File`]: one is not there.
     pub(super) fn confine(&self, args: &mut LoadArgs) -> Result<(), AgentError> {
-        if args.target.is_none() {
+        if args.target.is_none() && args.database.database.is_none() {
             args.config.get_or_insert_with(|| CLUSTER_FILE.into());
         }
         let curves = args.phases.iter_mut().flat_map(|phases| &mut phases.0);
@@ -48,7 +48,10 @@ impl AgentFiles {
             Rate::File { path, .. } => Some(path),
             Rate::Given(_) => None,
         });
-        let mut files = args.config.iter_mut().chain(&mut args.trace).chain(curves);
+        let database = args.database.file_mut();
+        let access = args.access.files_mut();
+        let files = args.config.iter_mut().chain(&mut args.trace).chain(curves);
+        let mut files = files.chain(access).chain(database);
         files.try_for_each(|path| {
             *path = self.find(path)?;
             Ok(())
@@ -71,6 +74,7 @@ impl AgentFiles {
 pub(super) fn check(load: &Load) -> Result<(), AgentError> {
     let Closed { clients, depth } = load.closed.unwrap_or(Closed { clients: 0, depth: 0 });
     let connections = load.target.as_ref().map_or(0, |url| url.connections_of_thread());
+    let connections = connections.saturating_add(load.database.connections_of_thread().into());
     let keys_of_trace = load.trace.as_ref().filter(|_| load.fill).map_or(0, |trace| trace.keys_max);
     for (what, asked, max) in [
         ("keys", load.counts().all().into(), KEYS_MAX),
@@ -123,6 +127,9 @@ mod tests {
             &["--config", "none"],
             &["--config", "a", "--trace", "/etc/passwd", "--format", "oracle"],
             &["--config", "a", "--phases", "@../b"],
+            &["--target", "redis://a:1", "--password-file", "../b"],
+            &["--target", "redis://a:1", "--ca-file", outside],
+            &["--database", "../c.toml"],
             &[],
         ] {
             let error = confined(&files, wrong).unwrap_err().to_string();
@@ -144,6 +151,7 @@ mod tests {
         assert!(check(&["--workers", "8"]).is_ok());
         for (options, wanted) in [
             (&["--workers", "9"][..], "16384 connections at most, and 18432"),
+            (&["--workers", "8", "--database", "sqlite"], "16384 connections at most, and 16448"),
             (&["--workers", "1", "--closed", "10000x65536"], "requests under way"),
             (&["--workers", "1", "--keys", "4000000000"], "100000000 keys"),
             (

@@ -43,6 +43,12 @@ pub(super) fn scenario(load: &Load) -> Value {
             "password_env": load.access.password_env,
             "units": (!load.processes.units.is_empty()).then(|| load.processes.units.join(",")),
         },
+        "database": {
+            "at": load.database.database.as_ref().map(ToString::to_string),
+            "keyspace": load.database.database.as_ref().and(load.keyspace.as_ref()),
+            "writes": load.database.aside_writes.map(word),
+            "connections": load.database.database_connections,
+        },
         "arrivals": {
             "rate": rate,
             "phases": load.phases.as_ref().map(|phases| phases.0.iter().map(phase).collect::<Vec<_>>()),
@@ -83,6 +89,8 @@ pub(super) fn scenario(load: &Load) -> Value {
         },
         "values": {
             "sizes": (!load.sizes.is_even()).then(|| load.sizes.to_string()),
+            "kind": word(load.form.kind),
+            "compressible": load.form.compressible_percent,
             "size": (load.sizes.min_bytes == load.sizes.max_bytes).then_some(load.sizes.min_bytes),
             "size_min": load.sizes.min_bytes,
             "size_max": load.sizes.max_bytes,

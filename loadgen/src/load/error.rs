@@ -7,9 +7,11 @@ use standin_protocol::map::MapError;
 
 use super::access::AccessError;
 use crate::agents::AgentError;
+use crate::database::DatabaseError;
 use crate::drive::DriveError;
 use crate::faults::SettingError;
 use crate::observer::usage::UsageError;
+use crate::origin::OriginError;
 use crate::report::FilesError;
 use crate::schedule::phases::PhasesError;
 use crate::targets::address::UrlError;
@@ -46,6 +48,12 @@ pub enum LoadError {
     /// TLS or login of the target.
     #[error("--target: {0}")]
     Access(#[from] AccessError),
+    /// The database.
+    #[error("--database: {0}")]
+    Database(#[from] DatabaseError),
+    /// A table of the run's own.
+    #[error("--database: {0}")]
+    Origin(#[from] OriginError),
     /// No server of the cluster has answered.
     #[error(
         "no server of the cluster answers: {0}; if the cluster has a secret, use --config instead \

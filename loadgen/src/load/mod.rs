@@ -1,7 +1,7 @@
 //! `standin load`: load on a running target, open or closed loop, made up or replayed.
 //!
 //! ```text
-//! scenario/, phases.rs, options/, access.rs ─► settings.rs: a Load, with presets.rs and the defaults
+//! scenario/, phases.rs, options/, access.rs, database_args.rs ─► settings.rs: a Load, with presets.rs and the defaults
 //! together.rs, with agent_args.rs and agent_bounds.rs: a run of several machines (agents/)
 //! describe.rs: a Load as its results have it
 //! Load ─► run ───────┬ trace file, if any
@@ -17,6 +17,8 @@
 mod access;
 mod agent_args;
 mod agent_bounds;
+mod database;
+mod database_args;
 mod describe;
 mod error;
 mod faults;
@@ -45,6 +47,7 @@ use standin_protocol::time::Micros;
 
 pub use access::{AccessArgs, AccessError};
 pub use agent_args::AgentArgs;
+pub use database_args::DatabaseArgs;
 pub use error::LoadError;
 use fill::{fill, read_counters};
 pub use find::objective::{Find, Objective};
@@ -66,6 +69,7 @@ use crate::faults::Stage;
 use crate::folder::RunFolder;
 use crate::interrupt::Interrupt;
 use crate::live::Live;
+use crate::origin::RunOrigin;
 use crate::recorder::wall_time;
 use crate::report::FilesError;
 use crate::report::document::Document;
@@ -161,6 +165,8 @@ struct Prepared<'l> {
     demands: Demands,
     /// The keys of a trace, if they were filled.
     numbering: Option<Arc<Numbering>>,
+    /// The table of the run's own, which is dropped before the processes end.
+    _table: Option<RunOrigin>,
     /// The scenario's processes, and its faults, which happen in one measurement.
     stage: RefCell<Stage>,
     /// Removed after the processes have ended.
@@ -190,7 +196,7 @@ impl<'l> Prepared<'l> {
         let folder = RunFolder::make("standin-load-", load.folder.as_ref().map(Some))
             .map_err(LoadError::system("the folder for the processes"))?;
         let stage = Stage::prepare(&load.script, folder.path(), load.seed, interrupt)?;
-        let subject = Subject::find(load, stage.places(), console)?;
+        let mut subject = Subject::find(load, &stage, folder.path(), console)?;
         let plan = plan(load, &subject)?;
         let demands = Demands::of(load, &subject);
         let numbering = match &load.trace {
@@ -208,10 +214,12 @@ impl<'l> Prepared<'l> {
                 Some(numbering) => KeyCounts { plain: numbering.keys(), ..KeyCounts::default() },
                 None => load.counts(),
             };
-            Arc::new(subject.checker(load, Checker::of_kinds(counts, plan.run, Initial::Filled)))
+            let checker = Checker::of_kinds(counts, plan.run, Initial::Filled);
+            Arc::new(subject.checker(load, checker.with_form(plan.form)))
         });
         let (plan, stage) = (Plan { checker, ..plan }, RefCell::new(stage));
-        Ok(Self { load, plan, demands, numbering, stage, _folder: folder })
+        let table = subject.table.take();
+        Ok(Self { load, plan, demands, numbering, _table: table, stage, _folder: folder })
     }
 
     /// Warms up, and measures.
@@ -296,6 +304,7 @@ fn plan(load: &Load, subject: &Subject) -> Result<Plan, LoadError> {
         // Not from the seed: the values of an earlier run with the same seed are not ours.
         run: getrandom::u32().unwrap_or(1),
         fills: load.fill_misses.then_some(load.sizes),
+        form: load.form,
         checker: None,
         phases: load.rates.spans().len().max(1),
         slot: load.interval,

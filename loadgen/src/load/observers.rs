@@ -7,6 +7,7 @@ use std::time::Duration;
 use standin_protocol::time::Micros;
 
 use super::{Load, LoadError};
+use crate::database::Database;
 use crate::drive::Plan;
 use crate::observer::told::{self, Told};
 use crate::observer::usage::{Processes, UsageWatch, Watched};
@@ -18,6 +19,8 @@ const STATS_WITHIN: Duration = Duration::from_millis(500);
 pub(super) struct Observers {
     /// Other caches have no database behind them.
     stats: Option<StatsWatch>,
+    /// The rows that this program itself has asked the database for.
+    asked: Option<u64>,
     before: Option<StatsReading>,
     usage: UsageWatch,
 }
@@ -45,17 +48,20 @@ impl Observers {
         });
         let stats = stats.transpose()?;
         let before = stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
-        Ok(Self { stats, before, usage: UsageWatch::start(processes, load.interval)? })
+        let asked = plan.target.database().map(Database::reads);
+        Ok(Self { stats, before, asked, usage: UsageWatch::start(processes, load.interval)? })
     }
 
     /// Looks once more after a run that began at `start`.
     pub(super) fn finish(self, plan: &Plan, start: Micros) -> Observed {
-        let Self { stats, before, usage } = self;
+        let Self { stats, before, asked, usage } = self;
         let watched = usage.finish();
         let after = stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
         let origin_reads = before.zip(after);
         let origin_reads =
             origin_reads.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
+        let own = asked.zip(plan.target.database());
+        let origin_reads = origin_reads.or(own.map(|(before, database)| database.reads() - before));
         let readings = stats.as_ref().map(StatsWatch::readings).unwrap_or_default();
         drop(stats);
         Observed {

@@ -214,7 +214,7 @@ pub(super) fn to_text(document: &Document) -> String {
         total.seconds,
         total.hit_ratio * 100.0,
     );
-    if document.target.is_standin {
+    if document.target.is_standin || total.origin_reads.is_some() {
         let reads = total.origin_reads.map_or_else(|| "unknown".to_owned(), thousands);
         text += &format!(", origin reads {reads}");
     }

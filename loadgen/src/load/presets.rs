@@ -14,6 +14,7 @@ use super::LoadError;
 use crate::popularity::PopularityKind;
 use crate::request::ValueSizes;
 use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
+use crate::value_form::ValueForm;
 
 /// The usual Zipf exponent, which is YCSB's.
 pub(super) const EXPONENT: f64 = 0.99;
@@ -146,4 +147,16 @@ pub(super) fn check_sizes(sizes: ValueSizes) -> Result<(), LoadError> {
         )));
     }
     Ok(())
+}
+
+/// Values have room for what their form needs.
+pub(super) fn check_form(form: ValueForm, sizes: ValueSizes) -> Result<(), LoadError> {
+    let least = form.bytes_min();
+    if sizes.min_bytes >= least {
+        return Ok(());
+    }
+    Err(LoadError::Options(format!(
+        "values in JSON have {least} bytes at least, and --value-bytes begins at {}: raise it, or use another --value-kind",
+        sizes.min_bytes
+    )))
 }

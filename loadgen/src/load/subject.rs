@@ -7,15 +7,17 @@ use standin_client::blocking::{Client, discover};
 use standin_client::{Bootstrap, ClientConfig, Target as Party};
 use standin_config::{ClusterConfig, ColumnType, KeyspaceConfig};
 
-use super::{Load, LoadError};
+use super::{Load, LoadError, database};
 use crate::checker::{Checker, age_allowed, grace};
 use crate::console::Console;
+use crate::database::CALLS_MAX;
 use crate::drive::Pacing;
-use crate::faults::Places;
+use crate::faults::{Places, Stage};
 use crate::key_names::{KeyNames, KeyType};
+use crate::origin::RunOrigin;
 use crate::targets::address::{Resolved, TargetUrl};
 use crate::targets::wire::{OPEN_BYTES_MAX, OPEN_MAX, codec::Protocol, settings::Settings};
-use crate::targets::{Standin, Target};
+use crate::targets::{Aside, Standin, Target};
 use crate::trace::KeyRule;
 use crate::value::VALUE_BYTES_MAX;
 
@@ -45,15 +47,24 @@ pub(super) struct Subject {
     pub(super) value_bytes_max: u32,
     /// The cluster file, if there is one.
     cluster: Option<ClusterConfig>,
+    /// The table of the run's own, if it has made one.
+    pub(super) table: Option<RunOrigin>,
 }
 
 impl Subject {
     /// Finds it, and checks that the options fit.
     pub(super) fn find(
         load: &Load,
-        places: &Places,
+        stage: &Stage,
+        folder: &Path,
         console: &mut Console,
     ) -> Result<Self, LoadError> {
+        let places = stage.places();
+        if let Some(name) = &load.database.database {
+            let find = |cluster: &ClusterConfig| keyspace(load, cluster).cloned();
+            let prepared = database::prepare(load, name, folder, places, &find)?;
+            return Self::of_database(load, prepared, places);
+        }
         match &load.target {
             None => {
                 let name = load.config.to_str().and_then(|text| {
@@ -91,7 +102,38 @@ impl Subject {
             why: "which is longer than the cluster's limits.key_bytes: raise it",
         };
         let value_bytes_max = cluster.limits.value_bytes;
-        Ok(Self { target, key_names, key_rule, value_bytes_max, cluster: Some(cluster) })
+        let cluster = Some(cluster);
+        Ok(Self { target, key_names, key_rule, value_bytes_max, cluster, table: None })
+    }
+
+    /// An application with a database, and perhaps a cache. It has no trace.
+    fn of_database(
+        load: &Load,
+        prepared: database::Prepared,
+        places: &Places,
+    ) -> Result<Self, LoadError> {
+        let database::Prepared { mut database, file, table } = prepared;
+        let key_names = match &file {
+            Some((keyspace, cluster)) => names_in(load, keyspace, cluster.limits.key_bytes)?,
+            None => names(load, load.key_type.unwrap_or_default()),
+        };
+        let cache = match &load.target {
+            Some(url) => {
+                let url = url.with_processes(|name| places.addresses(name))?;
+                let Resolved::Wire(mut settings) = url.resolve()? else {
+                    unreachable!("options refuse a database beside Standin");
+                };
+                load.access.give_to(&mut settings)?;
+                check_keys(&settings, load, &key_names)?;
+                database.timeout = settings.timeout;
+                Some(settings)
+            }
+            None => None,
+        };
+        let writes = load.database.aside_writes.unwrap_or_default();
+        let target = Target::Database(Box::new(Aside { database, cache, writes }));
+        let (key_rule, value_bytes_max) = (OTHER_KEYS, VALUE_BYTES_MAX);
+        Ok(Self { target, key_names, key_rule, value_bytes_max, cluster: None, table })
     }
 
     fn of_url(load: &Load, url: &TargetUrl) -> Result<Self, LoadError> {
@@ -115,9 +157,10 @@ impl Subject {
         };
         let key_rule = match &target {
             Target::Wire(settings) if is_memcached(settings) => MEMCACHED_KEYS,
-            Target::Wire(_) | Target::Standin(_) => OTHER_KEYS,
+            Target::Wire(_) | Target::Standin(_) | Target::Database(_) => OTHER_KEYS,
         };
-        Ok(Self { target, key_names, key_rule, value_bytes_max: VALUE_BYTES_MAX, cluster: None })
+        let value_bytes_max = VALUE_BYTES_MAX;
+        Ok(Self { target, key_names, key_rule, value_bytes_max, cluster: None, table: None })
     }
 
     /// Sets what reads of this system may return.
@@ -132,6 +175,8 @@ impl Subject {
                     .with_bound(age_allowed(cluster))
                     .with_grace(grace(cluster))
             }
+            // A row that was written is there.
+            None if self.target.database().is_some() => checker.with_losses(false),
             // A server that was stopped may execute an old write at any time.
             None => checker.with_losses(!load.lossless),
         }
@@ -215,7 +260,11 @@ fn names_in(
 /// The largest number of requests under way for which each client of a closed loop has room. With more, a client
 /// would refuse requests, and a closed loop follows up each of them at once.
 pub(super) fn depth_max(target: &Target, load: &Load) -> u32 {
-    let Target::Wire(_) = target else { return u32::MAX };
+    match target {
+        Target::Standin(_) => return u32::MAX,
+        Target::Database(_) => return u32::try_from(CALLS_MAX).unwrap_or(u32::MAX),
+        Target::Wire(_) => {}
+    }
     let value_bytes = match load.trace {
         Some(_) => load.sizes.max_bytes.min(TRACE_VALUE_BYTES),
         None => load.sizes.max_bytes,

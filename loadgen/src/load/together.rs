@@ -99,6 +99,17 @@ fn refuse_unshared(load: &Load) -> Result<(), LoadError> {
             "[[processes]] and [[faults]] are for one machine: leave them or --agents away",
         );
     }
+    // The variable of an agent's machine is nobody else's business.
+    if load.access.password_env.is_some() {
+        return wrong(
+            "--password-env is of one machine: use --password-file, or leave it or --agents away",
+        );
+    }
+    if load.database.database.is_some() && !load.database.has_file() {
+        return wrong(
+            "--database makes a table of the run's own, and each agent would: use a cluster file, or leave --agents away",
+        );
+    }
     if load.find.is_some() {
         return wrong("--find searches with one machine: leave it or --agents away");
     }

@@ -49,7 +49,9 @@ pub struct Told {
 pub fn ask(target: &Target) -> Vec<Told> {
     match target {
         Target::Standin(standin) => ask_standin(standin),
-        Target::Wire(settings) => {
+        Target::Wire(_) | Target::Database(_) => {
+            // A database alone has no cache that could be asked.
+            let Some(settings) = target.cache() else { return Vec::new() };
             let ask = |server| ask_server(server, settings).ok();
             settings.servers.iter().filter_map(ask).collect()
         }

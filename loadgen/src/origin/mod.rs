@@ -28,7 +28,7 @@ pub enum OriginError {
         error: rusqlite::Error,
     },
     /// PostgreSQL can't be reached, or refuses.
-    #[error("PostgreSQL: {0}; --origin takes postgres://user:password@host:port/database")]
+    #[error("PostgreSQL: {0}; write postgres://user:password@host:port/database")]
     Postgres(String),
     /// A table of that name belongs to another program.
     #[error(

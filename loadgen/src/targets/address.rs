@@ -203,6 +203,12 @@ impl Scheme {
 }
 
 impl TargetUrl {
+    /// Whether it is a Standin cluster.
+    #[must_use]
+    pub fn is_standin(&self) -> bool {
+        self.scheme == Scheme::Standin
+    }
+
     /// Whether it has a password.
     #[must_use]
     pub fn has_password(&self) -> bool {

@@ -24,6 +24,8 @@ use standin_protocol::map::Topology;
 
 use wire::settings::Settings;
 
+use crate::database::Database;
+
 /// A target.
 #[derive(Debug, Clone)]
 pub enum Target {
@@ -31,6 +33,29 @@ pub enum Target {
     Standin(Box<Standin>),
     /// Servers of another cache.
     Wire(Settings),
+    /// The database of an application, alone or behind a cache that the application fills.
+    Database(Box<Aside>),
+}
+
+/// A database, and the cache before it.
+#[derive(Debug, Clone)]
+pub struct Aside {
+    /// The database.
+    pub database: Database,
+    /// The cache; `None`: the database alone.
+    pub cache: Option<Settings>,
+    /// What a write does with the cached value.
+    pub writes: AsideWrites,
+}
+
+/// What an application does with the cached value after it has written the row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AsideWrites {
+    /// It deletes the value.
+    #[default]
+    Delete,
+    /// It puts the new value in its place.
+    Set,
 }
 
 /// A Standin cluster.
@@ -50,20 +75,42 @@ impl Target {
     pub fn standin(&self) -> Option<&Standin> {
         match self {
             Self::Standin(standin) => Some(standin),
-            Self::Wire(_) => None,
+            Self::Wire(_) | Self::Database(_) => None,
+        }
+    }
+
+    /// The client of another cache, if there is one.
+    #[must_use]
+    pub fn cache(&self) -> Option<&Settings> {
+        match self {
+            Self::Wire(settings) => Some(settings),
+            Self::Database(aside) => aside.cache.as_ref(),
+            Self::Standin(_) => None,
+        }
+    }
+
+    /// The database that this program asks itself, if it does.
+    #[must_use]
+    pub fn database(&self) -> Option<&Database> {
+        match self {
+            Self::Database(aside) => Some(&aside.database),
+            Self::Standin(_) | Self::Wire(_) => None,
         }
     }
 
     /// As reports have it.
     #[must_use]
     pub fn name(&self) -> String {
-        match self {
-            Self::Standin(_) => "Standin".to_owned(),
-            Self::Wire(settings) => {
-                let servers: Vec<&str> =
-                    settings.servers.iter().map(|server| server.name.as_str()).collect();
-                format!("{} at {}", settings.protocol.name(), servers.join(", "))
-            }
+        let cache = self.cache().map(|settings| {
+            let servers: Vec<&str> =
+                settings.servers.iter().map(|server| server.name.as_str()).collect();
+            format!("{} at {}", settings.protocol.name(), servers.join(", "))
+        });
+        match (cache, self.database()) {
+            (Some(cache), Some(database)) => format!("{cache}, aside {}", database.name()),
+            (Some(cache), None) => cache,
+            (None, Some(database)) => database.name().to_owned(),
+            (None, None) => "Standin".to_owned(),
         }
     }
 }

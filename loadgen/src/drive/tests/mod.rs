@@ -85,6 +85,7 @@ fn plan(settings: &Settings, pacing: Pacing, seconds: u64) -> Plan {
         seed: SEED,
         run: RUN,
         fills: None,
+        form: crate::value_form::ValueForm::default(),
         checker: Some(Arc::new(checker)),
         phases: 1,
         slot: Duration::from_secs(1),

@@ -11,6 +11,7 @@ use clap::builder::TypedValueParser;
 
 use super::access::AccessArgs;
 use super::agent_args::AgentArgs;
+use super::database_args::DatabaseArgs;
 use super::find::objective::Objective;
 use super::interval::Interval;
 use super::presets::Preset;
@@ -22,6 +23,7 @@ use crate::schedule::Arrivals;
 use crate::schedule::phases::Phases;
 use crate::targets::address::{TargetUrl, UrlError};
 use crate::trace::TraceFormat;
+use crate::value_form::ValueKind;
 
 /// `standin load`.
 #[derive(Debug, Clone, Default, Args)]
@@ -39,11 +41,14 @@ pub struct LoadArgs {
     /// redis-cluster://host:port or standin://host:port. Several addresses, separated by commas, are servers over which the keys are
     /// spread. Parameters follow behind a question mark, such as
     /// ?protocol=meta&distribution=ketama&eject=3&retry=30s&timeout=250ms&connections=4&pipeline=16.
-    #[arg(long, value_name = "URL", value_parser = UrlParser, conflicts_with_all = ["config", "keyspace"])]
+    #[arg(long, value_name = "URL", value_parser = UrlParser, conflicts_with = "config")]
     pub target: Option<TargetUrl>,
     /// TLS and login of the target.
     #[command(flatten)]
     pub access: AccessArgs,
+    /// The database of an application.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     /// Requests per second on a fixed schedule (open loop); 1000 by default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub rate: Option<u32>,
@@ -157,6 +162,13 @@ pub struct LoadArgs {
     /// they stay as they are, but at least 32 with --check, and at most what a cluster takes.
     #[arg(long, value_name = "BYTES")]
     pub value_bytes: Option<ValueSizes>,
+    /// Kind of the values written: text, json or binary (random bytes); text by default.
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub value_kind: Option<ValueKind>,
+    /// Percentage of a value, beside what it says of itself, that a compressor finds to repeat itself; by default 0 for binary
+    /// values and 100 for others.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub compressible: Option<u8>,
     /// Number of load threads; by default the number of cores, but at most 2.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub workers: Option<u32>,
@@ -241,6 +253,7 @@ impl LoadArgs {
         }
         if self.config.is_some() {
             (below.target, below.access) = (None, AccessArgs::default());
+            below.database = DatabaseArgs::default();
         }
         if self.closed.is_some() {
             (below.rate, below.arrivals, below.phases) = (None, None, None);
@@ -318,6 +331,7 @@ impl LoadArgs {
             keyspace: self.keyspace.or(below.keyspace),
             target: self.target.or(below.target),
             access: self.access.over(below.access),
+            database: self.database.over(below.database),
             rate: self.rate.or(below.rate),
             arrivals: self.arrivals.or(below.arrivals),
             phases: self.phases.or(below.phases),
@@ -351,6 +365,8 @@ impl LoadArgs {
             counters: self.counters.or(below.counters),
             ttl: self.ttl.or(below.ttl),
             value_bytes: self.value_bytes.or(below.value_bytes),
+            value_kind: self.value_kind.or(below.value_kind),
+            compressible: self.compressible.or(below.compressible),
             workers: self.workers.or(below.workers),
             seed: self.seed.or(below.seed),
             json: self.json.or(below.json),

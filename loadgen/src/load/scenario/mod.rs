@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use standin_config::{ConfigErrors, Report, Section};
 
 use super::access::AccessArgs;
+use super::database_args::DatabaseArgs;
 use super::faults;
 use super::find::section;
 use super::options::{EXPONENT_MAX, LoadArgs, MULTI_GET_KEYS_MAX, SPEEDS};
@@ -35,8 +36,9 @@ pub(super) fn read_here(text: &str, name: &str) -> Result<LoadArgs, ConfigErrors
 /// The reader of a section, which sets the options that are in it.
 type ReadSection = fn(&mut Section<'_>, &Path, &mut Report<'_>, &mut LoadArgs);
 
-const SECTIONS: [(&str, ReadSection); 9] = [
+const SECTIONS: [(&str, ReadSection); 10] = [
     ("target", target),
+    ("database", database),
     ("arrivals", arrivals),
     ("find", section::read),
     ("keys", keys),
@@ -85,6 +87,17 @@ fn target(
         false => base_dir.join(path),
     });
     args.keyspace = section.text("keyspace", "items", report).good().map(str::to_owned);
+}
+
+fn database(
+    section: &mut Section<'_>,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+    args: &mut LoadArgs,
+) {
+    args.database = DatabaseArgs::read(section, base_dir, report);
+    let keyspace = section.text("keyspace", "items", report).good();
+    args.keyspace = keyspace.map(str::to_owned).or(args.keyspace.take());
 }
 
 fn arrivals(
@@ -146,6 +159,8 @@ fn mix(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut 
 }
 
 fn values(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {
+    args.value_kind = word(section, "kind", report);
+    args.compressible = section.whole_or_absent("compressible", 0..=100, "50", report).good();
     let range = u64::from(VALUE_BYTES_MIN)..=u64::from(VALUE_BYTES_MAX);
     let fixed = section.size_or_absent("size", range.clone(), "100B", report).good();
     if let Some(bytes) = fixed {

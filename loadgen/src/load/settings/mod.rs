@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::AccessArgs;
+use super::database_args::{Beside, DatabaseArgs};
 use super::find::objective::{Find, Objective};
 use super::interval::Interval;
 use super::options::{Closed, LoadArgs};
-use super::presets::{EXPONENT, Preset, Shares, Workload, check_sizes};
+use super::presets::{EXPONENT, Preset, Shares, Workload, check_form, check_sizes};
 use super::{LoadError, scenario};
 use crate::drive::Place;
 use crate::faults::script::Script;
@@ -23,6 +24,7 @@ use crate::schedule::{Arrivals, Rates};
 use crate::targets::address::TargetUrl;
 use crate::trace::TraceFile;
 use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
+use crate::value_form::ValueForm;
 use crate::workload::Others;
 use trace::Replay;
 
@@ -57,6 +59,8 @@ pub struct Load {
     pub target: Option<TargetUrl>,
     /// Its TLS and login.
     pub access: AccessArgs,
+    /// The database that this program asks itself.
+    pub database: DatabaseArgs,
     /// The rate, without a closed loop.
     pub rates: Rates,
     /// Its phases as they were written.
@@ -91,6 +95,8 @@ pub struct Load {
     pub others: Others,
     /// Sizes of the values written, or the bounds of those of the trace.
     pub sizes: ValueSizes,
+    /// Their form.
+    pub form: ValueForm,
     /// Load threads.
     pub workers: u32,
     /// Their place among those of all machines of the run.
@@ -169,8 +175,10 @@ impl LoadArgs {
         let first_key = args.first_key.unwrap_or(0);
         let others = args.others(workload.reads_percent, workload.shares)?;
         check_numbers(first_key, [keys, others.cas_keys, others.counters])?;
+        let form = ValueForm::new(args.value_kind.unwrap_or_default(), args.compressible);
         if args.trace.is_none() || args.value_bytes.is_some() {
             check_sizes(workload.sizes)?;
+            check_form(form, workload.sizes)?;
         }
         let has_template = args.key_template.is_some();
         let popularity = args.popularity(workload.popularity, workload.exponent);
@@ -198,6 +206,7 @@ impl LoadArgs {
             keyspace: args.keyspace,
             target: args.target,
             access: args.access,
+            database: args.database,
             rates,
             phases: args.phases,
             arrivals: args.arrivals.unwrap_or_default(),
@@ -219,6 +228,7 @@ impl LoadArgs {
             reads_first: workload.reads_first,
             others,
             sizes: workload.sizes,
+            form,
             workers,
             place: Place::default(),
             seed: args.seed.unwrap_or(1),
@@ -273,7 +283,9 @@ impl LoadArgs {
             Err("stale and wrong in --find need reads that are checked: add --fill and --check")
         } else if self.phases.is_some() && (self.rate.is_some() || self.seconds.is_some()) {
             Err("--phases say rate and length: leave --rate and --seconds away")
-        } else if self.keyspace.is_some() && self.target.is_some() {
+        } else if let Err(text) = self.database.check(&self.beside_database()) {
+            Err(text)
+        } else if self.keyspace.is_some() && self.target.is_some() && !self.database.has_file() {
             Err(
                 "--keyspace is for the cluster of a file: add --config, or use standin://…?keyspace=1",
             )
@@ -305,6 +317,20 @@ impl LoadArgs {
             Err("--trace begins once, at its beginning: leave --warm-up away")
         } else {
             Ok(())
+        }
+    }
+
+    /// The options beside those of a database.
+    fn beside_database(&self) -> Beside {
+        let kinds = [self.adds, self.touches, self.multi_gets, self.cas, self.increments];
+        Beside {
+            has_config: self.config.is_some(),
+            has_target: self.target.is_some(),
+            is_standin: self.target.as_ref().is_some_and(TargetUrl::is_standin),
+            has_keyspace: self.keyspace.is_some(),
+            has_trace: self.trace.is_some(),
+            has_kinds: kinds.into_iter().flatten().any(|percent| percent > 0.0),
+            fills_misses: self.fill_misses == Some(true),
         }
     }
 

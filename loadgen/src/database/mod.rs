@@ -1,0 +1,247 @@
+//! The database as an application asks it: the statements of a keyspace on connections of this program's own, with no
+//! Standin between.
+//!
+//! ```text
+//! a load thread ── Call ──► thread of the database: postgres.rs (pipelined), or sqlite.rs (one thread per connection)
+//!        ▲                                                                     │
+//!        └── wake-up ◄── Done: answers, and a descriptor that becomes readable ┘
+//! ```
+//! Not here: what an application makes of the answers. `drive/aside.rs` is such an application.
+
+mod done;
+mod postgres;
+mod sqlite;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use standin_config::sql::{Dialect, Parameter, SqlError, Translated, translate};
+use standin_config::{KeyspaceConfig, OriginConfig, OriginKind, SslMode};
+
+pub use done::Done;
+pub use done::Finished;
+
+use crate::recorder::FailureKind;
+use crate::targets::operation::Failure;
+
+/// The largest number of calls under way of one load thread.
+pub const CALLS_MAX: usize = 65_536;
+
+/// A database with the statements of a keyspace.
+#[derive(Clone)]
+pub struct Database {
+    place: DatabasePlace,
+    get: Translated,
+    put: Option<Translated>,
+    delete: Option<Translated>,
+    /// Connections of each load thread.
+    pub connections: u16,
+    /// The longest time for an answer, and for a connect.
+    pub timeout: Duration,
+    reads: Arc<AtomicU64>,
+}
+
+/// Where a database is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DatabasePlace {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// The connection string of PostgreSQL.
+    Postgres(String),
+}
+
+/// Without the connection string, which may have a password.
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("get", &self.get.text).finish_non_exhaustive()
+    }
+}
+
+/// The reason why a database can't be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// A statement.
+    #[error("the keyspace's statement `{0}`: {1}")]
+    Statement(&'static str, SqlError),
+    /// A cluster file without a database.
+    #[error("the cluster file has no [origin]; give one that has, or a postgres:// URL")]
+    NoOrigin,
+    /// A keyspace without a database.
+    #[error("keyspace {0} has no database; use another --keyspace")]
+    NoStatements(String),
+    /// Access to PostgreSQL that this program does not have.
+    #[error(
+        "the load generator connects to PostgreSQL without TLS, and with the password in the connection string, a \
+         file or a variable: {0} of [origin] is not supported"
+    )]
+    Access(&'static str),
+    /// A file or variable with the password.
+    #[error("the password of the database: {0}")]
+    Password(String),
+    /// A thread or a connection.
+    #[error("{0}")]
+    System(#[from] io::Error),
+    /// The database refuses.
+    #[error("the database: {0}")]
+    Refused(String),
+}
+
+/// The action of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statement {
+    /// Read the row.
+    Get,
+    /// Write the row.
+    Put,
+    /// Delete the row.
+    Delete,
+}
+
+/// A statement to execute.
+#[derive(Debug)]
+pub struct Call {
+    /// The caller's name of it.
+    pub ticket: u64,
+    /// The statement.
+    pub statement: Statement,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value of a put.
+    pub value: Vec<u8>,
+}
+
+/// The end of a call: of a get the value, if there is a row.
+pub type Ended = Result<Option<Vec<u8>>, Failure>;
+
+impl Database {
+    /// The statements of a keyspace, in this database.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub fn new(place: DatabasePlace, keyspace: &KeyspaceConfig) -> Result<Self, DatabaseError> {
+        let dialect = match place {
+            DatabasePlace::Sqlite(_) => Dialect::Sqlite,
+            DatabasePlace::Postgres(_) => Dialect::Postgres,
+        };
+        if keyspace.is_cache() {
+            return Err(DatabaseError::NoStatements(keyspace.name.clone()));
+        }
+        let translated = |name, sql: &String| {
+            translate(sql, dialect).map_err(|error| DatabaseError::Statement(name, error))
+        };
+        Ok(Self {
+            get: translated("get", &keyspace.get)?,
+            put: keyspace.put.as_ref().map(|sql| translated("put", sql)).transpose()?,
+            delete: keyspace.delete.as_ref().map(|sql| translated("delete", sql)).transpose()?,
+            place,
+            connections: 1,
+            timeout: Duration::from_secs(5),
+            reads: Arc::default(),
+        })
+    }
+
+    /// Where the `[origin]` of a cluster file is.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub fn place(origin: &OriginConfig) -> Result<DatabasePlace, DatabaseError> {
+        match &origin.kind {
+            OriginKind::Sqlite { path, .. } => Ok(DatabasePlace::Sqlite(path.clone())),
+            OriginKind::Postgres { url, access, .. } => {
+                let has_tls =
+                    !matches!(access.sslmode, None | Some(SslMode::Disable | SslMode::Prefer));
+                if has_tls || access.client_certificate.is_some() {
+                    return Err(DatabaseError::Access("the `sslmode`"));
+                }
+                Ok(DatabasePlace::Postgres(postgres::with_password(url, &access.password)?))
+            }
+        }
+    }
+
+    /// As reports have it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.place {
+            DatabasePlace::Sqlite(_) => "SQLite",
+            DatabasePlace::Postgres(_) => "PostgreSQL",
+        }
+    }
+
+    /// Whether there is a statement that writes rows.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.put.is_some()
+    }
+
+    /// Whether there is a statement that deletes rows.
+    #[must_use]
+    pub fn is_deletable(&self) -> bool {
+        self.delete.is_some()
+    }
+
+    /// The rows that were asked for so far, by all clients of this database.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Starts the threads of a client, connects, and prepares the statements. The client is the returned end of a channel;
+    /// the threads end with it.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub fn connect(&self, done: &Done) -> Result<Caller, DatabaseError> {
+        let calls = match &self.place {
+            DatabasePlace::Sqlite(path) => sqlite::start(self, path, done)?,
+            DatabasePlace::Postgres(url) => postgres::start(self, url, done)?,
+        };
+        Ok(Caller { calls, reads: Arc::clone(&self.reads) })
+    }
+
+    fn statement(&self, statement: Statement) -> Result<&Translated, Failure> {
+        let (translated, name) = match statement {
+            Statement::Get => (Some(&self.get), "get"),
+            Statement::Put => (self.put.as_ref(), "put"),
+            Statement::Delete => (self.delete.as_ref(), "delete"),
+        };
+        let lacks = || Failure {
+            kind: FailureKind::Refused,
+            text: format!("the keyspace has no statement `{name}`"),
+        };
+        translated.ok_or_else(lacks)
+    }
+}
+
+/// A client of the database: gives it calls.
+#[derive(Debug)]
+pub struct Caller {
+    calls: tokio::sync::mpsc::UnboundedSender<Call>,
+    reads: Arc<AtomicU64>,
+}
+
+impl Caller {
+    /// Gives the database a call. Its end will be in [`Done`], unless all threads have ended.
+    pub fn call(&self, call: Call) -> bool {
+        if call.statement == Statement::Get {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+        }
+        self.calls.send(call).is_ok()
+    }
+}
+
+/// The values of a statement's parameters. The flags of a row are those of a value without any.
+fn bound<'c>(statement: &Translated, call: &'c Call) -> Vec<(Parameter, &'c [u8])> {
+    let value = |parameter: &Parameter| match parameter {
+        Parameter::Key => (Parameter::Key, &call.key[..]),
+        Parameter::Value => (Parameter::Value, &call.value[..]),
+        Parameter::Flags => (Parameter::Flags, &b"0"[..]),
+    };
+    statement.parameters.iter().map(value).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Statements on an SQLite file, with a thread for each connection.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
+use standin_config::sql::Parameter;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{Call, Database, DatabaseError, Done, Ended, Statement, bound};
+use crate::recorder::FailureKind;
+use crate::targets::operation::Failure;
+
+/// Starts a thread for each connection. They share the calls.
+pub(super) fn start(
+    database: &Database,
+    path: &Path,
+    done: &Done,
+) -> Result<UnboundedSender<Call>, DatabaseError> {
+    let (sender, receiver) = unbounded_channel();
+    let calls = Arc::new(Mutex::new(receiver));
+    for number in 0..database.connections.max(1) {
+        let connection = open(database, path)
+            .map_err(|error| DatabaseError::Refused(format!("{}: {error}", path.display())))?;
+        let (database, calls, done) = (database.clone(), Arc::clone(&calls), done.clone());
+        std::thread::Builder::new()
+            .name(format!("database-{number}"))
+            .spawn(move || serve(&database, &connection, &calls, &done))?;
+    }
+    Ok(sender)
+}
+
+fn open(database: &Database, path: &Path) -> rusqlite::Result<Connection> {
+    // A file that is not there would become an empty database.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(database.timeout)?;
+    connection.prepare_cached(&database.get.text)?;
+    Ok(connection)
+}
+
+fn serve(
+    database: &Database,
+    connection: &Connection,
+    calls: &Mutex<UnboundedReceiver<Call>>,
+    done: &Done,
+) {
+    loop {
+        let next = calls.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        // The client is gone.
+        let Some(call) = next else { return };
+        done.push(call.ticket, execute(database, connection, &call));
+    }
+}
+
+fn execute(database: &Database, connection: &Connection, call: &Call) -> Ended {
+    let translated = database.statement(call.statement)?;
+    let run = || -> rusqlite::Result<Option<Vec<u8>>> {
+        let mut statement = connection.prepare_cached(&translated.text)?;
+        let bound = bound(translated, call);
+        let parameters: Vec<Text<'_>> =
+            bound.iter().map(|(parameter, bytes)| Text(*parameter, bytes)).collect();
+        let mut rows = statement.query(rusqlite::params_from_iter(parameters))?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        match call.statement {
+            Statement::Get => Ok(match row.get_ref(0)? {
+                ValueRef::Null => None,
+                ValueRef::Blob(bytes) | ValueRef::Text(bytes) => Some(bytes.to_vec()),
+                ValueRef::Integer(number) => Some(number.to_string().into_bytes()),
+                ValueRef::Real(number) => Some(number.to_string().into_bytes()),
+            }),
+            Statement::Put | Statement::Delete => Ok(None),
+        }
+    };
+    run().map_err(|error| failure(&error))
+}
+
+fn failure(error: &rusqlite::Error) -> Failure {
+    let kind = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => FailureKind::DeadlineExceeded,
+        Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure | ErrorCode::NotADatabase) => {
+            FailureKind::OriginUnavailable
+        }
+        _ => FailureKind::OriginRejected,
+    };
+    Failure { kind, text: format!("SQLite: {error}") }
+}
+
+/// A key is a text if it is one, because a blob is equal to no text; a value is a blob.
+struct Text<'a>(Parameter, &'a [u8]);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let Self(parameter, bytes) = self;
+        Ok(match (parameter, std::str::from_utf8(bytes)) {
+            (Parameter::Key, Ok(_)) => ToSqlOutput::Borrowed(ValueRef::Text(bytes)),
+            (Parameter::Flags, _) => ToSqlOutput::Owned(Value::Integer(0)),
+            _ => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+        })
+    }
+}
