@@ -38,7 +38,12 @@ pub(super) struct Columns {
 
 impl Columns {
     pub(super) fn new(input: Input) -> Result<Self, TraceError> {
-        let limited = Limited { input, left: ROW_BYTES_MAX + BUFFER_BYTES, is_exceeded: false };
+        let limited = Limited {
+            input,
+            left: ROW_BYTES_MAX + BUFFER_BYTES,
+            is_exceeded: false,
+            is_in_row: false,
+        };
         let mut reader =
             csv::ReaderBuilder::new().buffer_capacity(BUFFER_BYTES).from_reader(limited);
         let header = match reader.byte_headers() {
@@ -60,7 +65,7 @@ impl Columns {
             Ok(false) => return Ok(false),
             Err(error) => return Err(wrong(&mut self.reader, error)),
         }
-        let line = self.row.position().map_or(0, csv::Position::line);
+        let line = line_before(&self.reader);
         record.position = Position::Line(line);
         self.parse(record).map(|()| true).map_err(|mistake| row_error(line, mistake))
     }
@@ -146,6 +151,12 @@ fn time_of(text: &[u8], unit: TimeUnit) -> Option<(u64, u64)> {
     }
 }
 
+/// The line with the end of the row that was read last. The reader is behind its line feed, which each row has; what it
+/// says of the beginning of a row counts empty lines before it as part of it.
+fn line_before(reader: &csv::Reader<Limited>) -> u64 {
+    reader.position().line().saturating_sub(1)
+}
+
 fn row_error(line: u64, mistake: Mistake) -> TraceError {
     TraceError::Row { position: Position::Line(line), mistake, format: TraceFormat::Csv }
 }
@@ -157,32 +168,56 @@ fn wrong(reader: &mut csv::Reader<Limited>, error: csv::Error) -> TraceError {
     }
     match error.into_kind() {
         csv::ErrorKind::Io(error) => failed(error),
-        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            let line = pos.map_or(line, |pos| pos.line());
-            row_error(line, Mistake::Fields { found: len, expected: expected_len })
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            let mistake = Mistake::Fields { found: len, expected: expected_len };
+            row_error(line_before(reader), mistake)
         }
         // The others are about text and types, which are not asked of the reader.
         other => failed(io::Error::other(format!("{other:?}"))),
     }
 }
 
-/// Refuses a row that does not end: the reader would keep all of it.
+/// Refuses a row that does not end: the reader would keep all of it. And gives each row a line feed and nothing else as its
+/// end, because the reader counts lines by them.
 struct Limited {
     input: Input,
     /// Bytes that may be read until the row must have ended.
     left: usize,
     is_exceeded: bool,
+    /// Whether bytes have come since the last line feed.
+    is_in_row: bool,
 }
 
 impl Read for Limited {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 {
-            self.is_exceeded = true;
-            return Err(io::Error::other("a row without an end"));
+        loop {
+            if self.left == 0 {
+                self.is_exceeded = true;
+                return Err(io::Error::other("a row without an end"));
+            }
+            let room = out.len().min(self.left);
+            let read = self.input.read(&mut out[..room])?;
+            let Some(last) = read.checked_sub(1) else {
+                let is_cut = std::mem::replace(&mut self.is_in_row, false);
+                return Ok(match out.first_mut().filter(|_| is_cut) {
+                    Some(first) => {
+                        *first = b'\n';
+                        1
+                    }
+                    None => 0,
+                });
+            };
+            self.left -= read;
+            self.is_in_row = out[last] != b'\n';
+            let (mut at, mut kept) = (0, 0);
+            while at < read {
+                out[kept] = out[at];
+                kept += usize::from(out[at] != b'\r');
+                at += 1;
+            }
+            if kept > 0 {
+                return Ok(kept);
+            }
         }
-        let room = out.len().min(self.left);
-        let read = self.input.read(&mut out[..room])?;
-        self.left -= read;
-        Ok(read)
     }
 }

@@ -152,6 +152,8 @@ fn each_mistake_has_its_line_and_says_what_to_do() {
         (Csv, "time,key,key\n", "header", "column key"),
         (Csv, "time,key\n1,a\n2,b,c\n", "line 3", "3 fields, but the header has 2"),
         (Csv, "time,key\n1,a\n1.x,b\n", "line 3", "the time \"1.x\""),
+        (Csv, "time,key\r\n\r\n1,a\r\n\r\n1.x,b", "line 5", "the time \"1.x\""),
+        (Csv, "time,key\r\n\r\n1,a,b\r\n", "line 3", "3 fields"),
         (Csv, "time,key\n1.,b\n", "line 2", "the time"),
         (Csv, "time,key\n.5,b\n", "line 2", "the time"),
         (Csv, "time,key\n1,\n", "line 2", "the key is empty"),
