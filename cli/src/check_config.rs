@@ -11,7 +11,6 @@ use standin_master::Master;
 use standin_proxy::Proxy;
 use standin_server::check;
 use standin_server::shard::access::Access;
-use standin_server::shard::users;
 
 use crate::{ConfigArg, Ended, diagnostics, out, port, private};
 
@@ -144,10 +143,6 @@ fn check_proxy(path: &Path) -> Ended {
         diagnostics::remark(&format!("{name}: {error}"));
         return Ok(ExitCode::FAILURE);
     }
-    let files = config.services.iter().filter_map(|service| service.passwords.as_deref());
-    for doubt in files.filter_map(users::doubt).chain(port::doubts(metrics)) {
-        diagnostics::remark(&format!("warning: {name}: {doubt}"));
-    }
     let services = config.services.iter();
     let places: Vec<String> =
         services.map(|service| format!("{} on {}", service.protocol.key(), service.at)).collect();
@@ -179,8 +174,7 @@ fn check_server(cluster: &ClusterConfig, server: u16, only: Option<u16>, found: 
     for error in errors.chain(of_metrics).chain(of_https) {
         found.here(is_for_here, format!("server {:?} could not start here: {error}", own.name));
     }
-    let of_metrics = port::doubts(own.metrics.as_ref());
-    for doubt in check::doubts(cluster, server).into_iter().chain(of_metrics) {
+    for doubt in check::doubts(cluster, server) {
         found.here(false, format!("server {:?}: {doubt}", own.name));
     }
 }
@@ -191,9 +185,6 @@ fn check_master(cluster: &ClusterConfig, is_for_here: bool, found: &mut Findings
     }
     let errors = Master::check(cluster).into_iter().chain(Master::check_address(cluster));
     let ports = [(METRICS, &cluster.master.metrics), (DASHBOARD, &cluster.master.dashboard)];
-    for doubt in ports.iter().filter_map(|(_, config)| port::doubts(config.as_ref())) {
-        found.here(false, format!("the master: {doubt}"));
-    }
     let of_ports = ports.iter().flat_map(|(keys, config)| port::refusals(*keys, config.as_ref()));
     let of_https = port::certificates(cluster.tls.as_ref()).err().map(|error| error.to_string());
     for error in errors.map(|error| error.to_string()).chain(of_ports).chain(of_https) {

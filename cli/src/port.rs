@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use standin_config::{HTTP_DESCRIPTORS, HttpConfig, HttpKeys, TlsConfig, TlsPort};
 use standin_metrics::{Admit, Endpoint, Listener, Site};
-use standin_server::shard::users::{self, Users};
+use standin_server::shard::users::Users;
 use standin_tls::{Acceptor, TlsError};
 
 // The roles reserve them.
@@ -61,9 +61,4 @@ pub(crate) fn refusals(keys: HttpKeys, config: Option<&HttpConfig>) -> Vec<Strin
     let users = users.and_then(Result::err).map(|error| error.to_string());
     let address = Listener::check(config.address, keys.address).filter(|error| !error.is_taken());
     users.into_iter().chain(address.map(|error| error.to_string())).collect()
-}
-
-/// Returns what is probably a mistake.
-pub(crate) fn doubts(config: Option<&HttpConfig>) -> Option<String> {
-    users::doubt(config?.passwords.as_deref()?)
 }

@@ -261,7 +261,7 @@ mod tests {
         );
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let said = ClusterConfig::load(&path).unwrap_err().to_string();
-        assert!(said.contains("client_key") && said.contains("chmod 600"), "{said}");
+        assert!(said.contains("client_key") && said.contains("run `chmod 6"), "{said}");
         let none = folder.path().join("none").join("client.toml");
         let error = cluster().write_client_file(&none, true).unwrap_err();
         assert!(matches!(error, WriteError::Io { .. }), "{error}");

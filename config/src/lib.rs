@@ -21,6 +21,7 @@ mod mistake;
 mod model;
 mod names;
 mod nodes;
+pub mod permissions;
 mod proxy;
 mod read;
 mod reload;

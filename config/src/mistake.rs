@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::names::{self, Names};
+use crate::permissions::TooOpen;
 
 /// One thing that is wrong in a configuration file, or one warning.
 ///
@@ -60,7 +61,7 @@ fn lines(mistakes: &[Mistake]) -> String {
 pub struct Report<'t> {
     file: &'t str,
     /// The permissions of the file, if the text is from one.
-    mode: Option<u32>,
+    too_open: Option<TooOpen>,
     text: &'t str,
     line_starts: Vec<usize>,
     mistakes: Vec<(usize, Mistake)>,
@@ -77,8 +78,8 @@ impl<'t> Report<'t> {
         let line_starts = std::iter::once(0).chain(after_newlines).collect();
         let (mistakes, warnings) = (Vec::new(), Vec::new());
         let names = Names::new(names::none);
-        let (mode, ignores_users) = (None, false);
-        Self { file, mode, text, line_starts, mistakes, warnings, names, ignores_users }
+        let (too_open, ignores_users) = (None, false);
+        Self { file, too_open, text, line_starts, mistakes, warnings, names, ignores_users }
     }
 
     /// Adds the means to look up names of hosts.
@@ -86,9 +87,9 @@ impl<'t> Report<'t> {
         Self { names, ..self }
     }
 
-    /// Adds the permissions of the file.
-    pub(crate) fn with_mode(self, mode: Option<u32>) -> Self {
-        Self { mode, ..self }
+    /// Adds why the file must hold no secret, if it must not.
+    pub(crate) fn with_access(self, too_open: Option<TooOpen>) -> Self {
+        Self { too_open, ..self }
     }
 
     /// The text that is read.
@@ -96,9 +97,9 @@ impl<'t> Report<'t> {
         self.text
     }
 
-    /// The permissions of the file if every user of the machine has access to it.
-    pub(crate) fn open_mode(&self) -> Option<u32> {
-        self.mode.filter(|mode| mode & 0o007 != 0)
+    /// Returns why the file must hold no secret, if it must not.
+    pub(crate) fn too_open(&self) -> Option<TooOpen> {
+        self.too_open
     }
 
     /// Something that must be put right before anything starts.

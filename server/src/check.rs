@@ -17,7 +17,7 @@ pub use crate::origin::DatabaseHost;
 use crate::origin::Origin;
 use crate::shard::access::Access;
 use crate::shard::admission::Places;
-use crate::shard::users::{self, UsersError};
+use crate::shard::users::UsersError;
 use crate::shard::{self, LoopError, uring_missing};
 use crate::store::can_map;
 
@@ -135,8 +135,6 @@ pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
     {
         doubts.push(format!("it will run on epoll, which needs more CPU time: {error}"));
     }
-    let files = own.services.iter().filter_map(|service| service.passwords.as_deref());
-    doubts.extend(files.filter_map(users::doubt));
     let known = core_affinity::get_core_ids().unwrap_or_default();
     let missing = own.cores.iter().filter(|core| !known.iter().any(|known| known.id == **core));
     let missing: Vec<String> = missing.map(usize::to_string).collect();

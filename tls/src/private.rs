@@ -3,37 +3,13 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+pub use standin_config::permissions::Rule;
+use standin_config::permissions::{self, TooOpen};
 
 /// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// Those who may have access to a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule {
-    /// Everybody: it holds no secret.
-    Everybody,
-    /// Its owner and its group.
-    Group,
-    /// Its owner, as for PostgreSQL's passfile.
-    Owner,
-    /// Its owner, and its group may read it if root owns it, as for the private keys of PostgreSQL's
-    /// clients.
-    Key,
-}
-
-impl Rule {
-    /// Returns the bits of the mode that must not be set, and a mode that is right.
-    fn forbidden(self, owner: u32) -> (u32, &'static str) {
-        match self {
-            Self::Everybody => (0, "644"),
-            Self::Group => (0o007, "600"),
-            Self::Key if owner == 0 => (0o037, "600"),
-            Self::Owner | Self::Key => (0o077, "600"),
-        }
-    }
-}
 
 /// The reason why a file can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,19 +41,14 @@ pub enum FileError {
         path: PathBuf,
     },
     /// Others can read or change it.
-    #[error(
-        "{key} {} is accessible to other users of this machine (mode {mode:03o}); run `chmod \
-         {right}` on it, and change what is in it if others may have read it", path.display()
-    )]
+    #[error("{key} {} {wrong}", path.display())]
     Open {
         /// Its key in the cluster file.
         key: &'static str,
         /// Its path.
         path: PathBuf,
-        /// Its mode.
-        mode: u32,
-        /// A mode that is right.
-        right: &'static str,
+        /// Its permissions, and the remedy.
+        wrong: TooOpen,
     },
 }
 
@@ -101,11 +72,11 @@ pub fn read(key: &'static str, path: &Path, rule: Rule) -> Result<Vec<u8>, FileE
     }
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    let mode = metadata.permissions().mode() & 0o777;
-    let (forbidden, right) = rule.forbidden(metadata.uid());
-    if mode & forbidden != 0 {
-        return Err(FileError::Open { key, path: path.to_owned(), mode, right });
-    }
+    permissions::check(&metadata, rule).map_err(|wrong| FileError::Open {
+        key,
+        path: path.to_owned(),
+        wrong,
+    })?;
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
@@ -117,6 +88,7 @@ pub fn read(key: &'static str, path: &Path, rule: Rule) -> Result<Vec<u8>, FileE
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -129,6 +101,7 @@ mod tests {
             (0o600, Rule::Group, true),
             (0o640, Rule::Group, true),
             (0o604, Rule::Group, false),
+            (0o660, Rule::Group, false),
             (0o600, Rule::Owner, true),
             (0o640, Rule::Owner, false),
             (0o600, Rule::Key, true),
@@ -141,13 +114,14 @@ mod tests {
                 Ok(bytes) => assert!(is_right && bytes == b"top secret", "{mode:o} {rule:?}"),
                 Err(error) => {
                     let said = error.to_string();
-                    assert!(!is_right && said.contains("chmod 600"), "{mode:o} {rule:?}: {said}");
+                    assert!(
+                        !is_right && said.contains("run `chmod 6"),
+                        "{mode:o} {rule:?}: {said}"
+                    );
                     assert!(said.contains("password_file") && !said.contains("top"), "{said}");
                 }
             }
         }
-        let key = |owner| Rule::Key.forbidden(owner).0;
-        assert_eq!((key(0), key(1_000)), (0o037, 0o077), "root's may be its group's");
     }
 
     #[test]

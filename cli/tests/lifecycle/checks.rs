@@ -5,7 +5,9 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
-use standin_config::{ClusterConfig, HttpConfig, IoKind, OriginConfig};
+use standin_config::{
+    ClusterConfig, HttpConfig, IoKind, OriginConfig, ServiceConfig, ServiceProtocol,
+};
 
 use crate::common::cluster::PROGRAM;
 use crate::common::{Cluster, PAIR};
@@ -68,7 +70,7 @@ fn a_file_that_all_may_read_must_not_hold_a_password() {
         let output = cluster.run(command);
         assert_eq!(output.status.code(), Some(code), "{command:?}: {output:?}");
         let said = stderr(&output);
-        assert!(said.contains("mode 644") && said.contains("chmod 640"), "{said}");
+        assert!(said.contains("mode 644") && said.contains("run `chmod 6"), "{said}");
         assert!(!said.contains("secret@"), "the password is not shown: {said}");
     }
     set_permissions(&cluster.config_path, Permissions::from_mode(0o640)).expect("its mode");
@@ -150,7 +152,9 @@ fn a_port_of_metrics_that_can_not_work_is_refused_by_the_check_and_by_the_start(
         let (address, passwords) = (([192, 0, 2, 1], 9_100).into(), Some("other".into()));
         config.master.metrics = Some(HttpConfig { address, passwords });
     });
-    std::fs::write(cluster.directory().join("other"), "ann:secret\n").expect("written");
+    let other = cluster.directory().join("other");
+    std::fs::write(&other, "ann:secret\n").expect("written");
+    set_permissions(&other, Permissions::from_mode(0o640)).expect("its mode");
     for (check, start, wanted) in [
         (
             &["check-config", "--name", "a1"][..],
@@ -167,6 +171,49 @@ fn a_port_of_metrics_that_can_not_work_is_refused_by_the_check_and_by_the_start(
             }
         }
     }
-    let warned = stderr(&cluster.run(&["check-config", "--master"]));
-    assert!(warned.contains("chmod 600"), "{warned}");
+}
+
+/// Whoever may write such a file may add a user who has all rights.
+#[test]
+fn password_files_that_others_may_read_or_change_are_refused_by_the_check_and_by_the_start() {
+    let cluster = Cluster::with("check-passwords", PAIR, |config| {
+        let http = |passwords: &str, port| {
+            let address = ([127, 0, 0, 1], port).into();
+            Some(HttpConfig { address, passwords: Some(passwords.into()) })
+        };
+        let ports = standin_testkit::free_ports(3);
+        config.servers[0].metrics = http("metrics", ports[0]);
+        config.master.dashboard = http("dashboard", ports[1]);
+        let address = ([127, 0, 0, 1], ports[2]).into();
+        let passwords = Some("redis".into());
+        let protocol = ServiceProtocol::Redis;
+        config.servers[1].services = vec![ServiceConfig { protocol, address, passwords }];
+    });
+    let set_mode = |file: &str, mode| {
+        let path = cluster.directory().join(file);
+        std::fs::write(&path, "ann:secret\n").expect("written");
+        set_permissions(&path, Permissions::from_mode(mode)).expect("its mode");
+    };
+    for file in ["metrics", "dashboard", "redis"] {
+        set_mode(file, 0o640);
+    }
+    let check = cluster.run(&["check-config"]);
+    assert_eq!(check.status.code(), Some(0), "{check:?}");
+    assert!(!stderr(&check).contains("chmod"), "{check:?}");
+    for (file, check, start) in [
+        ("metrics", &["check-config", "--name", "a1"][..], &["server", "--name", "a1"][..]),
+        ("dashboard", &["check-config", "--master"], &["master"]),
+        ("redis", &["check-config", "--name", "a2"], &["server", "--name", "a2"]),
+    ] {
+        for mode in [0o644, 0o660] {
+            set_mode(file, mode);
+            for (command, code) in [(check, 1), (start, 2)] {
+                let output = cluster.run(command);
+                assert_eq!(output.status.code(), Some(code), "{command:?}: {output:?}");
+                let wanted = format!("(mode {mode:o}); run `chmod 6");
+                assert!(stderr(&output).contains(&wanted), "{command:?}: {}", stderr(&output));
+            }
+        }
+        set_mode(file, 0o600);
+    }
 }

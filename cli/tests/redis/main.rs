@@ -57,6 +57,8 @@ fn start_speaking(test: &str, change: impl FnOnce(&mut ClusterConfig)) -> Cluste
     let users = Scratch::new(&format!("{test}-users"));
     let passwords = users.file("users");
     std::fs::write(&passwords, "default:secret\nann:hers\n").expect("a file of users");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&passwords, private).expect("its mode");
     let mut ports = free_ports(4).into_iter();
     let groups: &[(&str, &[&str])] = &[("a", &["a1", "a2"]), ("b", &["b1", "b2"])];
     let mut cluster = Cluster::with(test, groups, |config| {

@@ -20,7 +20,6 @@ mod services;
 mod tls;
 mod tuning;
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use toml_edit::Document;
@@ -28,6 +27,7 @@ use toml_edit::Document;
 use crate::mistake::{ConfigErrors, Mistake, Report};
 use crate::model::{ClusterConfig, KeyspaceConfig, LogLevel};
 use crate::names::{self, Names};
+use crate::permissions::{self, Rule};
 use crate::proxy::ProxyConfig;
 use crate::section::Section;
 use servers::Server;
@@ -180,9 +180,10 @@ fn of_file<T>(
     match std::str::from_utf8(&bytes) {
         Ok(text) => {
             // If it has disappeared since it was read, nobody else can read it either.
-            let mode = std::fs::metadata(path).ok().map(|found| found.permissions().mode() & 0o777);
+            let found = std::fs::metadata(path).ok();
+            let too_open = found.and_then(|found| permissions::check(&found, Rule::Group).err());
             let names = Names::new(names::of_system);
-            let report = Report::new(&name, text).with_mode(mode).with_names(names);
+            let report = Report::new(&name, text).with_access(too_open).with_names(names);
             of_text(report, path.parent().unwrap_or(Path::new("")), read)
         }
         Err(error) => {

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use standin_protocol::users::{UserKey, Users};
@@ -11,6 +10,7 @@ use standin_protocol::users::{UserKey, Users};
 use crate::digits::{HEX_DIGITS, key_of};
 use crate::mistake::Report;
 use crate::model::KeyspaceConfig;
+use crate::permissions::{self, Rule};
 use crate::section::{At, Found, Section};
 use crate::security::Security;
 use crate::users::{self, check_user_name};
@@ -200,21 +200,15 @@ fn read_users(path: &Path, keyspaces: &[KeyspaceConfig]) -> Result<Users, String
     users::parse(text, keyspaces)
 }
 
-/// Reads a file that not every user of the machine may read; at most a byte more than asked for.
+/// Reads a file that others may neither read nor write; at most a byte more than asked for.
 fn read_private(
     path: &Path,
     bytes_max: u64,
     unreadable: impl Fn(std::io::Error) -> String,
 ) -> Result<Vec<u8>, String> {
     let file = File::open(path).map_err(&unreadable)?;
-    let mode = file.metadata().map_err(&unreadable)?.permissions().mode();
-    if mode & 0o007 != 0 {
-        return Err(format!(
-            "is accessible to every user of this machine (mode {:03o}); run `chmod 600` on it, \
-             and make a new secret if others may have read it",
-            mode & 0o777
-        ));
-    }
+    let metadata = file.metadata().map_err(&unreadable)?;
+    permissions::check(&metadata, Rule::Group).map_err(|wrong| wrong.to_string())?;
     // Bounded, for it may be named a device by mistake.
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(&unreadable)?;
@@ -223,12 +217,9 @@ fn read_private(
 
 /// A key that is in the file itself. Never shows it.
 fn read_key(text: At<&str>, key: &str, report: &mut Report<'_>) -> Option<At<[u8; 32]>> {
-    let wrong = match (key_of(text.value), report.open_mode()) {
+    let wrong = match (key_of(text.value), report.too_open()) {
         (Some(value), None) => return Some(At { value, at: text.at }),
-        (Some(_), Some(mode)) => format!(
-            "this file is accessible to every user of this machine (mode {mode:03o}); run `chmod \
-             600` on it"
-        ),
+        (Some(_), Some(wrong)) => format!("this file {wrong}"),
         (None, _) => format!(
             "is not {HEX_DIGITS} hexadecimal digits; copy it from a file that `standin \
              client-config` has written"

@@ -76,7 +76,6 @@ fn folder_of_secrets() -> tempfile::TempDir {
     let digits = "0123456789abcdef".repeat(4);
     let secrets = [
         ("good.secret", format!("{digits}\n"), 0o600),
-        ("open.secret", digits.clone(), 0o644),
         ("short.secret", "0123".to_owned(), 0o600),
         ("strange.secret", digits.replace('f', "g"), 0o600),
         ("three.secret", format!("{digits}\n\n{digits}\n{digits}\n"), 0o600),
@@ -361,10 +360,26 @@ fn users_open_a_port_to_others() {
     assert!(none.contains("group.server.redis") && none.contains("redis_passwords"), "{none}");
     let open = said(&beyond("users_file = \"open.users\""), folder.path()).concat();
     assert!(open.contains("in the file of users `default` is `open`"), "{open}");
-    let path = folder.path().join("good.users");
-    set_permissions(&path, Permissions::from_mode(0o644)).expect("the file is ours");
-    let seen = said(&beyond("users_file = \"good.users\""), folder.path()).concat();
-    assert!(seen.contains("accessible to every user of this machine"), "{seen}");
+}
+
+/// Whoever reads the secret may be a server, and whoever writes the file of users may be any user.
+#[test]
+fn secrets_that_others_may_read_or_change_are_refused() {
+    let folder = folder_of_secrets();
+    let files = "[security]\nsecret_file = \"good.secret\"\nusers_file = \"good.users\"\n";
+    let text = format!("{files}{RIGHT}");
+    for name in ["good.secret", "good.users"] {
+        let path = folder.path().join(name);
+        for mode in [0o644, 0o604, 0o660, 0o622] {
+            set_permissions(&path, Permissions::from_mode(mode)).expect("the file is ours");
+            let seen = said(&text, folder.path()).concat();
+            assert!(seen.contains(&format!("(mode {mode:o}); run `chmod 6")), "{mode:o}: {seen}");
+        }
+        for mode in [0o640, 0o600] {
+            set_permissions(&path, Permissions::from_mode(mode)).expect("the file is ours");
+            assert_eq!(said(&text, folder.path()), [""; 0], "{mode:o}");
+        }
+    }
 }
 
 #[test]

@@ -187,6 +187,8 @@ mod tests {
         let scratch = Scratch::new("access");
         let path = scratch.file("passwords");
         std::fs::write(&path, passwords).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, private).unwrap();
         let path = (!passwords.is_empty()).then_some(&*path);
         let security = Security { users: users.map(Users::new), ..Security::default() };
         Access::read(Vec::new(), &security, [(REDIS, path)].into_iter()).unwrap()

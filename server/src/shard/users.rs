@@ -1,24 +1,24 @@
 //! The files of passwords of services: whoever is in one has all rights.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use blake3::{Hash, hash};
-
-/// The largest password file that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 64 << 10;
+use standin_tls::private::{self, FileError, Rule};
 
 /// The reason why a password file can't be used.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the password file {} {wrong}; write one `user:password` per line into it, and run \
-     `chmod 600` on it", path.display()
-)]
-pub struct UsersError {
-    path: PathBuf,
-    wrong: String,
+pub enum UsersError {
+    /// It can't be read, or others may read or change it.
+    #[error("{0}; it has one `user:password` per line")]
+    File(#[from] FileError),
+    /// It is no list of users.
+    #[error("the password file {} {wrong}; write one `user:password` per line into it", path.display())]
+    Content {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it, without what is in it.
+        wrong: String,
+    },
 }
 
 /// The users of one service: hashes of their names and passwords, so that a caller's are hashed once, however
@@ -37,18 +37,8 @@ impl Users {
     /// # Errors
     /// [`UsersError`], which never shows what is in the file.
     pub fn read(path: &Path) -> Result<Self, UsersError> {
-        let wrong = |wrong: String| UsersError { path: path.to_owned(), wrong };
-        let unreadable = |error: std::io::Error| wrong(format!("cannot be read ({error})"));
-        // Bounded, for it may be named a device by mistake.
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(unreadable)?;
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(wrong(format!("has more than {FILE_BYTES_MAX} bytes")));
-        }
-        if let Some(doubt) = doubt(path) {
-            tracing::warn!("{doubt}");
-        }
+        let bytes = private::read("the password file", path, Rule::Group)?;
+        let wrong = |wrong| UsersError::Content { path: path.to_owned(), wrong };
         Self::parse(&bytes).map_err(wrong)
     }
 
@@ -79,24 +69,30 @@ impl Users {
     }
 }
 
-/// Returns what is wrong with the permissions of a password file, if other users of the machine can read
-/// it.
-#[must_use]
-pub fn doubt(path: &Path) -> Option<String> {
-    let mode = std::fs::metadata(path).ok()?.permissions().mode();
-    (mode & 0o077 != 0).then(|| {
-        format!(
-            "the password file {} can be read by other users of this machine (mode {:03o}); run \
-             `chmod 600` on it",
-            path.display(),
-            mode & 0o777
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn a_file_that_others_may_read_or_change_is_refused() {
+        let scratch = standin_testkit::Scratch::new("users");
+        let path = scratch.file("passwords");
+        std::fs::write(&path, "ann:hidden\n").unwrap();
+        for (mode, is_right) in [(0o600, true), (0o640, true), (0o644, false), (0o660, false)] {
+            set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            match Users::read(&path) {
+                Ok(users) => assert!(is_right && users.admit(b"ann", b"hidden"), "{mode:o}"),
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(!is_right && matches!(error, UsersError::File(_)), "{mode:o}: {said}");
+                    assert!(said.contains("run `chmod 6") && !said.contains("hidden"), "{said}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_user_is_admitted_with_the_password_of_that_user_only() {

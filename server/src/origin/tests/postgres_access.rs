@@ -111,7 +111,7 @@ fn a_password_comes_from_its_place_and_a_new_one_needs_no_restart() {
     std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     let started = Bench::start(&config(&url, places[0].clone()), &kv()).map(|_| ());
     let said = started.unwrap_err().to_string();
-    assert!(said.contains("accessible to other users") && said.contains("chmod 600"), "{said}");
+    assert!(said.contains("accessible to every user") && said.contains("run `chmod 6"), "{said}");
     if std::env::var_os("PGPASSFILE").is_none() {
         let wanted = &["asks for a password", "password_file"];
         fails(&config(&url, PasswordSource::Usual), wanted);

@@ -142,5 +142,5 @@ fn certificates_that_can_not_be_used_are_refused_at_start() {
     }
     set_mode(&one.key, 0o644);
     let said = said(root, &one.certificate, &one.key).unwrap_err();
-    assert!(said.contains("accessible to other users") && said.contains("chmod 600"), "{said}");
+    assert!(said.contains("accessible to every user") && said.contains("run `chmod 6"), "{said}");
 }
