@@ -2,6 +2,7 @@
 //! shards.
 
 pub mod agent;
+mod lease_log;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -18,6 +19,7 @@ use standin_protocol::time::Micros;
 use tracing::{debug, error, info, warn};
 
 use self::agent::{Agent, AgentConfig, Input, Output};
+use self::lease_log::{LeaseLog, News};
 use crate::inbox::Inbox;
 use crate::origin::{Health, Origin};
 use crate::shard::mailbox::{Mailboxes, Message};
@@ -128,7 +130,7 @@ pub(crate) fn run(mut options: ControlOptions) -> io::Result<()> {
     let topology = Arc::clone(&options.topology);
     let mut agent = Agent::new(options.agent.clone(), topology, Micros::boottime());
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-    let (mut is_master_lost, mut is_lease_lost) = (false, false);
+    let (mut is_master_lost, mut lease_log) = (false, LeaseLog::default());
     loop {
         standin_protocol::fault::point();
         // The clock is read before the inputs are, because leases count from this time.
@@ -154,8 +156,8 @@ pub(crate) fn run(mut options: ControlOptions) -> io::Result<()> {
                 false => info!("heard from the master again"),
             }
         }
-        if std::mem::replace(&mut is_lease_lost, agent.is_lease_lost()) != is_lease_lost {
-            log_lease(options.agent.mode, is_lease_lost);
+        if let Some(news) = lease_log.look(now, agent.is_orphan(), agent.is_lease_lost()) {
+            log_lease(options.agent.mode, news);
         }
         if shared.ends.load(Ordering::Acquire) {
             return Ok(());
@@ -178,16 +180,22 @@ pub(crate) fn run(mut options: ControlOptions) -> io::Result<()> {
     }
 }
 
-/// Logs that this server's lease has expired, or that it holds one again. In `available`, other
+/// Logs that this server's lease has expired, or that it holds one again, or does without. In `available`, other
 /// servers take its place as soon as the master or the group allows it; in `strict` nobody does.
-fn log_lease(mode: Mode, is_lost: bool) {
+fn log_lease(mode: Mode, news: News) {
     const LOST: &str = "the lease has expired and the master does not renew it: until it does, this \
                         server caches nothing, reads go to the database, and writes wait and are \
                         refused; is the master running, and do UDP datagrams pass between them?";
-    match (is_lost, mode) {
-        (true, Mode::Strict) => error!("{LOST}"),
-        (true, Mode::Available) => warn!("{LOST}"),
-        (false, _) => info!("this server may act as an owner again"),
+    match (news, mode) {
+        (News::Lost, Mode::Strict) => error!("{LOST}"),
+        (News::Lost, Mode::Available) => warn!("{LOST}"),
+        (News::Again, _) => info!("this server may act as an owner again"),
+        (News::GoesOnAlone, _) => warn!(
+            "this server goes on without the master, as the owner of its keys: no other server of its group can have \
+             taken its place. Until the master is back, nobody stands in for a server that fails; start the master, \
+             or see whether UDP datagrams pass between them"
+        ),
+        (News::IsAloneNoMore, _) => info!("this server no longer goes on without the master"),
     }
 }
 

@@ -180,6 +180,12 @@ impl Agent {
         self.is_lease_lost
     }
 
+    /// Whether this server goes on as the owner of its partitions without the master.
+    #[must_use]
+    pub fn is_orphan(&self) -> bool {
+        self.told.orphan
+    }
+
     /// Handles an event.
     pub fn handle(&mut self, now: Micros, input: Input) {
         match input {
