@@ -54,8 +54,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, shown: Option<&Shown>, scroll: &mut Sc
         frame.render_widget(Paragraph::new("looking at the cluster …"), area);
         return;
     };
-    let most = area.height / 4;
-    let findings = u16::try_from(shown.findings.len()).unwrap_or(u16::MAX).min(most);
+    let problems = problems(shown, area.width, area.height / 3);
+    let findings = u16::try_from(problems.len()).unwrap_or(u16::MAX);
     let rows = shown.groups.iter().map(|group| group.servers.len() + 1).sum::<usize>() + 1;
     let events = u16::try_from(shown.events.len()).unwrap_or(u16::MAX).saturating_add(1);
     let [head, found, figures, servers, past, keys] = Layout::vertical([
@@ -68,7 +68,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, shown: Option<&Shown>, scroll: &mut Sc
     ])
     .areas(area);
     frame.render_widget(Paragraph::new(header(shown)), head);
-    frame.render_widget(Paragraph::new(problems(shown, findings)), found);
+    frame.render_widget(Paragraph::new(problems), found);
     charts(frame, shown, figures);
     table(frame, shown, servers, scroll);
     frame.render_widget(Paragraph::new(timeline(shown, past.height)), past);
@@ -127,19 +127,58 @@ fn header(shown: &Shown) -> Line<'_> {
     ])
 }
 
-fn problems(shown: &Shown, height: u16) -> Vec<Line<'_>> {
-    let height = usize::from(height);
-    let hidden = shown.findings.len().saturating_sub(height);
-    let line = |(number, found): (usize, &crate::watch::Found)| {
+/// What is wrong, each finding with all of its text as long as there are enough lines; the cause is at its end.
+fn problems(shown: &Shown, width: u16, most: u16) -> Vec<Line<'_>> {
+    let (width, most) = (usize::from(width).max(1), usize::from(most));
+    let mut lines = Vec::new();
+    for (number, found) in shown.findings.iter().enumerate() {
         let (style, sign) = mark(found.severity);
-        let text = match number + 1 == height && hidden > 0 {
-            true => format!("{sign} and {} more: see `standin status`", hidden + 1),
-            false => format!("{sign} {}: {}", found.severity, found.text),
-        };
-        Line::styled(text, style)
-    };
-    let found: Vec<_> = shown.findings.iter().take(height).enumerate().collect();
-    found.into_iter().map(line).collect()
+        let own = wrapped(&format!("{sign} {}: {}", found.severity, found.text), width);
+        let is_last = number + 1 == shown.findings.len();
+        // One line is for what has no room.
+        if lines.len() + own.len() + usize::from(!is_last) > most {
+            let left = shown.findings.len() - number;
+            // Rather part of the first than nothing.
+            if number == 0 {
+                let some = own.into_iter().take(most.saturating_sub(1));
+                lines.extend(some.map(|line| Line::styled(line, style)));
+            }
+            let what = if number == 0 { "all of it" } else { "them" };
+            let text = format!("… {left} without room: see {what} by `standin status`");
+            if lines.len() < most {
+                lines.push(Line::styled(text, style));
+            }
+            return lines;
+        }
+        lines.extend(own.into_iter().map(|line| Line::styled(line, style)));
+    }
+    lines
+}
+
+/// Lines of at most this many characters, broken between words where these are short enough.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let mut word: Vec<char> = word.chars().collect();
+        if used > 0 && used + 1 + word.len() > width {
+            lines.push(String::new());
+            used = 0;
+        }
+        if used > 0 {
+            lines.last_mut().expect("there is one").push(' ');
+            used += 1;
+        }
+        while word.len() > width {
+            let rest = word.split_off(width);
+            lines.last_mut().expect("there is one").extend(word);
+            lines.push(String::new());
+            word = rest;
+        }
+        used += word.len();
+        lines.last_mut().expect("there is one").extend(word);
+    }
+    lines
 }
 
 fn charts(frame: &mut Frame<'_>, shown: &Shown, area: Rect) {
@@ -412,6 +451,28 @@ mod tests {
             screen(Some(&shown), width, height, &mut Scroll::default());
             screen(None, width, height, &mut Scroll::default());
         }
+    }
+
+    #[test]
+    fn the_end_of_a_finding_is_shown_on_any_screen_and_what_has_no_room_is_counted() {
+        let mut shown = one_offline();
+        let text = "a3 has made 12 calls to the database in the last ten seconds that failed or were refused; table \
+                    items is locked by process 4711 of user app, application nightly-report";
+        shown.findings[0].text = text.to_owned();
+        for (width, height) in [(200, 50), (100, 30), (80, 24)] {
+            let text = screen(Some(&shown), width, height, &mut Scroll::default());
+            assert!(text.contains("nightly-report"), "{width} by {height}:\n{text}");
+        }
+        let one = shown.findings[0].clone();
+        shown.findings = vec![one; 40];
+        let text = screen(Some(&shown), 100, 30, &mut Scroll::default());
+        assert!(text.contains("nightly-report"), "{text}");
+        assert!(text.contains("36 without room: see them by `standin status`"), "{text}");
+        for (width, height) in [(1, 1), (20, 5), (300, 2), (3, 100)] {
+            screen(Some(&shown), width, height, &mut Scroll::default());
+        }
+        let long = wrapped("ab abcdefghij k", 4);
+        assert_eq!(long, ["ab", "abcd", "efgh", "ij k"]);
     }
 
     #[test]

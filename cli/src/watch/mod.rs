@@ -36,7 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::error;
 
-pub(crate) use self::shown::{Found, Latency, Server, Shown};
+pub(crate) use self::shown::{Latency, Server, Shown};
 use self::view::{Look, STEP, View};
 use crate::status::Heard;
 
