@@ -1,18 +1,56 @@
 //! A port on which a role answers over HTTP: bound before the role starts, served while it runs.
 
 use std::error::Error;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use standin_config::{HTTP_DESCRIPTORS, HttpConfig, HttpKeys, TlsConfig, TlsPort};
 use standin_metrics::{Admit, Endpoint, Listener, Site};
-use standin_server::shard::users::Users;
+use standin_server::shard::users::{Users, UsersError};
 use standin_tls::{Acceptor, TlsError};
 
 // The roles reserve them.
 const _: () = assert!(standin_metrics::DESCRIPTORS <= HTTP_DESCRIPTORS);
 
 /// A port that is bound, if the file has one.
-pub(crate) struct Port(Option<(Listener, Option<Admit>)>);
+pub(crate) struct Port(Option<(Listener, Option<PasswordFile>)>);
+
+/// The password file of a port, and what it said when it was last read.
+#[derive(Clone)]
+pub(crate) struct PasswordFile {
+    path: PathBuf,
+    users: Arc<RwLock<Users>>,
+}
+
+impl std::fmt::Display for PasswordFile {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "the password file {}", self.path.display())
+    }
+}
+
+impl PasswordFile {
+    fn read(path: &Path) -> Result<Self, UsersError> {
+        let users = Arc::new(RwLock::new(Users::read(path)?));
+        Ok(Self { path: path.to_owned(), users })
+    }
+
+    fn admit(&self) -> Admit {
+        let users = Arc::clone(&self.users);
+        Box::new(move |user: &[u8], password: &[u8]| {
+            users.read().unwrap_or_else(PoisonError::into_inner).admit(user, password)
+        })
+    }
+
+    /// Reads the file again, for requests from now on.
+    ///
+    /// # Errors
+    /// The file can't be used; the users of before stay.
+    pub(crate) fn reload(&self) -> Result<(), UsersError> {
+        let users = Users::read(&self.path)?;
+        *self.users.write().unwrap_or_else(PoisonError::into_inner) = users;
+        Ok(())
+    }
+}
 
 /// Returns the certificates of the ports, if they have TLS.
 pub(crate) fn certificates(tls: Option<&TlsConfig>) -> Result<Option<Arc<Acceptor>>, TlsError> {
@@ -28,20 +66,22 @@ impl Port {
         tls: Option<&Arc<Acceptor>>,
     ) -> Result<Self, Box<dyn Error>> {
         let Some(config) = config else { return Ok(Self(None)) };
-        let users = config.passwords.as_deref().map(Users::read).transpose()?;
-        let admit = users.map(|users| -> Admit {
-            Box::new(move |user: &[u8], password: &[u8]| users.admit(user, password))
-        });
+        let passwords = config.passwords.as_deref().map(PasswordFile::read).transpose()?;
         let mut listener = Listener::bind(config.address, keys.address)?;
         if let Some(tls) = tls {
             listener = listener.with_tls(Arc::clone(tls));
         }
-        Ok(Self(Some((listener, admit))))
+        Ok(Self(Some((listener, passwords))))
+    }
+
+    /// Returns the password file, if it has one.
+    pub(crate) fn passwords(&self) -> Option<PasswordFile> {
+        self.0.as_ref()?.1.clone()
     }
 
     /// Returns it for pages that browsers show.
     pub(crate) fn for_browsers(self) -> Self {
-        Self(self.0.map(|(listener, admit)| (listener.for_browsers(), admit)))
+        Self(self.0.map(|(listener, passwords)| (listener.for_browsers(), passwords)))
     }
 
     /// Serves a site on it, which is made only if there is a port. Dropping what this returns ends it.
@@ -49,8 +89,8 @@ impl Port {
         self,
         site: impl FnOnce() -> Result<Site, Box<dyn Error>>,
     ) -> Result<Option<Endpoint>, Box<dyn Error>> {
-        let Some((listener, admit)) = self.0 else { return Ok(None) };
-        Ok(Some(listener.serve(site()?, admit)?))
+        let Some((listener, passwords)) = self.0 else { return Ok(None) };
+        Ok(Some(listener.serve(site()?, passwords.as_ref().map(PasswordFile::admit))?))
     }
 }
 

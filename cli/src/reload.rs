@@ -2,16 +2,18 @@
 //! changed and what needs a restart. A file with a mistake changes nothing.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use standin_config::{CheckedProxy, ClusterConfig, LogLevel, ProxyConfig};
 use standin_master::Reloader;
 use standin_proxy::Proxy;
 use standin_server::Server;
-use standin_tls::TlsError;
+use standin_tls::{Acceptor, TlsError};
 use tracing::{error, info, warn};
 
 use crate::ConfigArg;
 use crate::diagnostics::Diagnostics;
+use crate::port::PasswordFile;
 
 /// The cluster file of a running server or master.
 pub(crate) struct ClusterFile {
@@ -91,6 +93,36 @@ impl ProxyFile {
         tell_certificates(proxy.reload_tls());
         tell_restart(&needs_restart);
         self.running = config;
+    }
+}
+
+/// The files of the ports of HTTP, which are read again on SIGHUP: certificates and passwords.
+pub(crate) struct HttpFiles {
+    tls: Option<Arc<Acceptor>>,
+    passwords: Vec<PasswordFile>,
+}
+
+impl HttpFiles {
+    pub(crate) fn new(
+        tls: Option<Arc<Acceptor>>,
+        passwords: impl IntoIterator<Item = Option<PasswordFile>>,
+    ) -> Self {
+        Self { tls, passwords: passwords.into_iter().flatten().collect() }
+    }
+
+    /// Reads them again. Of a file with a mistake, what it said before stays.
+    pub(crate) fn reload(&self) {
+        if let Some(tls) = &self.tls {
+            tell_certificates(tls.reload().map(|()| true));
+        }
+        for file in &self.passwords {
+            match file.reload() {
+                Ok(()) => info!("taken over: {file}, for requests from now on"),
+                Err(error) => error!(
+                    "{error}; the passwords of before stay in use: correct the file and send SIGHUP again"
+                ),
+            }
+        }
     }
 }
 

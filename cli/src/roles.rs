@@ -21,7 +21,7 @@ use crate::diagnostics::{Diagnostics, LogArgs};
 use crate::events::EventFile;
 use crate::metrics;
 use crate::port::{self, Port};
-use crate::reload::{ClusterFile, ProxyFile, tell_certificates};
+use crate::reload::{ClusterFile, HttpFiles, ProxyFile, tell_certificates};
 use crate::signals::{self, Asked, RoleSignals, THREAD_DIED};
 use crate::{ConfigArg, Ended, dashboard, service, watch};
 
@@ -88,6 +88,7 @@ fn run_server(
     let own = cluster.servers.iter().find(|server| server.name == args.name);
     let https = port::certificates(cluster.tls.as_ref())?;
     let port = Port::bind(METRICS, own.and_then(|own| own.metrics.as_ref()), https.as_ref())?;
+    let http = HttpFiles::new(https.clone(), [port.passwords()]);
     let mut file = ClusterFile {
         at: args.config.clone(),
         running: (*cluster).clone(),
@@ -108,7 +109,7 @@ fn run_server(
     service::watch(server.address().to_string(), samples)?;
     let reload = |server: &Server| {
         file.reload_server(server);
-        reload_https(https.as_deref());
+        http.reload();
     };
     run_until_stopped(server, reload, drain_timeout, diagnostics, signals)
 }
@@ -153,13 +154,6 @@ impl Running for Proxy {
 fn with_http(mut certificates: InUse, https: Option<&Arc<Acceptor>>) -> InUse {
     certificates.ports.extend(https.map(|https| ("http", Arc::clone(https))));
     certificates
-}
-
-/// Reads the files of the ports for HTTP again, if these have TLS.
-fn reload_https(https: Option<&Acceptor>) {
-    if let Some(https) = https {
-        tell_certificates(https.reload().map(|()| true));
-    }
 }
 
 fn run_until_stopped<R: Running>(
@@ -212,6 +206,7 @@ fn run_proxy(
 ) -> Ended {
     let https = port::certificates(config.tls.as_ref())?;
     let port = Port::bind(METRICS, config.metrics.as_ref(), https.as_ref())?;
+    let http = HttpFiles::new(https.clone(), [port.passwords()]);
     let proxy = Proxy::start(config, Arc::clone(&diagnostics.lost))?;
     let scrape = proxy.scrape();
     let samples = move |now| scrape.samples(now);
@@ -229,7 +224,7 @@ fn run_proxy(
     };
     let reload = |proxy: &Proxy| {
         file.reload(proxy);
-        reload_https(https.as_deref());
+        http.reload();
     };
     run_until_stopped(proxy, reload, config.timings.drain_timeout, diagnostics, signals)
 }
@@ -247,6 +242,8 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     let https = port::certificates(cluster.tls.as_ref())?;
     let of_metrics = Port::bind(METRICS, cluster.master.metrics.as_ref(), https.as_ref())?;
     let of_dashboard = Port::bind(DASHBOARD, cluster.master.dashboard.as_ref(), https.as_ref())?;
+    let passwords = [of_metrics.passwords(), of_dashboard.passwords()];
+    let http = HttpFiles::new(https.clone(), passwords);
     let (watched, of_master) = watch::events();
     let file = cluster.clone();
     let options = MasterOptions {
@@ -281,7 +278,7 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
                         file.reload_master(&reloader);
                     });
                     tell_certificates(certificates.reload());
-                    reload_https(https.as_deref());
+                    http.reload();
                 }
                 None => {}
             }
@@ -327,7 +324,10 @@ fn hang_up(diagnostics: &Diagnostics, events: Option<&EventFile>, reload: impl F
     if let Some(events) = events {
         events.reopen();
     }
-    info!("log and event files were reopened");
+    let files = [(diagnostics.has_file, "log"), (events.is_some(), "event")];
+    for (_, name) in files.iter().filter(|(is_there, _)| *is_there) {
+        info!("the {name} file was reopened");
+    }
     reload();
     service::ready();
 }

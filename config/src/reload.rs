@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use standin_protocol::users::{User, Users};
 
-use crate::model::{ClusterConfig, KeyspaceConfig, Limits, LogLevel};
+use crate::http::HttpConfig;
+use crate::model::{ClusterConfig, KeyspaceConfig, Limits, LogLevel, ServerConfig};
 use crate::proxy::ProxyConfig;
 use crate::security::Security;
 
@@ -120,7 +121,76 @@ impl ClusterConfig {
             ("[tls]", self.tls == new.tls),
         ];
         let differing = parts.iter().filter(|(_, is_equal)| !is_equal);
-        differing.map(|(part, _)| (*part).to_owned()).collect()
+        let named = |part: &str| match part {
+            "[[group]]" => format!("{part} ({})", self.server_differences(new).join("; ")),
+            part => part.to_owned(),
+        };
+        differing.map(|(part, _)| named(part)).collect()
+    }
+
+    /// What of the groups and their servers differs.
+    fn server_differences(&self, new: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        if self.groups != new.groups {
+            differences.push("the groups".to_owned());
+        }
+        let named = |of: &Self, name: &str| of.servers.iter().any(|one| one.name == name);
+        for server in &self.servers {
+            match new.servers.iter().find(|one| one.name == server.name) {
+                None => differences.push(format!("server {:?}: gone", server.name)),
+                Some(other) => {
+                    let keys = server.differing_keys(other);
+                    if !keys.is_empty() {
+                        differences.push(format!("server {:?}: {}", server.name, keys.join(", ")));
+                    }
+                }
+            }
+        }
+        let added = new.servers.iter().filter(|server| !named(self, &server.name));
+        differences.extend(added.map(|server| format!("server {:?}: new", server.name)));
+        if differences.is_empty() {
+            differences.push("the order of the servers".to_owned());
+        }
+        differences
+    }
+}
+
+impl ServerConfig {
+    /// The keys of the file in which two servers of one name differ.
+    fn differing_keys(&self, new: &Self) -> Vec<&'static str> {
+        // A key that is added has to be here.
+        let Self {
+            name: _,
+            group,
+            address,
+            shards,
+            cores,
+            weight,
+            memory_bytes,
+            huge_pages,
+            io,
+            services,
+            redis_node_port,
+            metrics,
+        } = self;
+        let http = |port: &Option<HttpConfig>| port.as_ref().map(|port| port.address);
+        let files =
+            |port: &Option<HttpConfig>| port.as_ref().and_then(|port| port.passwords.clone());
+        let keys = [
+            ("group", *group == new.group),
+            ("address", *address == new.address),
+            ("shards", *shards == new.shards),
+            ("cores", *cores == new.cores),
+            ("weight", *weight == new.weight),
+            ("memory", *memory_bytes == new.memory_bytes),
+            ("huge_pages", *huge_pages == new.huge_pages),
+            ("io", *io == new.io),
+            ("memcached or redis", *services == new.services),
+            ("redis_node_port", *redis_node_port == new.redis_node_port),
+            ("metrics", http(metrics) == http(&new.metrics)),
+            ("metrics_passwords", files(metrics) == files(&new.metrics)),
+        ];
+        keys.iter().filter(|(_, is_equal)| !is_equal).map(|(key, _)| *key).collect()
     }
 }
 
@@ -286,180 +356,4 @@ impl Lifetimes {
 }
 
 #[cfg(test)]
-mod tests {
-    use standin_protocol::users::Rights;
-
-    use crate::database::OriginConfig;
-
-    use super::*;
-
-    fn config() -> ClusterConfig {
-        let address = |port: u16| ([127, 0, 0, 1], port).into();
-        let servers = [("a1", address(7_101)), ("a2", address(7_102))];
-        let mut config = ClusterConfig::new("c", address(7_100), OriginConfig::sqlite("o"))
-            .with_group("a", servers);
-        config.keyspaces = vec![KeyspaceConfig::cache(1, "one"), KeyspaceConfig::cache(2, "two")];
-        config
-    }
-
-    #[test]
-    fn the_same_file_changes_nothing() {
-        let reload = config().reload(&config());
-        assert_eq!(reload, Reload { config: config(), changed: vec![], needs_restart: vec![] });
-    }
-
-    #[test]
-    fn lifetimes_are_taken_over_and_told() {
-        let mut new = config();
-        new.keyspaces[1].ttl = Some(Duration::from_secs(300));
-        new.keyspaces[1].negative_ttl = Duration::from_secs(5);
-        new.keyspaces[0].log_slower_than = None;
-        let old = config().keyspaces[1].negative_ttl;
-        let reload = config().reload(&new);
-        assert_eq!(reload.config, new);
-        assert_eq!(reload.needs_restart, Vec::<String>::new());
-        let expected = [
-            format!(
-                "keyspace \"one\": log_slower_than {:?} -> none",
-                config().keyspaces[0].log_slower_than.unwrap()
-            ),
-            "keyspace \"two\": ttl none -> 300s".to_owned(),
-            format!("keyspace \"two\": negative_ttl {old:?} -> 5s"),
-        ];
-        assert_eq!(reload.changed, expected);
-    }
-
-    #[test]
-    fn all_else_needs_a_restart_and_lifetimes_are_taken_over_beside_it() {
-        let mut new = config();
-        new.keyspaces[0].ttl_jitter_percent = 50;
-        new.limits.key_bytes = 7;
-        new.limits.connections = 77;
-        new.limits.output_timeout = Duration::from_secs(9);
-        new.log_level = LogLevel::Debug;
-        new.servers[0].address.set_port(7_109);
-        let mut expected = config();
-        expected.keyspaces[0].ttl_jitter_percent = 50;
-        expected.limits.connections = 77;
-        expected.limits.output_timeout = Duration::from_secs(9);
-        expected.log_level = LogLevel::Debug;
-        let reload = config().reload(&new);
-        assert_eq!(reload.config, expected);
-        assert_eq!(reload.needs_restart, ["[[group]]", "[limits]"]);
-        let wanted = [
-            "keyspace \"one\": ttl_jitter_percent 0 -> 50",
-            "[limits] connections 10000 -> 77",
-            "[limits] output_timeout 30s -> 9s",
-            "[log] level info -> debug",
-        ];
-        assert_eq!(reload.changed, wanted);
-    }
-
-    #[test]
-    fn users_are_taken_over_and_the_log_names_those_that_differ() {
-        let user = |name: &str, keyspace| {
-            let mut rights = Rights::default();
-            rights.read.set(keyspace, true);
-            User { name: name.into(), verifiers: Vec::new(), rights }
-        };
-        let with = |users: Vec<User>| {
-            let mut config = config();
-            config.security.secret = Some([1; 32]);
-            config.security.users = Some(Users::new(users));
-            config
-        };
-        let old = with(vec![user("ann", 1), user("bob", 1), user("eve", 1)]);
-        let new = with(vec![user("ann", 1), user("bob", 2), user("new", 1)]);
-        let reload = old.reload(&new);
-        assert_eq!(reload.config, new);
-        assert_eq!(
-            reload.changed,
-            ["user \"bob\": changed", "user \"new\": new", "user \"eve\": gone"]
-        );
-        assert_eq!(reload.needs_restart, Vec::<String>::new());
-    }
-
-    #[test]
-    fn users_are_not_taken_over_if_their_rights_would_be_for_other_keyspaces() {
-        let with = |keyspace, names: [(u8, &str); 2], secret| {
-            let mut rights = Rights::default();
-            rights.read.set(keyspace, true);
-            let users = Users::new(vec![User { name: "ann".into(), verifiers: vec![], rights }]);
-            let mut config = config();
-            config.security.secret = secret;
-            config.security.users = Some(users);
-            config.keyspaces =
-                names.map(|(id, name)| KeyspaceConfig::cache(id, name)).into_iter().collect();
-            config
-        };
-        let some = Some([1; 32]);
-        let old = with(1, [(1, "one"), (2, "two")], some);
-        for (names, is_taken) in [
-            ([(1, "one"), (2, "two")], true),
-            ([(2, "two"), (3, "three")], false),
-            ([(1, "two"), (2, "one")], false),
-            ([(1, "one"), (2, "secrets")], false),
-            ([(1, "one"), (3, "two")], false),
-        ] {
-            let new = with(2, names, some);
-            for reload in [old.reload(&new), old.reload_of_master(&new)] {
-                let users = if is_taken { &new } else { &old }.security.users.clone();
-                assert_eq!(reload.config.security.users, users, "{names:?}");
-                assert_eq!(reload.changed.is_empty(), !is_taken, "{names:?}");
-                let is_told = reload.needs_restart.contains(&"[security]".to_owned());
-                assert_eq!(is_told, !is_taken, "{names:?}");
-            }
-        }
-        let mut open = old.clone();
-        open.security.users = None;
-        let reload = old.reload(&open);
-        let [gone, all] = &*reload.changed else { panic!("two lines") };
-        assert!(gone.ends_with(": gone") && all.contains("everybody has all rights"), "{all}");
-        let without = with(1, [(1, "one"), (2, "two")], None);
-        let reload = without.reload(&with(2, [(1, "one"), (2, "two")], some));
-        assert_eq!(reload.config, without, "every caller may say that it is a server");
-        assert_eq!(reload.needs_restart, ["[security]"]);
-    }
-
-    #[test]
-    fn secrets_are_taken_over_if_the_one_in_use_counts_before_and_after() {
-        let reload = |old: (u8, u8), new: (u8, u8)| {
-            let with = |(secret, second)| {
-                let mut config = config();
-                let some = |byte: u8| (byte > 0).then_some([byte; 32]);
-                config.security.secret = some(secret);
-                config.security.second_secret = some(second);
-                config
-            };
-            let reload = with(old).reload(&with(new));
-            let is_taken = reload.config == with(new);
-            assert_eq!(reload.needs_restart.is_empty(), is_taken);
-            assert_eq!(reload.changed.is_empty(), !is_taken || old == new);
-            is_taken
-        };
-        for (old, new) in [((1, 0), (1, 2)), ((1, 2), (2, 1)), ((2, 1), (2, 0)), ((1, 2), (1, 0))] {
-            assert!(reload(old, new), "{old:?} {new:?}");
-        }
-        for (old, new) in [
-            ((1, 0), (2, 0)),
-            ((1, 0), (2, 1)),
-            ((1, 2), (2, 0)),
-            ((1, 2), (2, 3)),
-            ((0, 0), (1, 0)),
-            ((1, 0), (0, 0)),
-        ] {
-            assert!(!reload(old, new), "{old:?} {new:?}");
-        }
-    }
-
-    #[test]
-    fn a_keyspace_more_or_less_needs_a_restart() {
-        let mut new = config();
-        new.keyspaces.pop();
-        new.keyspaces[0].ttl = Some(Duration::from_secs(1));
-        let reload = config().reload(&new);
-        assert_eq!(reload.config.keyspaces[0].ttl, Some(Duration::from_secs(1)));
-        assert_eq!(reload.config.keyspaces.len(), 2);
-        assert_eq!(reload.needs_restart, ["[[keyspace]]"]);
-    }
-}
+mod tests;

@@ -80,6 +80,8 @@ pub(crate) struct Diagnostics {
     /// The number of lines of the log, the event file and standard output that could not be written
     /// or were suppressed.
     pub(crate) lost: Arc<AtomicU64>,
+    /// Whether the log is a file, which can be reopened.
+    pub(crate) has_file: bool,
     /// By this the level is changed; `None`: the environment has chosen the lines.
     levels: Option<Levels>,
 }
@@ -130,7 +132,7 @@ impl Diagnostics {
             let name = thread.name().unwrap_or("without a name");
             log_now(&format!("thread {name}: {panic}; this is a bug, please report it"));
         }));
-        Ok(Self { log, lost, levels })
+        Ok(Self { log, lost, has_file: args.log_file.is_some(), levels })
     }
 
     /// Sets the level of the file. Returns whether it counts: the environment may have chosen the lines.

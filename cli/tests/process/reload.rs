@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use standin_config::{KeyspaceConfig, ServiceConfig, ServiceProtocol};
+use standin_config::{HttpConfig, KeyspaceConfig, ServiceConfig, ServiceProtocol};
 use standin_testkit::{free_ports, wait_until};
 
 use crate::common::{Cluster, PAIR, WITHIN};
@@ -59,6 +59,8 @@ fn a_server_takes_over_lifetimes_and_passwords_and_refuses_a_wrong_file_whole() 
     hang_up(&mut cluster, "a1", "key_bytse");
     cluster.process("a1").wait_for_line("was not taken over, and nothing has changed", WITHIN);
     assert!(admits("first") && !admits("second"));
+    let told = cluster.process("a1").wait_for_line("refused logins by Redis' protocol", WITHIN);
+    assert!(told.contains("from 127.0.0.1") && !told.contains("second"), "{told}");
 
     // Lifetimes and passwords are taken over; what needs a restart is named.
     let notes = old.split_once("name = \"notes\"").expect("the keyspace");
@@ -103,6 +105,52 @@ fn a_server_takes_over_lifetimes_and_passwords_and_refuses_a_wrong_file_whole() 
     hang_up(&mut cluster, "a1", "[limits] of the file differ");
     let after = cluster.process("a1").lines();
     assert!(!after[before..].iter().any(|line| line.contains("keyspace \"notes\"")), "{after:?}");
+}
+
+#[test]
+fn the_passwords_of_metrics_and_of_the_dashboard_are_read_again() {
+    let ports = free_ports(2);
+    let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+    let mut cluster = Cluster::with("reload-http", PAIR, |config| {
+        let http = |port| Some(HttpConfig { address: at(port), passwords: Some("web".into()) });
+        config.servers[0].metrics = http(ports[0]);
+        config.master.dashboard = http(ports[1]);
+    });
+    let web = cluster.directory().join("web");
+    write_users(&web, "ann:first\n");
+    cluster.start();
+    // ann:first, ann:second
+    let (first, second) = ("YW5uOmZpcnN0", "YW5uOnNlY29uZA==");
+    let admits = |port: u16, password: &str| {
+        let path = if port == ports[0] { "/metrics" } else { "/" };
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n", at(port));
+        let said = ask_redis(at(port), &format!("{head}Authorization: Basic {password}\r\n\r\n"));
+        assert!(said.starts_with("HTTP/1.1 200") || said.starts_with("HTTP/1.1 401"), "{said}");
+        said.starts_with("HTTP/1.1 200")
+    };
+    for (name, port, key) in [("a1", ports[0], "metrics"), ("master", ports[1], "dashboard")] {
+        write_users(&web, "ann:first\n");
+        hang_up(&mut cluster, name, "taken over: the password file");
+        assert!(admits(port, first) && !admits(port, second), "{name}");
+        let refused = format!("refused requests to `{key}`");
+        let told = cluster.process(name).wait_for_line(&refused, WITHIN);
+        assert!(told.contains("from 127.0.0.1"), "{told}");
+        write_users(&web, "ann:second\n");
+        hang_up(&mut cluster, name, "taken over: the password file");
+        assert!(admits(port, second) && !admits(port, first), "{name}");
+        // A file with a mistake changes nothing.
+        std::fs::set_permissions(&web, std::fs::Permissions::from_mode(0o666)).expect("its mode");
+        let refused = hang_up(&mut cluster, name, "the passwords of before stay in use");
+        assert!(refused.contains("chmod 6"), "{refused}");
+        assert!(admits(port, second), "{name}");
+        let lines = cluster.process(name).lines();
+        let reopened: Vec<&String> =
+            lines.iter().filter(|line| line.contains("reopened")).collect();
+        // The log of neither is a file, and only the master has a file of events.
+        let is_right = |line: &&String| name == "master" && line.contains("the event file was");
+        assert!(reopened.iter().all(is_right), "{reopened:?}");
+        assert_eq!(reopened.is_empty(), name == "a1", "{reopened:?}");
+    }
 }
 
 #[test]

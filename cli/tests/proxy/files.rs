@@ -33,10 +33,10 @@ fn sighup_reopens_the_log_and_disturbs_no_request() {
     for round in 0..2_usize {
         std::fs::rename(&log, &old).expect("the log is there");
         proxy.child.signal(libc::SIGHUP);
-        wait_until(WITHIN, "a line in the new file", || is_there(&log, "files were reopened"));
+        wait_until(WITHIN, "a line in the new file", || is_there(&log, "file was reopened"));
         // Each signal is followed by one line, in the file that is new.
         let before = std::fs::read_to_string(&old).expect("the old file");
-        assert_eq!(before.matches("files were reopened").count(), round);
+        assert_eq!(before.matches("file was reopened").count(), round);
     }
     assert!(proxy.child.try_exit_status().is_none());
     cluster.thaw("a1");
