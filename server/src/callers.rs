@@ -37,19 +37,26 @@ pub(crate) fn watch(
     admission: &Arc<Admission>,
     hub: &Arc<StatsHub>,
     ports: Vec<u16>,
+    members: Vec<IpAddr>,
 ) -> io::Result<JoinHandle<()>> {
     let (admission, hub) = (Arc::downgrade(admission), Arc::clone(hub));
-    let body = move || watch_until_its_end(&admission, &hub, &ports);
+    let body = move || watch_until_its_end(&admission, &hub, &ports, &members);
     std::thread::Builder::new().name("callers".to_owned()).spawn(body)
 }
 
-fn watch_until_its_end(admission: &Weak<Admission>, hub: &StatsHub, ports: &[u16]) {
+fn watch_until_its_end(
+    admission: &Weak<Admission>,
+    hub: &StatsHub,
+    ports: &[u16],
+    members: &[IpAddr],
+) {
     let mut watch = Watch::default();
     let mut read_at = Micros(0);
     loop {
-        let Some((taken, most)) = admission.upgrade().map(|admission| clients(&admission)) else {
-            return;
-        };
+        let Some(admission) = admission.upgrade() else { return };
+        let ((taken, most), others) = (clients(&admission), others(&admission));
+        drop(admission);
+        hub.set_client_connections(taken);
         let now = Micros::boottime();
         if !watch.is_few(taken, most) {
             if watch.over() {
@@ -60,7 +67,9 @@ fn watch_until_its_end(admission: &Weak<Admission>, hub: &StatsHub, ports: &[u16
                 hub.set_most_connected(None);
             }
         } else if read_at <= now {
-            let caller = most_connected(ports);
+            let caller = most_connected(ports, members, others);
+            // Of those in the kernel's table, some have not said hello yet.
+            let caller = caller.map(|caller| caller.at_most(taken));
             let took = Micros::boottime().since(now);
             read_at = now + READ_EVERY.max(took * READ_EVERY_LENGTHS);
             if watch.is_news(caller.as_ref()) {
@@ -75,6 +84,18 @@ fn watch_until_its_end(admission: &Weak<Admission>, hub: &StatsHub, ports: &[u16
 /// The places of clients that are taken, and all of them.
 fn clients(admission: &Admission) -> (u64, u64) {
     (admission.taken(Role::Client).into(), admission.places().clients.into())
+}
+
+/// The connections of members and observers.
+fn others(admission: &Admission) -> u64 {
+    let others = [Role::Peer, Role::Master, Role::Observer];
+    others.map(|role| u64::from(admission.taken(role))).iter().sum()
+}
+
+impl Caller {
+    fn at_most(self, connections: u64) -> Self {
+        Self { connections: self.connections.min(connections), ..self }
+    }
 }
 
 fn tell(taken: u64, most: u64, caller: Option<&Caller>) {
@@ -118,8 +139,10 @@ impl Watch {
     }
 }
 
-/// Returns who has the most connections to these ports; `None` if nobody has one, or the tables can't be read.
-fn most_connected(ports: &[u16]) -> Option<Caller> {
+/// Returns who has the most connections as a client to these ports; `None` if nobody has one, or the tables can't be
+/// read. The table does not say which connections are no clients', so that all of those are taken off each address of
+/// a member: a client on the machine of a member has at least what is left.
+fn most_connected(ports: &[u16], members: &[IpAddr], others: u64) -> Option<Caller> {
     let mut tally = Tally::default();
     for table in TABLES {
         // Without IPv6, there is no table of it.
@@ -128,6 +151,7 @@ fn most_connected(ports: &[u16]) -> Option<Caller> {
             tally.add(caller(&line, ports));
         }
     }
+    members.iter().for_each(|member| tally.take_off(*member, others));
     tally.most()
 }
 
@@ -161,7 +185,7 @@ fn caller(line: &str, ports: &[u16]) -> Option<IpAddr> {
 
 /// Counts by address in bounded memory, by the algorithm of Misra and Gries.
 #[derive(Debug, Default)]
-struct Tally(HashMap<IpAddr, u64>);
+struct Tally(HashMap<IpAddr, u64>, Vec<IpAddr>);
 
 impl Tally {
     fn add(&mut self, address: Option<IpAddr>) {
@@ -178,8 +202,19 @@ impl Tally {
         }
     }
 
+    /// Counts this many connections of an address no longer. An address is taken off once.
+    fn take_off(&mut self, address: IpAddr, connections: u64) {
+        if let Some(count) = self.0.get_mut(&address)
+            && !self.1.contains(&address)
+        {
+            *count = count.saturating_sub(connections);
+            self.1.push(address);
+        }
+    }
+
     fn most(self) -> Option<Caller> {
-        let most = self.0.into_iter().max_by_key(|(address, count)| (*count, *address))?;
+        let counts = self.0.into_iter().filter(|(_, count)| *count > 0);
+        let most = counts.max_by_key(|(address, count)| (*count, *address))?;
         Some(Caller { address: most.0, connections: most.1 })
     }
 }
@@ -222,11 +257,17 @@ mod tests {
     fn the_connections_of_this_process_are_found_in_the_real_table() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(most_connected(&[address.port()]), None);
+        assert_eq!(most_connected(&[address.port()], &[], 0), None);
         let open = || (TcpStream::connect(address).unwrap(), listener.accept().unwrap());
         let _open = [open(), open(), open()];
         let expected = Caller { address: address.ip(), connections: 3 };
-        assert_eq!(most_connected(&[address.port()]), Some(expected));
+        assert_eq!(most_connected(&[address.port()], &[], 9), Some(expected));
+        // Two servers and the master are on this machine: two of the three are theirs.
+        let members = [address.ip(); 3];
+        let client = Caller { address: address.ip(), connections: 1 };
+        assert_eq!(most_connected(&[address.port()], &members, 2), Some(client.clone()));
+        assert_eq!(most_connected(&[address.port()], &members, 3), None, "no clients'");
+        assert_eq!(client.at_most(0).connections, 0);
     }
 
     #[test]

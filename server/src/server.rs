@@ -2,7 +2,7 @@
 //! thread per shard.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -158,8 +158,13 @@ impl Server {
         };
         let control_thread =
             spawn("control", move || control::run(options)).map_err(system("control thread"))?;
-        let callers = callers::watch(&context.admission, &hub, ports_of(&cluster, server))
-            .map_err(system("the thread that watches connections"))?;
+        let callers = callers::watch(
+            &context.admission,
+            &hub,
+            ports_of(&cluster, server),
+            members_of(&cluster),
+        )
+        .map_err(system("the thread that watches connections"))?;
         // A port that refuses connections tells others that all of this incarnation is dead, so it
         // must stay open until the last shard has ended.
         let ports = listeners.iter().chain(&node_sockets);
@@ -373,6 +378,12 @@ fn ports_of(cluster: &ClusterConfig, server: u16) -> Vec<u16> {
     let of_nodes = (0..own.shards).filter_map(|shard| cluster.node_address(server, shard));
     let all = [own.address].into_iter().chain(of_services).chain(of_nodes);
     all.map(|address| address.port()).collect()
+}
+
+/// The addresses of the servers and the master, whose connections are no clients'.
+fn members_of(cluster: &ClusterConfig) -> Vec<IpAddr> {
+    let servers = cluster.servers.iter().map(|server| server.address.ip());
+    servers.chain([cluster.master.address.ip()]).collect()
 }
 
 fn random() -> Result<u64, ServerError> {

@@ -10,8 +10,8 @@ use super::StatsHub;
 standin_protocol::counters! {
     /// The address that has the most connections.
     pub(crate) struct CallerFigures by ["address"] {
-        /// Connections from the address that has the most of them. Published only while clients have more than four
-        /// fifths of the connections that they may have.
+        /// Connections of clients from the address that has the most of them, without those of the servers and the
+        /// master. Published only while clients have more than four fifths of the connections that they may have.
         Gauge caller_connections,
     }
 }
@@ -21,7 +21,7 @@ standin_protocol::counters! {
 pub struct Caller {
     /// The address of the other side.
     pub address: IpAddr,
-    /// Its connections, of all kinds.
+    /// Its connections as a client.
     pub connections: u64,
 }
 

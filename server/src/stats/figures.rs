@@ -23,6 +23,9 @@ standin_protocol::counters! {
         Gauge origin_locked_ms,
         /// Connections of clients that there may be at once.
         Gauge connections_max,
+        /// Connections of clients, which excludes those of other servers, of the master and of observers. Counted once
+        /// a second.
+        Gauge client_connections,
         /// Time since the master last granted a lease, or since the start if it never has.
         Gauge lease_age_us,
         /// Time since this server has its map, or since the start if it has none.

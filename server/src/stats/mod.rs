@@ -44,6 +44,7 @@ pub struct StatsHub {
     map_at: AtomicU64,
     memory_bytes: u64,
     connections_max: AtomicU64,
+    client_connections: AtomicU64,
     reads_per_second: u64,
     is_strict: bool,
     has_database: bool,
@@ -98,6 +99,7 @@ impl StatsHub {
             map_at: at(),
             memory_bytes: 0,
             connections_max: AtomicU64::new(0),
+            client_connections: AtomicU64::new(0),
             reads_per_second: 0,
             is_strict: false,
             has_database: true,
@@ -128,6 +130,11 @@ impl StatsHub {
     /// Sets the number of connections that clients may have.
     pub fn set_connections_max(&self, connections_max: u32) {
         self.connections_max.store(connections_max.into(), Ordering::Relaxed);
+    }
+
+    /// Sets the number of connections that clients have.
+    pub(crate) fn set_client_connections(&self, client_connections: u64) {
+        self.client_connections.store(client_connections, Ordering::Relaxed);
     }
 
     /// Takes a sample for the gauges of the last ten seconds, about once a second.
@@ -168,6 +175,7 @@ impl StatsHub {
                 None => 0,
             },
             connections_max: self.connections_max.load(Ordering::Relaxed),
+            client_connections: self.client_connections.load(Ordering::Relaxed),
             lease_age_us: age_us(&self.granted_at),
             map_age_us: age_us(&self.map_at),
             control_age_us: age_us(&self.agent_at),
