@@ -5,8 +5,9 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -51,7 +52,7 @@ const HEAD_BYTES_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 64;
 /// The pause after a failure to accept, which most likely means that no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The interval between two log lines about callers that were closed because of TLS.
+/// The interval between two log lines about callers that were closed because of TLS, or had a wrong password.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// The answer to a caller without TLS on a port that has to have it.
 const HTTPS_ONLY: &str = "this port takes HTTPS only\n";
@@ -184,7 +185,15 @@ impl Listener {
         let ends = Arc::new(Notify::new());
         let until = Arc::clone(&ends);
         let has_tls = tls.is_some();
-        let port = Arc::new(Port { name, site, admit, is_guarded, tls, told: Mutex::default() });
+        let port = Arc::new(Port {
+            name,
+            site,
+            admit,
+            is_guarded,
+            tls,
+            told: Mutex::default(),
+            logins: Mutex::default(),
+        });
         let body = move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -246,6 +255,34 @@ struct Port {
     tls: Option<Arc<Acceptor>>,
     /// When a caller that was closed because of TLS was last logged.
     told: Mutex<Option<Micros>>,
+    logins: Mutex<FailedLogins>,
+}
+
+/// The requests of all ports of this process that had a wrong user or password.
+static FAILED_LOGINS: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the number of requests that had a wrong user or password, at all ports of this process.
+pub(crate) fn failed_logins() -> u64 {
+    FAILED_LOGINS.load(Ordering::Relaxed)
+}
+
+/// The requests with a wrong user or password that have not been logged.
+#[derive(Debug, Default)]
+struct FailedLogins {
+    count: u64,
+    told: Option<Micros>,
+}
+
+impl FailedLogins {
+    /// Counts one. Returns the number since the last log line, if the next one is due.
+    fn add(&mut self, now: Micros) -> Option<u64> {
+        self.count += 1;
+        if self.told.is_some_and(|told| now < told + TOLD_EVERY) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
 }
 
 async fn accept(socket: TcpListener, port: Arc<Port>) -> io::Result<()> {
@@ -254,7 +291,7 @@ async fn accept(socket: TcpListener, port: Arc<Port>) -> io::Result<()> {
     let mut is_failing = false;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 is_failing = false;
                 connections.retain(|connection| !connection.is_finished());
                 if connections.len() == CONNECTIONS_MAX
@@ -262,7 +299,11 @@ async fn accept(socket: TcpListener, port: Arc<Port>) -> io::Result<()> {
                 {
                     oldest.abort();
                 }
-                connections.push_back(tokio::spawn(connection(stream, Arc::clone(&port))));
+                connections.push_back(tokio::spawn(connection(
+                    stream,
+                    from.ip(),
+                    Arc::clone(&port),
+                )));
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_failing, true) {
@@ -275,9 +316,10 @@ async fn accept(socket: TcpListener, port: Arc<Port>) -> io::Result<()> {
     }
 }
 
-async fn connection(stream: TcpStream, port: Arc<Port>) {
+async fn connection(stream: TcpStream, from: IpAddr, port: Arc<Port>) {
     // An error concerns the other side, which has left, is too slow, or does not speak HTTP.
-    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, secure(stream, &port)).await;
+    let _ =
+        tokio::time::timeout(CONNECTION_TIMEOUT, secure(stream, from.to_canonical(), &port)).await;
 }
 
 /// Answers, without TLS, a caller that has TLS where there is none, or the reverse.
@@ -291,35 +333,35 @@ async fn turn_away(mut stream: TcpStream, text: &str) {
 }
 
 /// Serves a caller if it speaks TLS where that is wanted, and nowhere else.
-async fn secure(stream: TcpStream, port: &Port) {
+async fn secure(stream: TcpStream, from: IpAddr, port: &Port) {
     let mut first = [0];
     let begins = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut first)).await;
     let Ok(Ok(bytes)) = begins else { return };
     match (&port.tls, is_hello(&first[..bytes])) {
-        (None, false) => serve(stream, port).await,
+        (None, false) => serve(stream, from, port).await,
         (None, true) => {
-            port.tell(&Failure::Unexpected);
+            port.tell(from, &Failure::Unexpected);
             turn_away(stream, NO_HTTPS).await;
         }
         (Some(_), false) if bytes == 0 => {}
         (Some(_), false) => {
-            port.tell(&Failure::Plain);
+            port.tell(from, &Failure::Plain);
             turn_away(stream, HTTPS_ONLY).await;
         }
         (Some(tls), true) => {
             let accept = TlsAcceptor::from(tls.config()).accept(stream);
             match tokio::time::timeout(HEAD_TIMEOUT, accept).await {
-                Ok(Ok(stream)) => serve(stream, port).await,
-                Ok(Err(error)) => port.tell(&Failure::of_io(&error)),
+                Ok(Ok(stream)) => serve(stream, from, port).await,
+                Ok(Err(error)) => port.tell(from, &Failure::of_io(&error)),
                 Err(_) => {}
             }
         }
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, port: &Port) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, from: IpAddr, port: &Port) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = port.answer(&request);
+        let response = port.answer(&request, from);
         async move { Ok::<_, Infallible>(response) }
     });
     let served = http1::Builder::new()
@@ -334,16 +376,30 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, port: &Port) {
 
 impl Port {
     /// Says in the log, now and then, that a caller was closed because of TLS.
-    fn tell(&self, why: &Failure) {
+    fn tell(&self, from: IpAddr, why: &Failure) {
         let now = Micros::boottime();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|told| now >= told + TOLD_EVERY) {
             *told = Some(now);
-            warn!("closed a caller of `{}` because of TLS: {why}", self.name);
+            warn!("closed a caller of `{}` from {from} because of TLS: {why}", self.name);
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    /// Counts a wrong user or password, and says so in the log now and then.
+    fn login_failed(&self, from: IpAddr, now: Micros) {
+        FAILED_LOGINS.fetch_add(1, Ordering::Relaxed);
+        let due = self.logins.lock().unwrap_or_else(PoisonError::into_inner).add(now);
+        if let Some(failed) = due {
+            warn!(
+                failed,
+                "refused requests to `{}` because of a wrong user or password; the last came from {from}: give that \
+                 client the right one, or close the port to it",
+                self.name
+            );
+        }
+    }
+
+    fn answer(&self, request: &Request<Incoming>, from: IpAddr) -> Response<Full<Bytes>> {
         let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
         let has_passwords = self.admit.is_some();
         if self.is_guarded && !guard::is_welcome(header(HOST), header(ORIGIN), has_passwords) {
@@ -351,6 +407,10 @@ impl Port {
             return said(StatusCode::FORBIDDEN, text);
         }
         if !self.admits(header(AUTHORIZATION)) {
+            // A browser first asks without any.
+            if header(AUTHORIZATION).is_some() {
+                self.login_failed(from, Micros::boottime());
+            }
             let mut refusal = said(StatusCode::UNAUTHORIZED, "give a user and a password\n");
             let challenge = HeaderValue::from_static("Basic realm=\"standin\"");
             refusal.headers_mut().insert(WWW_AUTHENTICATE, challenge);

@@ -5,6 +5,7 @@ use procfs::process::{LimitValue, Process};
 use standin_protocol::counters::{Sample, samples};
 
 use crate::exposition::Group;
+use crate::http;
 
 /// The prefix of [`ProcessFigures`].
 pub const PROCESS: &str = "process";
@@ -48,6 +49,15 @@ standin_protocol::counters! {
     }
 }
 
+standin_protocol::counters! {
+    /// The figures of this process' ports of HTTP.
+    pub struct HttpFigures {
+        /// Requests to the port of the metrics or of the dashboard that were refused because of a wrong user or
+        /// password.
+        Counter http_auth_failures,
+    }
+}
+
 /// Returns the figures of this process, which runs in this role. What `/proc` does not tell is left
 /// out.
 #[must_use]
@@ -55,6 +65,8 @@ pub fn groups(role: &str) -> Vec<Group> {
     let build = BuildFigures { build_info: 1 }.values();
     let labels = [env!("CARGO_PKG_VERSION"), role];
     let mut own: Vec<Sample> = samples(BuildFigures::FIGURES, build, &labels).collect();
+    let http = HttpFigures { http_auth_failures: http::failed_logins() }.values();
+    own.extend(samples(HttpFigures::FIGURES, http, &[]));
     let mut of_process = Vec::new();
     if let Ok(process) = Process::myself() {
         of_process.extend(figures(&process));

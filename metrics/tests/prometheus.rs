@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use standin_config::{TlsAuthorities, TlsCalls, TlsConfig, TlsPort};
 use standin_metrics::{Admit, Answer, Endpoint, Group, Listener, Status, metrics};
-use standin_protocol::counters::{Figure, FigureKind, Sample};
+use standin_protocol::counters::{Figure, FigureKind, Sample, SampleValue};
 use standin_testkit::{Authority, Issued, Scratch, read_some};
 use standin_tls::{Acceptor, Connector};
 
@@ -131,6 +131,29 @@ fn with_passwords_only_users_get_the_metrics() {
         assert!(!reply.contains("standin_requests"), "{wrong}: {reply}");
         assert!(get(endpoint.address(), "/other", wrong).starts_with("HTTP/1.1 401"), "{wrong}");
     }
+}
+
+#[test]
+fn wrong_passwords_are_counted_and_no_password_is_not() {
+    let admit: Admit = Box::new(|user, password| (user, password) == (b"ann", b"a:secret"));
+    let endpoint = serve(Some(admit));
+    let failed = || {
+        let groups = standin_metrics::process::groups("test");
+        let mut samples = groups.iter().flat_map(|group| &group.samples);
+        let sample = samples.find(|sample| sample.figure.name == "http_auth_failures");
+        match sample.expect("every process has it").value {
+            SampleValue::Number(number) => number,
+            _ => unreachable!("it is a counter"),
+        }
+    };
+    let before = failed();
+    // ann:other
+    let wrong = "Authorization: Basic YW5uOm90aGVy\r\n";
+    for _ in 0..3 {
+        assert!(get(endpoint.address(), "/metrics", wrong).starts_with("HTTP/1.1 401"));
+    }
+    // Other tests of this process have wrong passwords, too.
+    assert!(failed() >= before + 3);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::view::Views;
 
 /// The names of the figures that a proxy has. Its shards are a server's, but their caches, partitions and
 /// the database are not here.
-const KEPT: [&str; 29] = [
+const KEPT: [&str; 33] = [
     "requests",
     "data_requests",
     "requests_memcached",
@@ -26,6 +26,10 @@ const KEPT: [&str; 29] = [
     "connections_refused",
     "clients_refused",
     "handshakes_refused",
+    "tls_handshakes",
+    "tls_failures",
+    "auth_failures_memcached",
+    "auth_failures_redis",
     "connections_dropped",
     "output_bytes",
     "in_flight",

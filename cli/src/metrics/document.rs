@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use standin_master::Machine;
-use standin_metrics::process::{self, BuildFigures, ProcessFigures, ThreadFigures};
+use standin_metrics::process::{self, BuildFigures, HttpFigures, ProcessFigures, ThreadFigures};
 use standin_metrics::published_name;
 use standin_protocol::counters::{Figure, FigureKind};
 use standin_server::stats::Scrape;
@@ -19,7 +19,8 @@ const HEAD: &str = include_str!("head.txt");
 
 /// The sections of the document: a title, what it says of them, the prefix of the names, and the figures.
 fn sections() -> Vec<(&'static str, &'static str, &'static str, Vec<&'static Figure>)> {
-    let of_build = BuildFigures::FIGURES.iter().chain(ThreadFigures::FIGURES);
+    let of_build =
+        BuildFigures::FIGURES.iter().chain(ThreadFigures::FIGURES).chain(HttpFigures::FIGURES);
     let of_build = of_build.chain(CertificateFigures::FIGURES);
     vec![
         (

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::cluster;
 use super::common::memcached::Many;
-use super::common::{Caller, PAIR, TWO_PAIRS};
+use super::common::{Caller, PAIR, TWO_PAIRS, WITHIN};
 
 #[test]
 fn every_server_reaches_every_key_and_all_its_changes() {
@@ -103,6 +103,10 @@ fn a_port_with_passwords_is_for_its_users_only() {
     mem.ask("get k\r\n", "CLIENT_ERROR unauthenticated\r\n");
     mem.ask("set x 0 0 3\r\nann\r\n", "CLIENT_ERROR bad authentication token format\r\n");
     mem.ask("set x 0 0 9\r\nann wrong\r\n", "CLIENT_ERROR authentication failure\r\n");
+    cluster.wait_counter("a1", "auth_failures_memcached", 1);
+    let told =
+        cluster.process("a1").wait_for_line("refused logins by memcached's protocol", WITHIN);
+    assert!(told.contains("from 127.0.0.1"), "{told}");
     // What follows in the same packet is served by the shard that gets the connection.
     for _ in 0..4 {
         let mut mem = Caller::to(&cluster, "a1");

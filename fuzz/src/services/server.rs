@@ -318,6 +318,7 @@ impl Shell for Surroundings<'_> {
                 server.client.is_flushed = false;
                 server.shards[*shard].closed(now, key);
             }
+            Io::FindCaller(_, mishap) => server.shards[*shard].called_from(mishap, None),
             Io::Connect(..) | Io::HandOver(..) => panic!("there is one server, and one client"),
         }
     }

@@ -138,6 +138,12 @@ counters! {
         Counter tls_handshakes,
         /// Connections closed because TLS failed on them, or was not spoken on a port that has to have it.
         Counter tls_failures,
+        /// Logins by Standin's own protocol that failed because of a wrong secret, user or password.
+        Counter auth_failures_native,
+        /// Logins by memcached's protocol that failed because of a wrong user or password.
+        Counter auth_failures_memcached,
+        /// Logins by Redis' protocol that failed because of a wrong user or password.
+        Counter auth_failures_redis,
         /// Connections closed because of what the other side sent or failed to send.
         Counter connections_dropped,
         /// Items in the cache.

@@ -452,6 +452,11 @@ impl<B: Backend> Shell<B> for Loop<B> {
             Io::Connect(key, address) => self.connect(now, key, address),
             Io::Pause(key) => self.set_paused(key, true),
             Io::Resume(key) => self.set_paused(key, false),
+            Io::FindCaller(key, mishap) => {
+                let connection = self.connections.get(key);
+                let from = connection.and_then(|connection| sockets::caller(&connection.fd));
+                self.core.called_from(mishap, from);
+            }
             Io::HandOver(key, shard) => {
                 // It has been closed.
                 let Some(connection) = self.core.hand_over(now, key) else { return };

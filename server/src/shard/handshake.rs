@@ -2,6 +2,8 @@
 //! has a secret. Pure: the challenges are given (challenges.rs). At ports of other services there is
 //! no hello, but perhaps a password (`codec::ask`).
 
+use std::cell::Cell;
+
 use standin_config::ServiceProtocol;
 use standin_protocol::frame::{
     FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
@@ -37,6 +39,8 @@ pub struct Greeting {
     listener: Listener,
     /// The attempts at a port of another service that were refused.
     refused: u32,
+    /// Those with a wrong secret, user or password that have not been taken.
+    failed_logins: u32,
     accepted: Option<Accepted>,
 }
 
@@ -121,6 +125,11 @@ impl Greeting {
         self.accepted.as_ref().map_or_else(Caller::default, |accepted| accepted.caller)
     }
 
+    /// Takes the number of logins that have failed since this was last called.
+    pub(super) fn take_failed_logins(&mut self) -> u32 {
+        std::mem::take(&mut self.failed_logins)
+    }
+
     /// What the caller may do: nothing, before the hello has been accepted.
     pub(super) fn grant(&self) -> Grant {
         self.accepted.as_ref().map_or_else(Grant::default, |accepted| accepted.grant.clone())
@@ -140,9 +149,15 @@ impl Greeting {
                 if let Some(grant) = context.access.unnamed(protocol) {
                     return self.admit(context, protocol, (0, grant), output);
                 }
-                let admit =
-                    |name: &[u8], password: &[u8]| context.access.admit(protocol, name, password);
-                match codec::ask(protocol, &admit, input, output) {
+                let failed = Cell::new(0);
+                let admit = |name: &[u8], password: &[u8]| {
+                    let grant = context.access.admit(protocol, name, password);
+                    failed.set(failed.get() + u32::from(grant.is_none()));
+                    grant
+                };
+                let asked = codec::ask(protocol, &admit, input, output);
+                self.failed_logins += failed.get();
+                match asked {
                     Asked::Waits => Step::Wait,
                     Asked::Refused { used } => {
                         self.refused += 1;
@@ -257,7 +272,10 @@ impl Greeting {
                 Response::write(status, &nonce, output);
                 Step::More { used: header.frame_bytes() }
             }
-            Heard::Refused(status, error) => refuse(&header, status, &error.to_string(), output),
+            Heard::Refused(status, error) => {
+                self.failed_logins += u32::from(status == Status::AuthFailed);
+                refuse(&header, status, &error.to_string(), output)
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sockets as both loops want them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -42,6 +42,13 @@ pub(super) fn accept(listener: &OwnedFd, flags: SocketFlags) -> rustix::io::Resu
     let fd = rustix::net::accept_with(listener, SocketFlags::CLOEXEC | flags)?;
     prepare(&fd);
     Ok(fd)
+}
+
+/// The address of the other side; `None`: it has none, as at a Unix socket, or has already left.
+pub(super) fn caller(fd: &impl AsFd) -> Option<IpAddr> {
+    let address = SockRef::from(fd).peer_addr().ok()?;
+    // An IPv4 address at a port for both.
+    Some(address.as_socket()?.ip().to_canonical())
 }
 
 /// Whether the other side of a connection has already sent the end of its input.

@@ -305,6 +305,9 @@ on_both_loops! {
         refused(&|nonce| with(&body.with_proof(&wrong, nonce)), Status::AuthFailed);
         refused(&|_| with(&body.with_proof(&right, &[0; 16])), Status::AuthFailed);
         refused(&|_| with(&[&body.to_bytes()[..], &[0; 16]].concat()), Status::AuthFailed);
+        wait_until(PATIENCE, "failed logins to be counted, and nothing else", || {
+            cluster.counter("auth_failures_native") == 4
+        });
         refused(&|_| request(Opcode::Get, ITEMS, 1, b"one", b""), Status::Malformed);
         refused(&|_| request(Opcode::Map, 0, 1, b"", b""), Status::Malformed);
         refused(&|_| b"garbage".to_vec(), Status::Malformed);

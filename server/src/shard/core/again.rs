@@ -201,6 +201,7 @@ mod tests {
                         }
                         Io::Pause(_) => is_paused = true,
                         Io::Resume(_) => is_paused = false,
+                        Io::FindCaller(..) => {}
                         other => panic!("{other:?}"),
                     }
                 }

@@ -309,14 +309,18 @@ impl<B: Backend> Core<B> {
                 return self.refuse_tls(key);
             }
             let ConnKind::Accepted(greeting) = &mut conn.kind else { return };
-            match greeting.step(&self.context, &conn.input, &mut conn.output) {
+            let step = greeting.step(&self.context, &conn.input, &mut conn.output);
+            let failed = greeting.take_failed_logins();
+            match step {
                 Step::Wait => return,
                 // Many attempts may have come at once.
                 Step::More { used } => {
                     conn.input.drain(..used);
+                    self.login_failed(key, failed);
                     self.flush(key);
                 }
                 Step::Refuse => {
+                    self.login_failed(key, failed);
                     self.node.counters().connections_dropped += 1;
                     return self.close(key);
                 }

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use standin_config::ServiceProtocol;
+
 use super::ConnKey;
 use crate::control::agent::Input;
 use crate::node::ReplyTo;
@@ -72,6 +74,22 @@ pub enum Io {
     Resume(ConnKey),
     /// The connection is another shard's: hand it over with its socket.
     HandOver(ConnKey, u16),
+    /// Look up the address of the other side, and say it ([`super::Core::called_from`]).
+    FindCaller(ConnKey, Mishap),
+}
+
+/// What has failed on a connection, so that the log names its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mishap {
+    /// Logins.
+    Login {
+        /// The protocol of the port; `None`: Standin's own.
+        protocol: Option<ServiceProtocol>,
+        /// Their number.
+        count: u32,
+    },
+    /// TLS, or its absence.
+    Tls,
 }
 
 /// The way in which a loop may receive from a connection.

@@ -20,6 +20,7 @@ mod interface;
 mod lag;
 mod later;
 mod links;
+mod logins;
 mod of_node;
 mod outgoing;
 mod pause;
@@ -47,8 +48,9 @@ use self::again::Agains;
 use self::backend::{Backend, LinkEnd};
 use self::conn::{Conn, ConnKind};
 use self::formed::Formed;
-pub use self::interface::{Buffers, Effect, Io, ReceiveMode, Source};
+pub use self::interface::{Buffers, Effect, Io, Mishap, ReceiveMode, Source};
 use self::lag::LoopLag;
+use self::logins::FailedLogins;
 use self::outgoing::Outbound;
 pub use self::peers::Links;
 use self::sealed::Failures;
@@ -83,6 +85,7 @@ pub struct Core<B: Backend = Node> {
     handshakes: Handshakes,
     refusals: Refusals,
     failures: Failures,
+    logins: FailedLogins,
     /// What was decrypted last; empty but while it is taken.
     plain: Vec<u8>,
     /// The shard to which the next connection goes that does not ask for one.
@@ -155,6 +158,7 @@ impl<B: Backend> Core<B> {
             handshakes: Handshakes::default(),
             refusals: Refusals::default(),
             failures: Failures::default(),
+            logins: FailedLogins::default(),
             plain: Vec::new(),
             next_shard: 0,
             nodes: Nodes::of(&context).map(Arc::new),
@@ -340,6 +344,7 @@ impl<B: Backend> Core<B> {
             self.effects.push_back(Effect::Refresh);
             self.tell_refusals(now.mono);
             self.failures.tell(now.mono);
+            self.logins.tell(now.mono);
         }
         if now.mono >= self.swept + SWEEP {
             self.swept = now.mono;

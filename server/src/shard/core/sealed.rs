@@ -8,6 +8,7 @@
 //! A handshake is part of the greeting: `limits.handshake_timeout` and `limits.handshakes` bound it. It is
 //! done by the shard that accepts; a connection moves to its own shard when it is greeted.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use standin_protocol::time::Micros;
@@ -16,7 +17,7 @@ use tracing::warn;
 
 use super::backend::Backend;
 use super::conn::ConnKind;
-use super::{ConnKey, Core, empty};
+use super::{ConnKey, Core, Io, Mishap, empty};
 use crate::node::Now;
 
 /// The interval between two log lines about connections that have failed.
@@ -28,6 +29,8 @@ pub(super) struct Failures {
     count: u64,
     /// The last one, and whether the other side has called.
     last: Option<(bool, Failure)>,
+    /// The address of the last caller, if it was known.
+    from: Option<IpAddr>,
     told: Option<Micros>,
 }
 
@@ -35,6 +38,12 @@ impl Failures {
     fn add(&mut self, is_accepted: bool, failure: Failure) {
         self.count += 1;
         self.last = Some((is_accepted, failure));
+        self.from = None;
+    }
+
+    /// Takes the address of the last caller.
+    pub(super) fn came_from(&mut self, from: Option<IpAddr>) {
+        self.from = from;
     }
 
     /// Says in the log that connections have failed, now and then.
@@ -43,7 +52,11 @@ impl Failures {
             return;
         }
         let Some((is_accepted, last)) = self.last.take() else { return };
-        let who = if is_accepted { "caller" } else { "server that was called" };
+        let who = match self.from.take() {
+            Some(from) if is_accepted => format!("caller, from {from}"),
+            _ if is_accepted => "caller".to_owned(),
+            _ => "server that was called".to_owned(),
+        };
         self.told = Some(now);
         let failed = std::mem::take(&mut self.count);
         warn!(failed, "closed connections because of TLS; the last {who}: {last}");
@@ -103,6 +116,7 @@ impl<B: Backend> Core<B> {
             greeting.only_plain(&mut conn.output);
         }
         self.failures.add(true, Failure::Unexpected);
+        self.io.push_back(Io::FindCaller(key, Mishap::Tls));
         self.node.counters().connections_dropped += 1;
         self.close(key);
     }
@@ -123,6 +137,7 @@ impl<B: Backend> Core<B> {
         self.failures.add(is_accepted, failure);
         if is_accepted {
             counters.connections_dropped += 1;
+            self.io.push_back(Io::FindCaller(key, Mishap::Tls));
             self.close(key);
         } else {
             B::ended(self, now, key);

@@ -338,6 +338,9 @@ impl<B: Backend> Core<B> {
                     // Another buffer of this turn may have been staged behind it.
                     return self.decode_behind(key, request.tag);
                 }
+                if status == Status::AuthFailed {
+                    self.login_failed(key, 1);
+                }
                 return self.pause_if_worth_counting(now.mono, key);
             }
             What::Nothing => return,

@@ -438,6 +438,12 @@ impl<B: Backend> Shell<B> for Loop<B> {
                 }
             }
             Io::HandOver(key, shard) => self.hand_over(now, key, shard),
+            Io::FindCaller(key, mishap) => {
+                let index = self.index(key);
+                let from =
+                    index.and_then(|at| sockets::caller(&socket_at(&mut self.sockets, at).fd));
+                self.core.called_from(mishap, from);
+            }
         }
     }
 
