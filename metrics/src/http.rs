@@ -381,7 +381,7 @@ impl Port {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|told| now >= told + TOLD_EVERY) {
             *told = Some(now);
-            warn!("closed a caller of `{}` from {from} because of TLS: {why}", self.name);
+            warn!("closed a caller of `{}` because of TLS: {why}; it came from {from}", self.name);
         }
     }
 

@@ -5,6 +5,7 @@
 //! ```text
 //! browser.rs    a real browser without a screen
 //! prometheus.rs a real Prometheus, and promtool
+//! fake_cache.rs a cache that makes one mistake; fake_server.rs: behind a socket
 //! wait.rs       wait_until: poll a condition, panic with a useful message
 //! skip.rs       tests that need what is missing
 //! scratch.rs    a directory of its own for each test, gone afterwards
@@ -23,6 +24,8 @@
 pub mod browser;
 pub mod certificates;
 pub mod child;
+pub mod fake_cache;
+pub mod fake_server;
 pub mod languages;
 pub mod network;
 pub mod patient;

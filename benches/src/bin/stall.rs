@@ -279,15 +279,15 @@ impl Tool {
         command
     }
 
-    /// The number of requests, and p99, p99.9 and max in milliseconds, as far as it says them.
-    fn read(self, output: &str, json: &Path) -> Option<(u64, [Option<f64>; 3])> {
+    /// The number of requests, and p99, p99.9 and max in milliseconds, as far as it says them. `asked` is the number of
+    /// requests that redis-benchmark was told.
+    fn read(self, asked: u64, output: &str, json: &Path) -> Option<(u64, [Option<f64>; 3])> {
         if self == Self::RedisBenchmark {
             // "test","rps","avg_latency_ms","min","p50","p95","p99","max"
             let line = output.lines().last()?;
             let cells: Vec<&str> = line.split(',').map(|cell| cell.trim_matches('"')).collect();
             let cell = |index: usize| cells.get(index)?.parse::<f64>().ok();
-            let requests = (cell(1)? * WHOLE.as_secs_f64()).round() as u64;
-            return Some((requests, [Some(cell(6)?), None, Some(cell(7)?)]));
+            return Some((asked, [Some(cell(6)?), None, Some(cell(7)?)]));
         }
         let text = std::fs::read_to_string(json).ok()?;
         let result: serde_json::Value = serde_json::from_str(&text).ok()?;
@@ -317,7 +317,7 @@ fn tool_row(tool: Tool, protocol: Protocol) -> Result<(), Failure> {
     stall(&mut process, Micros::boottime());
     let output = child.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let read = tool.read(&text, &json).filter(|_| output.status.success());
+    let read = tool.read(requests, &text, &json).filter(|_| output.status.success());
     let (requests, figures) = read.ok_or_else(|| format!("{}: {text}", tool.name()))?;
     let [p99, p999, max] =
         figures.map(|ms| ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.1}")));

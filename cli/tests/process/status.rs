@@ -137,6 +137,14 @@ fn without_a_master_strict_is_called_critical_and_logged_as_an_error_and_availab
             wait_until(WITHIN, "orphans", || cluster.counter("a1", "is_leased") == 0);
             let (text, code) = status(&cluster);
             assert_eq!(code, Some(1), "{text}");
+            // The log tells the same, and takes the return of the master for no loss.
+            let line = cluster.process("a1").wait_for_line("goes on without the master", WITHIN);
+            assert!(line.contains("WARN"), "{line}");
+            cluster.start_master();
+            wait_until(WITHIN, "all to be well again", || status(&cluster).1 == Some(0));
+            cluster.process("a1").wait_for_line("no longer goes on without the master", WITHIN);
+            let lines = cluster.process("a1").lines();
+            assert!(!lines.iter().any(|line| line.contains("lease has expired")), "{lines:?}");
             continue;
         }
         let mut last = (String::new(), None);

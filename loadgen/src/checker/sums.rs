@@ -4,7 +4,7 @@
 //! A counter begins at a number that only this run uses ([`first_number`]), so a counter of another run, or one that
 //! the target has made anew from nothing, is told apart from one that went back.
 //!
-//! A fault is told once. After a verdict the counter is *corrected*: it is taken to be as much lower or higher as it was
+//! A fault is told once, or in parts if others that were under way hide some of it at first. After a verdict the counter is *corrected*: it is taken to be as much lower or higher as it was
 //! found to be, and what comes later is judged by that. A sum after it may show that only that one answer was off:
 //!
 //! ```text

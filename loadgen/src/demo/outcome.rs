@@ -11,7 +11,7 @@ use super::story::StoryKind;
 use super::warm::WarmUp;
 use crate::observer::{OriginPoint, StatsReading, origin_timeline};
 use crate::recorder::{FailureKind, TimelinePoint};
-use crate::report::figures::LATE_US_MAX;
+use crate::report::figures::LATE_P99_US_MAX;
 use crate::report::{Figures, Machine, PhaseFigures, table};
 
 /// [`Parameters::origin`] of a run without a database.
@@ -237,7 +237,7 @@ impl DemoReport {
         for quote in &self.quotes {
             text += &format!("  {quote}\n");
         }
-        if self.lateness_p99_us > LATE_US_MAX {
+        if self.lateness_p99_us > LATE_P99_US_MAX {
             text += &format!(
                 "  This machine was busy: requests were sent {} ms late at p99, which is part of the\n  \
                  latencies above.\n",

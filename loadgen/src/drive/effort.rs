@@ -23,10 +23,14 @@ impl Effort {
             .unwrap_or_else(|| Self { computed: thread_cpu(), waited: Duration::ZERO })
     }
 
-    /// Nanoseconds on a core, nanoseconds of waiting, and the number of turns.
+    /// Nanoseconds on a core, nanoseconds of waiting, and the number of turns. A kernel that does not account for them
+    /// writes zeros.
     fn of_schedstat(text: &str) -> Option<Self> {
         let mut numbers = text.split_whitespace().map(|field| field.parse().ok());
         let (computed, waited) = (numbers.next()??, numbers.next()??);
+        if computed == 0 {
+            return None;
+        }
         Some(Self {
             computed: Duration::from_nanos(computed),
             waited: Duration::from_nanos(waited),
@@ -56,6 +60,7 @@ mod tests {
         let effort = Effort::of_schedstat("1500 2500 7\n").unwrap();
         assert_eq!((effort.computed.as_nanos(), effort.waited.as_nanos()), (1_500, 2_500));
         assert_eq!(Effort::of_schedstat("x"), None);
+        assert_eq!(Effort::of_schedstat("0 0 0\n"), None, "a thread that reads this has computed");
         assert_eq!(Effort::of_schedstat("1"), None);
     }
 

@@ -117,7 +117,8 @@ pub(super) fn scenario(load: &Load) -> Value {
             "hgrm": path(&load.hgrm),
             "csv": path(&load.csv),
             "html": path(&load.html),
-            "interval": humantime::format_duration(load.interval).to_string(),
+            // Those of a search follow from the length of a measurement.
+            "interval": find.is_none().then(|| humantime::format_duration(load.interval).to_string()),
             "label": load.label,
             "folder": path(&load.folder),
         },

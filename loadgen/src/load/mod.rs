@@ -70,7 +70,7 @@ use crate::folder::RunFolder;
 use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::origin::RunOrigin;
-use crate::recorder::wall_time;
+use crate::recorder::{Counts, wall_time};
 use crate::report::FilesError;
 use crate::report::document::Document;
 use crate::report::events::Event;
@@ -109,7 +109,7 @@ pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Err
         let report = find::run(&load, find, &command, Some(&interrupt), &mut console)?;
         console.line(&report.to_text());
         find::write_files(&load, &report)?;
-        let is_found = report.rate_per_s.is_some();
+        let is_found = report.rate_per_s.is_some() && report.error.is_none();
         return Ok(if is_found { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let document = match args.together.agents.is_empty() {
@@ -154,7 +154,7 @@ fn run_shown(
     let prepared = Prepared::new(load, live, interrupt, console)?;
     let pacing = prepared.plan.pacing.clone();
     let run = Run { pacing, seed: load.seed, live, shown: Shown::Table, command, gate };
-    prepared.measure(run, interrupt, console)
+    prepared.measure(run, interrupt, console).map(|(document, _)| document)
 }
 
 /// A load whose target is known and filled. It can be measured several times.
@@ -222,13 +222,13 @@ impl<'l> Prepared<'l> {
         Ok(Self { load, plan, demands, numbering, _table: table, stage, _folder: folder })
     }
 
-    /// Warms up, and measures.
+    /// Warms up, and measures. Returns the results, and the counts of the warm-up.
     fn measure(
         &self,
         run: Run<'_>,
         interrupt: Option<&Interrupt>,
         console: &mut Console,
-    ) -> Result<Document, LoadError> {
+    ) -> Result<(Document, Counts), LoadError> {
         let Self { load, plan, stage, .. } = self;
         let stage = &mut *stage.borrow_mut();
         let Run { pacing, seed, live, shown, command, gate } = run;
@@ -236,11 +236,13 @@ impl<'l> Prepared<'l> {
         let plan = Plan { pacing, seed, ..plan.clone() };
         let workers = load.workers;
         let (feeding, mut supplies) = self.supplies(seed)?;
+        let mut of_warm_up = Counts::default();
         if let Some(duration) = load.warm_up {
             let seed = seed ^ WARM_UP_SEED;
             let plan = Plan { duration: Some(duration), seed, ..plan.clone() };
             let live = Live::part_of(live, workers);
-            supplies = warm_up(&plan, (supplies, &together), live, shown, interrupt, console)?;
+            (supplies, of_warm_up) =
+                warm_up(&plan, (supplies, &together), live, shown, interrupt, console)?;
         }
 
         let observers = Observers::start(load, &plan)?;
@@ -268,7 +270,7 @@ impl<'l> Prepared<'l> {
         let circumstances = Circumstances { started, ran_for, observed, command };
         let events = Event::all(stage.marks(), &plan.moments, &recording.windows);
         let document = outcome::document(load, &plan, &recording, circumstances);
-        Ok(outcome::with_faults(document, events, problems))
+        Ok((outcome::with_faults(document, events, problems), of_warm_up))
     }
 
     /// The supplies of the load threads, and what reads the trace for them.
@@ -335,8 +337,8 @@ fn supply(load: &Load, worker: u32, seed: u64) -> Supply {
     Supply::mixed(mix, seed, number, all)
 }
 
-/// Sends the load for a time of which nothing is counted. Failures in it are told; stale reads end the run. Returns the
-/// supplies, which go on.
+/// Sends the load for a time of which nothing is counted. Failures in it are told; stale reads end the run, or, in a search,
+/// are judged by its objective. Returns the supplies, which go on, and what would be counted.
 fn warm_up(
     plan: &Plan,
     (supplies, together): (Vec<Supply>, &Together),
@@ -344,7 +346,7 @@ fn warm_up(
     shown: Shown,
     interrupt: Option<&Interrupt>,
     console: &mut Console,
-) -> Result<Vec<Supply>, LoadError> {
+) -> Result<(Vec<Supply>, Counts), LoadError> {
     let live = Arc::new(live);
     let running = drive::start_together(plan, supplies, &live, together)?;
     let (whole, is_search) = (whole(plan), shown == Shown::Search);
@@ -352,7 +354,8 @@ fn warm_up(
     let what = Watched { live: &live, plan, whole, shown };
     let (recording, mut supplies) =
         what.until_end_with_supplies(running, None, interrupt, console)?;
-    let (counts, bad) = (recording.counts(), live.progress().bad);
+    let counts = recording.counts();
+    let bad = counts.stale + counts.wrong;
     // A search has many.
     if !is_search {
         console.line(&format!(
@@ -365,14 +368,12 @@ fn warm_up(
     if interrupt.is_some_and(Interrupt::is_set) {
         return Err(LoadError::Interrupted);
     }
-    match bad {
-        0 => {
-            let passed = plan.duration.unwrap_or_default();
-            supplies.iter_mut().for_each(|supply| supply.go_on_after(passed));
-            Ok(supplies)
-        }
-        _ => Err(LoadError::StaleWarmUp { bad }),
+    if bad > 0 && !is_search {
+        return Err(LoadError::StaleWarmUp { bad });
     }
+    let passed = plan.duration.unwrap_or_default();
+    supplies.iter_mut().for_each(|supply| supply.go_on_after(passed));
+    Ok((supplies, counts))
 }
 
 /// Returns how many requests there will be; 0: that is not known, as with a trace.

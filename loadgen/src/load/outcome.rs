@@ -11,15 +11,13 @@ use crate::report::document::{
     TargetFacts, TargetUsage, Thread, VERSION,
 };
 use crate::report::events::{self, Event};
-use crate::report::figures::curve;
+use crate::report::figures::{LATE_P99_US_MAX, curve};
 use crate::report::table::{self, millis, operations, thousands};
 use crate::report::{Figures, PhaseFigures};
 use crate::schedule::Rates;
 
 /// Share of a thread's time above which it is the limit.
 const BUSY: f64 = 0.9;
-/// Lateness at the 99th percentile above which the generator measures itself.
-const LATE_P99_US_MAX: u64 = 200;
 /// The name of the times from sending to the answer.
 const SERVICE: &str = "service";
 /// Share of the asked rate below which the rate was not reached.

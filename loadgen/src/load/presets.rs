@@ -77,17 +77,24 @@ pub(super) struct Workload {
     pub(super) sizes: ValueSizes,
 }
 
+impl Workload {
+    /// Reads and plain writes, with the usual popularity.
+    pub(super) fn plain(reads_percent: f64, sizes: ValueSizes) -> Self {
+        Self {
+            reads_percent,
+            reads_first: false,
+            popularity: PopularityKind::default(),
+            exponent: EXPONENT,
+            shares: Shares::default(),
+            sizes,
+        }
+    }
+}
+
 impl Preset {
     /// The workload; `None`: caches have no such requests.
     pub(super) fn workload(self) -> Option<Workload> {
-        let zipf = Workload {
-            reads_percent: 50.0,
-            reads_first: false,
-            popularity: PopularityKind::Zipf,
-            exponent: EXPONENT,
-            shares: Shares::default(),
-            sizes: ValueSizes::fixed(RECORD_BYTES),
-        };
+        let zipf = Workload::plain(50.0, ValueSizes::fixed(RECORD_BYTES));
         match self {
             Self::YcsbA => Some(zipf),
             Self::YcsbB => Some(Workload { reads_percent: 95.0, ..zipf }),

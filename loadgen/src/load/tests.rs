@@ -11,6 +11,8 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::Value;
 use standin_protocol::time::Micros;
+use standin_testkit::fake_cache::{Planted, Speaks};
+use standin_testkit::fake_server::FakeServer;
 use standin_testkit::{Scratch, free_ports};
 
 use super::options::tests::parse;
@@ -22,7 +24,6 @@ use crate::recorder::{Recorder, Window};
 use crate::report::document::{ClockDifference, Document, Part};
 use crate::report::events::Event;
 use crate::report::{LatencyUs, Mark};
-use crate::targets::fake_server::FakeServer;
 
 const MANUAL: &str = "docs/LOAD.md";
 
@@ -360,6 +361,62 @@ fn a_dead_target_keeps_no_objective_that_allows_no_failures() {
     // The objective's own condition is the only one on failures.
     let allowed = search("max<1us,failed<=100%");
     assert!(allowed.steps.iter().all(|step| step.failed > 0 && step.misses.len() == 1));
+}
+
+/// It is a measurement like others, and does not end the search.
+#[test]
+fn a_stale_warm_up_of_a_search_misses_the_objective() {
+    let server = FakeServer::new(Speaks::Text, Planted::StaleRead(100));
+    let url = server.url();
+    let keys = ["--target", &url, "--rate", "4000", "--keys", "20", "--fill", "--check"];
+    let mix = ["--reads", "80", "--seconds", "1", "--warm-up", "1"];
+    let find = ["--find", "max<1h,stale=0", "--find-settle", "0", "--find-resolution", "100"];
+    let load = load(&[&keys[..], &mix, &find].concat());
+    let find = load.find.clone().expect("a search");
+    let report = find::run(&load, &find, &[], None, &mut Console::silent());
+    let report = report.unwrap_or_else(|error| panic!("{error}"));
+    let first = &report.steps[0];
+    assert!(first.misses.iter().any(|miss| miss.starts_with("warm-up: stale=0: ")), "{first:?}");
+    assert!(first.bad > 0 && report.rate_per_s.is_none_or(|rate| rate < 4_000), "{report:?}");
+}
+
+/// Its processes end behind the first measurement, which is kept.
+#[test]
+fn a_search_that_can_t_go_on_says_what_it_knows() {
+    let server = FakeServer::memcached();
+    let url = server.url();
+    let child = std::process::Command::new("sleep").arg("1000").spawn().expect("a process");
+    let arguments = ["--target", &url, "--rate", "100", "--seconds", "1", "--warm-up", "0"];
+    let find = ["--find", "max<1h", "--find-settle", "0", "--target-pid", &child.id().to_string()];
+    let load = load(&[&arguments[..], &find].concat());
+    let child = std::sync::Mutex::new(child);
+    let mut console = Console::new(Some(Box::new(move |line: &str| {
+        if line.contains("  kept") {
+            let mut child = child.lock().expect("no thread panics");
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    })));
+    let find = load.find.clone().expect("a search");
+    let report = find::run(&load, &find, &[], None, &mut console);
+    let report = report.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((report.steps.len(), report.rate_per_s), (1, Some(100)), "{report:?}");
+    let error = report.error.as_deref().unwrap_or_default();
+    assert!(error.starts_with("--target-pid"), "{error}");
+    let text = report.to_text();
+    assert!(text.contains("not finished") && text.contains("a measurement failed"), "{text}");
+
+    let json = serde_json::to_value(&report).expect("JSON");
+    let mut found = BTreeSet::new();
+    paths(&json, "", &mut found);
+    found.retain(|path| !path.starts_with("scenario.") && !path.starts_with("environment."));
+    found.extend(
+        ["scenario", "environment", "command[]", "warnings[]", "steps[].misses[]"]
+            .map(str::to_owned),
+    );
+    found.insert("steps[].generator_limits[]".to_owned());
+    assert_eq!(found, table("## The JSON file of a search"));
+    assert!(json["scenario"]["run"]["interval"].is_null(), "it has no timeline");
 }
 
 #[test]

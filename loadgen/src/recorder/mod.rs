@@ -37,7 +37,7 @@ pub const LATENCY_US_MAX: u64 = 3_600_000_000;
 /// Significant decimal digits of a latency.
 const DIGITS: u8 = 3;
 /// Failures and bad reads that a recording quotes.
-const QUOTES_MAX: usize = 8;
+pub const QUOTES_MAX: usize = 8;
 
 /// Reads and writes are measured apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -412,6 +412,15 @@ impl Recording {
         let slot = self.slot();
         self.slots().map(|s| s.point(slot)).collect()
     }
+}
+
+/// The bytes of the histograms of a load thread with this many phases, at most.
+#[must_use]
+pub fn histogram_bytes_max(phases: usize) -> u64 {
+    let of_phases = 3 * phases.max(1) as u64;
+    let (of_slots, lateness) = (2 * slots::OPEN_MAX, 1);
+    let each = histogram().distinct_values() as u64 * 8;
+    (of_phases + of_slots + lateness) * each
 }
 
 /// An empty histogram of latencies, in microseconds.

@@ -17,6 +17,8 @@ use super::{Answers, Ending, FAILURE_KINDS, Sample, add, histogram, micros};
 /// The part of the timeline that is open at a time. A later record opens its slot again, and adds
 /// another encoding to it.
 const OPEN_FOR: Duration = Duration::from_secs(10);
+/// The open slots of a worker, at most, however short they are: each has two histograms.
+pub(super) const OPEN_MAX: u64 = 8;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct SlotCounts {
@@ -162,7 +164,7 @@ impl OpenSlots {
 
     fn slot(&mut self, index: u64) -> &mut OpenSlot {
         // A request touches two slots, when it was due and when it ended, so two stay open.
-        let open_max = self.index(OPEN_FOR).max(2);
+        let open_max = self.index(OPEN_FOR).clamp(2, OPEN_MAX);
         while !self.open.contains_key(&index) && self.open.len() as u64 >= open_max {
             self.close_oldest();
         }
@@ -310,5 +312,40 @@ impl TimelinePoint {
         self.stale += other.stale;
         self.wrong += other.wrong;
         self.stand_in += other.stand_in;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_protocol::time::Micros;
+
+    use super::super::{Displaced, OpKind};
+    use super::*;
+
+    #[test]
+    fn short_slots_cost_no_more_memory() {
+        let mut slots = OpenSlots::new(Duration::from_millis(1));
+        for ms in 0..10_000 {
+            // Half of them end a second later.
+            let (due, ended) = (ms, ms + ms % 2 * 1_000);
+            let sample = Sample {
+                op: OpKind::Read,
+                is_fill: false,
+                is_scheduled: true,
+                phase: 0,
+                due: Micros(due * 1_000),
+                sent: Micros(due * 1_000),
+                ended: Micros(ended * 1_000),
+                sends: 1,
+                displaced: Displaced::default(),
+                ending: Ending::Answered { flags: 0, is_absent: false, verdict: None },
+            };
+            let times = (Duration::from_millis(due), Duration::from_millis(ended));
+            slots.record(times, 5, &sample, Answers::of_one(&sample));
+            assert!(slots.open.len() as u64 <= OPEN_MAX);
+        }
+        let points: Vec<_> = slots.finish().iter().map(|slot| slot.counts).collect();
+        assert_eq!(points.iter().map(|counts| counts.requests).sum::<u64>(), 10_000);
+        assert_eq!(points.iter().map(|counts| counts.answers).sum::<u64>(), 10_000);
     }
 }

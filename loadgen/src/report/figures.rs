@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::recorder::{Counts, OpKind, PhaseRecord};
 
-/// A generator that sends later than this at the 99th percentile measures itself.
-pub const LATE_US_MAX: u64 = 1_000;
+/// A generator that sends later than this at the 99th percentile, in microseconds, measures itself.
+pub const LATE_P99_US_MAX: u64 = 200;
 
 /// Latencies in microseconds, from the time a request was due.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,10 +9,7 @@ use super::document::{
     Document, Generator, Interval, Lateness, Operation, Part, Phase, Sample, TargetUsage, Thread,
 };
 use super::{Figures, figures::curve};
-use crate::recorder::{Counts, Encoded, add, histogram};
-
-/// The number of quotes that are kept.
-const QUOTES_MAX: usize = 8;
+use crate::recorder::{Counts, Encoded, QUOTES_MAX, add, histogram};
 
 /// Runs that can't be merged.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,10 @@
 //! The report's plots as SVG text, each in two shapes: for a desk's width and for a phone's. The page shows the one that
 //! fits, with the colours of the reader's scheme; see `html.rs`.
 
+use plotters::chart::ChartContext;
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{Ranged, ValueFormatter};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::{CurvePoint, Mark};
@@ -81,50 +84,61 @@ pub fn over_time(
     draw(|area, shape| {
         let mut builder = ChartBuilder::on(area);
         builder.caption(title, (FONT, 15)).margin(8).x_label_area_size(32).y_label_area_size(56);
-        if is_log {
-            let low = lowest_y(lines);
-            let mut chart = builder.build_cartesian_2d(0.0..end, (low..top * 2.0).log_scale())?;
-            chart
-                .configure_mesh()
-                .x_labels(shape.x_labels)
-                .x_desc("seconds")
-                .y_desc(unit)
-                .light_line_style(TRANSPARENT)
-                .draw()?;
-            for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-                let floored = line.points.iter().map(|(x, y)| (*x, y.max(low)));
-                let drawn = chart.draw_series(LineSeries::new(floored, colour.stroke_width(2)))?;
-                drawn.label(&line.name).legend(move |at| legend(at, *colour));
+        let plot = OverTime { unit, lines, marks, end, legend_at: legend_at.clone(), shape };
+        match is_log {
+            true => {
+                let (low, high) = (lowest_y(lines), top * 2.0);
+                let axis = (low..high).log_scale();
+                plot.draw(builder.build_cartesian_2d(0.0..end, axis)?, (low, high))
             }
-            for mark in marks {
-                let line = [(mark.t_s, low), (mark.t_s, top * 2.0)];
-                chart.draw_series([PathElement::new(line, MARK_COLOUR.stroke_width(1))])?;
+            false => {
+                let high = top * 1.25;
+                plot.draw(builder.build_cartesian_2d(0.0..end, 0.0..high)?, (0.0, high))
             }
-            labels(&chart.plotting_area().strip_coord_spec(), marks, end)?;
-            legend_box(chart.configure_series_labels(), legend_at.clone())?;
-        } else {
-            let mut chart = builder.build_cartesian_2d(0.0..end, 0.0..top * 1.25)?;
-            chart
-                .configure_mesh()
-                .x_labels(shape.x_labels)
-                .x_desc("seconds")
-                .y_desc(unit)
-                .light_line_style(TRANSPARENT)
-                .draw()?;
-            for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-                let points = line.points.iter().copied();
-                let drawn = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
-                drawn.label(&line.name).legend(move |at| legend(at, *colour));
-            }
-            for mark in marks {
-                let line = [(mark.t_s, 0.0), (mark.t_s, top * 1.25)];
-                chart.draw_series([PathElement::new(line, MARK_COLOUR.stroke_width(1))])?;
-            }
-            labels(&chart.plotting_area().strip_coord_spec(), marks, end)?;
-            legend_box(chart.configure_series_labels(), legend_at.clone())?;
         }
-        Ok(())
     })
+}
+
+/// The contents of a plot over time, whatever its y axis.
+struct OverTime<'l> {
+    unit: &'l str,
+    lines: &'l [Line],
+    marks: &'l [Mark],
+    end: f64,
+    legend_at: SeriesLabelPosition,
+    shape: Shape,
+}
+
+impl OverTime<'_> {
+    /// Draws it between these ends of the y axis.
+    fn draw<'a, Y>(
+        self,
+        mut chart: ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, Y>>,
+        (low, high): (f64, f64),
+    ) -> DrawResult
+    where
+        Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    {
+        let Self { unit, lines, marks, end, legend_at, shape } = self;
+        chart
+            .configure_mesh()
+            .x_labels(shape.x_labels)
+            .x_desc("seconds")
+            .y_desc(unit)
+            .light_line_style(TRANSPARENT)
+            .draw()?;
+        for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+            let floored = line.points.iter().map(|(x, y)| (*x, y.max(low)));
+            let drawn = chart.draw_series(LineSeries::new(floored, colour.stroke_width(2)))?;
+            drawn.label(&line.name).legend(move |at| legend(at, *colour));
+        }
+        for mark in marks {
+            let line = [(mark.t_s, low), (mark.t_s, high)];
+            chart.draw_series([PathElement::new(line, MARK_COLOUR.stroke_width(1))])?;
+        }
+        labels(&chart.plotting_area().strip_coord_spec(), marks, end)?;
+        legend_box(chart.configure_series_labels(), legend_at)
+    }
 }
 
 /// Percentile curves; x counts nines: 50 %, 90 %, 99 %, 99.9 %, …

@@ -9,10 +9,6 @@
 //! ```
 
 pub mod address;
-#[cfg(test)]
-pub(crate) mod fake_cache;
-#[cfg(test)]
-pub(crate) mod fake_server;
 pub mod operation;
 mod url_error;
 pub mod wire;

@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use standin_protocol::time::Micros;
+use standin_testkit::fake_cache::{FakeCache, Planted, Speaks};
 
 use super::request::{Arrival, Job};
 use super::shared::Shared;
@@ -23,7 +24,6 @@ use crate::request::ValueSizes;
 use crate::schedule::phases::Phases;
 use crate::schedule::{Arrivals, Rates, Schedule};
 use crate::targets::Target;
-use crate::targets::fake_cache::{FakeCache, Planted, Speaks};
 use crate::targets::wire::codec::{Login, Protocol};
 use crate::targets::wire::settings::{Server, Settings};
 use crate::targets::wire::{ConnId, Engine, Input, Output};

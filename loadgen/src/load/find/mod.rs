@@ -58,6 +58,7 @@ pub(super) fn run(
     let mut search = Search::new(start, find.resolution_percent);
     let mut steps: Vec<Step> = Vec::new();
     let is_interrupted = || interrupt.is_some_and(Interrupt::is_set);
+    let mut error = None;
     let end = loop {
         let next = search.next();
         // The search is over.
@@ -68,16 +69,24 @@ pub(super) fn run(
         if is_interrupted() {
             break search.so_far();
         }
-        let step = measure(&prepared, find, rate_per_s, &steps, interrupt, console)?;
+        let step = match measure(&prepared, find, rate_per_s, &steps, interrupt, console) {
+            Ok(step) => step,
+            // What was measured is worth more than nothing.
+            Err(failed) if !steps.is_empty() => {
+                error = Some(failed.to_string());
+                break search.so_far();
+            }
+            Err(failed) => return Err(failed),
+        };
         // A measurement that was cut short says nothing.
         let Some(step) = step.filter(|_| !is_interrupted()) else { break search.so_far() };
         console.line(&step.to_text());
         search.tell(rate_per_s, step.is_kept);
         steps.push(step);
     };
-    let is_complete = search.is_complete() && !is_interrupted();
+    let is_complete = search.is_complete() && !is_interrupted() && error.is_none();
     let target = prepared.plan.target.name();
-    let circumstances = Circumstances { load, find, target, command, is_complete };
+    let circumstances = Circumstances { load, find, target, command, is_complete, error };
     Ok(FindReport::new(circumstances, end, steps))
 }
 
@@ -96,13 +105,14 @@ fn measure(
     let seed = load.seed.wrapping_add(steps.len() as u64);
     let live = Arc::new(Live::new(load.workers));
     let run = Run { pacing, seed, live: &live, shown: Shown::Search, command: &[], gate: None };
-    let document = match prepared.measure(run, interrupt, console) {
-        Ok(document) => document,
+    let (document, warm_up) = match prepared.measure(run, interrupt, console) {
+        Ok(measured) => measured,
         Err(LoadError::Interrupted) => return Ok(None),
         Err(error) => return Err(error),
     };
     let is_repeat = steps.iter().any(|step| step.rate_per_s == rate_per_s);
-    Ok(Some(Step::of(rate_per_s, is_repeat, &find.objective, load.arrivals, &document)))
+    let measured = (&document, &warm_up);
+    Ok(Some(Step::of(rate_per_s, is_repeat, &find.objective, load.arrivals, measured)))
 }
 
 /// Lets the target recover from the last rate.

@@ -12,7 +12,8 @@ use crate::report::table::{millis, thousands};
 /// Everything that can be asked for.
 const KNOWN: &str = "write conditions separated by commas: p50<…, p90<…, p95<…, p99<…, p99.9<…, p99.99<… (or any other \
                      percentile), max<… and late<… (the lateness of sending at its 99th percentile) with a time such \
-                     as 1ms or 500us; failed=0, stale=0 and wrong=0, or with < or <= a number or a share such as 0.1%";
+                     as 1ms or 500us; failed=0, stale=0 and wrong=0, or with < or <= a number or a share such as 0.1% \
+                     (of the requests, or of the reads that were judged)";
 
 /// A search that was asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +41,8 @@ struct Condition {
     limit: f64,
 }
 
-/// Times are in microseconds, numbers as they are, shares in percent of all requests.
+/// Times are in microseconds, numbers as they are, shares in percent: of all requests those that failed, and of all that
+/// was judged what was stale or wrong. A request for several keys is one, but each of its keys is judged.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Figure {
     Quantile(f64),
@@ -72,15 +74,60 @@ enum Comparison {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Measured<'r> {
     pub(super) latency: &'r Histogram<u64>,
+    /// The times from sending to the end, without the lateness of the generator.
+    pub(super) service: &'r Histogram<u64>,
     pub(super) counts: &'r Counts,
     pub(super) late_p99_us: u64,
 }
 
+/// A condition that was not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Miss {
+    /// The condition and the figure.
+    pub(super) text: String,
+    /// Whether only the lateness of the generator was too much.
+    pub(super) is_by_lateness: bool,
+}
+
 impl Objective {
-    /// The conditions that are not kept, each with the figure.
-    pub(super) fn misses(&self, measured: Measured<'_>) -> Vec<String> {
+    /// The conditions that are not kept.
+    pub(super) fn misses(&self, measured: Measured<'_>) -> Vec<Miss> {
         let missed = self.conditions.iter().filter(|one| !one.is_kept(one.figure.of(measured)));
-        missed.map(|one| format!("{}: {}", one.text, one.figure.shown(measured))).collect()
+        let miss = |one: &Condition| Miss {
+            text: format!("{}: {}", one.text, one.figure.shown(measured)),
+            is_by_lateness: match one.figure {
+                Figure::LateP99 => true,
+                Figure::Quantile(quantile) => {
+                    one.is_kept(measured.service.value_at_quantile(quantile) as f64)
+                }
+                Figure::Count(..) => false,
+            },
+        };
+        missed.map(miss).collect()
+    }
+
+    /// The conditions on reads that these counts do not keep.
+    pub(super) fn misses_of_reads(&self, counts: &Counts) -> Vec<String> {
+        let about_reads = self.conditions.iter().filter_map(|one| match one.figure {
+            Figure::Count(kind @ (Kind::Stale | Kind::Wrong), unit) => Some((one, kind, unit)),
+            _ => None,
+        });
+        let missed = about_reads.filter(|(one, kind, unit)| !one.is_kept(unit.of(*kind, counts)));
+        missed
+            .map(|(one, kind, _)| format!("{}: {}", one.text, thousands(kind.of(counts))))
+            .collect()
+    }
+
+    /// The percentiles of which this number of requests has no other value than the longest latency.
+    pub(super) fn too_fine_for(&self, requests: u64) -> Vec<&str> {
+        let is_too_fine = |one: &&Condition| match one.figure {
+            // A hair less than one, because of rounding.
+            Figure::Quantile(quantile) if quantile < 1.0 => {
+                (1.0 - quantile) * (requests as f64) < 0.999
+            }
+            _ => false,
+        };
+        self.conditions.iter().filter(is_too_fine).map(|one| one.text.as_str()).collect()
     }
 
     /// Whether it says how many requests may fail.
@@ -118,11 +165,7 @@ impl Figure {
         match self {
             Self::Quantile(quantile) => measured.latency.value_at_quantile(quantile) as f64,
             Self::LateP99 => measured.late_p99_us as f64,
-            Self::Count(kind, Unit::Number) => kind.of(measured.counts) as f64,
-            Self::Count(kind, Unit::Percent) => {
-                let requests = measured.counts.requests.max(1) as f64;
-                kind.of(measured.counts) as f64 * 100.0 / requests
-            }
+            Self::Count(kind, unit) => unit.of(kind, measured.counts),
         }
     }
 
@@ -134,7 +177,25 @@ impl Figure {
     }
 }
 
+impl Unit {
+    fn of(self, kind: Kind, counts: &Counts) -> f64 {
+        let number = kind.of(counts) as f64;
+        match self {
+            Self::Number => number,
+            Self::Percent => number * 100.0 / kind.whole(counts).max(1) as f64,
+        }
+    }
+}
+
 impl Kind {
+    /// What a share is of.
+    fn whole(self, counts: &Counts) -> u64 {
+        match self {
+            Self::Failed => counts.requests,
+            Self::Stale | Self::Wrong => counts.checked,
+        }
+    }
+
     fn of(self, counts: &Counts) -> u64 {
         match self {
             Self::Failed => counts.failed,
@@ -182,7 +243,11 @@ fn condition(text: &str) -> Result<Condition, String> {
             Unit::Percent => (0.0..=100.0).contains(limit),
         };
         let limit = number.parse().ok().filter(is_good);
-        let limit = limit.ok_or_else(|| wrong("this is no number, and no share in percent"))?;
+        let limit: f64 =
+            limit.ok_or_else(|| wrong("this is no number, and no share in percent"))?;
+        if comparison == Comparison::Equal && limit > 0.0 {
+            return Err(wrong("only 0 is asked for exactly; write <="));
+        }
         (Figure::Count(kind, unit), limit)
     } else {
         let figure = match name.as_str() {
@@ -236,8 +301,10 @@ mod tests {
         latency.record_n(100, 990).unwrap();
         latency.record_n(1_000, 9).unwrap();
         latency.record(5_000).unwrap();
-        let counts = Counts { requests: 1_000, failed: 2, stale: 1, ..Counts::default() };
-        let measured = Measured { latency: &latency, counts: &counts, late_p99_us: 150 };
+        let counts =
+            Counts { requests: 1_000, checked: 200, failed: 2, stale: 1, ..Counts::default() };
+        let service = &histogram();
+        let measured = Measured { latency: &latency, service, counts: &counts, late_p99_us: 150 };
         for (text, is_kept) in [
             ("p50<101us", true),
             ("p50 < 100us", false),
@@ -249,20 +316,53 @@ mod tests {
             ("late<200us,lateness<200us", true),
             ("late<=149us", false),
             ("failed=0", false),
-            ("failed=2", true),
             ("failed<=2", true),
             ("failed<2", false),
             ("failed<0.3%", true),
             ("failed<0.2%", false),
             ("stale=0", false),
+            ("stale<0.5%", false),
+            ("stale<=0.5%", true),
             ("wrong==0", true),
         ] {
             let misses = objective(text).misses(measured);
             assert_eq!(misses.is_empty(), is_kept, "{text}: {misses:?}");
         }
         let misses = objective("p50<50us,failed=0,max<1s").misses(measured);
-        assert_eq!(misses, ["p50<50us: 0.10 ms", "failed=0: 2"]);
+        let texts: Vec<_> = misses.iter().map(|miss| miss.text.as_str()).collect();
+        assert_eq!(texts, ["p50<50us: 0.10 ms", "failed=0: 2"]);
+        let of_reads = objective("p50<50us,failed=0,stale=0,wrong=0").misses_of_reads(&counts);
+        assert_eq!(of_reads, ["stale=0: 1"]);
         assert!(objective("stale=0").is_about_reads() && !objective("max<1s").is_about_reads());
+    }
+
+    #[test]
+    fn a_miss_of_lateness_alone_is_told_apart() {
+        let (mut latency, mut service) = (histogram(), histogram());
+        latency.record_n(240, 100).unwrap();
+        service.record_n(90, 100).unwrap();
+        let counts = Counts { requests: 100, failed: 1, ..Counts::default() };
+        let (latency, service) = (&latency, &service);
+        let measured = Measured { latency, service, counts: &counts, late_p99_us: 150 };
+        for (text, is_by_lateness) in [
+            ("p99<200us", true),
+            ("max<=100us", true),
+            ("p99<90us", false),
+            ("late<100us", true),
+            ("failed=0", false),
+        ] {
+            let misses = objective(text).misses(measured);
+            assert_eq!(misses.len(), 1, "{text}");
+            assert_eq!(misses[0].is_by_lateness, is_by_lateness, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_percentile_needs_requests_beyond_it() {
+        let objective = objective("p50<1s,p99<1s,p99.99<1s,max<1s");
+        assert_eq!(objective.too_fine_for(10), ["p99<1s", "p99.99<1s"]);
+        assert_eq!(objective.too_fine_for(9_900), ["p99.99<1s"]);
+        assert!(objective.too_fine_for(10_000).is_empty());
     }
 
     #[test]
@@ -283,6 +383,8 @@ mod tests {
             ("<1ms", "not known"),
             ("failed=-1", "no number"),
             ("failed=0.5", "no number"),
+            ("failed=2", "write <="),
+            ("stale=1%", "write <="),
             ("failed<101%", "no number"),
             ("failed<0", "below 0"),
         ] {

@@ -3,10 +3,11 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::objective::{Find, Measured, Objective};
+use super::objective::{Find, Measured, Miss, Objective};
 use super::search::Next;
 use crate::load::{Load, describe};
 use crate::recorder::Counts;
+use crate::report::LatencyUs;
 use crate::report::document::{Document, Environment};
 use crate::report::table::{millis, thousands};
 use crate::schedule::Arrivals;
@@ -14,6 +15,11 @@ use crate::schedule::Arrivals;
 /// Share of the requests that must end while others are still sent, because a target that falls behind answers all of
 /// them in the end; and that must not fail, if the objective does not say how many may.
 const IN_TIME: f64 = 0.98;
+
+/// The mark of the JSON of a search.
+const FORMAT: &str = "standin-find";
+/// Its version. It rises when a name changes its meaning or is gone, not when one is added.
+const VERSION: u32 = 1;
 
 /// What keeps the rate from being higher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -25,7 +31,7 @@ pub(crate) enum Limit {
     Generator,
     /// The highest rate that can be asked for was kept.
     HighestRate,
-    /// The search was interrupted, or measured too often.
+    /// The search was interrupted, has failed, or measured too often.
     Unfinished,
 }
 
@@ -36,6 +42,8 @@ pub(crate) struct Step {
     pub(crate) rate_per_s: u32,
     /// Whether this rate had been measured before.
     pub(crate) is_repeat: bool,
+    /// Requests that have ended, well or not.
+    pub(crate) requests: u64,
     /// Whether the objective was kept.
     pub(crate) is_kept: bool,
     /// The conditions that were not, each with its figure.
@@ -44,14 +52,14 @@ pub(crate) struct Step {
     pub(crate) generator_limits: Vec<String>,
     /// The schedule's requests that were answered while others were sent, per second.
     pub(crate) answers_per_s: f64,
-    /// Latencies in microseconds: p50, p99, p99.9, and the longest.
-    pub(crate) latency_us: [u64; 4],
+    /// Percentiles of the latencies.
+    pub(crate) latency_us: LatencyUs,
     /// Requests that failed.
     pub(crate) failed: u64,
     /// Reads that were stale or wrong.
     pub(crate) bad: u64,
     /// Lateness of sending at its 99th percentile, in microseconds.
-    pub late_p99_us: u64,
+    pub(crate) late_p99_us: u64,
     /// Share of its time that the busiest load thread has computed, 0 to 1.
     pub(crate) busy: f64,
 }
@@ -64,11 +72,17 @@ pub(super) struct Circumstances<'a> {
     pub(super) command: &'a [String],
     /// Whether the search has ended by itself.
     pub(super) is_complete: bool,
+    /// Why it could not go on.
+    pub(super) error: Option<String>,
 }
 
 /// The whole search; the JSON has these names.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct FindReport {
+    /// [`FORMAT`].
+    pub(crate) format: &'static str,
+    /// [`VERSION`].
+    pub(crate) version: u32,
     /// The objective.
     pub(crate) objective: String,
     /// The measured target.
@@ -83,6 +97,10 @@ pub(crate) struct FindReport {
     pub(crate) limit: Limit,
     /// Whether the target may keep a higher rate.
     pub(crate) is_lower_bound: bool,
+    /// Why the search could not go on; `None`: it could.
+    pub(crate) error: Option<String>,
+    /// What to think of when reading the outcome.
+    pub(crate) warnings: Vec<String>,
     /// Every option, with the names of a scenario.
     pub(crate) scenario: Value,
     /// The machine of the load generator.
@@ -94,19 +112,25 @@ pub(crate) struct FindReport {
 }
 
 impl Step {
-    /// Judges a measurement.
+    /// Judges a measurement, and the reads of its warm-up, of which there are counts.
     pub(super) fn of(
         rate_per_s: u32,
         is_repeat: bool,
         objective: &Objective,
         arrivals: Arrivals,
-        document: &Document,
+        (document, warm_up): (&Document, &Counts),
     ) -> Self {
-        let latency = document.latency();
+        let (latency, service) = (document.latency(), document.service.histogram.histogram());
         let generator = &document.generator;
         let late_p99_us = generator.lateness.p99_us;
         let (total, counts) = (&document.total, &document.total.counts);
-        let mut misses = objective.misses(Measured { latency: &latency, counts, late_p99_us });
+        let (latency, service) = (&latency, &service);
+        let missed = objective.misses(Measured { latency, service, counts, late_p99_us });
+        let is_by_lateness = !missed.is_empty() && missed.iter().all(|miss| miss.is_by_lateness);
+        let mut misses: Vec<String> = missed.into_iter().map(|Miss { text, .. }| text).collect();
+        let own_misses = misses.len();
+        let of_warm_up = objective.misses_of_reads(warm_up);
+        misses.extend(of_warm_up.into_iter().map(|miss| format!("warm-up: {miss}")));
         if let (false, Some(miss)) = (objective.is_about_failures(), many_failures(counts)) {
             misses.push(miss);
         }
@@ -120,15 +144,22 @@ impl Step {
             let asked = thousands(rate_per_s.into());
             misses.push(format!("rate: {done} of {asked} answers/s came in time"));
         }
-        let us = &total.latency_us;
+        let mut generator_limits = generator.limits.clone();
+        if is_by_lateness && misses.len() == own_misses {
+            generator_limits.push(format!(
+                "requests were sent {} ms late at p99, and would have kept the objective otherwise",
+                millis(late_p99_us)
+            ));
+        }
         Self {
             rate_per_s,
             is_repeat,
+            requests: total.requests,
             is_kept: misses.is_empty(),
             misses,
-            generator_limits: generator.limits.clone(),
+            generator_limits,
             answers_per_s,
-            latency_us: [us.p50, us.p99, us.p999, us.max],
+            latency_us: total.latency_us,
             failed: total.failed,
             bad: total.stale + total.wrong,
             late_p99_us,
@@ -155,7 +186,8 @@ impl Step {
 
     /// A line of that table.
     pub(super) fn to_text(&self) -> String {
-        let [p50, p99, p999, max] = self.latency_us.map(millis);
+        let LatencyUs { p50, p99, p999, max, .. } = self.latency_us;
+        let [p50, p99, p999, max] = [p50, p99, p999, max].map(millis);
         let outcome = match (self.is_kept, self.is_repeat) {
             (true, false) => "kept".to_owned(),
             (true, true) => "kept again".to_owned(),
@@ -230,7 +262,7 @@ fn in_time(document: &Document) -> (u64, u64) {
 impl FindReport {
     /// Puts the outcome of a search together.
     pub(super) fn new(circumstances: Circumstances<'_>, end: Next, steps: Vec<Step>) -> Self {
-        let Circumstances { load, find, target, command, is_complete } = circumstances;
+        let Circumstances { load, find, target, command, is_complete, error } = circumstances;
         let (kept, missed, is_confirmed) = match end {
             Next::Done { kept, missed, is_confirmed } => (kept, missed, is_confirmed),
             Next::Try(_) => (None, None, false),
@@ -243,7 +275,22 @@ impl FindReport {
             Some(_) if of_missed.all(|step| !step.generator_limits.is_empty()) => Limit::Generator,
             Some(_) => Limit::Target,
         };
+        let judged = steps.iter().filter(|step| Some(step.rate_per_s) == kept && step.is_kept);
+        let fewest = judged.map(|step| step.requests).min();
+        let too_fine = fewest.map(|requests| (requests, find.objective.too_fine_for(requests)));
+        let too_fine = too_fine.filter(|(_, conditions)| !conditions.is_empty());
+        let warnings = too_fine.into_iter().map(|(requests, conditions)| {
+            format!(
+                "of {} requests, {} is about the longest latency: measure for more --seconds",
+                thousands(requests),
+                conditions.join(", ")
+            )
+        });
         Self {
+            format: FORMAT,
+            version: VERSION,
+            error,
+            warnings: warnings.collect(),
             objective: find.objective.to_string(),
             target,
             scenario: describe::scenario(load),
@@ -261,6 +308,15 @@ impl FindReport {
     /// Formats the outcome for the terminal, without the measurements.
     #[must_use]
     pub(crate) fn to_text(&self) -> String {
+        let mut text = self.outcome();
+        self.warnings.iter().for_each(|warning| text += &format!("\n  WARNING: {warning}"));
+        if let Some(error) = &self.error {
+            text += &format!("\n  a measurement failed: {error}");
+        }
+        text
+    }
+
+    fn outcome(&self) -> String {
         let Self { objective, target, .. } = self;
         let Some(rate) = self.rate_per_s else {
             let lowest = self.steps.iter().map(|step| step.rate_per_s).min().unwrap_or(1);
@@ -310,11 +366,12 @@ mod tests {
         Step {
             rate_per_s,
             is_repeat: false,
+            requests: 500,
             is_kept,
             misses: if is_kept { Vec::new() } else { vec!["p99<1ms: 2.00 ms".to_owned()] },
             generator_limits: limits.iter().map(|&text| text.to_owned()).collect(),
             answers_per_s: f64::from(rate_per_s),
-            latency_us: [1, 2, 3, 4],
+            latency_us: LatencyUs { p50: 1, p90: 1, p99: 2, p999: 3, max: 4 },
             failed: 0,
             bad: 0,
             late_p99_us: 5,
@@ -326,8 +383,8 @@ mod tests {
         let load = parse(&["--find", "p99<1ms"]).unwrap().resolve().unwrap();
         let find = load.find.clone().unwrap();
         let target = "a target".to_owned();
-        let circumstances =
-            Circumstances { load: &load, find: &find, target, command: &[], is_complete };
+        let (load, find, error) = (&load, &find, None);
+        let circumstances = Circumstances { load, find, target, command: &[], is_complete, error };
         let end = Next::Done { kept: Some(1_000), missed, is_confirmed: true };
         FindReport::new(circumstances, end, steps)
     }
@@ -361,6 +418,15 @@ mod tests {
         assert_eq!(report(None, true, vec![kept()]).limit, Limit::HighestRate);
         let unfinished = report(Some(2_000), false, vec![kept(), step(2_000, false, &[])]);
         assert_eq!((unfinished.limit, unfinished.is_lower_bound), (Limit::Unfinished, true));
+    }
+
+    #[test]
+    fn percentiles_of_few_requests_are_told() {
+        let few = Step { requests: 99, ..step(1_000, true, &[]) };
+        let told = report(None, true, vec![few]);
+        assert!(told.warnings[0].starts_with("of 99 requests, p99<1ms is"), "{:?}", told.warnings);
+        assert!(told.to_text().contains("\n  WARNING: of 99"), "{}", told.to_text());
+        assert!(report(None, true, vec![step(1_000, true, &[])]).warnings.is_empty());
     }
 
     #[test]

@@ -9,12 +9,12 @@ use std::time::Duration;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use standin_protocol::time::Micros;
 use standin_testkit::Scratch;
+use standin_testkit::fake_server::FakeServer;
 
 use super::super::options::tests::parse;
 use super::super::run;
 use super::*;
 use crate::report::document::Document;
-use crate::targets::fake_server::FakeServer;
 
 /// A line that has arrived, with the value behind it, and when.
 type Arrived = (Micros, String, Vec<u8>);

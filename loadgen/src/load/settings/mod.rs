@@ -11,13 +11,14 @@ use super::database_args::{Beside, DatabaseArgs};
 use super::find::objective::{Find, Objective};
 use super::interval::Interval;
 use super::options::{Closed, LoadArgs};
-use super::presets::{EXPONENT, Preset, Shares, Workload, check_form, check_sizes};
+use super::presets::{Preset, Shares, Workload, check_form, check_sizes};
 use super::{LoadError, scenario};
 use crate::drive::Place;
 use crate::faults::script::Script;
 use crate::key_names::{KeyNames, KeyType, Template};
 use crate::observer::usage::Chosen;
 use crate::popularity::{Moves, Popularity, PopularityKind, Still};
+use crate::recorder::histogram_bytes_max;
 use crate::request::{KeyCounts, ValueSizes};
 use crate::schedule::phases::Phases;
 use crate::schedule::{Arrivals, Rates};
@@ -45,6 +46,8 @@ const CAS_KEYS: u32 = 100;
 const COUNTERS: u32 = 1_000;
 /// Bytes of the values written.
 const VALUE_BYTES: u32 = 100;
+/// Bytes of the histograms of all load threads, at most.
+const HISTOGRAM_BYTES_MAX: u64 = 4 << 30;
 /// Distinct keys of a trace that are remembered.
 const TRACE_KEYS: u32 = 10_000_000;
 
@@ -201,6 +204,7 @@ impl LoadArgs {
         let trace = args.replay();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = args.workers.unwrap_or(u32::try_from(cores.min(2)).unwrap_or(1)).max(1);
+        check_memory(workers, rates.spans().len())?;
         Ok(Load {
             config: args.config.unwrap_or_else(|| PathBuf::from("cluster.toml")),
             keyspace: args.keyspace,
@@ -365,26 +369,15 @@ impl LoadArgs {
                 let text = "YCSB's workload E scans ranges of keys, which caches can't; use another preset";
                 LoadError::Options(text.to_owned())
             })?,
-            (None, Some(_)) => Workload {
-                reads_percent: 100.0,
-                reads_first: false,
-                popularity: PopularityKind::default(),
-                exponent: EXPONENT,
-                shares: Shares::default(),
-                // What is judged says what it is.
-                sizes: match self.check {
+            // What is judged says what it is.
+            (None, Some(_)) => Workload::plain(
+                100.0,
+                match self.check {
                     Some(true) => ValueSizes::between(VALUE_BYTES_MIN, VALUE_BYTES_MAX),
                     _ => ValueSizes::between(0, VALUE_BYTES_MAX),
                 },
-            },
-            (None, None) => Workload {
-                reads_percent: READS_PERCENT,
-                reads_first: false,
-                popularity: PopularityKind::default(),
-                exponent: EXPONENT,
-                shares: Shares::default(),
-                sizes: ValueSizes::fixed(VALUE_BYTES),
-            },
+            ),
+            (None, None) => Workload::plain(READS_PERCENT, ValueSizes::fixed(VALUE_BYTES)),
         };
         Ok(Workload {
             reads_percent: self.reads.unwrap_or(usual.reads_percent),
@@ -463,6 +456,20 @@ impl LoadArgs {
             PopularityKind::Hotspot => hotspot.into(),
         }
     }
+}
+
+/// Each load thread has histograms of its own, of each phase.
+fn check_memory(workers: u32, phases: usize) -> Result<(), LoadError> {
+    let bytes = histogram_bytes_max(phases).saturating_mul(workers.into());
+    if bytes <= HISTOGRAM_BYTES_MAX {
+        return Ok(());
+    }
+    Err(LoadError::Options(format!(
+        "the histograms of {phases} phases and {workers} load threads can take {} MiB, which is more than {}: lower \
+         --workers, or use fewer phases",
+        bytes >> 20,
+        HISTOGRAM_BYTES_MAX >> 20
+    )))
 }
 
 /// Each key has a number, and each number is one of the load generator's and of the key's type.

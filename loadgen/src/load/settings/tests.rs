@@ -82,3 +82,12 @@ fn options_that_do_not_fit_together_are_refused() {
         assert!(error.contains(what), "{arguments:?}: {error}");
     }
 }
+
+#[test]
+fn histograms_that_take_too_much_memory_are_refused() {
+    let phases = |count: usize| vec!["1s@5"; count].join(",");
+    let load = |workers: &str, phases: &str| resolve(&["--workers", workers, "--phases", phases]);
+    assert!(load("1024", "1s@5").is_ok() && load("8", &phases(100)).is_ok());
+    let error = load("1024", &phases(100)).unwrap_err().to_string();
+    assert!(error.contains("100 phases and 1024 load threads") && error.contains("--workers"));
+}

@@ -1,11 +1,11 @@
 //! A cache that speaks the protocols of memcached and Redis, and makes one mistake when it is told to: for tests of
-//! what judges caches. Bytes in, bytes out; it has no socket and no clock.
+//! what judges caches. Bytes in, bytes out; it has no clock, and its socket is in `fake_server.rs`.
 
 use std::collections::HashMap;
 
 /// The protocol of a [`FakeCache`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Speaks {
+pub enum Speaks {
     /// memcached's classic commands.
     Text,
     /// memcached's meta commands.
@@ -18,12 +18,12 @@ pub(crate) enum Speaks {
 
 impl Speaks {
     /// Each of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Text, Self::Meta, Self::Resp2, Self::Resp3];
+    pub const ALL: [Self; 4] = [Self::Text, Self::Meta, Self::Resp2, Self::Resp3];
 }
 
 /// The mistake of a [`FakeCache`]. It is made once there is an opportunity after this many requests of the kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Planted {
+pub enum Planted {
     /// None.
     Nothing,
     /// A read returns the value before the last one; again after as many reads.
@@ -55,7 +55,7 @@ struct Versions {
 
 /// See the head of the file.
 #[derive(Debug)]
-pub(crate) struct FakeCache {
+pub struct FakeCache {
     speaks: Speaks,
     planted: Planted,
     /// The password that the only connection has not told yet.
@@ -73,7 +73,8 @@ pub(crate) struct FakeCache {
 
 impl FakeCache {
     /// An empty cache.
-    pub(crate) fn new(speaks: Speaks, planted: Planted) -> Self {
+    #[must_use]
+    pub fn new(speaks: Speaks, planted: Planted) -> Self {
         let values = HashMap::new();
         Self {
             speaks,
@@ -91,17 +92,22 @@ impl FakeCache {
     }
 
     /// A Redis with this password. It must get a single connection.
-    pub(crate) fn with_password(self, password: &str) -> Self {
+    #[must_use]
+    pub fn with_password(self, password: &str) -> Self {
         Self { password: Some(password.into()), ..self }
     }
 
     /// The number of mistakes that it has made.
-    pub(crate) fn mistakes(&self) -> u64 {
+    #[must_use]
+    pub fn mistakes(&self) -> u64 {
         self.made
     }
 
     /// Answers the whole requests at the beginning of `input`, which are removed from it.
-    pub(crate) fn answer(&mut self, input: &mut Vec<u8>, output: &mut Vec<u8>) {
+    ///
+    /// # Panics
+    /// If there is a command that it does not have.
+    pub fn answer(&mut self, input: &mut Vec<u8>, output: &mut Vec<u8>) {
         let mut at = 0;
         while at < input.len() {
             let rest = &input[at..];

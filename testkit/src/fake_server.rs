@@ -9,36 +9,64 @@ use std::thread::JoinHandle;
 use super::fake_cache::{FakeCache, Planted, Speaks};
 
 /// Serves until it is dropped.
-pub(crate) struct FakeServer {
+#[derive(Debug)]
+pub struct FakeServer {
     address: SocketAddr,
+    cache: Arc<Mutex<FakeCache>>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl FakeServer {
-    /// A memcached on a port of its own.
-    pub(crate) fn memcached() -> Self {
+    /// A cache on a port of its own.
+    ///
+    /// # Panics
+    /// If no port can be bound.
+    #[must_use]
+    pub fn new(speaks: Speaks, planted: Planted) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("it is bound");
+        let cache = Arc::new(Mutex::new(FakeCache::new(speaks, planted)));
         let is_over = Arc::new(AtomicBool::new(false));
-        let over = Arc::clone(&is_over);
+        let (over, served) = (Arc::clone(&is_over), Arc::clone(&cache));
         let thread = std::thread::spawn(move || {
-            let cache = Arc::new(Mutex::new(FakeCache::new(Speaks::Text, Planted::Nothing)));
             for stream in listener.incoming().map_while(Result::ok) {
                 if over.load(Ordering::Relaxed) {
                     return;
                 }
-                let cache = Arc::clone(&cache);
+                let cache = Arc::clone(&served);
                 // It ends when its client closes.
                 std::thread::spawn(move || serve(stream, &cache));
             }
         });
-        Self { address, is_over, thread: Some(thread) }
+        Self { address, cache, is_over, thread: Some(thread) }
     }
 
-    /// Its URL as a target.
-    pub(crate) fn url(&self) -> String {
+    /// A memcached without a mistake.
+    #[must_use]
+    pub fn memcached() -> Self {
+        Self::new(Speaks::Text, Planted::Nothing)
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of a memcached as a target.
+    #[must_use]
+    pub fn url(&self) -> String {
         format!("memcached://{}", self.address)
+    }
+
+    /// The number of mistakes that its cache has made.
+    ///
+    /// # Panics
+    /// If a command has made one of its threads panic.
+    #[must_use]
+    pub fn mistakes(&self) -> u64 {
+        self.cache.lock().expect("no thread panics").mistakes()
     }
 }
 
