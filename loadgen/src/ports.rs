@@ -13,6 +13,15 @@ use crate::rng::Random;
 /// # Errors
 /// There are not that many.
 pub fn free_addresses(count: usize, random: &mut Random) -> io::Result<Vec<SocketAddr>> {
+    free_addresses_of(Ipv4Addr::LOCALHOST, count, random)
+}
+
+/// As [`free_addresses`], of another address of this machine.
+pub(crate) fn free_addresses_of(
+    host: Ipv4Addr,
+    count: usize,
+    random: &mut Random,
+) -> io::Result<Vec<SocketAddr>> {
     let (first, last) = candidates();
     let span = u64::from(last - first) + 1;
     let start = random.below(span);
@@ -22,14 +31,14 @@ pub fn free_addresses(count: usize, random: &mut Random) -> io::Result<Vec<Socke
             break;
         }
         let port = first + u16::try_from((start + step) % span).unwrap_or(0);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let address = SocketAddr::from((host, port));
         // Held until all are found, or one of them would be found twice.
         if let (Ok(tcp), Ok(udp)) = (TcpListener::bind(address), UdpSocket::bind(address)) {
             held.push((address, tcp, udp));
         }
     }
     if held.len() < count {
-        let text = format!("fewer than {count} free ports on 127.0.0.1 in {first}..={last}");
+        let text = format!("fewer than {count} free ports on {host} in {first}..={last}");
         return Err(io::Error::other(text));
     }
     Ok(held.into_iter().map(|(address, _, _)| address).collect())

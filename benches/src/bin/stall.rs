@@ -3,8 +3,6 @@
 //! memtier_benchmark say of the same stall, if they are installed. Run by `cargo xtask bench stall`.
 #![expect(clippy::disallowed_methods, reason = "a shell: it sleeps until the stall")]
 
-use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
@@ -15,7 +13,7 @@ use standin_benches::Failure;
 use standin_loadgen::checker::{Checker, Initial};
 use standin_loadgen::drive::{self, Pacing, Plan};
 use standin_loadgen::faults::Process;
-use standin_loadgen::faults::kinds::{Ground, StartError, memcached, redis};
+use standin_loadgen::faults::kinds::{Asked, Ground, Site, StartError, memcached, redis};
 use standin_loadgen::live::Live;
 use standin_loadgen::popularity::Popularity;
 use standin_loadgen::recorder::{Recording, TimelinePoint};
@@ -373,26 +371,21 @@ fn supply() -> Supply {
 }
 
 /// How a kind of server is started.
-type StartKind = fn(
-    &Ground<'_>,
-    &str,
-    Option<&Path>,
-    &[OsString],
-    SocketAddr,
-    Duration,
-) -> Result<Process, StartError>;
+type StartKind = fn(&Ground<'_>, Asked<'_>, &Site) -> Result<Process, StartError>;
 
 fn start(protocol: Protocol, folder: &Path) -> Result<(Process, Settings), Failure> {
     let mut random = Random::new(std::process::id().into());
-    let mut ground = Ground { folder, random: &mut random, interrupt: None };
-    let address = ground.addresses(1)?[0];
+    let mut ground = Ground { folder, random: &mut random, interrupt: None, lan: None };
     let (name, start) = match protocol {
         Protocol::MemcachedText | Protocol::MemcachedMeta => {
             ("memcached", memcached::start as StartKind)
         }
         Protocol::Resp2 | Protocol::Resp3 => ("redis-server", redis::start as StartKind),
     };
-    let process = start(&ground, name, None, &[], address, UP_WITHIN)?;
+    let site = ground.site(name, 1)?;
+    let asked = Asked { name, program: None, arguments: &[], ready_within: UP_WITHIN };
+    let process = start(&ground, asked, &site)?;
+    let address = site.address();
     let server = Server { name: address.to_string(), address };
     Ok((process, Settings::new(protocol, vec![server])))
 }

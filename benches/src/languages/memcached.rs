@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use standin_loadgen::faults::Process;
 use standin_loadgen::faults::kinds::memcached::Pool;
-use standin_loadgen::faults::kinds::{self, Ground};
+use standin_loadgen::faults::kinds::{self, Asked, Ground, Site};
 use standin_loadgen::rng::Random;
 
 use super::{NODES, Servers};
@@ -38,29 +38,22 @@ impl Nodes {
     /// One of them does not start.
     pub fn start(ejects: Option<bool>, folder: &Path) -> Result<Self, Failure> {
         let mut random = Random::new(std::process::id().into());
-        let mut ground = Ground { folder, random: &mut random, interrupt: None };
-        let addresses = ground.addresses(NODES + 2)?;
-        let (nodes, own) = addresses.split_at(NODES);
-        let start = |node: &SocketAddr| {
-            let name = format!("memcached-{}", node.port());
-            kinds::memcached::start(&ground, &name, None, &[], *node, UP_WITHIN)
-        };
-        let processes = nodes.iter().map(start).collect::<Result<Vec<_>, _>>()?;
-        let mut all = Self { processes, nodes: nodes.to_vec(), _proxy: None, proxy: None };
+        let mut ground = Ground { folder, random: &mut random, interrupt: None, lan: None };
+        let names: Vec<String> = (1..=NODES).map(|node| format!("memcached-{node}")).collect();
+        let sites = ground.sites(&names, 1)?;
+        let mut processes = Vec::new();
+        for (name, site) in names.iter().zip(&sites) {
+            processes.push(kinds::memcached::start(&ground, asked(name), site)?);
+        }
+        let nodes = sites.iter().map(Site::address).collect();
+        let mut all = Self { processes, nodes, _proxy: None, proxy: None };
         if let Some(ejects) = ejects {
-            let pool = Pool { servers: nodes, ejects, timeout: POOL_TIMEOUT };
-            let own = [own[0], own[1]];
-            let proxy = kinds::memcached::start_nutcracker(
-                &ground,
-                "nutcracker",
-                None,
-                &[],
-                pool,
-                own,
-                UP_WITHIN,
-            )?;
+            let pool = Pool { servers: &all.nodes, ejects, timeout: POOL_TIMEOUT };
+            let name = "nutcracker";
+            let site = ground.site(name, 2)?;
+            let proxy = kinds::memcached::start_nutcracker(&ground, asked(name), pool, &site)?;
             all._proxy = Some(proxy);
-            all.proxy = Some(own[0]);
+            all.proxy = Some(site.address());
         }
         Ok(all)
     }
@@ -112,4 +105,9 @@ fn found(node: &mut BufReader<TcpStream>, keys: &[Vec<u8>]) -> io::Result<BTreeS
             _ => return Err(io::Error::other(format!("memcached answered {line:?}"))),
         }
     }
+}
+
+/// A program as it is, with no arguments of its own.
+fn asked(name: &str) -> Asked<'_> {
+    Asked { name, program: None, arguments: &[], ready_within: UP_WITHIN }
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use standin_loadgen::faults::Process;
-use standin_loadgen::faults::kinds::Ground;
 use standin_loadgen::faults::kinds::redis::{Shape, cli, start_cluster};
+use standin_loadgen::faults::kinds::{Asked, Ground, Site};
 use standin_loadgen::rng::Random;
 
 use super::{NODES, Servers};
@@ -30,16 +30,17 @@ impl Nodes {
     /// A node does not start, or they do not agree.
     pub fn start(node_timeout_ms: u32, folder: &Path) -> Result<Self, Failure> {
         let mut random = Random::new(std::process::id().into());
-        let mut ground = Ground { folder, random: &mut random, interrupt: None };
-        let mut addresses = ground.addresses(PROCESSES * 2)?;
+        let mut ground = Ground { folder, random: &mut random, interrupt: None, lan: None };
+        let nodes: Vec<String> = (1..=PROCESSES).map(|node| format!("redis-{node}")).collect();
+        let sites = ground.sites(&nodes, 2)?;
         let shape = Shape {
             masters: NODES as u16,
             replicas: 1,
             node_timeout: Duration::from_millis(node_timeout_ms.into()),
         };
-        let processes = start_cluster(&ground, "redis", None, &[], shape, &addresses, UP_WITHIN)?;
-        addresses.truncate(PROCESSES);
-        Ok(Self { addresses, processes })
+        let asked = Asked { name: "redis", program: None, arguments: &[], ready_within: UP_WITHIN };
+        let processes = start_cluster(&ground, asked, shape, &sites)?;
+        Ok(Self { addresses: sites.iter().map(Site::address).collect(), processes })
     }
 
     /// The address of each node.

@@ -159,6 +159,39 @@ fn a_generator_that_is_killed_leaves_no_child() {
 }
 
 #[test]
+fn units_are_as_they_were_when_the_run_is_over() {
+    let scratch = Scratch::new("faults-units");
+    let log = scratch.file("log");
+    // As systemctl answers about units of which only one is active.
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = is-active ]; then\n  [ \"$3\" = busy ] && exit 0\n  exit 3\nfi\n\
+         echo \"$@\" >> {}\n",
+        log.display()
+    );
+    let programs = scratch.file("bin");
+    std::fs::create_dir(&programs).expect("a folder");
+    std::fs::write(programs.join("systemctl"), script).expect("a script");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(programs.join("systemctl"), mode).expect("chmod");
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").expect("a PATH"));
+    let fault = |what: &str, unit: &str| {
+        format!("[[faults]]\nat = \"100ms\"\nwhat = \"{what}\"\nunit = \"{unit}\"\n")
+    };
+    let faults = [fault("terminate", "busy"), fault("restart", "idle")].concat();
+    let output = scenario(&scratch, 1, &faults).env("PATH", &path).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = std::fs::read_to_string(&log).expect("its arguments");
+    assert_eq!(said, "stop busy\nrestart idle\nstop idle\nstart busy\n");
+
+    let _ = std::fs::remove_dir_all(scratch.file("files"));
+    let mut command = scenario(&scratch, 1, &fault("kill", "idle"));
+    let output = command.env("PATH", &path).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("line 13 of the scenario: the unit idle is not active"), "{said}");
+}
+
+#[test]
 fn a_preparation_that_hangs_has_a_limit_is_interrupted_and_dies_with_the_generator() {
     // Where the user `postgres` may enter.
     let programs = Scratch::new("faults-initdb");

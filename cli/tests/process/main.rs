@@ -5,6 +5,7 @@
 //! access.rs       load on targets with TLS and logins
 //! agents.rs       load from several machines
 //! aside.rs        load on a database, alone and behind a cache that an application fills
+//! cuts.rs         scenarios whose processes have namespaces, and are cut off
 //! dashboard.rs    the dashboard in a browser, through a kill and a return
 //! database.rs     what the log says about the database
 //! diagnostics.rs  nobody reads the log, or the disk is full
@@ -31,6 +32,7 @@ mod common;
 mod access;
 mod agents;
 mod aside;
+mod cuts;
 mod dashboard;
 mod database;
 mod diagnostics;

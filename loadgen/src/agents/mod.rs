@@ -52,6 +52,12 @@ pub enum AgentError {
         .0.display()
     )]
     File(PathBuf),
+    /// A variable that a coordinator names.
+    #[error(
+        "an agent sends no variable of its environment anywhere ({0}); put the password into a file under its \
+         --agent-files, and name that"
+    )]
+    Variable(String),
     /// The folder of an agent's files.
     #[error("--agent-files {path}: {error}")]
     Folder {

@@ -15,17 +15,22 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
-    /// Finds the process. The error says what to do.
-    pub(super) fn find(source: &PidSource) -> Result<Self, String> {
-        let number = match source {
-            PidSource::Number(number) => *number,
+    /// The number of the process. The error says what to do.
+    pub(super) fn number(source: &PidSource) -> Result<u32, String> {
+        match source {
+            PidSource::Number(number) => Ok(*number),
             PidSource::File(path) => {
                 let text = std::fs::read_to_string(path)
                     .map_err(|error| format!("{}: {error}", path.display()))?;
                 let number = text.trim().parse();
-                number.map_err(|_| format!("{}: its text is no process id", path.display()))?
+                number.map_err(|_| format!("{}: its text is no process id", path.display()))
             }
-        };
+        }
+    }
+
+    /// Finds the process. The error says what to do.
+    pub(super) fn find(source: &PidSource) -> Result<Self, String> {
+        let number = Self::number(source)?;
         let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
         let pid = pid.filter(|pid| !pid.is_init() && *pid != getpid());
         let pid = pid.ok_or_else(|| format!("process {number} may not be stopped"))?;

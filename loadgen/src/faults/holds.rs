@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::links::NetworkFault;
 use super::proxy::Conduct;
-use super::script::{Deed, FaultSpec, PidSource, Script, Trouble, What};
+use super::script::{Deed, FaultSpec, PidSource, Script, Step, Trouble, What};
 
 /// What has to be done for a step of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(super) enum Order<'s> {
     Pid(&'s PidSource, bool),
     /// To what passes through a proxy.
     Proxy(&'s str, Conduct),
+    /// Between nodes: begins, or ends.
+    Network(&'s NetworkFault, bool),
     /// To a table: begins (`true`), or ends.
     Trouble(&'s str, Trouble, bool),
     /// To a proxy's connections.
@@ -53,14 +56,25 @@ enum Whom {
     Pid(PidSource),
     Proxy(String),
     Database(String),
-    /// Commands are their own affair: each fault stands for itself.
-    Command(usize),
+    /// Commands, units, and faults of the network, of which there can be several: each fault stands for itself.
+    Itself(usize),
 }
 
 /// See the head of the file. Processes without an entry run.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     states: BTreeMap<Whom, State>,
+}
+
+/// The moments of a script at which something happens: an end is none if another fault has changed it since.
+pub(super) fn moments(script: &Script) -> Vec<Step> {
+    let mut holds = Holds::default();
+    let mut steps = script.steps();
+    steps.retain(|step| {
+        let order = holds.apply(&script.faults[step.fault], step.fault, step.is_undo);
+        !matches!(order, Ok(Order::Nothing))
+    });
+    steps
 }
 
 /// Faults that make no sense where they are, each by its index, with the reason.
@@ -119,6 +133,9 @@ impl Holds {
             Deed::Command { begin, undo } => {
                 ((!undo.is_empty()).then_some(State::Down(fault)), Order::Run(begin))
             }
+            Deed::Network(network) => (Some(State::Down(fault)), Order::Network(network, true)),
+            // When a run begins, it is a command; that makes sense at any time.
+            Deed::Unit { .. } => return Ok(Order::Nothing),
             Deed::Proxy { name, .. } | Deed::Database { name, .. } if state.is_some() => {
                 return Err(format!("another fault of {name} lasts then; end it before"));
             }
@@ -179,7 +196,8 @@ impl Holds {
             (Deed::Pid(pid), _) => Order::Pid(pid, false),
             (Deed::Proxy { name, .. }, _) => Order::Proxy(name, Conduct::Pass),
             (Deed::Database { name, trouble }, _) => Order::Trouble(name, *trouble, false),
-            (Deed::Reset(_), _) => Order::Nothing,
+            (Deed::Network(network), _) => Order::Network(network, false),
+            (Deed::Reset(_) | Deed::Unit { .. }, _) => Order::Nothing,
             (Deed::Command { undo, .. }, _) => Order::Run(undo),
         }
     }
@@ -195,7 +213,7 @@ fn whom(deed: &Deed, fault: usize) -> Whom {
         Deed::Pid(pid) => Whom::Pid(pid.clone()),
         Deed::Proxy { name, .. } | Deed::Reset(name) => Whom::Proxy(name.clone()),
         Deed::Database { name, .. } => Whom::Database(name.clone()),
-        Deed::Command { .. } => Whom::Command(fault),
+        Deed::Command { .. } | Deed::Unit { .. } | Deed::Network(_) => Whom::Itself(fault),
     }
 }
 
@@ -203,6 +221,19 @@ fn whom(deed: &Deed, fault: usize) -> Whom {
 mod tests {
     use super::super::script::testing::fault;
     use super::*;
+
+    #[test]
+    fn a_moment_at_which_nothing_happens_is_none() {
+        // The process that was to go on after 10 s is killed before.
+        let faults = vec![
+            fault("a", 1, Some(9), What::Pause),
+            fault("a", 2, None, What::Kill),
+            fault("a", 12, None, What::Restart),
+        ];
+        let script = Script { processes: Vec::new(), faults };
+        let at: Vec<u64> = moments(&script).iter().map(|step| step.at.as_secs()).collect();
+        assert_eq!(at, [1, 2, 12]);
+    }
 
     #[test]
     fn faults_in_an_order_without_sense_are_mistakes() {

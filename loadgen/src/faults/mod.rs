@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! script.rs    what a scenario asks for                     ─┐ pure
+//! links.rs     what is cut between which nodes                │
 //! holds.rs     which faults make sense in which order        ┘
 //! kinds/       starts a process, or a cluster of one kind, on free ports
+//! resolve.rs   which process and which unit of systemd is meant, when a run begins
+//! lan.rs       the network of namespaces, if it has one
 //! setting.rs   everything that a run has started, and where it is
 //! timeline.rs  carries the script out, notes the times, and undoes everything
 //!
@@ -18,16 +21,21 @@ pub mod database;
 mod foreign;
 mod holds;
 pub mod kinds;
+mod lan;
+pub mod links;
 pub mod process;
 pub mod proxy;
+mod resolve;
 pub mod script;
 mod setting;
+mod site;
 mod timeline;
 mod tool;
 mod watchdog;
 
 pub use child::User;
 pub(crate) use holds::mistakes;
+pub use lan::Lan;
 pub use process::{Process, SpawnError};
 pub use setting::{Places, SettingError};
 pub use timeline::{Mark, Stage};

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::links::NetworkFault;
 use super::proxy::Conduct;
+
+/// The node that is the generator itself, with all processes without a namespace of their own.
+pub const CLIENT: &str = "client";
 
 /// The processes and faults of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -23,6 +27,8 @@ pub struct ProcessSpec {
     pub name: String,
     /// What it is.
     pub kind: Kind,
+    /// Whether it has a network namespace of its own; of several processes, each.
+    pub namespace: bool,
     /// The program, if it is not the kind's usual one.
     pub program: Option<PathBuf>,
     /// Further arguments.
@@ -108,6 +114,12 @@ impl ProcessSpec {
         }
     }
 
+    /// Whether this is its name, or that of a member.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name == name || self.members().iter().any(|member| member == name)
+    }
+
     /// Whether it has a file by which Standin's clients find it.
     #[must_use]
     pub fn has_cluster_file(&self) -> bool {
@@ -156,6 +168,15 @@ pub enum Deed {
         name: String,
         /// The treatment.
         conduct: Conduct,
+    },
+    /// What passes between nodes of the scenario's network.
+    Network(NetworkFault),
+    /// A unit of systemd. When the run begins, it becomes a command.
+    Unit {
+        /// Its name.
+        unit: String,
+        /// What happens.
+        what: What,
     },
     /// The table in a PostgreSQL.
     Database {
@@ -229,6 +250,11 @@ impl Deed {
                 format!("{word} {name}")
             }
             Self::Reset(name) => format!("reset {name}"),
+            Self::Network(fault) => {
+                let word = if fault.loss_percent.is_some() { "lose" } else { "cut" };
+                format!("{word} {}", fault.on.join(" "))
+            }
+            Self::Unit { unit, what } => unit_commands(*what, unit).0.join(" "),
             Self::Database { name, trouble: Trouble::Lock } => format!("lock {name}"),
             Self::Database { name, trouble: Trouble::Full } => format!("full {name}"),
             Self::Command { begin, .. } => begin.join(" "),
@@ -239,13 +265,28 @@ impl Deed {
     #[must_use]
     pub fn can_last(&self) -> bool {
         match self {
-            Self::Process { what, .. } => {
+            Self::Process { what, .. } | Self::Unit { what, .. } => {
                 matches!(what, What::Kill | What::Terminate | What::Pause)
             }
-            Self::Pid(_) | Self::Proxy { .. } | Self::Database { .. } => true,
+            Self::Pid(_) | Self::Proxy { .. } | Self::Network(_) | Self::Database { .. } => true,
             Self::Reset(_) => false,
             Self::Command { undo, .. } => !undo.is_empty(),
         }
+    }
+}
+
+/// The commands for a unit of systemd that is active: what happens, and what undoes it.
+pub(super) fn unit_commands(what: What, unit: &str) -> (Vec<String>, Vec<String>) {
+    let systemctl = |words: &[&str]| -> Vec<String> {
+        ["systemctl"].iter().chain(words).chain(&[unit]).map(|word| (*word).to_owned()).collect()
+    };
+    match what {
+        What::Kill => (systemctl(&["kill", "--signal=SIGKILL"]), systemctl(&["start"])),
+        What::Terminate => (systemctl(&["stop"]), systemctl(&["start"])),
+        What::Pause => {
+            (systemctl(&["kill", "--signal=SIGSTOP"]), systemctl(&["kill", "--signal=SIGCONT"]))
+        }
+        What::Resume | What::Restart => (systemctl(&["restart"]), Vec::new()),
     }
 }
 
@@ -275,6 +316,31 @@ pub struct Step {
 }
 
 impl Script {
+    /// Whether there is nothing to start or to break.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.processes.is_empty() && self.faults.is_empty()
+    }
+
+    /// The process, or all those of a cluster, of this name.
+    #[must_use]
+    pub fn process(&self, name: &str) -> Option<&ProcessSpec> {
+        self.processes.iter().find(|one| one.name == name)
+    }
+
+    /// Whether a process has this name, also one of a cluster.
+    #[must_use]
+    pub fn has_process(&self, name: &str) -> bool {
+        self.processes.iter().any(|one| one.is_named(name))
+    }
+
+    /// The nodes of its network beside the client; none: it has no network of its own.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<String> {
+        let apart = self.processes.iter().filter(|one| one.namespace);
+        apart.flat_map(ProcessSpec::members).collect()
+    }
+
     /// The moments in order of time. At the same time, faults end before others begin.
     #[must_use]
     pub fn steps(&self) -> Vec<Step> {
@@ -367,6 +433,7 @@ mod tests {
         let spec = |kind| ProcessSpec {
             name: "x".to_owned(),
             kind,
+            namespace: false,
             program: None,
             arguments: Vec::new(),
             ready_within: Duration::from_secs(1),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,11 +14,14 @@ use tempfile::TempDir;
 use super::database::Lasting;
 use super::foreign::Foreign;
 use super::holds::Act;
-use super::kinds::{Ground, StartError, memcached, postgres, redis, standin};
+use super::kinds::{Asked, Ground, Site, StartError, memcached, postgres, redis, standin};
+use super::lan::Lan;
+use super::links::NetworkFault;
 use super::process::Process;
 use super::proxy::{Conduct, DatagramProxy, Proxy};
 use super::script::{Deed, Kind, PidSource, ProcessSpec, Script, Trouble, standin_names};
 use crate::interrupt::Interrupt;
+use crate::net::NetError;
 use crate::origin::{OriginError, Rows, RunOrigin};
 use crate::rng::Random;
 
@@ -41,7 +44,13 @@ pub enum SettingError {
     /// A table for Standin.
     #[error(transparent)]
     Table(#[from] OriginError),
-    /// A process of somebody else.
+    /// The network.
+    #[error(
+        "a network of namespaces for the scenario: {0}; without it, leave out `namespace`, \"cut\" and \"lose\", and put \
+         processes of kind \"proxy\" between"
+    )]
+    Network(#[from] NetError),
+    /// What happens to a process or a unit of somebody else.
     #[error("the fault in line {line} of the scenario: {why}")]
     Foreign {
         /// The line.
@@ -127,6 +136,8 @@ pub(super) struct Setting {
     folders: Vec<TempDir>,
     pub(super) places: Places,
     pub(super) folder: PathBuf,
+    /// Dropped after everything that is in it.
+    lan: Option<Lan>,
 }
 
 impl Drop for Setting {
@@ -162,6 +173,7 @@ impl Setting {
             folders: Vec::new(),
             places: Places::default(),
             folder: folder.to_owned(),
+            lan: Lan::of(script)?,
         };
         for spec in &script.faults {
             if let Deed::Pid(source) = &spec.deed {
@@ -171,9 +183,12 @@ impl Setting {
                 setting.foreign.insert(source.clone(), found);
             }
         }
-        let mut ground = Ground { folder, random: &mut random, interrupt };
         for (number, spec) in (0..).zip(&script.processes) {
-            setting.add(spec, Random::stream(seed, number).bits(), &mut ground)?;
+            let lan = setting.lan.take();
+            let mut ground = Ground { folder, random: &mut random, interrupt, lan: lan.as_ref() };
+            let added = setting.add(spec, Random::stream(seed, number).bits(), &mut ground);
+            setting.lan = lan;
+            added?;
         }
         Ok(setting)
     }
@@ -196,6 +211,12 @@ impl Setting {
         let process = &self.foreign[source];
         let done = if is_pause { process.pause() } else { process.resume() };
         done.map_err(|error| format!("the signal could not be sent: {error}"))
+    }
+
+    /// Begins a fault of the network (`Some`), or ends it.
+    pub(super) fn impair(&mut self, fault: usize, is: Option<&NetworkFault>) -> Result<(), String> {
+        let lan = self.lan.as_mut().expect("scenarios are checked for a network");
+        lan.set(fault, is).map_err(|error| error.to_string())
     }
 
     /// Begins or ends a trouble of a database's table.
@@ -234,54 +255,52 @@ impl Setting {
         seed: u64,
         ground: &mut Ground<'_>,
     ) -> Result<(), SettingError> {
-        let ProcessSpec { name, kind, program, arguments, ready_within } = spec;
-        let (name, within, program) = (name.as_str(), *ready_within, program.as_deref());
+        let ProcessSpec { name, kind, program, arguments, ready_within, .. } = spec;
         let more: Vec<OsString> = arguments.iter().map(Into::into).collect();
+        let asked = Asked {
+            name,
+            program: program.as_deref(),
+            arguments: &more,
+            ready_within: *ready_within,
+        };
+        let Asked { name, program, .. } = asked;
         let (processes, addresses) = match kind {
             Kind::Command { ports } => {
-                let addresses = ground.addresses(usize::from(*ports))?;
+                let site = ground.site(name, usize::from(*ports))?;
                 let program = program.expect("scenarios are checked for a program");
-                let all = arguments.iter().map(|text| self.filled(text, &addresses).into());
-                let mut process = ground.spawn(name, program, all.collect())?;
-                for address in &addresses {
-                    ground.wait_until_open(&mut process, *address, within)?;
+                let all = arguments.iter().map(|text| self.filled(text, &site).into());
+                let mut process = ground.spawn(name, program, all.collect(), &site)?;
+                for address in &site.addresses {
+                    ground.wait_until_open(&mut process, *address, asked.ready_within)?;
                 }
-                (vec![process], addresses)
+                (vec![process], site.addresses)
             }
             Kind::Memcached => {
-                let addresses = ground.addresses(1)?;
-                let address = addresses[0];
-                let process = memcached::start(ground, name, program, &more, address, within)?;
-                (vec![process], addresses)
+                let site = ground.site(name, 1)?;
+                (vec![memcached::start(ground, asked, &site)?], site.addresses)
             }
             Kind::Nutcracker { servers, ejects } => {
-                let own = ground.addresses(2)?;
-                let addresses = [own[0], own[1]];
+                let site = ground.site(name, 2)?;
                 let servers = self.addresses_of(servers);
                 let pool =
                     memcached::Pool { servers: &servers, ejects: *ejects, timeout: POOL_TIMEOUT };
-                let process = memcached::start_nutcracker(
-                    ground, name, program, &more, pool, addresses, within,
-                )?;
-                (vec![process], vec![own[0]])
+                let process = memcached::start_nutcracker(ground, asked, pool, &site)?;
+                (vec![process], vec![site.address()])
             }
             Kind::Redis => {
-                let addresses = ground.addresses(1)?;
-                let process = redis::start(ground, name, program, &more, addresses[0], within)?;
-                (vec![process], addresses)
+                let site = ground.site(name, 1)?;
+                (vec![redis::start(ground, asked, &site)?], site.addresses)
             }
             Kind::RedisCluster { masters, replicas, node_timeout } => {
                 let (masters, replicas, node_timeout) = (*masters, *replicas, *node_timeout);
                 let shape = redis::Shape { masters, replicas, node_timeout };
-                let mut all = ground.addresses(shape.nodes() * 2)?;
-                let processes =
-                    redis::start_cluster(ground, name, program, &more, shape, &all, within)?;
-                all.truncate(shape.nodes());
-                (processes, all)
+                let sites = ground.sites(&spec.members(), 2)?;
+                let processes = redis::start_cluster(ground, asked, shape, &sites)?;
+                (processes, sites.iter().map(Site::address).collect())
             }
             Kind::Proxy { to, is_udp } => {
                 let upstream = self.upstream(to)?;
-                let address = ground.addresses(1)?[0];
+                let address = ground.site(name, 1)?.address();
                 self.behind.insert(name.to_owned(), to.clone());
                 let proxy = Between::start(*is_udp, address, upstream, seed)
                     .map_err(StartError::system(format!("the proxy {name}")))?;
@@ -289,17 +308,25 @@ impl Setting {
                 (Vec::new(), vec![address])
             }
             Kind::Postgres => {
-                let address = ground.addresses(1)?[0];
-                let server = postgres::start(ground, name, program, &more, address, within)?;
+                let site = ground.site(name, 1)?;
+                let server = postgres::start(ground, asked, &site)?;
                 self.databases.insert(name.to_owned(), server.url);
                 self.folders.push(server.folder);
-                (vec![server.process], vec![address])
+                (vec![server.process], site.addresses)
             }
             Kind::Standin { groups, servers, memory_bytes, database } => {
                 let names = standin_names(*groups, *servers);
-                let addresses = ground.addresses(names.concat().len() + 1)?;
+                // The master is the last of the members, and the first of the addresses.
+                let sites = ground.sites(&spec.members(), 1)?;
+                let (master, rest) = sites.split_last().expect("a cluster has a master");
+                let addresses: Vec<SocketAddr> =
+                    [master].into_iter().chain(rest).map(Site::address).collect();
                 let mut config = standin::layout("load", &names, &addresses, *memory_bytes, None);
                 config.keyspaces.push(KeyspaceConfig::cache(KEYSPACE, "load"));
+                if !master.address().ip().is_loopback() {
+                    // Others could reach it, for all that it knows.
+                    config.security.secret = Some(secret()?);
+                }
                 if let Some(database) = database {
                     let direct = self.database_behind(database);
                     let rows = Rows { count: 0, run: 0, value_bytes: 0 };
@@ -313,8 +340,12 @@ impl Setting {
                     None => std::env::current_exe().map_err(SettingError::Program)?,
                 };
                 let folder = ground.own_folder(name)?;
-                let cluster =
-                    standin::Cluster::start(&program, &folder, config, within, ground.interrupt)?;
+                let network = |id: Option<u16>| {
+                    let site = id.map_or(Some(master), |id| rest.get(usize::from(id)));
+                    site.and_then(|site| site.network.clone())
+                };
+                let mut cluster = standin::Cluster::spawn(&program, &folder, config, network)?;
+                cluster.wait_until_up(asked.ready_within, ground.interrupt)?;
                 let standin::Cluster { servers, master, file, .. } = cluster;
                 self.places.files.insert(name.to_owned(), file);
                 (servers.into_iter().chain([master]).collect(), addresses[1..].to_vec())
@@ -362,9 +393,11 @@ impl Setting {
     }
 
     /// An argument with its placeholders replaced.
-    fn filled(&self, text: &str, own: &[SocketAddr]) -> String {
+    fn filled(&self, text: &str, own: &Site) -> String {
+        let host = own.addresses.first().map_or(Ipv4Addr::LOCALHOST.into(), SocketAddr::ip);
         let mut text = text.replace("{folder}", &self.folder.display().to_string());
-        for (number, address) in (1..).zip(own) {
+        text = text.replace("{host}", &host.to_string());
+        for (number, address) in (1..).zip(&own.addresses) {
             let port = address.port().to_string();
             if number == 1 {
                 text = text.replace("{port}", &port);
@@ -377,4 +410,11 @@ impl Setting {
         }
         text
     }
+}
+
+fn secret() -> Result<[u8; 32], StartError> {
+    let mut secret = [0; 32];
+    let filled = getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()));
+    filled.map_err(StartError::system("a secret"))?;
+    Ok(secret)
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-use super::holds::{Act, Holds, Order};
+use super::holds::{Act, Holds, Order, moments};
 use super::process::Process;
+use super::resolve::resolve;
 use super::script::{Script, Step};
 use super::setting::{Places, Setting, SettingError};
 use crate::interrupt::Interrupt;
@@ -87,10 +88,11 @@ impl Stage {
         seed: u64,
         interrupt: Option<&Interrupt>,
     ) -> Result<Self, SettingError> {
-        let setting = Setting::start(script, folder, seed, interrupt)?;
+        let script = resolve(script, interrupt)?;
+        let setting = Setting::start(&script, folder, seed, interrupt)?;
         Ok(Self {
-            script: script.clone(),
-            steps: script.steps(),
+            steps: moments(&script),
+            script,
             next: 0,
             holds: Holds::default(),
             errands: Vec::new(),
@@ -207,6 +209,9 @@ impl Stage {
             Ok(Order::Proxy(name, conduct)) => {
                 self.setting.proxy(name).set(conduct);
                 Ok(())
+            }
+            Ok(Order::Network(network, is_begin)) => {
+                self.setting.impair(fault, is_begin.then_some(network))
             }
             Ok(Order::Trouble(name, trouble, is_begin)) => {
                 self.setting.trouble(name, trouble, is_begin)

@@ -19,8 +19,8 @@ pub struct AgentArgs {
     /// Do without a secret, although others can reach the address.
     #[arg(long)]
     pub agent_insecure: bool,
-    /// The folder with the files that coordinators may name (--config, --trace, curves of --phases), which are relative to
-    /// it. Without it, an agent reads none.
+    /// The folder with the files that coordinators may name (--config, --trace, curves of --phases, certificates and
+    /// passwords), which are relative to it. Without it, an agent reads none.
     #[arg(long, value_name = "FOLDER", requires = "agent")]
     pub agent_files: Option<PathBuf>,
 }

@@ -38,7 +38,7 @@ impl AgentFiles {
     /// Puts the places of the files in the folder into the options.
     ///
     /// # Errors
-    /// [`AgentError::File`]: one is not there.
+    /// [`AgentError::File`]: one is not there; [`AgentError::Variable`].
     pub(super) fn confine(&self, args: &mut LoadArgs) -> Result<(), AgentError> {
         if args.target.is_none() && args.database.database.is_none() {
             args.config.get_or_insert_with(|| CLUSTER_FILE.into());
@@ -48,6 +48,9 @@ impl AgentFiles {
             Rate::File { path, .. } => Some(path),
             Rate::Given(_) => None,
         });
+        if let Some(name) = &args.access.password_env {
+            return Err(AgentError::Variable(name.clone()));
+        }
         let database = args.database.file_mut();
         let access = args.access.files_mut();
         let files = args.config.iter_mut().chain(&mut args.trace).chain(curves);
@@ -138,6 +141,16 @@ mod tests {
             assert!(matches!(error, AgentError::File(_)), "{wrong:?}");
         }
         assert!(confined(&AgentFiles::of(None).unwrap(), &target).is_ok(), "it needs no file");
+        for option in ["--ca-file", "--cert-file", "--key-file", "--password-file"] {
+            let error = confined(&files, &[&target[..], &[option, outside]].concat()).unwrap_err();
+            assert!(matches!(error, AgentError::File(_)), "{option}");
+            let inside = confined(&files, &[&target[..], &[option, "a"]].concat()).unwrap();
+            let access = inside.access;
+            let all = [access.ca_file, access.cert_file, access.key_file, access.password_file];
+            assert!(all.contains(&Some(expected.clone())), "{option}");
+        }
+        let variable = confined(&files, &[&target[..], &["--password-env", "HOME"]].concat());
+        assert!(matches!(variable, Err(AgentError::Variable(_))), "it is the agent's own");
         let missing = AgentFiles::of(Some(&scratch.file("none"))).unwrap_err().to_string();
         assert!(missing.contains("--agent-files"), "{missing}");
     }

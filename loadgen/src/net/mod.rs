@@ -52,6 +52,7 @@ pub enum Impairment<Node> {
 
 impl<Node> Impairment<Node> {
     /// The same fault between the nodes that have these names elsewhere.
+    #[must_use]
     pub fn map<Other>(self, other: impl Fn(Node) -> Other) -> Impairment<Other> {
         match self {
             Self::Cut { from, to } => Impairment::Cut { from: other(from), to: other(to) },

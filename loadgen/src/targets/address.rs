@@ -215,9 +215,9 @@ impl TargetUrl {
         self.password.is_some()
     }
 
-    /// The names of processes for whose addresses it has placeholders.
-    pub fn placeholders(&self) -> impl Iterator<Item = &str> {
-        self.servers.iter().filter_map(|server| placeholder(server))
+    /// For each server the process for whose addresses it is a placeholder; `None`: it is an address.
+    pub fn placeholders(&self) -> impl Iterator<Item = Option<&str>> {
+        self.servers.iter().map(|server| placeholder(server))
     }
 
     /// The number of connections that each load thread makes to the servers that it names.
@@ -405,7 +405,7 @@ mod tests {
     #[test]
     fn processes_have_their_places() {
         let url: TargetUrl = "memcached://{a},10.0.0.1:5,{b-1}?eject=2".parse().unwrap();
-        assert_eq!(url.placeholders().collect::<Vec<_>>(), ["a", "b-1"]);
+        assert_eq!(url.placeholders().collect::<Vec<_>>(), [Some("a"), None, Some("b-1")]);
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let (a, b) = ([at(1), at(2)], [at(3)]);
         let filled = url.with_processes(|name| Some(if name == "a" { &a[..] } else { &b[..] }));

@@ -2,38 +2,25 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use super::super::process::Process;
-use super::{Ground, StartError, unprivileged, words};
+use super::{Asked, Ground, Site, StartError, user, words};
 
 /// Starts one with 64 MiB and one thread, and waits until it accepts connections.
 ///
 /// # Errors
 /// [`StartError`].
-pub fn start(
-    ground: &Ground<'_>,
-    name: &str,
-    program: Option<&Path>,
-    arguments: &[OsString],
-    address: SocketAddr,
-    ready_within: Duration,
-) -> Result<Process, StartError> {
+pub fn start(ground: &Ground<'_>, asked: Asked<'_>, site: &Site) -> Result<Process, StartError> {
+    let address = site.address();
     let (host, port) = (address.ip(), address.port());
     let mut all = words(&format!("-l {host} -p {port} -U 0 -m 64 -t 1"));
-    all.extend_from_slice(arguments);
-    let program = program.unwrap_or(Path::new("memcached"));
-    // It refuses to run as root. Its own option -u would take back that it dies with the program.
-    let user = match rustix::process::geteuid().is_root() {
-        false => None,
-        true => Some(unprivileged(&["nobody"]).ok_or_else(|| StartError::Refused {
-            name: name.to_owned(),
-            why: "it does not run as root, and there is no user nobody".to_owned(),
-        })?),
-    };
-    let mut process = Process::start_as(user, None, name, program, all, ground.folder)?;
-    ground.wait_until_open(&mut process, address, ready_within)?;
+    all.extend_from_slice(asked.arguments);
+    // Its own option -u would take back that it dies with the program.
+    let user = user(asked.name, &["nobody"])?;
+    let (network, program) = (site.network.clone(), asked.program("memcached"));
+    let mut process = Process::start_as(user, network, asked.name, program, all, ground.folder)?;
+    ground.wait_until_open(&mut process, address, asked.ready_within)?;
     Ok(process)
 }
 
@@ -48,21 +35,18 @@ pub struct Pool<'p> {
     pub timeout: Duration,
 }
 
-/// Starts twemproxy with ketama and its own defaults otherwise. `addresses` are its own and the one of its statistics.
+/// Starts twemproxy with ketama and its own defaults otherwise. The second address is the one of its statistics.
 ///
 /// # Errors
 /// [`StartError`].
 pub fn start_nutcracker(
     ground: &Ground<'_>,
-    name: &str,
-    program: Option<&Path>,
-    arguments: &[OsString],
+    asked: Asked<'_>,
     pool: Pool<'_>,
-    addresses: [SocketAddr; 2],
-    ready_within: Duration,
+    site: &Site,
 ) -> Result<Process, StartError> {
-    let [address, statistics] = addresses;
-    let folder = ground.own_folder(name)?;
+    let [address, statistics] = [site.addresses[0], site.addresses[1]];
+    let folder = ground.own_folder(asked.name)?;
     let file = folder.join("nutcracker.yml");
     std::fs::write(&file, configuration(pool, address))
         .map_err(StartError::system(file.display().to_string()))?;
@@ -74,10 +58,9 @@ pub fn start_nutcracker(
         "-p".into(),
         folder.join("nutcracker.pid").into(),
     ];
-    all.extend_from_slice(arguments);
-    let program = program.unwrap_or(Path::new("nutcracker"));
-    let mut process = ground.spawn(name, program, all)?;
-    ground.wait_until_open(&mut process, address, ready_within)?;
+    all.extend_from_slice(asked.arguments);
+    let mut process = ground.spawn(asked.name, asked.program("nutcracker"), all, site)?;
+    ground.wait_until_open(&mut process, address, asked.ready_within)?;
     Ok(process)
 }
 

@@ -7,7 +7,7 @@ pub mod standin;
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,10 +16,12 @@ use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 
 use super::child::User;
+use super::lan::Lan;
 use super::process::{Process, SpawnError};
+pub use super::site::Site;
 use super::tool::ToolError;
 use crate::interrupt::Interrupt;
-use crate::ports::free_addresses;
+use crate::ports::free_addresses_of;
 use crate::rng::Random;
 
 /// The time between two checks whether a process is up.
@@ -95,7 +97,26 @@ impl StartError {
     }
 }
 
-/// Where processes are started: on loopback, with their files in a folder.
+/// What is asked for of a process, whatever its kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Its name, and that of its log.
+    pub name: &'a str,
+    /// The program, if it is not the usual one.
+    pub program: Option<&'a Path>,
+    /// Arguments behind the kind's own.
+    pub arguments: &'a [OsString],
+    /// The time within which it must be ready.
+    pub ready_within: Duration,
+}
+
+impl Asked<'_> {
+    fn program(&self, usual: &'static str) -> &Path {
+        self.program.unwrap_or(Path::new(usual))
+    }
+}
+
+/// Where processes are started: on loopback, or in a network that joins namespaces, with their files in a folder.
 #[derive(Debug)]
 pub struct Ground<'g> {
     /// For logs, configurations and data.
@@ -104,15 +125,39 @@ pub struct Ground<'g> {
     pub random: &'g mut Random,
     /// Ends a wait.
     pub interrupt: Option<&'g Interrupt>,
+    /// The network of namespaces, if there is one.
+    pub lan: Option<&'g Lan>,
 }
 
 impl Ground<'_> {
-    /// This many free addresses.
+    /// Places for these processes, with so many addresses each: in their own namespaces, where they have them, and
+    /// otherwise with free ports where this thread is.
     ///
     /// # Errors
-    /// There are not that many.
-    pub fn addresses(&mut self, count: usize) -> Result<Vec<SocketAddr>, StartError> {
-        free_addresses(count, self.random).map_err(StartError::system("looking for free ports"))
+    /// There are not that many free ports.
+    pub fn sites(&mut self, names: &[String], addresses: usize) -> Result<Vec<Site>, StartError> {
+        let own = names.iter().map(|name| self.lan.and_then(|lan| lan.site(name, addresses)));
+        let own: Vec<Option<Site>> = own.collect();
+        let missing = own.iter().filter(|site| site.is_none()).count() * addresses;
+        let host = self.lan.map_or(Ipv4Addr::LOCALHOST, |_| Lan::host());
+        // All at once, or one of them would be found twice.
+        let free = free_addresses_of(host, missing, self.random)
+            .map_err(StartError::system("looking for free ports"))?;
+        let mut free = free.into_iter();
+        let shared = |free: &mut dyn Iterator<Item = SocketAddr>| Site {
+            addresses: free.take(addresses).collect(),
+            network: None,
+        };
+        Ok(own.into_iter().map(|site| site.unwrap_or_else(|| shared(&mut free))).collect())
+    }
+
+    /// A place for one process.
+    ///
+    /// # Errors
+    /// As [`Self::sites`].
+    pub fn site(&mut self, name: &str, addresses: usize) -> Result<Site, StartError> {
+        let mut sites = self.sites(&[name.to_owned()], addresses)?;
+        Ok(sites.remove(0))
     }
 
     /// Starts a program on this thread, with which it dies.
@@ -124,8 +169,10 @@ impl Ground<'_> {
         name: &str,
         program: &Path,
         arguments: Vec<OsString>,
+        site: &Site,
     ) -> Result<Process, StartError> {
-        Ok(Process::start(name, program, arguments, self.folder)?)
+        let network = site.network.clone();
+        Ok(Process::start_in(network, name, program, arguments, self.folder)?)
     }
 
     /// Waits until a process accepts connections.
@@ -182,6 +229,18 @@ fn wait(
 /// Arguments from text with spaces between them.
 fn words(text: &str) -> Vec<OsString> {
     text.split(' ').map(Into::into).collect()
+}
+
+/// The user for a program that refuses to run as root: the first of these that there is. `None`: the one of this program.
+fn user(name: &str, users: &[&str]) -> Result<Option<User>, StartError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let found = unprivileged(users).ok_or_else(|| StartError::Refused {
+        name: name.to_owned(),
+        why: format!("it does not run as root, and there is no user {}", users.join(" or ")),
+    });
+    found.map(Some)
 }
 
 /// The first of these users that there is.

@@ -1,19 +1,20 @@
 //! PostgreSQL: a new, empty server that does not wait for its disk.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::super::child::User;
 use super::super::database::Session;
+use super::super::lan::Lan;
 use super::super::process::Process;
 use super::super::tool;
-use super::{Ground, StartError, unprivileged, wait};
+use super::{Asked, Ground, Site, StartError, user, wait};
 
 /// Debian and its derivatives install one folder per major version here, and put only the client programs on the PATH.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -37,30 +38,19 @@ pub fn url(address: SocketAddr) -> String {
     format!("postgres://standin@{address}/postgres")
 }
 
-/// Makes a database and starts a server on it. `program` is its `postgres`, with `initdb` beside it. Everybody may
+/// Makes a database and starts a server on it. The program is its `postgres`, with `initdb` beside it. Everybody may
 /// connect from this machine.
 ///
 /// # Errors
 /// [`StartError`].
-pub fn start(
-    ground: &Ground<'_>,
-    name: &str,
-    program: Option<&Path>,
-    arguments: &[OsString],
-    address: SocketAddr,
-    ready_within: Duration,
-) -> Result<Server, StartError> {
+pub fn start(ground: &Ground<'_>, asked: Asked<'_>, site: &Site) -> Result<Server, StartError> {
+    let Asked { name, arguments, ready_within, .. } = asked;
     let failed = |why: String| StartError::Refused { name: name.to_owned(), why };
-    let program = match program {
+    let program = match asked.program {
         Some(program) => program.to_owned(),
         None => find().map_err(failed)?,
     };
-    let user = match rustix::process::geteuid().is_root() {
-        false => None,
-        true => Some(unprivileged(&USERS).ok_or_else(|| {
-            failed("it does not run as root, and there is no user postgres or nobody".to_owned())
-        })?),
-    };
+    let user = user(name, &USERS)?;
     // Not in the folder of the run, which nobody else may enter.
     let folder = tempfile::Builder::new()
         .prefix("standin-postgres-")
@@ -73,6 +63,10 @@ pub fn start(
     let data = folder.path().join("data");
     let initdb = initdb(&program.with_file_name("initdb"), &data, user);
     tool::run(initdb, ready_within, ground.interrupt).map_err(StartError::tool(name))?;
+    let address = site.address();
+    if !address.ip().is_loopback() {
+        trust(&data.join("pg_hba.conf"), &Lan::subnet())?;
+    }
     let mut all: Vec<OsString> = vec!["-D".into(), data.into()];
     all.extend(["-p".into(), address.port().to_string().into()]);
     for setting in [
@@ -86,10 +80,21 @@ pub fn start(
         all.extend(["-c".into(), setting.into()]);
     }
     all.extend_from_slice(arguments);
-    let mut process = Process::start_as(user, None, name, &program, all, ground.folder)?;
+    let network = site.network.clone();
+    let mut process = Process::start_as(user, network, name, &program, all, ground.folder)?;
     let url = url(address);
     wait(&mut process, ready_within, ground.interrupt, || Session::open(&url).is_ok())?;
     Ok(Server { process, url, folder })
+}
+
+/// Lets everybody of these addresses connect; `initdb` knows loopback alone.
+fn trust(file: &Path, addresses: &str) -> Result<(), StartError> {
+    let failed = StartError::system(file.display().to_string());
+    let mut open = match std::fs::File::options().append(true).open(file) {
+        Ok(open) => open,
+        Err(error) => return Err(failed(error)),
+    };
+    writeln!(open, "host all all {addresses} trust").map_err(failed)
 }
 
 fn initdb(program: &Path, data: &Path, user: Option<User>) -> Command {

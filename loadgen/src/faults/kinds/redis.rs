@@ -1,8 +1,6 @@
 //! Redis: a single server, and a Redis Cluster.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,7 +8,7 @@ use standin_protocol::time::Micros;
 
 use super::super::process::Process;
 use super::super::tool;
-use super::{Ground, StartError};
+use super::{Asked, Ground, Site, StartError};
 use crate::interrupt::Interrupt;
 
 /// The longest wait for the answer to one question: a node that is paused gives none.
@@ -22,37 +20,29 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// [`StartError`].
-pub fn start(
-    ground: &Ground<'_>,
-    name: &str,
-    program: Option<&Path>,
-    arguments: &[OsString],
-    address: SocketAddr,
-    ready_within: Duration,
-) -> Result<Process, StartError> {
-    let mut process = spawn(ground, name, program, arguments, address, "")?;
-    ground.wait_until_open(&mut process, address, ready_within)?;
+pub fn start(ground: &Ground<'_>, asked: Asked<'_>, site: &Site) -> Result<Process, StartError> {
+    let mut process = spawn(ground, asked, site, "")?;
+    ground.wait_until_open(&mut process, site.address(), asked.ready_within)?;
     Ok(process)
 }
 
 fn spawn(
     ground: &Ground<'_>,
-    name: &str,
-    program: Option<&Path>,
-    arguments: &[OsString],
-    address: SocketAddr,
+    asked: Asked<'_>,
+    site: &Site,
     more: &str,
 ) -> Result<Process, StartError> {
-    let home = ground.own_folder(name)?;
-    let (host, port) = (address.ip(), address.port());
+    let home = ground.own_folder(asked.name)?;
+    let (host, port) = (site.address().ip(), site.address().port());
+    // In its protected mode, it would refuse who is not on loopback.
     let text = format!(
-        "bind {host}\nport {port}\ndir {}\nsave \"\"\nappendonly no\n{more}",
+        "bind {host}\nprotected-mode no\nport {port}\ndir {}\nsave \"\"\nappendonly no\n{more}",
         home.display()
     );
     let file = home.join("redis.conf");
     std::fs::write(&file, text).map_err(StartError::system(file.display().to_string()))?;
-    let all = [&[file.into()], arguments].concat();
-    ground.spawn(name, program.unwrap_or(Path::new("redis-server")), all)
+    let all = [&[file.into()], asked.arguments].concat();
+    ground.spawn(asked.name, asked.program("redis-server"), all, site)
 }
 
 /// The shape of a cluster.
@@ -75,33 +65,30 @@ impl Shape {
 }
 
 /// Starts the nodes `<name>-1`, …, and joins them. `redis-cli` makes the first ones masters. Returns when all agree
-/// on the cluster, and the replicas have copied their masters. `addresses` are those of the nodes, then those of their
-/// buses.
+/// on the cluster, and the replicas have copied their masters. Each has two addresses; the second is that of its bus.
 ///
 /// # Errors
 /// [`StartError`].
 pub fn start_cluster(
     ground: &Ground<'_>,
-    name: &str,
-    program: Option<&Path>,
-    arguments: &[OsString],
+    asked: Asked<'_>,
     shape: Shape,
-    addresses: &[SocketAddr],
-    ready_within: Duration,
+    sites: &[Site],
 ) -> Result<Vec<Process>, StartError> {
-    let (nodes, buses) = addresses.split_at(shape.nodes());
+    let Asked { name, ready_within, .. } = asked;
+    let nodes: Vec<SocketAddr> = sites.iter().map(Site::address).collect();
     let mut processes = Vec::new();
-    for (number, (node, bus)) in (1u32..).zip(nodes.iter().zip(buses)) {
+    for (number, site) in (1u32..).zip(sites) {
         let more = format!(
             "cluster-enabled yes\ncluster-config-file nodes.conf\ncluster-port {}\n\
              cluster-node-timeout {}\n",
-            bus.port(),
+            site.addresses[1].port(),
             shape.node_timeout.as_millis()
         );
         let name = format!("{name}-{number}");
-        processes.push(spawn(ground, &name, program, arguments, *node, &more)?);
+        processes.push(spawn(ground, Asked { name: &name, ..asked }, site, &more)?);
     }
-    for (process, node) in processes.iter_mut().zip(nodes) {
+    for (process, node) in processes.iter_mut().zip(&nodes) {
         ground.wait_until_open(process, *node, ready_within)?;
     }
     let texts: Vec<String> = nodes.iter().map(SocketAddr::to_string).collect();
@@ -114,7 +101,7 @@ pub fn start_cluster(
     let created = tool::run(redis_cli(nodes[0], &create), ready_within, ground.interrupt);
     created.map_err(StartError::tool(name))?;
     for node in nodes {
-        while let Err(why) = agrees(*node) {
+        while let Err(why) = agrees(node) {
             if ground.interrupt.is_some_and(Interrupt::is_set) {
                 return Err(StartError::Interrupted);
             }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::{LoadArgs, LoadError};
-use crate::faults::script::Script;
+use crate::faults::script::{Kind, ProcessSpec, Script};
 use crate::targets::address::{TargetUrl, UrlError};
 
 impl LoadArgs {
@@ -15,21 +15,18 @@ impl LoadArgs {
         let config = self.config.as_deref().and_then(Path::to_str);
         let file = config.and_then(|text| text.strip_prefix('{')?.strip_suffix('}'));
         if let Some(name) = file
-            && !script.processes.iter().any(|one| one.name == name && one.has_cluster_file())
+            && !script.process(name).is_some_and(ProcessSpec::has_cluster_file)
         {
             return Err(LoadError::Options(format!(
                 "--config {{{name}}}: the scenario starts no process {name} of kind \"standin\""
             )));
         }
-        let mut names = self.target.iter().flat_map(TargetUrl::placeholders);
-        let is_unknown = |name: &&str| {
-            !script
-                .processes
-                .iter()
-                .any(|one| one.name == *name || one.members().iter().any(|member| member == name))
-        };
-        if let Some(name) = names.find(is_unknown) {
+        let mut names = self.target.iter().flat_map(TargetUrl::placeholders).flatten();
+        if let Some(name) = names.find(|name| !script.has_process(name)) {
             return Err(UrlError::NoProcess(name.to_owned()).into());
+        }
+        if !script.nodes().is_empty() {
+            check_network(script, self.target.as_ref(), file.is_some())?;
         }
         if self.find.is_some() && !script.faults.is_empty() {
             let text = "--find measures several times, and faults happen once: leave --find or [[faults]] away";
@@ -40,4 +37,33 @@ impl LoadArgs {
             None => Ok(()),
         }
     }
+}
+
+/// From the namespaces, nothing else can be reached.
+fn check_network(
+    script: &Script,
+    target: Option<&TargetUrl>,
+    is_own_cluster: bool,
+) -> Result<(), LoadError> {
+    let elsewhere = |what: String| {
+        Err(LoadError::Options(format!(
+            "{what}: a scenario with namespaces reaches only its own processes; name one as {{name}}, or leave \
+             `namespace` out"
+        )))
+    };
+    match target {
+        Some(url) if url.placeholders().any(|name| name.is_none()) => {
+            return elsewhere(format!("--target {url:?}"));
+        }
+        None if !is_own_cluster => return elsewhere("--config".to_owned()),
+        Some(_) | None => {}
+    }
+    for one in &script.processes {
+        if let Kind::Proxy { to, .. } = &one.kind
+            && !script.has_process(to)
+        {
+            return elsewhere(format!("the proxy {} before {to}", one.name));
+        }
+    }
+    Ok(())
 }

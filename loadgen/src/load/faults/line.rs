@@ -43,21 +43,32 @@ impl LineKeys {
         }
     }
 
-    /// Reports those that mean nothing with this word.
+    /// Reports those that mean nothing.
     pub(super) fn misplaced(
         &self,
         section: &mut Section<'_>,
-        word: ProxyWord,
+        allowed: &[&str],
         report: &mut Report<'_>,
     ) {
-        if word != ProxyWord::Slow {
-            for key in ["delay", "jitter", "bandwidth", "loss", "duplication"] {
-                section.misplaced(key, "is for `what = \"slow\"`; remove it", report);
+        const SLOW: &str = "is for `what = \"slow\"`; remove it";
+        for (key, why) in [
+            ("delay", SLOW),
+            ("jitter", SLOW),
+            ("bandwidth", SLOW),
+            ("duplication", SLOW),
+            ("loss", "is for `what = \"slow\"` and \"lose\"; remove it"),
+            ("way", "is for `what = \"slow\"`, \"stall\", \"cut\" and \"lose\"; remove it"),
+            ("from", "is for `what = \"cut\"` and \"lose\"; remove it"),
+        ] {
+            if !allowed.contains(&key) {
+                section.misplaced(key, why, report);
             }
         }
-        if !matches!(word, ProxyWord::Slow | ProxyWord::Stall) {
-            section.misplaced("way", "is for `what = \"slow\"` and \"stall\"; remove it", report);
-        }
+    }
+
+    /// The percentage of what is lost, and the directions.
+    pub(super) fn loss(&self) -> Option<(At<u8>, Way)> {
+        Some((self.loss?, self.way?.value))
     }
 
     fn shape(&self) -> Option<Shape> {
@@ -83,15 +94,19 @@ pub(super) fn deed(
     report: &mut Report<'_>,
 ) -> Option<Deed> {
     let At { value: word, at } = what;
-    line.misplaced(section, word, report);
+    let allowed: &[&str] = match word {
+        ProxyWord::Slow => &["delay", "jitter", "bandwidth", "loss", "duplication", "way"],
+        ProxyWord::Stall => &["way"],
+        ProxyWord::Refuse | ProxyWord::Reset => &[],
+    };
+    line.misplaced(section, allowed, report);
     let shape = line.shape()?;
     let Some(on) = on else {
         let wrong = "is for proxies; write `on` with one of the scenario";
         report.mistake(at, &section.key("what"), wrong);
         return None;
     };
-    let found = script.processes.iter().find(|one| one.name == on.value);
-    let is_udp = match found.map(|one| &one.kind) {
+    let is_udp = match script.process(on.value).map(|one| &one.kind) {
         Some(Kind::Proxy { is_udp, .. }) => *is_udp,
         // One that has a mistake is not in the list.
         None if !is_whole => return None,

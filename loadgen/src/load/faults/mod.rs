@@ -2,6 +2,7 @@
 
 mod fit;
 mod line;
+mod network;
 mod processes;
 #[cfg(test)]
 mod tests;
@@ -16,12 +17,13 @@ use standin_config::{At, Report, Section};
 use crate::faults::mistakes;
 use crate::faults::script::{Deed, FaultSpec, Kind, PidSource, ProcessSpec, Script, Trouble, What};
 use line::{LineKeys, ProxyWord};
+use network::NetworkWord;
 
 const TIME_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86_400);
 const LASTS_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(7 * 86_400);
 /// The words of `what`; a command has none.
-const WHATS: [(&str, Word); 11] = [
+const WHATS: [(&str, Word); 13] = [
     ("kill", Word::Process(What::Kill)),
     ("terminate", Word::Process(What::Terminate)),
     ("pause", Word::Process(What::Pause)),
@@ -33,6 +35,8 @@ const WHATS: [(&str, Word); 11] = [
     ("reset", Word::Proxy(ProxyWord::Reset)),
     ("lock", Word::Database(Trouble::Lock)),
     ("full", Word::Database(Trouble::Full)),
+    ("cut", Word::Network(NetworkWord::Cut)),
+    ("lose", Word::Network(NetworkWord::Lose)),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,7 @@ enum Word {
     Process(What),
     Proxy(ProxyWord),
     Database(Trouble),
+    Network(NetworkWord),
 }
 
 /// Reads both lists, and checks that the faults make sense in their order.
@@ -126,6 +131,7 @@ fn deed(
     let pid_file = section.text("pid_file", "/run/redis.pid", report).optional();
     let unit = section.text("unit", "redis.service", report).optional();
     let line = LineKeys::read(section, report);
+    let from = section.text_list("from", "[\"client\"]", report);
     let (begin, undo, what, on) = (begin?, undo?, what?, on?);
     let (pid, pid_file, unit): (Option<At<u32>>, _, _) = (pid?, pid_file?, unit?);
     let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect::<Vec<_>>();
@@ -158,13 +164,13 @@ fn deed(
             let what = At { value: word, at: what.at };
             return line::deed(section, what, on, &line, script, is_whole, report);
         }
+        Word::Network(word) => {
+            let what = At { value: word, at: what.at };
+            return network::deed(section, what, (on, from?), &line, script, is_whole, report);
+        }
         Word::Database(trouble) => {
-            line.misplaced(section, ProxyWord::Refuse, report);
-            let found = |on: &At<&str>| {
-                let mut all = script.processes.iter();
-                all.any(|one| one.name == on.value && one.kind == Kind::Postgres)
-            };
-            if let Some(on) = on.filter(found) {
+            line.misplaced(section, &[], report);
+            if let Some(on) = on.filter(|on| is_postgres(script, on.value)) {
                 return Some(Deed::Database { name: on.value.to_owned(), trouble });
             }
             // One that has a mistake is not in the list.
@@ -176,11 +182,10 @@ fn deed(
         }
         Word::Process(word) => At { value: word, at: what.at },
     };
-    line.misplaced(section, ProxyWord::Refuse, report);
+    line.misplaced(section, &[], report);
     if let Some(on) = on {
         let members: Vec<String> = script.processes.iter().flat_map(ProcessSpec::members).collect();
-        let mut all = script.processes.iter();
-        if all.any(|one| one.name == on.value && one.kind == Kind::Postgres) {
+        if is_postgres(script, on.value) {
             let wrong = "PostgreSQL is several processes; write \"lock\" or \"full\", or put a proxy \
                          before it for \"slow\", \"stall\" and \"refuse\"";
             report.mistake(what.at, &section.key("what"), wrong);
@@ -208,7 +213,7 @@ fn deed(
             report.mistake(what.at, &section.key("what"), why);
             return None;
         }
-        return Some(of_unit(what.value, unit.value));
+        return Some(Deed::Unit { unit: unit.value.to_owned(), what: what.value });
     }
     if what.value != What::Pause {
         let wrong = "a process that the run has not started can only be paused, until `for` or the run \
@@ -222,18 +227,6 @@ fn deed(
     }))
 }
 
-/// The commands for a unit of systemd.
-fn of_unit(what: What, unit: &str) -> Deed {
-    let systemctl = |words: &[&str]| -> Vec<String> {
-        ["systemctl"].iter().chain(words).chain(&[unit]).map(|word| (*word).to_owned()).collect()
-    };
-    let (begin, undo) = match what {
-        What::Kill => (systemctl(&["kill", "--signal=SIGKILL"]), systemctl(&["start"])),
-        What::Terminate => (systemctl(&["stop"]), systemctl(&["start"])),
-        What::Pause => {
-            (systemctl(&["kill", "--signal=SIGSTOP"]), systemctl(&["kill", "--signal=SIGCONT"]))
-        }
-        What::Resume | What::Restart => (systemctl(&["restart"]), Vec::new()),
-    };
-    Deed::Command { begin, undo }
+fn is_postgres(script: &Script, name: &str) -> bool {
+    script.process(name).is_some_and(|one| one.kind == Kind::Postgres)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use standin_config::{At, Report, Section};
 
-use crate::faults::script::{Kind, ProcessSpec, Script};
+use crate::faults::script::{CLIENT, Kind, ProcessSpec, Script};
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
 const READY_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
@@ -16,9 +16,11 @@ const MEMORY_BYTES: u64 = 64 << 20;
 const MEMORY_MIN: u64 = 1 << 20;
 const MEMORY_MAX: u64 = 1 << 40;
 const COMMAND_EXAMPLE: &str = "[\"memcached\", \"-p\", \"{port}\"]";
+/// A network has addresses for 254 nodes, of which one is the client.
+const NODES_MAX: usize = 253;
 const SERVERS_EXAMPLE: &str = "[\"cache1\", \"cache2\"]";
 /// Names that mean something else in an argument.
-const RESERVED: [&str; 2] = ["folder", "port"];
+const RESERVED: [&str; 3] = ["folder", "host", "port"];
 
 /// The words of `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +47,7 @@ const KINDS: [(&str, KindWord); 8] = [
 ];
 
 /// Keys that belong to some kinds alone.
-const OWN_KEYS: [(&str, &[KindWord]); 12] = [
+const OWN_KEYS: [(&str, &[KindWord]); 13] = [
     ("ports", &[KindWord::Command]),
     ("servers", &[KindWord::Nutcracker]),
     ("ejects", &[KindWord::Nutcracker]),
@@ -58,6 +60,18 @@ const OWN_KEYS: [(&str, &[KindWord]); 12] = [
     ("group_size", &[KindWord::Standin]),
     ("memory", &[KindWord::Standin]),
     ("database", &[KindWord::Standin]),
+    (
+        "namespace",
+        &[
+            KindWord::Command,
+            KindWord::Memcached,
+            KindWord::Nutcracker,
+            KindWord::Postgres,
+            KindWord::Redis,
+            KindWord::RedisCluster,
+            KindWord::Standin,
+        ],
+    ),
 ];
 
 /// Reads one of them. `names` are those of all before.
@@ -74,6 +88,8 @@ pub(super) fn process(
     let program = section.text("program", "/usr/bin/memcached", report).optional();
     let further = section.text_list("arguments", "[\"-m\", \"64\"]", report);
     let ready = section.duration("ready_within", READY_RANGE, READY_WITHIN, report);
+    let at = section.at();
+    let namespace = section.boolean("namespace", report).or(false, at);
     let own = OwnKeys::read(section, report);
     let (kind, command) = (kind?, command?);
     let word = match (kind, command.value.is_empty()) {
@@ -100,6 +116,7 @@ pub(super) fn process(
     }
     let kind = own.kind(word, section, before, report);
     let (name, kind, program, further, ready) = (name?, kind?, program?, further?, ready?);
+    let namespace = namespace?.value;
     // A program without a slash is looked for in PATH.
     let place = |text: &str| match text.contains('/') {
         true => base_dir.join(text),
@@ -110,16 +127,22 @@ pub(super) fn process(
     let spec = ProcessSpec {
         name: name.value.to_owned(),
         kind,
+        namespace,
         program: first.as_deref().or(program.map(|text| text.value)).map(place),
         arguments: all.collect(),
         ready_within: ready.value,
     };
     check_name(section, name, &spec, names, report)?;
+    if before.nodes().len() + spec.members().len() > NODES_MAX && namespace {
+        let wrong = format!("more than {NODES_MAX} processes with namespaces are too many");
+        report.mistake(name.at, &section.key("namespace"), wrong);
+        return None;
+    }
     if let Kind::Command { ports } = spec.kind {
         let mut texts = spec.arguments.iter();
         if let Some(unknown) = texts.find_map(|text| unknown_place(text, ports, before)) {
             let wrong = format!(
-                "{{{unknown}}} is no process above, and not {{port}} with `ports`, nor {{folder}}"
+                "{{{unknown}}} is no process above, and not {{port}} with `ports`, {{host}} or {{folder}}"
             );
             report.mistake(command.at, &section.key("command"), wrong);
             return None;
@@ -180,8 +203,7 @@ impl<'d> OwnKeys<'d> {
             KindWord::Nutcracker => {
                 let (servers, ejects) = (self.servers?, self.ejects?.value);
                 let is_memcached = |name: &&str| {
-                    let mut known = before.processes.iter();
-                    known.any(|one| one.name == *name && one.kind == Kind::Memcached)
+                    before.process(name).is_some_and(|one| one.kind == Kind::Memcached)
                 };
                 if servers.value.is_empty() {
                     section.missing("servers", SERVERS_EXAMPLE, report);
@@ -202,9 +224,7 @@ impl<'d> OwnKeys<'d> {
                     section.missing("to", "\"cache1\"", report);
                     return None;
                 };
-                let is_process = before.processes.iter().any(|one| {
-                    one.name == to.value || one.members().iter().any(|member| member == to.value)
-                });
+                let is_process = before.has_process(to.value);
                 let is_address = to.value.rsplit_once(':').is_some_and(|(host, port)| {
                     !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
                 });
@@ -245,7 +265,7 @@ impl<'d> OwnKeys<'d> {
 
 /// Whether this is a PostgreSQL, or a proxy before one.
 fn has_database(name: &str, before: &Script) -> bool {
-    match before.processes.iter().find(|one| one.name == name).map(|one| &one.kind) {
+    match before.process(name).map(|one| &one.kind) {
         Some(Kind::Postgres) => true,
         Some(Kind::Proxy { to, is_udp: false }) => has_database(to, before),
         _ => false,
@@ -262,7 +282,8 @@ fn check_name(
 ) -> Option<()> {
     let is_plain = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '-';
     let key = section.key("name");
-    let is_reserved = RESERVED.iter().any(|word| spec.name.trim_end_matches(is_digit) == *word);
+    let bare = spec.name.trim_end_matches(is_digit);
+    let is_reserved = spec.name == CLIENT || RESERVED.contains(&bare);
     if !spec.name.chars().all(is_plain) || is_reserved {
         let wrong = format!(
             "{:?}: write lower-case letters, digits and `-`, such as \"cache1\"",
@@ -304,11 +325,7 @@ fn unknown_place<'t>(text: &'t str, ports: u16, before: &Script) -> Option<&'t s
             Some(number) => number.parse().is_ok_and(|number: u16| (1..=ports).contains(&number)),
             None => false,
         };
-        let mut names = before
-            .processes
-            .iter()
-            .flat_map(|one| [one.members(), vec![one.name.clone()]].concat());
-        if word != "folder" && !is_port && !names.any(|name| name == word) {
+        if !["folder", "host"].contains(&word) && !is_port && !before.has_process(word) {
             return Some(word);
         }
     }

@@ -3,6 +3,7 @@
 use standin_config::{ConfigErrors, read_text};
 
 use super::*;
+use crate::faults::proxy::Way;
 use crate::faults::script::Kind;
 
 fn parse(text: &str) -> Result<Script, ConfigErrors> {
@@ -41,11 +42,33 @@ fn processes_and_faults_are_read() {
 }
 
 #[test]
+fn a_cut_is_from_whom_it_says_or_from_all_others() {
+    let text = "[[processes]]\nname = \"a\"\nkind = \"redis\"\nnamespace = true\n\
+         [[processes]]\nname = \"rc\"\nkind = \"redis-cluster\"\nreplicas = 0\nnamespace = true\n\
+         [[faults]]\nat = \"1s\"\nwhat = \"cut\"\non = \"rc-1\"\n\
+         [[faults]]\nat = \"2s\"\nwhat = \"lose\"\non = \"rc\"\nfrom = [\"client\"]\nway = \"to\"\nloss = 7\n";
+    let script = parse(text).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(script.nodes(), ["a", "rc-1", "rc-2", "rc-3"]);
+    let deeds: Vec<&Deed> = script.faults.iter().map(|fault| &fault.deed).collect();
+    let [Deed::Network(cut), Deed::Network(lose)] = deeds[..] else { panic!("{deeds:?}") };
+    assert_eq!(cut.on, ["rc-1"]);
+    assert_eq!(cut.from, ["a", "rc-2", "rc-3", "client"]);
+    assert_eq!((cut.way, cut.loss_percent), (Way::Both, None));
+    assert_eq!(lose.on.len(), 3);
+    assert_eq!(lose.from, ["client"]);
+    assert_eq!((lose.way, lose.loss_percent), (Way::To, Some(7)));
+}
+
+#[test]
 fn mistakes_have_their_place_and_say_what_to_write() {
     let fault = |text: &str| format!("{CACHE}[[faults]]\n{text}\n");
     let proxied = |text: &str| {
         let proxy = "[[processes]]\nname = \"p\"\nkind = \"proxy\"\nto = \"a:1\"\n";
         format!("{proxy}[[faults]]\nat = \"1s\"\non = \"p\"\n{text}\n")
+    };
+    let far = |text: &str| {
+        let cluster = "[[processes]]\nname = \"rc\"\nkind = \"redis-cluster\"\nnamespace = true\n";
+        format!("{CACHE}{cluster}[[faults]]\nat = \"1s\"\n{text}\n")
     };
     for (text, place, what) in [
         ("[[processes]]\nname = \"a\"".to_owned(), "1:1: processes.kind", "is missing"),
@@ -131,6 +154,22 @@ fn mistakes_have_their_place_and_say_what_to_write() {
         (proxied("what = \"refuse\"\nway = \"to\""), "9:1: faults.way", "remove it"),
         (proxied("what = \"stall\"\ndelay = \"1ms\""), "9:1: faults.delay", "remove it"),
         (proxied("what = \"reset\"\nfor = \"1s\""), "9:7: faults.for", "remove it"),
+        (far("what = \"cut\"\non = \"c\""), "11:6: faults.on", "namespace"),
+        (far("what = \"cut\"\non = \"rc\"\nfrom = [\"c\"]"), "12:8: faults.from", "namespace"),
+        (far("what = \"cut\"\non = \"rc\"\nloss = 5"), "12:1: faults.loss", "\"lose\"; remove it"),
+        (far("what = \"lose\"\non = \"rc\""), "8:1: faults.loss", "is missing"),
+        (far("what = \"cut\""), "10:8: faults.what", "one object"),
+        (far("what = \"kill\"\non = \"rc-1\"\nfrom = [\"c\"]"), "12:1: faults.from", "remove it"),
+        (
+            "[[processes]]\nname = \"p\"\nkind = \"proxy\"\nto = \"a:1\"\nnamespace = true".to_owned(),
+            "5:1: processes.namespace",
+            "another `kind`",
+        ),
+        (
+            "[[processes]]\nname = \"client\"\nkind = \"redis\"".to_owned(),
+            "2:8: processes.name",
+            "lower-case",
+        ),
         (proxied("what = \"kill\""), "7:6: faults.on", "the scenario starts none"),
         (fault("at = \"1s\"\nwhat = \"stall\"\non = \"c\""), "7:6: faults.on", "\"proxy\""),
         (fault("at = 5\nwhat = \"kill\"\non = \"c\""), "5:6: faults.at", "duration"),

@@ -92,7 +92,8 @@ const CACHES: &str = "[[processes]]\nname = \"cache1\"\nkind = \"memcached\"\n\
     [[processes]]\nname = \"cache2\"\nkind = \"memcached\"\n\
     [[processes]]\nname = \"line\"\nkind = \"proxy\"\nto = \"cache1\"\n\
     [[processes]]\nname = \"wire\"\nkind = \"proxy\"\nto = \"a:1\"\nudp = true\n\
-    [[processes]]\nname = \"db\"\nkind = \"postgres\"\n";
+    [[processes]]\nname = \"db\"\nkind = \"postgres\"\n\
+    [[processes]]\nname = \"far\"\nkind = \"redis\"\nnamespace = true\n";
 
 fn around_process(key: &str) -> &'static str {
     match key {
@@ -120,6 +121,7 @@ fn around_fault(key: &str) -> &'static str {
         "delay" | "jitter" | "bandwidth" => "at = \"1s\"\nwhat = \"slow\"\non = \"line\"",
         "loss" | "duplication" => "at = \"1s\"\nwhat = \"slow\"\non = \"wire\"",
         "way" => "at = \"1s\"\nwhat = \"stall\"\non = \"line\"",
+        "from" => "at = \"1s\"\nwhat = \"cut\"\non = \"far\"",
         "undo" => "at = \"1s\"\ndo = [\"a\"]",
         _ => "at = \"1s\"\nwhat = \"kill\"\non = \"cache1\"",
     }
