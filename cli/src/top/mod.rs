@@ -59,7 +59,11 @@ pub(crate) fn top(args: &TopArgs) -> Ended {
     let ended = run(terminal, &watcher, &ends);
     // However it ends, the terminal is as it was.
     ratatui::restore();
-    ended?;
+    match ended {
+        // It went before that was seen.
+        Err(_) if !is_terminal_there().unwrap_or(false) => {}
+        ended => ended?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -79,20 +83,20 @@ fn run(mut terminal: DefaultTerminal, watcher: &Watcher, ends: &AtomicBool) -> i
         if !is_terminal_there()? {
             return Ok(());
         }
-        if !event::poll(Duration::ZERO)? {
-            continue;
-        }
-        match event::read()? {
-            Event::Key(key) if key.kind != KeyEventKind::Release => {
-                if is_end(key) {
-                    return Ok(());
+        // All that have come at once are read at once, so that only a part of them would look like none.
+        while event::poll(Duration::ZERO)? {
+            match event::read()? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => {
+                    if is_end(key) {
+                        return Ok(());
+                    }
+                    scroll.press(key.code);
                 }
-                scroll.press(key.code);
+                Event::Resize(..) => {}
+                _ => continue,
             }
-            Event::Resize(..) => {}
-            _ => continue,
+            drawn = None;
         }
-        drawn = None;
     }
 }
 
