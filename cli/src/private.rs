@@ -26,8 +26,11 @@ const PASSWORD_BYTES_MAX: u64 = 1_024;
 pub(crate) fn password(path: &Path) -> io::Result<Vec<u8>> {
     let wrong = |wrong: &str| io::Error::other(format!("{}: {wrong}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| wrong(&error.to_string()))?;
-    permissions::check(&file.metadata()?, Rule::Group)
-        .map_err(|open| wrong(&format!("it {open}")))?;
+    let about = file.metadata()?;
+    // What is typed at a terminal, or comes from a pipe, has permissions of another kind.
+    if about.is_file() {
+        permissions::check(&about, Rule::Group).map_err(|open| wrong(&format!("it {open}")))?;
+    }
     let mut bytes = Vec::new();
     file.take(PASSWORD_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();

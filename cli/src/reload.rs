@@ -24,12 +24,13 @@ pub(crate) struct ClusterFile {
 }
 
 impl ClusterFile {
-    /// Reads the file again, for a server.
-    pub(crate) fn reload_server(&mut self, server: &Server) {
-        let Some(new) = self.read() else { return };
+    /// Reads the file again, for a server. Returns whether it was taken over.
+    pub(crate) fn reload_server(&mut self, server: &Server) -> bool {
+        let Some(new) = self.read() else { return false };
         let reload = self.running.reload(&new);
         if let Err(error) = server.reload(&reload.config) {
-            return refused(&error.to_string());
+            refused(&error.to_string());
+            return false;
         }
         tell_changed(&self.diagnostics, reload.config.log_level, &reload.changed);
         let services = self.running.servers.iter().find(|one| one.address == server.address());
@@ -39,16 +40,18 @@ impl ClusterFile {
         tell_certificates(server.reload_tls());
         tell_restart(&reload.needs_restart);
         self.running = reload.config;
+        true
     }
 
-    /// Reads the file again, for the master, which takes over secrets and users.
-    pub(crate) fn reload_master(&mut self, master: &Reloader) {
-        let Some(new) = self.read() else { return };
+    /// Reads the file again, for the master, which takes over secrets and users. Returns whether it was taken over.
+    pub(crate) fn reload_master(&mut self, master: &Reloader) -> bool {
+        let Some(new) = self.read() else { return false };
         let reload = self.running.reload_of_master(&new);
         master.reload(&reload.config);
         tell_changed(&self.diagnostics, reload.config.log_level, &reload.changed);
         tell_restart(&reload.needs_restart);
         self.running = reload.config;
+        true
     }
 
     fn read(&self) -> Option<ClusterConfig> {
@@ -74,17 +77,21 @@ pub(crate) struct ProxyFile {
 }
 
 impl ProxyFile {
-    /// Reads the file and the password files again.
-    pub(crate) fn reload(&mut self, proxy: &Proxy) {
+    /// Reads the file and the password files again. Returns whether they were taken over.
+    pub(crate) fn reload(&mut self, proxy: &Proxy) -> bool {
         let CheckedProxy { config, warnings } = ProxyConfig::check_file(&self.path);
         warnings.iter().for_each(|warning| warn!("{warning}"));
         let new = match config {
             Ok(new) => new,
-            Err(error) => return refused(&error.to_string()),
+            Err(error) => {
+                refused(&error.to_string());
+                return false;
+            }
         };
         let (config, changed, needs_restart) = self.running.reload(&new);
         if let Err(error) = proxy.reload(&config) {
-            return refused(&error.to_string());
+            refused(&error.to_string());
+            return false;
         }
         tell_changed(&self.diagnostics, config.log_level, &changed);
         if config.services.iter().any(|service| service.passwords.is_some()) {
@@ -93,6 +100,7 @@ impl ProxyFile {
         tell_certificates(proxy.reload_tls());
         tell_restart(&needs_restart);
         self.running = config;
+        true
     }
 }
 

@@ -108,8 +108,9 @@ fn run_server(
     service::ready();
     service::watch(server.address().to_string(), samples)?;
     let reload = |server: &Server| {
-        file.reload_server(server);
-        http.reload();
+        if file.reload_server(server) {
+            http.reload();
+        }
     };
     run_until_stopped(server, reload, drain_timeout, diagnostics, signals)
 }
@@ -275,10 +276,11 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
                 Some(Asked::Stop) => return,
                 Some(Asked::Reload) => {
                     hang_up(&diagnostics, events.as_deref(), || {
-                        file.reload_master(&reloader);
+                        if file.reload_master(&reloader) {
+                            tell_certificates(certificates.reload());
+                            http.reload();
+                        }
                     });
-                    tell_certificates(certificates.reload());
-                    http.reload();
                 }
                 None => {}
             }

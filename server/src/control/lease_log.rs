@@ -42,7 +42,7 @@ impl LeaseLog {
     /// Takes note of the state of now.
     pub(super) fn look(&mut self, now: Micros, is_orphan: bool, is_lost: bool) -> Option<News> {
         let (told, news) = match (self.0, is_orphan, is_lost) {
-            (Told::Orphan, true, _) => (Told::Orphan, None),
+            (Told::Orphan | Told::Between(_), true, _) => (Told::Orphan, None),
             (_, true, _) => (Told::Orphan, Some(News::GoesOnAlone)),
             (Told::Orphan, false, true) => (Told::Between(now), None),
             (Told::Between(since), false, true) if now < since + GRACE => (self.0, None),
@@ -93,6 +93,8 @@ mod tests {
         let after =
             [(0, true, false), (1, false, true), (1_000, false, true), (1_001, false, true)];
         assert_eq!(news(&after), [Some(News::GoesOnAlone), None, None, Some(News::Lost)]);
+        let back = [(0, true, false), (1, false, true), (2, true, false)];
+        assert_eq!(news(&back), [Some(News::GoesOnAlone), None, None], "it is no news");
         let again = [(0, false, true), (1, true, false)];
         assert_eq!(news(&again), [Some(News::Lost), Some(News::GoesOnAlone)]);
     }

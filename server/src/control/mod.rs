@@ -156,7 +156,9 @@ pub(crate) fn run(mut options: ControlOptions) -> io::Result<()> {
                 false => info!("heard from the master again"),
             }
         }
-        if let Some(news) = lease_log.look(now, agent.is_orphan(), agent.is_lease_lost()) {
+        // A server that is alone in its group is an orphan whenever it has no lease.
+        let is_alone = agent.is_orphan() && is_master_lost;
+        if let Some(news) = lease_log.look(now, is_alone, agent.is_lease_lost()) {
             log_lease(options.agent.mode, news);
         }
         if shared.ends.load(Ordering::Acquire) {

@@ -31,6 +31,9 @@ impl std::fmt::Debug for Users {
     }
 }
 
+/// The largest password file. A password is compared with all of it.
+const BYTES_MAX: usize = 64 << 10;
+
 impl Users {
     /// Reads a file. Empty lines, and lines that begin with `#`, say nothing.
     ///
@@ -39,6 +42,9 @@ impl Users {
     pub fn read(path: &Path) -> Result<Self, UsersError> {
         let bytes = private::read("the password file", path, Rule::Group)?;
         let wrong = |wrong| UsersError::Content { path: path.to_owned(), wrong };
+        if bytes.len() > BYTES_MAX {
+            return Err(wrong(format!("has more than {BYTES_MAX} bytes")));
+        }
         Self::parse(&bytes).map_err(wrong)
     }
 
