@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use procfs::net::{TcpNetEntries, UdpNetEntries};
-use procfs::{FromReadSI as _, ProcResult, current_system_info};
+use procfs::{FromReadSI as _, ProcError, ProcResult, current_system_info};
 
 /// Locks of all ports this process has been given, held until it ends.
 static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
@@ -90,19 +90,25 @@ fn claim(directory: &Path, taken: &HashSet<u16>, port: u16) -> Option<File> {
 
 /// The ports of all sockets in this thread's network namespace, for TCP or UDP.
 fn taken_ports() -> HashSet<u16> {
-    let read = || -> ProcResult<HashSet<u16>> {
-        let (system, mut ports) = (current_system_info(), HashSet::new());
-        for table in ["tcp", "tcp6"] {
-            let sockets = TcpNetEntries::from_file(table_of(table), system)?;
-            ports.extend(sockets.0.iter().map(|socket| socket.local_address.port()));
-        }
-        for table in ["udp", "udp6"] {
-            let sockets = UdpNetEntries::from_file(table_of(table), system)?;
-            ports.extend(sockets.0.iter().map(|socket| socket.local_address.port()));
-        }
-        Ok(ports)
-    };
-    read().unwrap_or_else(|error| panic!("the kernel's tables of sockets: {error}"))
+    let (system, mut ports) = (current_system_info(), HashSet::new());
+    for table in ["tcp", "tcp6"] {
+        let sockets = known(TcpNetEntries::from_file(table_of(table), system));
+        ports.extend(sockets.iter().flat_map(|all| &all.0).map(|one| one.local_address.port()));
+    }
+    for table in ["udp", "udp6"] {
+        let sockets = known(UdpNetEntries::from_file(table_of(table), system));
+        ports.extend(sockets.iter().flat_map(|all| &all.0).map(|one| one.local_address.port()));
+    }
+    ports
+}
+
+/// The sockets of a table; `None`: the kernel has no such protocol, as without IPv6.
+fn known<T>(table: ProcResult<T>) -> Option<T> {
+    match table {
+        Ok(sockets) => Some(sockets),
+        Err(ProcError::NotFound(_)) => None,
+        Err(error) => panic!("the kernel's tables of sockets: {error}"),
+    }
 }
 
 fn table_of(name: &str) -> PathBuf {
@@ -157,7 +163,7 @@ mod tests {
     #[test]
     fn a_port_that_somebody_has_without_a_claim_is_not_given() {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let udp = UdpSocket::bind("[::1]:0").unwrap();
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let taken = taken_ports();
         for port in [tcp.local_addr().unwrap().port(), udp.local_addr().unwrap().port()] {
             assert!(taken.contains(&port), "{port}");

@@ -203,7 +203,7 @@ fn load_judges_requests_for_several_keys_compare_and_swaps_and_increments() {
     for what in [
         "checked reads stale 0, wrong 0",
         "0 requests failed for some",
-        "of 5 counters, increments lost 0, doubled 0",
+        "5 counters read at the end: increments lost 0, doubled 0",
     ] {
         assert!(text.contains(what), "{text}");
     }

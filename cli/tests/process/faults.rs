@@ -174,17 +174,17 @@ fn units_are_as_they_were_when_the_run_is_over() {
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(programs.join("systemctl"), mode).expect("chmod");
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").expect("a PATH"));
-    let fault = |what: &str, unit: &str| {
-        format!("[[faults]]\nat = \"100ms\"\nwhat = \"{what}\"\nunit = \"{unit}\"\n")
+    let fault = |at: &str, what: &str, unit: &str| {
+        format!("[[faults]]\nat = \"{at}\"\nwhat = \"{what}\"\nunit = \"{unit}\"\n")
     };
-    let faults = [fault("terminate", "busy"), fault("restart", "idle")].concat();
+    let faults = [fault("100ms", "terminate", "busy"), fault("600ms", "restart", "idle")].concat();
     let output = scenario(&scratch, 1, &faults).env("PATH", &path).output().expect("it runs");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let said = std::fs::read_to_string(&log).expect("its arguments");
     assert_eq!(said, "stop busy\nrestart idle\nstop idle\nstart busy\n");
 
     let _ = std::fs::remove_dir_all(scratch.file("files"));
-    let mut command = scenario(&scratch, 1, &fault("kill", "idle"));
+    let mut command = scenario(&scratch, 1, &fault("100ms", "kill", "idle"));
     let output = command.env("PATH", &path).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
