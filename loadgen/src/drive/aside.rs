@@ -23,6 +23,7 @@ pub(super) struct AsideClient {
     pub(super) cache: Option<WireClient>,
     pub(super) database: Rc<DatabaseClient>,
     pub(super) writes: AsideWrites,
+    pub(super) ttl_s: u32,
 }
 
 /// What an application was told.
@@ -93,7 +94,7 @@ impl AsideClient {
         }
         let value = self.database.ask(Statement::Get, key.clone(), Vec::new()).await?;
         if let Some(value) = &value {
-            let ttl_s = 0;
+            let ttl_s = self.ttl_s;
             // See the head of the file.
             let _ = self.cached(shared, &key, Action::Put { value, ttl_s }).await;
         }

@@ -70,7 +70,8 @@ impl Shared {
 
     /// Counts a chain of a closed loop that ends although the trace goes on: it was not read that far.
     pub(super) fn note_starved(&self) {
-        if self.supply.borrow_mut().peek() == Next::NotYet {
+        // What has been read since is for it, too.
+        if self.supply.borrow_mut().peek() != Next::Ended {
             self.starved.set(self.starved.get() + 1);
         }
     }

@@ -136,7 +136,12 @@ async fn connect(
                 };
                 let database =
                     database.clone().expect("a target with a database has connected to it");
-                Link::Aside(Rc::new(AsideClient { cache, database, writes: aside.writes }))
+                Link::Aside(Rc::new(AsideClient {
+                    cache,
+                    database,
+                    writes: aside.writes,
+                    ttl_s: aside.ttl_s,
+                }))
             }
         });
     }

@@ -9,6 +9,7 @@ use standin_config::{Report, Section};
 
 use super::words::{parsed_as, word};
 use crate::targets::AsideWrites;
+use crate::workload::Others;
 
 /// Connections of a load thread by default.
 const CONNECTIONS: u16 = 8;
@@ -19,7 +20,7 @@ pub(super) const CONNECTIONS_MAX: u64 = 1_024;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct DatabaseArgs {
     /// Ask a database as an application does: alone, or, with --target, behind a cache that the application fills (cache-aside).
-    /// Either a cluster file (FILE.toml), whose [origin] and statements of a keyspace are used; or postgres://… or sqlite, where
+    /// Either a cluster file (FILE.toml), whose `[origin]` and statements of a keyspace are used; or postgres://… or sqlite, where
     /// the run makes a table of its own and drops it at the end.
     #[arg(long, value_name = "DATABASE", value_parser = DatabaseParser, conflicts_with = "config")]
     pub database: Option<DatabaseName>,
@@ -67,6 +68,11 @@ impl fmt::Display for DatabaseName {
     }
 }
 
+/// A password there would be in reports.
+fn has_password_in_query(url: &str) -> bool {
+    url.split_once('?').is_some_and(|(_, query)| query.to_ascii_lowercase().contains("password"))
+}
+
 impl FromStr for DatabaseName {
     type Err = &'static str;
 
@@ -75,6 +81,9 @@ impl FromStr for DatabaseName {
         let process = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         match process {
             Some(name) if !name.is_empty() => Ok(Self::Process(name.to_owned())),
+            _ if is_url && has_password_in_query(text) => Err(
+                "write the password before the host, as in postgres://user:password@host/database, where it is not shown",
+            ),
             _ if is_url => Ok(Self::Postgres(text.to_owned())),
             _ if text == "sqlite" => Ok(Self::Sqlite),
             _ if text.ends_with(".toml") => Ok(Self::File(text.into())),
@@ -115,6 +124,7 @@ pub(super) struct Beside {
     /// Requests that neither read, write nor delete one row.
     pub(super) has_kinds: bool,
     pub(super) fills_misses: bool,
+    pub(super) has_ttl: bool,
 }
 
 impl DatabaseArgs {
@@ -135,6 +145,9 @@ impl DatabaseArgs {
             Some(_) if !beside.has_target && aside_writes.is_some() => Err(
                 "--aside-writes says what becomes of cached values: add a --target, or leave it away",
             ),
+            Some(_) if !beside.has_target && beside.has_ttl => {
+                Err("--ttl is the lifetime of cached values: add a --target, or leave it away")
+            }
             Some(_) if beside.has_keyspace && !self.has_file() => Err(
                 "--keyspace names one of a cluster file: use --database FILE.toml, or leave it away",
             ),
@@ -151,6 +164,20 @@ impl DatabaseArgs {
                 Err("--fill-misses is for a cache without a database: leave it or --database away")
             }
             Some(_) => Ok(()),
+        }
+    }
+
+    /// What a preset may bring that a database has no statements for.
+    pub(super) fn check_kinds(&self, others: &Others) -> Result<(), &'static str> {
+        let Others { deletes_percent, ttl_s, .. } = *others;
+        match self.database.is_some()
+            && *others != (Others { deletes_percent, ttl_s, ..Others::NONE })
+        {
+            false => Ok(()),
+            true => Err(
+                "--database has statements that read, write and delete a row, and this --preset asks for more: take \
+                 another",
+            ),
         }
     }
 
@@ -199,6 +226,13 @@ impl DatabaseArgs {
         }
     }
 
+    /// Whether everybody can see a password in it.
+    pub(super) fn has_password(&self) -> bool {
+        let Some(DatabaseName::Postgres(url)) = &self.database else { return false };
+        let login = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+        login.is_some_and(|(login, _)| login.contains(':'))
+    }
+
     /// Whether the statements are those of a keyspace of a file.
     pub(super) fn has_file(&self) -> bool {
         matches!(self.database, Some(DatabaseName::File(_)))
@@ -220,6 +254,8 @@ mod tests {
         assert_eq!(shown("{db}"), Ok("{db} {db}".to_owned()));
         assert_eq!(shown("sqlite"), Ok("sqlite sqlite".to_owned()));
         assert_eq!("a/c.toml".parse(), Ok(DatabaseName::File("a/c.toml".into())));
+        let said = shown("postgres://app@db/app?connect_timeout=3&password=s3cret").unwrap_err();
+        assert!(said.contains("before the host") && !said.contains("s3cret"), "{said}");
         for wrong in ["mysql://a:s3cret@b/c", "", "{}", "cluster"] {
             let said = shown(wrong).unwrap_err();
             assert!(said.contains("FILE.toml") && !said.contains("s3cret"), "{said}");
@@ -238,15 +274,21 @@ mod tests {
         refused(&[&own, &["--aside-writes", "set"]], "add a --target");
         refused(&[&own, &["--target", "standin://a:1"]], "Standin asks its database itself");
         refused(&[&own, &["--keyspace", "items"]], "FILE.toml");
+        refused(&[&own, &["--ttl", "5"]], "add a --target");
         refused(&[&own, &["--increments", "1"]], "leave --adds");
+        refused(&[&own, &cache, &["--preset", "twitter-23"]], "--preset");
+        refused(&[&own, &cache, &["--preset", "twitter-52"]], "--preset");
+        assert!(parse(&[&own[..], &cache, &["--ttl", "5"]].concat()).unwrap().resolve().is_ok());
         refused(&[&own, &["--trace", "t", "--format", "csv"]], "leave --trace away");
         refused(&[&own, &cache, &["--fill-misses"]], "leave it or --database");
         assert!(parse(&["--database", "sqlite", "--config", "c.toml"]).is_none());
         let file = ["--database", "c.toml", "--keyspace", "items"];
         let args = parse(&[&cache[..], &file].concat()).unwrap();
         assert!(args.resolve().is_ok());
-        let below = parse(&[&cache[..], &file].concat()).unwrap();
-        let over = parse(&["--config", "other.toml"]).unwrap().over(below);
+        let below = || parse(&[&cache[..], &file].concat()).unwrap();
+        let over = parse(&["--config", "other.toml"]).unwrap().over(below());
         assert_eq!(over.database, DatabaseArgs::default());
+        let over = parse(&["--target", "memcached://b:1"]).unwrap().over(below());
+        assert_eq!(over.keyspace.as_deref(), Some("items"), "it is the database's");
     }
 }

@@ -105,6 +105,12 @@ pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Err
              --password-file and --password-env hide it",
         );
     }
+    if args.database.has_password() {
+        console.line(
+            "warning: every user of this machine can see the password in --database in the list of processes; a cluster \
+             file can name a file or a variable with it",
+        );
+    }
     if let Some(find) = load.find.as_ref().filter(|_| args.together.agents.is_empty()) {
         let report = find::run(&load, find, &command, Some(&interrupt), &mut console)?;
         console.line(&report.to_text());
@@ -171,6 +177,13 @@ struct Prepared<'l> {
     stage: RefCell<Stage>,
     /// Removed after the processes have ended.
     _folder: RunFolder,
+}
+
+impl Drop for Prepared<'_> {
+    /// A table that a fault has locked can't be dropped before the fault is undone.
+    fn drop(&mut self) {
+        self.stage.get_mut().undo();
+    }
 }
 
 /// A measurement.
@@ -297,6 +310,7 @@ fn plan(load: &Load, subject: &Subject) -> Result<Plan, LoadError> {
     };
     check_depth(&pacing, depth_max(&subject.target, load))?;
     check_lossless(load)?;
+    check_clients(load)?;
     Ok(Plan {
         target: subject.target.clone(),
         keys: Keys::Named(subject.key_names.clone()),
@@ -319,6 +333,20 @@ fn plan(load: &Load, subject: &Subject) -> Result<Plan, LoadError> {
 /// process, if each process has keys of its own.
 fn among(load: &Load, worker: u32) -> (u32, u32) {
     if load.check { (worker, load.workers) } else { load.place.of_worker(worker, load.workers) }
+}
+
+/// A trace is dealt out to all load threads, and one without a client would never send its part.
+fn check_clients(load: &Load) -> Result<(), LoadError> {
+    let (Some(closed), Some(_)) = (load.closed, &load.trace) else { return Ok(()) };
+    let (_, threads) = among(load, 0);
+    match closed.clients < threads {
+        false => Ok(()),
+        true => Err(LoadError::Options(format!(
+            "--closed has {} clients for the {threads} load threads that replay the trace: use {threads} or more, or fewer \
+             --workers",
+            closed.clients
+        ))),
+    }
 }
 
 fn supply(load: &Load, worker: u32, seed: u64) -> Supply {

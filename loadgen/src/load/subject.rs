@@ -131,7 +131,8 @@ impl Subject {
             None => None,
         };
         let writes = load.database.aside_writes.unwrap_or_default();
-        let target = Target::Database(Box::new(Aside { database, cache, writes }));
+        let target =
+            Target::Database(Box::new(Aside { database, cache, writes, ttl_s: load.others.ttl_s }));
         let (key_rule, value_bytes_max) = (OTHER_KEYS, VALUE_BYTES_MAX);
         Ok(Self { target, key_names, key_rule, value_bytes_max, cluster: None, table })
     }

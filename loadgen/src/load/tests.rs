@@ -312,7 +312,7 @@ fn counters_that_can_t_be_read_at_the_end_are_told() {
         let load = Load { target, fill: false, ..load.clone() };
         let live = Arc::new(Live::new(load.workers));
         let prepared = Prepared::new(&load, &live, None, &mut Console::silent());
-        let plan = prepared.unwrap_or_else(|error| panic!("{error}")).plan;
+        let plan = prepared.unwrap_or_else(|error| panic!("{error}")).plan.clone();
         let mut recording = Recorder::new(Micros(0), 1, Duration::from_secs(1)).finish();
         let problem = read_counters(&load, &plan, &mut recording, None, &mut Console::silent());
         let problem = problem.expect("there is nothing to read");

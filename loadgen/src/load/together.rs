@@ -244,7 +244,8 @@ fn merged(load: &Load, shared: &[Shared], command: &[String]) -> Result<Document
     merged.scenario = describe::scenario(&Load { workers, ..load.clone() });
     merged.label.clone_from(&load.label);
     merged.command = command.to_vec();
-    merged.is_good = outcome::is_good(&merged.total);
+    // An agent may have seen more than the counts say, such as a trace that can't be read to its end.
+    merged.is_good &= outcome::is_good(&merged.total);
     Ok(merged)
 }
 

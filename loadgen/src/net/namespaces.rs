@@ -112,7 +112,7 @@ impl Namespaces {
         let news = nodes.chain([bridge]).filter(|(whom, _, text)| told.get(whom) != Some(text));
         let news: Vec<_> = news.collect();
         // All at once: a network that is half cut is another fault.
-        std::thread::scope(|scope| {
+        let results: Vec<Result<(), NetError>> = std::thread::scope(|scope| {
             let tell = |(_, network, text): &(_, &Network, String)| {
                 let (network, text) = (Arc::clone(network), text.clone());
                 scope.spawn(move || run(NFT, &["-f", "-"], &network, &text))
@@ -121,10 +121,20 @@ impl Namespaces {
             let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(), NetError>>| {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
-            told.into_iter().try_for_each(join)
-        })?;
-        told.extend(news.into_iter().map(|(whom, _, text)| (whom, text)));
-        Ok(())
+            told.into_iter().map(join).collect()
+        });
+        let mut all = Ok(());
+        for ((whom, _, text), result) in news.into_iter().zip(results) {
+            match result {
+                Ok(()) => drop(told.insert(whom, text)),
+                // What it has now is not known, so the next change tells it again.
+                Err(error) => {
+                    told.remove(&whom);
+                    all = all.and(Err(error));
+                }
+            }
+        }
+        all
     }
 }
 

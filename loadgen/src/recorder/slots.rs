@@ -66,7 +66,7 @@ pub(super) struct SlotStore {
 pub struct Slot {
     /// Its beginning, since the start of the run.
     pub begin: Duration,
-    /// Latencies of the requests that were due in it, by [`OpKind`].
+    /// Latencies of the requests that were due in it, by [`OpKind`](super::OpKind).
     pub latency: [Histogram<u64>; 2],
     counts: SlotCounts,
 }

@@ -42,6 +42,8 @@ pub struct Aside {
     pub cache: Option<Settings>,
     /// What a write does with the cached value.
     pub writes: AsideWrites,
+    /// The lifetime of cached values, in seconds; 0: none.
+    pub ttl_s: u32,
 }
 
 /// What an application does with the cached value after it has written the row.

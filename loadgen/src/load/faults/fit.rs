@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::super::database_args::DatabaseName;
 use super::super::{LoadArgs, LoadError};
 use crate::faults::script::{Kind, ProcessSpec, Script};
 use crate::targets::address::{TargetUrl, UrlError};
@@ -25,8 +26,16 @@ impl LoadArgs {
         if let Some(name) = names.find(|name| !script.has_process(name)) {
             return Err(UrlError::NoProcess(name.to_owned()).into());
         }
+        let database = self.database.database.as_ref();
+        if let Some(DatabaseName::Process(name)) = database
+            && !script.has_process(name)
+        {
+            return Err(LoadError::Options(format!(
+                "--database {{{name}}}: the scenario starts no process {name}"
+            )));
+        }
         if !script.nodes().is_empty() {
-            check_network(script, self.target.as_ref(), file.is_some())?;
+            check_network(script, self.target.as_ref(), database, file.is_some())?;
         }
         if self.find.is_some() && !script.faults.is_empty() {
             let text = "--find measures several times, and faults happen once: leave --find or [[faults]] away";
@@ -43,6 +52,7 @@ impl LoadArgs {
 fn check_network(
     script: &Script,
     target: Option<&TargetUrl>,
+    database: Option<&DatabaseName>,
     is_own_cluster: bool,
 ) -> Result<(), LoadError> {
     let elsewhere = |what: String| {
@@ -55,8 +65,12 @@ fn check_network(
         Some(url) if url.placeholders().any(|name| name.is_none()) => {
             return elsewhere(format!("--target {url:?}"));
         }
-        None if !is_own_cluster => return elsewhere("--config".to_owned()),
+        None if !is_own_cluster && database.is_none() => return elsewhere("--config".to_owned()),
         Some(_) | None => {}
+    }
+    // A cluster file may name SQLite, which is no matter of the network.
+    if let Some(name @ DatabaseName::Postgres(_)) = database {
+        return elsewhere(format!("--database {name}"));
     }
     for one in &script.processes {
         if let Kind::Proxy { to, .. } = &one.kind

@@ -134,6 +134,10 @@ impl Step {
         if let (false, Some(miss)) = (objective.is_about_failures(), many_failures(counts)) {
             misses.push(miss);
         }
+        // What is no failure, such as a trace that can't be read to its end. Its warnings say what.
+        if !document.is_good && super::super::outcome::is_good(total) {
+            misses.push(format!("the measurement broke off: {}", document.warnings.join("; ")));
+        }
         let (answers, ended) = in_time(document);
         let answers_per_s = answers as f64 / total.seconds.max(1e-9);
         let schedule = Schedule { rate_per_s, seconds: total.seconds, arrivals };

@@ -247,7 +247,9 @@ impl LoadArgs {
     #[must_use]
     pub fn over(self, mut below: Self) -> Self {
         if self.target.is_some() {
-            (below.config, below.keyspace) = (None, None);
+            below.config = None;
+            // Otherwise it is the database's.
+            below.keyspace = below.keyspace.filter(|_| below.database.has_file());
             // A password is for one target alone.
             below.access = AccessArgs::default();
         }

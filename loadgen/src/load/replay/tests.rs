@@ -77,6 +77,18 @@ fn written(scratch: &Scratch, name: &str, bytes: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
+fn a_closed_loop_has_a_client_for_each_thread() {
+    let scratch = Scratch::new("replay-clients");
+    let trace = written(&scratch, "t", "1,k,1,40,1,get,0\n".repeat(100));
+    let server = FakeServer::memcached();
+    let few = load(&server.url(), &trace, "twitter", &["--closed", "1x64", "--workers", "2"]);
+    let refused = run(&few, &Arc::new(Live::new(few.workers))).unwrap_err().to_string();
+    assert!(refused.contains("1 clients for the 2 load threads"), "{refused}");
+    let enough = load(&server.url(), &trace, "twitter", &["--closed", "2x64", "--workers", "2"]);
+    assert_eq!(run_load(&enough).total.requests, 100);
+}
+
+#[test]
 fn operations_sizes_and_lifetimes_arrive_as_recorded() {
     let scratch = Scratch::new("replay-operations");
     let text = "1,a,1,5000,1,set,60\n1,b,1,7,1,add,9\n1,c,1,0,1,get,0\n1,d,1,0,1,delete,0\n1,e,1,0,1,incr,0\n\

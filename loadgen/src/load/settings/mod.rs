@@ -335,6 +335,7 @@ impl LoadArgs {
             has_trace: self.trace.is_some(),
             has_kinds: kinds.into_iter().flatten().any(|percent| percent > 0.0),
             fills_misses: self.fill_misses == Some(true),
+            has_ttl: self.ttl.is_some_and(|seconds| seconds > 0),
         }
     }
 
@@ -421,6 +422,9 @@ impl LoadArgs {
         }
         if self.counters.is_some() && increments.is_none() {
             return lacks("--counters needs --increments");
+        }
+        if let Err(text) = self.database.check_kinds(&others) {
+            return lacks(text);
         }
         let sum = reads_percent + others.percent();
         if sum > 100.0 {

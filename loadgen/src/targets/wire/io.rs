@@ -29,7 +29,7 @@ pub enum Input<'a> {
     Received(ConnId, &'a [u8]),
     /// A socket is closed.
     Closed(ConnId),
-    /// The time is [`Engine::next_deadline`].
+    /// The time is that of the engine's next deadline.
     Tick,
 }
 
