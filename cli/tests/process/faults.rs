@@ -188,7 +188,7 @@ fn units_are_as_they_were_when_the_run_is_over() {
     let output = command.env("PATH", &path).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("line 13 of the scenario: the unit idle is not active"), "{said}");
+    assert!(said.contains("line 14 of the scenario: the unit idle is not active"), "{said}");
 }
 
 #[test]
