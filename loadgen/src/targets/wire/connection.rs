@@ -13,6 +13,7 @@ use standin_protocol::time::Micros;
 use standin_tls::Tls;
 
 use super::codec::{Malformed, Protocol, Reply, quoted, resp};
+use super::held::Held;
 use super::settings::Settings;
 use crate::targets::operation::{Action, Kind, Question};
 
@@ -88,7 +89,7 @@ pub(super) struct Connection<T> {
     /// Replies to the greeting that are still to come.
     greetings: usize,
     /// Bytes of requests that must still wait.
-    held: Vec<u8>,
+    held: Held,
     output: Vec<u8>,
     input: Vec<u8>,
     flights: VecDeque<Flight<T>>,
@@ -116,7 +117,7 @@ impl<T> Connection<T> {
             incarnation: 0,
             tls: None,
             greetings: 0,
-            held: Vec::new(),
+            held: Held::default(),
             output: Vec::new(),
             input: Vec::new(),
             flights: VecDeque::new(),
@@ -148,7 +149,7 @@ impl<T> Connection<T> {
         let is_released = self.state == State::Open
             && self.released == self.flights.len()
             && self.has_room(pipeline);
-        let out = if is_released { &mut self.output } else { &mut self.held };
+        let out = if is_released { &mut self.output } else { self.held.buffer() };
         let before = out.len();
         settings.protocol.encode(question, out);
         let bytes = out.len() - before;
@@ -190,7 +191,7 @@ impl<T> Connection<T> {
 
     fn hold(&mut self, flight: Flight<T>, write: impl FnOnce(&mut Vec<u8>)) {
         let before = self.held.len();
-        write(&mut self.held);
+        write(self.held.buffer());
         let bytes = u32::try_from(self.held.len() - before).unwrap_or(u32::MAX);
         self.flights.push_back(Flight { bytes, ..flight });
     }
@@ -209,12 +210,7 @@ impl<T> Connection<T> {
             bytes += self.flights[self.released].bytes as usize;
             self.released += 1;
         }
-        if self.output.is_empty() && bytes == self.held.len() {
-            std::mem::swap(&mut self.output, &mut self.held);
-        } else {
-            self.output.extend_from_slice(&self.held[..bytes]);
-            self.held.drain(..bytes);
-        }
+        self.held.take_into(bytes, &mut self.output);
     }
 
     /// The bytes to send. With TLS, before it is open there are only its own.
@@ -351,7 +347,7 @@ impl<T> Connection<T> {
                 self.expired += 1;
             } else {
                 self.flights.remove(self.expired);
-                self.held.drain(..bytes);
+                self.held.discard(bytes);
             }
         }
     }

@@ -17,6 +17,7 @@ mod cluster;
 pub mod codec;
 mod connection;
 mod deadlines;
+mod held;
 mod io;
 pub mod placement;
 mod sealed;
