@@ -285,7 +285,7 @@ impl Driven for Inner {
     }
 
     fn next_deadline(&self) -> Option<Micros> {
-        self.engine.borrow().next_deadline()
+        self.engine.borrow_mut().next_deadline()
     }
 
     fn tick(&self, _now: Micros) {

@@ -12,9 +12,21 @@ use crate::recorder::FailureKind;
 use crate::targets::operation::{Ending, Failure};
 
 impl<T> Engine<T> {
-    /// The time at which `Input::Tick` is due.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Micros> {
+    /// The time at which `Input::Tick` is due, or one before it. Requests that come and are answered move the earliest
+    /// deadline only later, so it is not looked for again, over all connections, before it has come.
+    pub fn next_deadline(&mut self) -> Option<Micros> {
+        if self.deadline.is_none() {
+            self.deadline = Some(self.earliest());
+        }
+        let deadline = self.deadline.flatten();
+        debug_assert!(
+            deadline.unwrap_or(Micros::NEVER) <= self.earliest().unwrap_or(Micros::NEVER),
+            "a deadline would be missed"
+        );
+        deadline
+    }
+
+    fn earliest(&self) -> Option<Micros> {
         let timeout = self.settings.timeout;
         let of_connection = |connection: &Connection<T>| {
             let state = match connection.state {

@@ -87,6 +87,8 @@ pub struct Engine<T> {
     open: usize,
     open_bytes: usize,
     pipeline: usize,
+    /// See [`Self::next_deadline`]; `None`: it has to be looked for.
+    deadline: Option<Option<Micros>>,
     /// See [`Self::refusal`].
     refusal: Option<Refusal>,
     /// Room for what has been decrypted.
@@ -108,6 +110,7 @@ impl<T> Engine<T> {
             open: 0,
             open_bytes: 0,
             pipeline: settings.pipeline.map_or(usize::MAX, |pipeline| pipeline.max(1) as usize),
+            deadline: None,
             refusal: None,
             plain: Vec::new(),
             settings,
@@ -179,6 +182,9 @@ impl<T> Engine<T> {
         let bytes = connection.push(now, &self.settings, question, token, self.pipeline);
         self.open += 1;
         self.open_bytes += bytes;
+        if self.deadline == Some(None) || self.cluster.is_some() {
+            self.deadline = None;
+        }
         self.pushed(now, server, place);
         Ok(())
     }
@@ -200,6 +206,9 @@ impl<T> Engine<T> {
 
     /// Takes what has happened, and gives the ends of requests to `end`.
     pub fn handle(&mut self, now: Micros, input: Input<'_>, end: &mut impl FnMut(T, Ending<'_>)) {
+        if !matches!(input, Input::Received(..)) || self.cluster.is_some() {
+            self.deadline = None;
+        }
         match input {
             Input::Tick => self.tick(now, end),
             Input::Connected(id) if self.is_current(id) => self.tcp_connected(now, id),
@@ -238,6 +247,7 @@ impl<T> Engine<T> {
 
     /// The connection is open, with its TLS.
     fn opened(&mut self, now: Micros, id: ConnId) {
+        self.deadline = None;
         let connection =
             &mut self.members[usize::from(id.server)].connections[usize::from(id.place)];
         connection.connected(now, &self.settings);
@@ -341,6 +351,7 @@ impl<T> Engine<T> {
         why: (FailureKind, &str),
         end: &mut impl FnMut(T, Ending<'_>),
     ) {
+        self.deadline = None;
         let member = &mut self.members[usize::from(id.server)];
         let connection = &mut member.connections[usize::from(id.place)];
         let name = &self.settings.servers[usize::from(id.server)].name;
@@ -366,6 +377,7 @@ impl<T> Engine<T> {
         why: &str,
         end: &mut impl FnMut(T, Ending<'_>),
     ) {
+        self.deadline = None;
         let why = (FailureKind::ConnectFailed, why);
         let member = &mut self.members[usize::from(id.server)];
         let connection = &mut member.connections[usize::from(id.place)];
@@ -417,13 +429,14 @@ impl<T> Engine<T> {
             State::Open => self.mark_dirty(server, place),
             State::Down(again) if again <= now => self.connect(now, server, place),
             // It is sent when the connection is open.
-            State::Down(_) | State::Connecting(_) => {}
+            State::Down(_) | State::Connecting(_) => self.deadline = None,
         }
     }
 
     fn connect(&mut self, now: Micros, server: u16, place: u16) {
         let connection = &mut self.members[usize::from(server)].connections[usize::from(place)];
         connection.connecting(now);
+        self.deadline = None;
         let address = self.settings.servers[usize::from(server)].address;
         self.outputs.push_back(Output::Connect(self.id(server, place), address));
     }
