@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! browser.rs    a real browser without a screen
+//! caches.rs     a real memcached, and a real Redis
 //! prometheus.rs a real Prometheus, and promtool
 //! fake_cache.rs a cache that makes one mistake; fake_server.rs: behind a socket
 //! wait.rs       wait_until: poll a condition, panic with a useful message
@@ -22,6 +23,7 @@
 //! Nearly everything here panics rather than returning errors, because its callers are tests.
 
 pub mod browser;
+pub mod caches;
 pub mod certificates;
 pub mod child;
 pub mod fake_cache;
@@ -38,6 +40,7 @@ pub mod uring;
 pub mod wait;
 
 pub use browser::Browser;
+pub use caches::{memcached_or_skip, redis_or_skip};
 pub use certificates::{Authority, Issued, expire};
 pub use child::Child;
 pub use patient::read_some;

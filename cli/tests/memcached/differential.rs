@@ -1,14 +1,9 @@
 //! Requests to memcached and to Standin: the replies are the same bytes, except where docs/MEMCACHED.md says why not.
 
-use std::process::Command;
-
-use standin_testkit::{Child, Scratch, free_ports, read_some, wait_until};
+use standin_testkit::{Scratch, free_ports, memcached_or_skip, read_some};
 
 use super::cluster;
-use super::common::{Caller, PAIR, WITHIN};
-
-/// The variable that, set to 1, makes a test without memcached fail instead of being skipped.
-const REQUIRE: &str = "STANDIN_REQUIRE_MEMCACHED";
+use super::common::{Caller, PAIR};
 
 /// The requests, which the head of the file describes.
 const LINES: &str = include_str!("lines.txt");
@@ -27,22 +22,6 @@ const BEFORE: (&str, &str) = (
 );
 /// Shows what a request has done. A number that has become shorter is followed by spaces in memcached.
 const AFTER: &str = "mg k v f t s\r\nincr n 0\r\nmg n f t\r\nmg new v f t\r\nmg noreply v f\r\n";
-
-/// Starts a memcached. Returns `None`, after a message, if there is none.
-fn memcached(test: &str, scratch: &Scratch) -> Option<(Child, String)> {
-    if let Err(error) = Command::new("memcached").arg("-V").output() {
-        standin_testkit::skip(test, REQUIRE, &format!("memcached: {error}"));
-        return None;
-    }
-    let port = free_ports(1)[0].to_string();
-    let mut command = Command::new("memcached");
-    // Another user would take back that it dies with the test.
-    command.args(["-l", "127.0.0.1", "-p", &port, "-U", "0", "-t", "1", "-u", "root"]);
-    let child = Child::spawn("memcached", command, scratch.path());
-    let address = format!("127.0.0.1:{port}");
-    wait_until(WITHIN, "memcached to accept connections", || Caller::try_connect(&address).is_ok());
-    Some((child, address))
-}
 
 /// The bytes of a line of the file.
 fn bytes(line: &str) -> Vec<u8> {
@@ -167,7 +146,9 @@ fn outcome(address: &str, keeper: &mut Caller, request: &[u8]) -> (String, Strin
 fn replies_are_those_of_memcached() {
     let test = "replies_are_those_of_memcached";
     let scratch = Scratch::new(test);
-    let Some((_child, theirs)) = memcached(test, &scratch) else { return };
+    let memcached = memcached_or_skip(test, &scratch, free_ports(1)[0], &[]);
+    let Some((_child, theirs)) = memcached else { return };
+    let theirs = theirs.to_string();
     let mut cluster = cluster(test, PAIR, |_| {});
     cluster.start();
     let ours = cluster.service("a1").to_string();

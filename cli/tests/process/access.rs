@@ -2,14 +2,16 @@
 //! let in is told before the load begins, and what to do.
 
 use std::fs::Permissions;
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use standin_config::{ServiceConfig, ServiceProtocol, TlsPort};
 use standin_protocol::users::{Rights, User, UserKey, Users};
-use standin_testkit::{Authority, Child, Issued, Scratch, expire, free_ports, wait_until};
+use standin_testkit::{
+    Authority, Child, Issued, Scratch, expire, free_ports, memcached_or_skip, redis_or_skip,
+    wait_until,
+};
 
 use crate::common::{Cluster, KEYSPACE, PAIR, SECRET, WITHIN, tls};
 
@@ -99,32 +101,28 @@ fn is_refused(target: &str, more: &[&str], parts: &[&str]) {
     }
 }
 
-/// Starts a server that accepts connections at this port.
-fn start(name: &str, command: Command, port: u16, scratch: &Scratch) -> Child {
-    let child = Child::spawn(name, command, scratch.path());
-    wait_until(WITHIN, name, || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    child
-}
-
-fn memcached(files: &Files, certificate: &Issued, port: u16) -> Child {
+fn memcached(test: &str, files: &Files, certificate: &Issued, port: u16) -> Option<Child> {
     let users = secret(&files.scratch, "memcached.users", &format!("app:{PASSWORD}"));
-    let mut command = Command::new("memcached");
-    command.args(["-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0", "-u", "root", "-Z"]);
-    command.args(["-o", &format!("ssl_chain_cert={}", text(&certificate.certificate))]);
-    command.args(["-o", &format!("ssl_key={}", text(&certificate.key))]);
-    command.args(["-o", &format!("ssl_ca_cert={}", text(&files.authority.root.certificate))]);
-    command.args(["-o", "ssl_verify_mode=2"]).arg("-Y").arg(users);
-    start("memcached", command, port, &files.scratch)
+    let options = [
+        format!("ssl_chain_cert={}", text(&certificate.certificate)),
+        format!("ssl_key={}", text(&certificate.key)),
+        format!("ssl_ca_cert={}", text(&files.authority.root.certificate)),
+        "ssl_verify_mode=2".to_owned(),
+    ];
+    let mut more = vec!["-Z", "-Y", text(&users)];
+    more.extend(options.iter().flat_map(|option| ["-o", option]));
+    memcached_or_skip(test, &files.scratch, port, &more).map(|(child, _)| child)
 }
 
 #[test]
 fn memcached_is_measured_with_tls_and_a_login_or_the_load_says_what_is_missing() {
+    let test = "memcached_is_measured_with_tls_and_a_login_or_the_load_says_what_is_missing";
     let files = Files::new("access-memcached");
     let ports = free_ports(2);
-    let _right = memcached(&files, &files.server, ports[0]);
+    let Some(_right) = memcached(test, &files, &files.server, ports[0]) else { return };
     let old = files.authority.issue("old", "IP:127.0.0.1");
     expire(&files.authority, &old);
-    let _old = memcached(&files, &old, ports[1]);
+    let _old = memcached(test, &files, &old, ports[1]);
     let url = format!("memcached://127.0.0.1:{}", ports[0]);
     for protocol in ["text", "meta"] {
         let target = format!("{url}?protocol={protocol}&connections=2");
@@ -147,33 +145,24 @@ fn memcached_is_measured_with_tls_and_a_login_or_the_load_says_what_is_missing()
     is_refused(&target, &files.all(), &["expired", "must not have expired"]);
 }
 
-fn redis(files: &Files, port: u16, more: &[&str]) -> Child {
-    let folder = files.scratch.file(&format!("redis-{port}"));
-    std::fs::create_dir(&folder).expect("our folder");
-    let mut command = Command::new("redis-server");
-    command.args(["--bind", "127.0.0.1", "--port", "0", "--tls-port", &port.to_string()]);
-    command.args(["--save", "", "--dir", text(&folder)]);
-    command.args(["--tls-cert-file", text(&files.server.certificate)]);
-    command.args(["--tls-key-file", text(&files.server.key)]);
-    command.args(["--tls-ca-cert-file", text(&files.authority.root.certificate)]);
-    start(
-        "redis-server",
-        {
-            command.args(more);
-            command
-        },
-        port,
-        &files.scratch,
-    )
+fn redis(test: &str, files: &Files, port: u16, more: &[&str]) -> Option<Child> {
+    let own = port.to_string();
+    let mut all = vec!["--port", "0", "--tls-port", &own];
+    all.extend(["--tls-cert-file", text(&files.server.certificate)]);
+    all.extend(["--tls-key-file", text(&files.server.key)]);
+    all.extend(["--tls-ca-cert-file", text(&files.authority.root.certificate)]);
+    all.extend(more);
+    redis_or_skip(test, &files.scratch, port, &all).map(|(child, _)| child)
 }
 
 #[test]
 fn redis_is_measured_with_tls_and_a_user_or_the_load_says_what_is_missing() {
+    let test = "redis_is_measured_with_tls_and_a_user_or_the_load_says_what_is_missing";
     let files = Files::new("access-redis");
     let port = free_ports(1)[0];
     let password = format!(">{PASSWORD}");
     let acl = ["--user", "app", "on", &password, "~*", "+@all", "--user", "default", "off"];
-    let _redis = redis(&files, port, &acl);
+    let Some(_redis) = redis(test, &files, port, &acl) else { return };
     let target = format!("redis://127.0.0.1:{port}");
     for protocol in ["2", "3"] {
         let target = format!("{target}/1?protocol={protocol}");
@@ -204,15 +193,17 @@ fn redis_cli(files: &Files) -> Command {
 
 #[test]
 fn a_redis_cluster_is_measured_with_tls_and_a_password() {
+    let test = "a_redis_cluster_is_measured_with_tls_and_a_password";
     let files = Files::new("access-cluster");
     let (ports, buses) = (free_ports(3), free_ports(3));
     let mut more = vec!["--cluster-enabled", "yes", "--tls-cluster", "yes"];
     more.extend(["--tls-replication", "yes", "--requirepass", PASSWORD, "--masterauth", PASSWORD]);
     let start = |(port, bus): (&u16, &u16)| {
         let bus = bus.to_string();
-        redis(&files, *port, &[&more[..], &["--cluster-port", &bus]].concat())
+        redis(test, &files, *port, &[&more[..], &["--cluster-port", &bus]].concat())
     };
-    let nodes: Vec<Child> = ports.iter().zip(&buses).map(start).collect();
+    let nodes: Option<Vec<Child>> = ports.iter().zip(&buses).map(start).collect();
+    let Some(nodes) = nodes else { return };
     let mut create = redis_cli(&files);
     create.args(["--cluster", "create", "--cluster-yes"]);
     create.args(ports.iter().map(|port| format!("127.0.0.1:{port}")));

@@ -1,22 +1,12 @@
 //! `standin load` with a database of its own: alone, and behind a cache that it fills as an application does.
 
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use standin_testkit::{Child, Postgres, Scratch, free_ports, wait_until};
+use standin_testkit::{Postgres, Scratch, free_ports, memcached_or_skip};
 
-use crate::common::{Cluster, PAIR, WITHIN};
-
-fn memcached(scratch: &Scratch) -> (Child, String) {
-    let port = free_ports(1)[0];
-    let mut command = Command::new("memcached");
-    command.args(["-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0", "-t", "1", "-u", "root"]);
-    let child = Child::spawn("memcached", command, scratch.path());
-    wait_until(WITHIN, "memcached", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    (child, format!("memcached://127.0.0.1:{port}"))
-}
+use crate::common::{Cluster, PAIR};
 
 /// Runs a load, with one request at a time, that is good. Returns its results.
 #[track_caller]
@@ -52,8 +42,11 @@ fn reads(result: &Value) -> (u64, u64, u64, u64) {
 
 #[test]
 fn a_cache_is_filled_and_emptied_as_an_application_does_it() {
+    let test = "a_cache_is_filled_and_emptied_as_an_application_does_it";
     let scratch = Scratch::new("aside-sqlite");
-    let (_memcached, target) = memcached(&scratch);
+    let memcached = memcached_or_skip(test, &scratch, free_ports(1)[0], &[]);
+    let Some((_memcached, address)) = memcached else { return };
+    let target = format!("memcached://{address}");
     let target = ["--target", &target, "--database", "sqlite"];
     let deleted = load(scratch.path(), &target);
     let (all, hits, database, checked) = reads(&deleted);
@@ -86,7 +79,9 @@ fn a_database_is_measured_alone_by_the_statements_of_a_cluster_file() {
 fn postgresql_is_asked_by_pipelined_connections_and_its_table_is_dropped() {
     let Some(mut postgres) = Postgres::start_or_skip("aside-postgres") else { return };
     let scratch = Scratch::new("aside-postgres");
-    let (_memcached, target) = memcached(&scratch);
+    let memcached = memcached_or_skip("aside-postgres", &scratch, free_ports(1)[0], &[]);
+    let Some((_memcached, address)) = memcached else { return };
+    let target = format!("memcached://{address}");
     let url = postgres.url();
     let result = load(scratch.path(), &["--target", &target, "--database", &url]);
     let (all, hits, database, _) = reads(&result);

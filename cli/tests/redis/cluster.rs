@@ -7,11 +7,11 @@ use std::process::Command;
 
 use standin_config::{ClusterConfig, KeyspaceConfig, ServiceConfig, ServiceProtocol};
 use standin_protocol::slots::{KeyHash, slot};
-use standin_testkit::{Child, Scratch, free_ports_in_a_row, wait_until};
+use standin_testkit::caches::REQUIRE_REDIS as REQUIRE;
+use standin_testkit::{Child, Scratch, free_ports_in_a_row, redis_or_skip, wait_until};
 
 use crate::common::scripts::{Python, Scripts};
 use crate::common::{Cluster, KEYSPACE, TWO_PAIRS, WITHIN};
-use crate::differential::REQUIRE;
 use crate::speaker::Speaker;
 
 const SCRIPT: &str = "redis/cluster.py";
@@ -219,21 +219,11 @@ fn shape(bytes: &[u8]) -> String {
 /// Starts a redis-server in cluster mode that has all slots. Returns `None`, after a message, if there
 /// is none.
 fn redis(test: &str, scratch: &Scratch) -> Option<(Child, SocketAddr)> {
-    if let Err(error) = Command::new("redis-server").arg("--version").output() {
-        standin_testkit::skip(test, REQUIRE, &format!("redis-server: {error}"));
-        return None;
-    }
     let port = free_ports_in_a_row(2);
-    let (own, bus) = (port.to_string(), (port + 1).to_string());
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &own, "--cluster-enabled", "yes", "--cluster-port", &bus]);
-    command.args(["--save", "", "--appendonly", "no", "--cluster-announce-ip", "127.0.0.1"]);
-    command.current_dir(scratch.path());
-    let child = Child::spawn("redis-server", command, scratch.path());
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    wait_until(WITHIN, "redis-server to accept connections", || {
-        std::net::TcpStream::connect(address).is_ok()
-    });
+    let bus = (port + 1).to_string();
+    let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+    let more = [&cluster[..], &["--cluster-announce-ip", "127.0.0.1"]].concat();
+    let (child, address) = redis_or_skip(test, scratch, port, &more)?;
     let mut speaker = Speaker::connect(address);
     assert_eq!(speaker.ask(&[b"CLUSTER", b"ADDSLOTSRANGE", b"0", b"16383"]), b"+OK\r\n");
     wait_until(WITHIN, "redis-server to have its slots", || {

@@ -1,37 +1,13 @@
 //! Commands to a redis-server and to Standin: the replies are the same bytes.
 
-use std::net::SocketAddr;
-use std::process::Command;
+use standin_testkit::{Scratch, free_ports, redis_or_skip};
 
-use standin_testkit::{Child, Scratch, free_ports, wait_until};
-
-use crate::common::{Cluster, WITHIN};
+use crate::common::Cluster;
 use crate::speaker::Speaker;
 use crate::start;
 
-/// The variable that, set to 1, makes a test without redis-server fail instead of being skipped.
-pub(crate) const REQUIRE: &str = "STANDIN_REQUIRE_REDIS";
-
 /// The commands, one in each line. A word in quotes may have escapes.
 const COMMANDS: &str = include_str!("commands.txt");
-
-/// Starts a redis-server. Returns `None`, after a message, if there is none.
-pub(crate) fn redis(test: &str, scratch: &Scratch) -> Option<(Child, SocketAddr)> {
-    if let Err(error) = Command::new("redis-server").arg("--version").output() {
-        standin_testkit::skip(test, REQUIRE, &format!("redis-server: {error}"));
-        return None;
-    }
-    let port = free_ports(1)[0];
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
-    command.current_dir(scratch.path());
-    let child = Child::spawn("redis-server", command, scratch.path());
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    wait_until(WITHIN, "redis-server to accept connections", || {
-        std::net::TcpStream::connect(address).is_ok()
-    });
-    Some((child, address))
-}
 
 /// The words of a line.
 pub(crate) fn words(line: &str) -> Vec<Vec<u8>> {
@@ -266,7 +242,8 @@ pub(crate) fn compare(test: &str, lines: Vec<String>) {
 /// Sends commands to a redis-server and to a server of this cluster, in both versions of the protocol.
 pub(crate) fn compare_with(test: &str, lines: Vec<String>, start: impl FnOnce() -> Cluster) {
     let scratch = Scratch::new(test);
-    let Some((_child, redis)) = redis(test, &scratch) else { return };
+    let redis = redis_or_skip(test, &scratch, free_ports(1)[0], &[]);
+    let Some((_child, redis)) = redis else { return };
     let cluster = start();
     for version in ["2", "3"] {
         let mut theirs = Speaker::connect(redis);
@@ -301,7 +278,8 @@ pub(crate) fn compare_with(test: &str, lines: Vec<String>, start: impl FnOnce() 
 fn what_is_no_command_is_refused_as_by_redis() {
     let scratch = Scratch::new("refusals");
     let test = "what_is_no_command_is_refused_as_by_redis";
-    let Some((_child, redis)) = redis(test, &scratch) else { return };
+    let redis = redis_or_skip(test, &scratch, free_ports(1)[0], &[]);
+    let Some((_child, redis)) = redis else { return };
     let cluster = start("refusals");
     for bytes in [
         &b"*abc\r\n"[..],

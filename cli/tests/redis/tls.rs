@@ -20,7 +20,7 @@ fn redis_cli(place: SocketAddr, options: &[&str], command: &[&str]) -> Option<Ou
         [help.stdout, help.stderr].concat().windows(5).any(|word| word == b"--tls")
     });
     if !has_tls {
-        let require = crate::differential::REQUIRE;
+        let require = standin_testkit::caches::REQUIRE_REDIS;
         standin_testkit::skip("redis_cli_with_tls", require, "redis-cli with TLS");
         return None;
     }

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use standin_testkit::Scratch;
+use standin_testkit::{Scratch, free_ports, redis_or_skip};
 
-use crate::differential::{compare, redis, words};
+use crate::differential::{compare, words};
 use crate::speaker::Speaker;
 use crate::start;
 
@@ -165,7 +165,8 @@ fn unknown(name: &str) -> String {
 fn commands_that_there_are_not_have_redis_reply_to_unknown_ones() {
     let test = "commands_that_there_are_not";
     let scratch = Scratch::new(test);
-    let Some((_child, theirs)) = redis(test, &scratch) else { return };
+    let redis = redis_or_skip(test, &scratch, free_ports(1)[0], &[]);
+    let Some((_child, theirs)) = redis else { return };
     let cluster = start(test);
     let mut speakers = [theirs, cluster.service("a2")].map(Speaker::connect);
     let [theirs, ours] = &mut speakers;
@@ -228,7 +229,8 @@ fn shape(reply: &[u8]) -> String {
 fn replies_that_say_something_else_are_made_of_the_same_types() {
     let test = "replies_that_say_something_else";
     let scratch = Scratch::new(test);
-    let Some((_child, theirs)) = redis(test, &scratch) else { return };
+    let redis = redis_or_skip(test, &scratch, free_ports(1)[0], &[]);
+    let Some((_child, theirs)) = redis else { return };
     let cluster = start(test);
     for version in ["2", "3"] {
         let mut speakers = [theirs, cluster.service("b1")].map(Speaker::connect);
@@ -276,7 +278,8 @@ fn replies_that_say_something_else_are_made_of_the_same_types() {
 fn hello_has_the_fields_of_redis() {
     let test = "hello_has_the_fields_of_redis";
     let scratch = Scratch::new(test);
-    let Some((_child, theirs)) = redis(test, &scratch) else { return };
+    let redis = redis_or_skip(test, &scratch, free_ports(1)[0], &[]);
+    let Some((_child, theirs)) = redis else { return };
     let cluster = start(test);
     for line in ["HELLO", "HELLO 2", "HELLO 3", "HELLO 3 SETNAME me", "HELLO 2 AUTH default x"] {
         let fields = |address: SocketAddr| {
@@ -392,7 +395,8 @@ fn bytes_that_are_sent_have_the_replies_of_redis() {
     const ENDED: &[u8] = b"$7\r\nthe-end\r\n";
     let test = "bytes_that_are_sent";
     let scratch = Scratch::new(test);
-    let Some((_child, theirs)) = redis(test, &scratch) else { return };
+    let redis = redis_or_skip(test, &scratch, free_ports(1)[0], &[]);
+    let Some((_child, theirs)) = redis else { return };
     let cluster = start(test);
     let long = |head: &str| [head.as_bytes(), &b"1".repeat(100_000)].concat();
     let long = [long("*"), long("PING "), [&long("PING ")[..], b"\r\n"].concat()];
