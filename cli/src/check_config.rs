@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use standin_config::{CheckedProxy, ClusterConfig, DASHBOARD, METRICS, ProxyConfig};
+use standin_config::{CheckedProxy, ClusterConfig, DASHBOARD, METRICS, ProxyConfig, counted};
 use standin_master::Master;
 use standin_proxy::Proxy;
 use standin_server::check;
@@ -190,9 +190,4 @@ fn check_master(cluster: &ClusterConfig, is_for_here: bool, found: &mut Findings
     for error in errors.map(|error| error.to_string()).chain(of_ports).chain(of_https) {
         found.here(is_for_here, format!("the master could not start here: {error}"));
     }
-}
-
-/// A number of things, in the plural unless there is one.
-fn counted(count: usize, one: &str) -> String {
-    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }

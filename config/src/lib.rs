@@ -13,6 +13,7 @@
 //! database's driver wants; the same code checks them here.
 
 mod client_file;
+mod counted;
 mod database;
 mod defaults;
 mod digits;
@@ -37,6 +38,7 @@ mod units;
 mod users;
 mod write;
 
+pub use counted::counted;
 pub use database::*;
 pub use http::{DASHBOARD, HTTP_DESCRIPTORS, HttpConfig, HttpKeys, METRICS};
 pub use mistake::{ConfigErrors, Mistake, Place, Report};

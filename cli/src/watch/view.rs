@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use standin_config::{ClusterConfig, Mode};
+use standin_config::{ClusterConfig, Mode, counted};
 use standin_master::MasterEvent;
 use standin_protocol::body::StatsReply;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, Topology};
@@ -178,7 +178,8 @@ impl View {
         for (&(home, by), count) in &now {
             if !before.stand_ins.contains_key(&(home, by)) {
                 let (by, home) = (name(by), name(home));
-                let text = format!("{by} stands in for {home}: {}", partitions(*count));
+                let text =
+                    format!("{by} stands in for {home}: {}", counted(*count as usize, "partition"));
                 self.event(at_ms, "warning", "stands_in", Some(by), text);
             }
         }
@@ -440,10 +441,6 @@ fn sum(growths: &[Growth], of: fn(&Sample) -> u64) -> Option<f64> {
 fn hit_ratio(growths: &[Growth]) -> Option<f64> {
     let of = |of: fn(&Sample) -> u64| growths.iter().map(|growth| of(&growth.of)).sum();
     ratio(of(|of| of.hits), of(|of| of.misses))
-}
-
-fn partitions(count: u32) -> String {
-    format!("{count} partition{}", if count == 1 { "" } else { "s" })
 }
 
 pub(super) fn unix_ms(time: SystemTime) -> u64 {

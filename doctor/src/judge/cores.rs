@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Host, plural};
+use standin_config::counted;
+
+use super::Host;
 use crate::facts::Unread;
 use crate::parse;
 use crate::report::{Area, Finding, Guide, Verdict};
@@ -70,7 +72,7 @@ fn pinned(host: &Host<'_>) -> Finding {
         Err(unread) => return PINNED.unread(&unread, wanted),
     };
     let (cores, shards) = (host.wanted.cores(), host.wanted.shards());
-    let there = plural(online.len(), "core", "cores");
+    let there = counted(online.len(), "core");
     if shards > online.len() {
         let found = format!("{there} for {shards} shards");
         let servers = host.wanted.servers.len();
@@ -79,7 +81,7 @@ fn pinned(host: &Host<'_>) -> Finding {
         return PINNED.found(Verdict::Warning, found, wanted, how);
     }
     if cores.is_empty() {
-        let found = format!("{}, not pinned, on {there}", plural(shards, "shard", "shards"));
+        let found = format!("{}, not pinned, on {there}", counted(shards, "shard"));
         let how = "`cores = [...]` for the servers in the cluster file";
         return PINNED.found(Verdict::Advice, found, wanted, how);
     }

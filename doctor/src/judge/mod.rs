@@ -158,8 +158,3 @@ fn size(bytes: u64) -> String {
 fn count(number: u64) -> String {
     if number == u64::MAX { "unlimited".to_owned() } else { number.to_string() }
 }
-
-/// The plural, where there are several.
-fn plural(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
-}

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Host, at_least, plural, sysctl};
+use standin_config::counted;
+
+use super::{Host, at_least, sysctl};
 use crate::facts::{Card, PROCESSES, Reading, Unread};
 use crate::parse;
 use crate::report::{Area, Finding, Guide, Verdict};
@@ -208,7 +210,7 @@ fn queues<'h>(host: &Host<'h>, card: &Card, kind: &str) -> Vec<&'h str> {
 
 fn receive_queues(host: &Host<'_>, card: &Card, queues: usize) -> Finding {
     let shards = host.wanted.shards();
-    let wanted = format!("one for each of {}", plural(shards, "shard", "shards"));
+    let wanted = format!("one for each of {}", counted(shards, "shard"));
     let found = match &card.channels {
         Ok(channels) => format!("{queues} of {}", channels.max),
         Err(_) => queues.to_string(),
@@ -283,8 +285,7 @@ fn interrupts(host: &Host<'_>, card: &Card) -> Finding {
         (Err(unread), _) | (_, Err(unread)) => return INTERRUPTS.unread(&unread, wanted),
     };
     let all: BTreeSet<usize> = found.iter().flat_map(|(_, cores)| cores.iter().copied()).collect();
-    let shown =
-        format!("{} on cores {}", plural(found.len(), "queue", "queues"), parse::list(&all));
+    let shown = format!("{} on cores {}", counted(found.len(), "queue"), parse::list(&all));
     let how = format!("tuning/irq-affinity.sh {} shows how they would be spread", card.name);
     let shards = host.wanted.cores();
     let on_shards = all.intersection(&shards).count();

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use standin_config::counted;
+
 use super::comparison::{Comparison, Group, Row};
 use super::stats::Estimate;
 use crate::recorder::{add, histogram};
@@ -92,8 +94,7 @@ pub(super) fn page(comparison: &Comparison, groups: &[Group]) -> Result<String, 
 /// Each group with its letter.
 fn named(comparison: &Comparison) -> impl Iterator<Item = String> {
     comparison.groups.iter().enumerate().map(|(index, group)| {
-        let runs =
-            if group.runs == 1 { "1 run".to_owned() } else { format!("{} runs", group.runs) };
+        let runs = counted(group.runs, "run");
         format!("{}: {}, {runs} on {}", letter(index), group.name, group.target)
     })
 }
