@@ -203,24 +203,17 @@ pub(crate) fn play(
 
 /// The load during a fault.
 fn load(settings: &Settings, cluster: &Cluster, checker: &Arc<Checker>) -> Plan {
+    let target = Target::Standin(Box::new(Standin {
+        topology: Arc::clone(&cluster.processes.topology),
+        client: ClientConfig::from(&cluster.processes.config),
+        keyspace: KEYSPACE,
+    }));
+    let pacing = Pacing::Open { rates: settings.rate_per_s.into(), arrivals: Arrivals::Constant };
     Plan {
-        target: Target::Standin(Box::new(Standin {
-            topology: Arc::clone(&cluster.processes.topology),
-            client: ClientConfig::from(&cluster.processes.config),
-            keyspace: KEYSPACE,
-        })),
-        keys: Keys::Numbered,
-        pacing: Pacing::Open { rates: settings.rate_per_s.into(), arrivals: Arrivals::Constant },
-        duration: None,
-        seed: settings.seed,
-        run: run_of(settings),
-        fills: None,
-        form: standin_loadgen::value_form::ValueForm::default(),
         checker: Some(Arc::clone(checker)),
-        phases: 1,
         slot: SLOT,
-        moments: Arc::new([]),
         is_logged: true,
+        ..Plan::new(target, pacing, settings.seed, run_of(settings))
     }
 }
 

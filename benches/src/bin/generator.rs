@@ -25,7 +25,7 @@ use standin_loadgen::schedule::Arrivals;
 use standin_loadgen::targets::Target as LoadTarget;
 use standin_loadgen::targets::wire::codec::Protocol;
 use standin_loadgen::targets::wire::settings::{Server, Settings};
-use standin_loadgen::workload::{Cold, Keys, Mix, Others, Supply, SweepAccess};
+use standin_loadgen::workload::{Cold, Mix, Others, Supply, SweepAccess};
 use standin_testkit::Scratch;
 
 const KEYS: u32 = 10_000;
@@ -215,19 +215,9 @@ fn own(
         }
     };
     let plan = Plan {
-        target: LoadTarget::Wire(settings),
-        keys: Keys::Numbered,
-        pacing,
         duration: Some(Duration::from_secs(options.seconds.into())),
-        seed: SEED,
-        run: RUN,
-        fills: None,
-        form: standin_loadgen::value_form::ValueForm::default(),
         checker: options.check.then(|| Arc::new(Checker::new(KEYS, RUN, Initial::Filled))),
-        phases: 1,
-        slot: Duration::from_secs(1),
-        moments: Arc::new([]),
-        is_logged: false,
+        ..Plan::new(LoadTarget::Wire(settings), pacing, SEED, RUN)
     };
     fill(&plan)?;
     let recording = drive::start(&plan, vec![supply()], &Arc::new(Live::new(1)))?.join()?;

@@ -23,8 +23,7 @@ use standin_loadgen::request::{KeyCounts, ValueSizes};
 use standin_loadgen::targets::Target;
 use standin_loadgen::targets::wire::codec::Protocol;
 use standin_loadgen::targets::wire::settings::{Server, Settings};
-use standin_loadgen::value_form::ValueForm;
-use standin_loadgen::workload::{Cold, Keys, Mix, Others, Supply, SweepAccess};
+use standin_loadgen::workload::{Cold, Mix, Others, Supply, SweepAccess};
 use standin_protocol::time::Micros;
 use standin_testkit::fake_cache::{Planted, Speaks};
 use standin_testkit::fake_server::FakeServer;
@@ -259,21 +258,10 @@ fn run(speaks: Speaks, trial: &Trial) -> Result<Seen, Failure> {
     let server = FakeServer::new(speaks, trial.planted);
     let server_of = Server { name: server.address().to_string(), address: server.address() };
     let checker = Arc::new(Checker::of_kinds(COUNTS, RUN, Initial::Filled));
-    let plan = Plan {
-        target: Target::Wire(Settings::new(protocol(speaks), vec![server_of])),
-        keys: Keys::Numbered,
-        pacing: Pacing::Closed { clients: CLIENTS, depth: DEPTH },
-        duration: None,
-        seed: SEED,
-        run: RUN,
-        fills: None,
-        form: ValueForm::default(),
-        checker: Some(Arc::clone(&checker)),
-        phases: 1,
-        slot: Duration::from_secs(1),
-        moments: Arc::new([]),
-        is_logged: false,
-    };
+    let target = Target::Wire(Settings::new(protocol(speaks), vec![server_of]));
+    let pacing = Pacing::Closed { clients: CLIENTS, depth: DEPTH };
+    let checked = Some(Arc::clone(&checker));
+    let plan = Plan { checker: checked, ..Plan::new(target, pacing, SEED, RUN) };
     let counters = COUNTS.first_counter()..COUNTS.all();
     let unjudged = Plan { checker: None, ..plan.clone() };
     sweep(&unjudged, 0..COUNTS.first_counter(), SweepAccess::Fill(60))?;

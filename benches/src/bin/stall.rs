@@ -27,7 +27,7 @@ use standin_loadgen::schedule::{Arrivals, Schedule};
 use standin_loadgen::targets::Target;
 use standin_loadgen::targets::wire::codec::Protocol;
 use standin_loadgen::targets::wire::settings::{Server, Settings};
-use standin_loadgen::workload::{Cold, Keys, Mix, Others, Supply, SweepAccess};
+use standin_loadgen::workload::{Cold, Mix, Others, Supply, SweepAccess};
 use standin_protocol::time::Micros;
 
 const RATE_PER_S: u32 = 1_000;
@@ -149,19 +149,10 @@ fn row(protocol: Protocol, pacing: &Pacing) -> Result<(Recording, bool), Failure
     let folder = tempfile::Builder::new().prefix("standin-stall-").tempdir()?;
     let (mut process, settings) = start(protocol, folder.path())?;
     let plan = Plan {
-        target: Target::Wire(settings),
-        keys: Keys::Numbered,
-        pacing: pacing.clone(),
         duration: Some(WHOLE),
-        seed: SEED,
-        run: RUN,
-        fills: None,
-        form: standin_loadgen::value_form::ValueForm::default(),
         checker: Some(Arc::new(Checker::new(KEYS, RUN, Initial::Filled))),
-        phases: 1,
         slot: Duration::from_millis(100),
-        moments: Arc::new([]),
-        is_logged: false,
+        ..Plan::new(Target::Wire(settings), pacing.clone(), SEED, RUN)
     };
     fill(&plan)?;
     let running = drive::start(&plan, vec![supply()], &Arc::new(Live::new(1)))?;

@@ -4,7 +4,6 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use standin_client::ClientConfig;
 use standin_config::{ClusterConfig, HttpConfig, OriginConfig, ServiceConfig, ServiceProtocol};
@@ -19,7 +18,7 @@ use standin_loadgen::popularity::Popularity;
 use standin_loadgen::request::ValueSizes;
 use standin_loadgen::schedule::Arrivals;
 use standin_loadgen::targets::{Standin, Target};
-use standin_loadgen::workload::{Cold, Keys, Mix, Others, Supply};
+use standin_loadgen::workload::{Cold, Mix, Others, Supply};
 use standin_testkit::{Postgres, free_ports};
 use tempfile::TempDir;
 
@@ -64,21 +63,8 @@ impl Cluster {
             client: ClientConfig::from(&processes.config),
             keyspace: KEYSPACE,
         }));
-        let plan = Plan {
-            target,
-            keys: Keys::Numbered,
-            pacing: Pacing::Open { rates: RATE_PER_S.into(), arrivals: Arrivals::Constant },
-            duration: None,
-            seed: SEED,
-            run,
-            fills: None,
-            form: standin_loadgen::value_form::ValueForm::default(),
-            checker: None,
-            phases: 1,
-            slot: Duration::from_secs(1),
-            moments: Arc::new([]),
-            is_logged: false,
-        };
+        let pacing = Pacing::Open { rates: RATE_PER_S.into(), arrivals: Arrivals::Constant };
+        let plan = Plan::new(target, pacing, SEED, run);
         let live = Arc::new(Live::new(WORKERS));
         let supplies =
             (0..WORKERS).map(|worker| Supply::mixed(mix(), SEED, worker, WORKERS)).collect();

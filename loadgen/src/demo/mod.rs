@@ -45,8 +45,7 @@ use crate::request::ValueSizes;
 use crate::rng::Random;
 use crate::schedule::Arrivals;
 use crate::targets::{Standin, Target};
-use crate::value_form::ValueForm;
-use crate::workload::{Cold, Keys, Mix, Others};
+use crate::workload::{Cold, Mix, Others};
 use cluster::KEYSPACE;
 
 /// Rows of the demo's table.
@@ -217,24 +216,19 @@ fn run_in(
 fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &Cluster) -> Plan {
     let initial = if args.cache { Initial::Empty } else { Initial::Filled };
     let checker = Checker::new(ROWS, run, initial);
+    let target = Target::Standin(Box::new(Standin {
+        topology: Arc::clone(&cluster.topology),
+        client: ClientConfig::from(&cluster.config),
+        keyspace: KEYSPACE,
+    }));
+    let pacing = script::pacing(args.rate, Arrivals::Constant);
     Plan {
-        target: Target::Standin(Box::new(Standin {
-            topology: Arc::clone(&cluster.topology),
-            client: ClientConfig::from(&cluster.config),
-            keyspace: KEYSPACE,
-        })),
-        keys: Keys::Numbered,
-        pacing: script::pacing(args.rate, Arrivals::Constant),
         duration: Some(Duration::from_secs(args.seconds.into())),
-        seed,
-        run,
         fills: args.cache.then(|| ValueSizes::fixed(VALUE_BYTES)),
-        form: ValueForm::default(),
         checker: Some(Arc::new(checker.with_losses(args.cache).with_grace(grace(&cluster.config)))),
         phases: script::PHASES.len(),
         slot: SLOT,
-        moments: Arc::new([]),
-        is_logged: false,
+        ..Plan::new(target, pacing, seed, run)
     }
 }
 

@@ -159,6 +159,29 @@ pub struct Plan {
     pub is_logged: bool,
 }
 
+impl Plan {
+    /// A run that sends to the end of its supply, judges nothing, and has one phase and a timeline in seconds. The keys are
+    /// [`Keys::Numbered`].
+    #[must_use]
+    pub fn new(target: Target, pacing: Pacing, seed: u64, run: u32) -> Self {
+        Self {
+            target,
+            keys: Keys::Numbered,
+            pacing,
+            duration: None,
+            seed,
+            run,
+            fills: None,
+            form: ValueForm::default(),
+            checker: None,
+            phases: 1,
+            slot: Duration::from_secs(1),
+            moments: Arc::new([]),
+            is_logged: false,
+        }
+    }
+}
+
 /// An event of interest to an observer of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notable {

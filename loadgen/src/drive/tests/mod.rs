@@ -27,7 +27,7 @@ use crate::targets::Target;
 use crate::targets::wire::codec::{Login, Protocol};
 use crate::targets::wire::settings::{Server, Settings};
 use crate::targets::wire::{ConnId, Engine, Input, Output};
-use crate::workload::{Cold, Keys, Mix, Others, Supply, SweepAccess};
+use crate::workload::{Cold, Mix, Others, Supply, SweepAccess};
 
 const START: Micros = Micros(1_000_000_000);
 /// The time of a message from one side to the other.
@@ -78,19 +78,9 @@ fn settings(speaks: Speaks) -> Settings {
 fn plan(settings: &Settings, pacing: Pacing, seconds: u64) -> Plan {
     let checker = Checker::new(KEYS, RUN, Initial::Filled);
     Plan {
-        target: Target::Wire(settings.clone()),
-        keys: Keys::Numbered,
-        pacing,
         duration: Some(Duration::from_secs(seconds)),
-        seed: SEED,
-        run: RUN,
-        fills: None,
-        form: crate::value_form::ValueForm::default(),
         checker: Some(Arc::new(checker)),
-        phases: 1,
-        slot: Duration::from_secs(1),
-        moments: Arc::new([]),
-        is_logged: false,
+        ..Plan::new(Target::Wire(settings.clone()), pacing, SEED, RUN)
     }
 }
 
