@@ -110,7 +110,7 @@ fn a_merged_run_is_the_run_of_all_requests() {
     assert!(merged.timeline == whole.timeline);
     assert_eq!(merged.total.counts, whole.total.counts);
     assert_eq!(merged.total.latency_us, whole.total.latency_us);
-    assert_eq!(merged.total.origin_reads, Some(5), "both have counted the same database");
+    assert_eq!(merged.total.origin_reads, Some(10), "each has counted its own");
     assert!(merged.generator.lateness == whole.generator.lateness);
     assert_eq!(merged.generator.asked_per_s, Some(200.0));
     assert_eq!(merged.scenario["arrivals"]["rate"], 200);
@@ -118,6 +118,10 @@ fn a_merged_run_is_the_run_of_all_requests() {
     assert!(merged.service == whole.service);
     let numbers: Vec<u32> = merged.generator.threads.iter().map(|thread| thread.worker).collect();
     assert_eq!(numbers, [0, 1], "threads are numbered through");
+    let mut clusters = parts.clone();
+    clusters.iter_mut().for_each(|document| document.target.is_standin = true);
+    let reads = merge(&clusters).unwrap().total.origin_reads;
+    assert_eq!(reads, Some(5), "both have counted the same database");
     let again = merge(&[merged, document(&first)]).unwrap();
     assert_eq!(again.parts.len(), 3, "a merged run brings its parts");
 }

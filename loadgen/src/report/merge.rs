@@ -39,6 +39,7 @@ pub fn merge(documents: &[Document]) -> Result<Document, MergeError> {
     let mut latency = histogram();
     operations.iter().for_each(|operation| add(&mut latency, &operation.histogram.histogram()));
     let total = figures(documents.iter().map(|document| &document.total), &latency);
+    let total = Figures { origin_reads: origin_reads(documents), ..total };
     let started = documents.iter().map(|document| &document.started).min();
     let quotes = documents.iter().flat_map(|document| document.quotes.iter().cloned());
     let mut marks: Vec<_> = documents.iter().flat_map(|document| document.marks.clone()).collect();
@@ -94,16 +95,25 @@ fn parts(document: &Document) -> Vec<Part> {
     }]
 }
 
-/// All have the same target, so each counts all fetches from its database. The longest run gives the time.
+/// A cluster counts all fetches from its database, for whomever they are, so each of its runs has them all. A run that asks a
+/// database itself counts its own.
+fn origin_reads(documents: &[Document]) -> Option<u64> {
+    let reads = |is_standin: bool| {
+        let all = documents.iter().filter(move |document| document.target.is_standin == is_standin);
+        all.filter_map(|document| document.total.origin_reads)
+    };
+    reads(true).max().into_iter().chain(reads(false)).reduce(u64::saturating_add)
+}
+
+/// The longest run gives the time. Fetches from a database are not known of phases.
 fn figures<'d>(
     all: impl Iterator<Item = &'d Figures> + Clone,
     latency: &hdrhistogram::Histogram<u64>,
 ) -> Figures {
     let mut counts = Counts::default();
     all.clone().for_each(|figures| counts.merge(&figures.counts));
-    let seconds = all.clone().map(|figures| figures.seconds).fold(0.0, f64::max);
-    let origin_reads = all.filter_map(|figures| figures.origin_reads).max();
-    Figures::new(counts, latency, seconds, origin_reads)
+    let seconds = all.map(|figures| figures.seconds).fold(0.0, f64::max);
+    Figures::new(counts, latency, seconds, None)
 }
 
 /// In the order in which they are first named.
