@@ -34,6 +34,7 @@ pub mod load;
 pub mod net;
 pub mod observer;
 pub mod origin;
+mod placeholder;
 pub mod popularity;
 pub mod ports;
 pub mod recorder;

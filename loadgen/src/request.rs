@@ -1,6 +1,8 @@
 //! A request as the load generator draws it or reads it from a trace: a key, what is done with it,
 //! and the size of the value.
 
+use bytes::Bytes;
+
 pub use crate::value_sizes::ValueSizes;
 
 /// A request to be made.
@@ -15,8 +17,8 @@ pub struct Request {
 /// What a trace says of a request beside that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// The key's bytes.
-    pub name: Box<[u8]>,
+    /// The key's bytes, in one piece with those of the requests that were read with it.
+    pub name: Bytes,
     /// The size of the value; also for reads.
     pub value_bytes: u32,
 }

@@ -58,6 +58,19 @@ pub enum AgentError {
          --agent-files, and name that"
     )]
     Variable(String),
+    /// A file that others than its owner can't read.
+    #[error(
+        "{}: not everybody on the agent's machine may read it, and messages about mistakes in it would show a part of it: \
+         `chmod o+r` it if it has no secrets",
+        .0.display()
+    )]
+    Private(PathBuf),
+    /// A server that gets no password or certificate of an agent.
+    #[error(
+        "an agent logs in with its passwords and keys only where its own command line allows it: start it with \
+         --agent-targets {0}"
+    )]
+    Login(String),
     /// The folder of an agent's files.
     #[error("--agent-files {path}: {error}")]
     Folder {

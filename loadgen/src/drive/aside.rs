@@ -10,8 +10,9 @@ use std::rc::Rc;
 use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
+use super::asked::Asked;
 use super::database::DatabaseClient;
-use super::request::{Asked, Job, Sent};
+use super::request::{Job, Sent};
 use super::shared::Shared;
 use super::wire::WireClient;
 use crate::database::Statement;
@@ -43,7 +44,7 @@ pub(super) async fn run(shared: Rc<Shared>, client: Rc<AsideClient>, job: Job) {
         let Sent::One(flight, asked) = job.send(&shared, Micros::boottime()) else {
             unreachable!("options refuse requests for many keys of an application's cache")
         };
-        let key = flight.name(&shared).into_owned();
+        let key = flight.name(&shared).into_vec();
         let told = client.carry_out(&shared, key, asked).await;
         let answer = |found, flags| Answer { found, flags, server: 0, sends: 1 };
         let ending = match &told {

@@ -8,8 +8,9 @@ use standin_protocol::modify::{Edit, Gives, Modify, Presence, Ttl, When};
 use standin_protocol::time::Micros;
 
 use super::aside::{self, AsideClient};
+use super::asked::Asked;
 use super::many::{KeyAnswer, Many};
-use super::request::{Asked, Job, Sent};
+use super::request::{Job, Sent};
 use super::shared::Shared;
 use super::wire::WireClient;
 use crate::recorder::FailureKind;
@@ -48,7 +49,7 @@ async fn run(shared: Rc<Shared>, client: Client, keyspace: u8, job: Job) {
         next = match job.send(&shared, Micros::boottime()) {
             Sent::One(flight, asked) => {
                 let kind = asked.action().kind();
-                let key = flight.name(&shared).into_owned();
+                let key = flight.name(&shared).into_vec();
                 let action = action(asked);
                 let result = client.run(Operation { keyspace, key, action }).await;
                 flight.end(&shared, Micros::boottime(), ending(kind, &result))

@@ -11,6 +11,7 @@
 //! Not here: which server is killed when. That is the demo's script, or a test's.
 
 mod aside;
+mod asked;
 mod database;
 mod effort;
 mod judging;

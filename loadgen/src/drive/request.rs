@@ -5,13 +5,14 @@
 //!               └ a request for many keys: many.rs
 //! ```
 
-use std::borrow::Cow;
-use std::rc::Rc;
+use std::ops::Deref;
 
+use bytes::Bytes;
 use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
 use super::Notable;
+use super::asked::Asked;
 use super::judging::{Place, count, end, judge};
 use super::shared::Shared;
 use crate::checker::{Floor, Verdict, WriteKind, first_number};
@@ -19,7 +20,7 @@ use crate::live::Step;
 use crate::recorder::{self, Displaced, Logged, OpKind, Sample};
 use crate::request::{Access, Recorded, Request, ValueSizes};
 use crate::rng::Random;
-use crate::targets::operation::{Action, Ending, Found, Kind};
+use crate::targets::operation::{Ending, Found, Kind};
 use crate::value::{Stamp, VALUE_BYTES_MIN};
 
 /// The largest number of times that another key is drawn for a write whose key is being written.
@@ -37,7 +38,7 @@ pub(super) struct Arrival {
 pub(super) struct Job {
     key: u32,
     /// What a trace says of it.
-    recorded: Option<Rc<Recorded>>,
+    recorded: Option<Recorded>,
     asked: Asked,
     place: Place,
     displaced: Displaced,
@@ -46,60 +47,6 @@ pub(super) struct Job {
     due: Option<Micros>,
     /// The schedule's phase; `None`: the one in which it is sent.
     phase: Option<usize>,
-}
-
-/// The action that the target is asked for.
-pub(super) enum Asked {
-    Read,
-    /// Read these keys too.
-    ReadMany {
-        others: Vec<u32>,
-    },
-    Write {
-        value: Vec<u8>,
-        ttl_s: u32,
-    },
-    Add {
-        value: Vec<u8>,
-        ttl_s: u32,
-    },
-    Touch {
-        ttl_s: u32,
-    },
-    Delete,
-    Increment {
-        by: u32,
-    },
-    /// Read a value to replace it by one of this size.
-    ReadVersion {
-        value_bytes: u32,
-        ttl_s: u32,
-    },
-    Swap {
-        version: u64,
-        expected: Vec<u8>,
-        value: Vec<u8>,
-        ttl_s: u32,
-    },
-}
-
-impl Asked {
-    /// As a target of one key takes it.
-    pub(super) fn action(&self) -> Action<'_> {
-        match self {
-            // Its parts are asked for one by one.
-            Self::Read | Self::ReadMany { .. } => Action::Get,
-            Self::Write { value, ttl_s } => Action::Put { value, ttl_s: *ttl_s },
-            Self::Add { value, ttl_s } => Action::Add { value, ttl_s: *ttl_s },
-            Self::Touch { ttl_s } => Action::Touch { ttl_s: *ttl_s },
-            Self::Delete => Action::Delete,
-            Self::Increment { by } => Action::Increment { by: *by },
-            Self::ReadVersion { .. } => Action::Gets,
-            Self::Swap { version, expected, value, ttl_s } => {
-                Action::Cas { version: *version, expected, value, ttl_s: *ttl_s }
-            }
-        }
-    }
 }
 
 /// A request for many keys, as it is sent.
@@ -121,7 +68,7 @@ pub(super) enum Sent {
 /// A request that was sent.
 pub(super) struct Flight {
     key: u32,
-    recorded: Option<Rc<Recorded>>,
+    recorded: Option<Recorded>,
     kind: Kind,
     place: Place,
     /// The size and lifetime of the value that replaces what is read.
@@ -155,7 +102,6 @@ impl Job {
         let passed = due.unwrap_or(now).since(shared.start);
         let (wanted, recorded) = shared.supply.borrow_mut().next_at(passed)?;
         let phase = arrival.filter(|_| shared.has_phases).map(|arrival| arrival.phase);
-        let recorded = recorded.map(Rc::new);
         Some(Self { due, phase, recorded, ..place(shared, wanted, now) })
     }
 
@@ -290,7 +236,7 @@ fn fill(shared: &Shared, absent: Absent, sizes: ValueSizes, now: Micros) -> Opti
 /// A key of which a read has found nothing.
 pub(super) struct Absent {
     pub(super) key: u32,
-    pub(super) recorded: Option<Rc<Recorded>>,
+    pub(super) recorded: Option<Recorded>,
 }
 
 /// The request behind the answer to a request, of a closed loop; or the write that fills one of these keys, of which
@@ -321,22 +267,51 @@ pub(super) fn next_of_loop(shared: &Shared, now: Micros) -> Option<Job> {
     next
 }
 
+/// The bytes of a key.
+pub(super) enum Name {
+    /// Of a key that is made up.
+    Made(Vec<u8>),
+    /// Of one of a trace, shared with those around it.
+    Recorded(Bytes),
+}
+
+impl Name {
+    /// For those who keep it.
+    pub(super) fn into_vec(self) -> Vec<u8> {
+        match self {
+            Self::Made(name) => name,
+            Self::Recorded(name) => name.to_vec(),
+        }
+    }
+}
+
+impl Deref for Name {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Made(name) => name,
+            Self::Recorded(name) => name,
+        }
+    }
+}
+
 impl Flight {
     /// The key's bytes.
-    pub(super) fn name(&self, shared: &Shared) -> Cow<'_, [u8]> {
+    pub(super) fn name(&self, shared: &Shared) -> Name {
         match &self.recorded {
-            Some(recorded) => Cow::Borrowed(&recorded.name),
-            None => Cow::Owned(shared.plan.keys.name(self.key)),
+            Some(recorded) => Name::Recorded(recorded.name.clone()),
+            None => Name::Made(shared.plan.keys.name(self.key)),
         }
     }
 
     /// Judges and records the request. Returns the one that follows from it: the write that fills the key of
     /// a read that found nothing, or the next request of a closed loop.
-    pub(super) fn end(self, shared: &Shared, now: Micros, ending: Ending<'_>) -> Option<Job> {
+    pub(super) fn end(mut self, shared: &Shared, now: Micros, ending: Ending<'_>) -> Option<Job> {
         let (key, is_read) = (self.key, self.kind == Kind::Get);
-        let recorded = self.recorded.clone();
         let phase = shared.has_phases.then_some(self.phase);
         let replacement = self.replacement(shared, now, &ending);
+        let recorded = self.recorded.take();
         let is_absent = self.record(shared, now, ending);
         let absent = (is_read && is_absent).then_some(Absent { key, recorded });
         let replacement = replacement.map(|job| Job { phase, ..job });

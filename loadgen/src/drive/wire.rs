@@ -139,7 +139,7 @@ pub(super) fn submit(engine: &mut Engine<Token>, shared: &Rc<Shared>, job: Job, 
     while let Some(job) = next.take() {
         let refused = match job.send(shared, now) {
             Sent::One(flight, asked) => {
-                let name = flight.name(shared).into_owned();
+                let name = flight.name(shared);
                 let token = Token { part: Part::One(flight), shared: Rc::clone(shared) };
                 let question = Question { key: &name, action: asked.action() };
                 engine.submit(now, &question, token).err().and_then(|refused| end(now, refused))

@@ -32,6 +32,8 @@ use crate::workload::Supply;
 const BURST_MAX: u32 = 256;
 /// The interval at which a paced worker checks whether the run is to end.
 const STOP_CHECK: Duration = Duration::from_millis(50);
+/// The time before the start at which a worker reads what it has computed so far, which must not make it late.
+const EFFORT_LEAD: Duration = Duration::from_micros(500);
 /// The interval at which a worker looks for more of a trace, when it is not read that far.
 const READ_CHECK: Duration = Duration::from_micros(500);
 
@@ -70,7 +72,9 @@ async fn run_in_loop(
     let Ok(start) = started.recv() else {
         return Err(io::Error::other("another load thread could not start").into());
     };
-    let effort = Effort::own();
+    // What came before, such as waiting for other agents, is no part of the run.
+    pacer.wait_until(start - EFFORT_LEAD).await?;
+    let (effort, since) = (Effort::own(), Micros::boottime());
     let shared = Rc::new(Shared::new(plan, number, start, live, notables, supply));
     match &shared.plan.pacing {
         Pacing::Open { rates, arrivals } => {
@@ -101,7 +105,7 @@ async fn run_in_loop(
             let Shared { recorder, supply, .. } = shared;
             let mut recording = recorder.into_inner().finish();
             let Effort { computed, waited } = Effort::own().since(effort);
-            let ran_for = Micros::boottime().since(start);
+            let ran_for = Micros::boottime().since(since);
             recording.threads.push(LoadThread { worker: number, ran_for, computed, waited });
             Ok((recording, supply.into_inner()))
         }

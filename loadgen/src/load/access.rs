@@ -127,6 +127,11 @@ impl AccessArgs {
         }
     }
 
+    /// Whether there is a file whose owner should know to whom it is shown.
+    pub(super) fn has_secret(&self) -> bool {
+        self.password_file.is_some() || self.key_file.is_some()
+    }
+
     /// The files that are read.
     pub(super) fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let tls = self.ca_file.iter_mut().chain(&mut self.cert_file).chain(&mut self.key_file);

@@ -19,8 +19,12 @@ pub struct AgentArgs {
     /// Do without a secret, although others can reach the address.
     #[arg(long)]
     pub agent_insecure: bool,
-    /// The folder with the files that coordinators may name (--config, --trace, curves of --phases, certificates and
-    /// passwords), which are relative to it. Without it, an agent reads none.
+    /// The folder with the files that coordinators may name (--config, --database, --trace, curves of --phases, certificates
+    /// and passwords), which are relative to it. Without it, an agent reads none.
     #[arg(long, value_name = "FOLDER", requires = "agent")]
     pub agent_files: Option<PathBuf>,
+    /// The servers to which coordinators may have this agent log in with passwords and keys of --agent-files, as --target names
+    /// them. Without it, to none but those of cluster files.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', requires = "agent_files")]
+    pub agent_targets: Vec<String>,
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use standin_config::{Report, Section};
 
 use super::words::{parsed_as, word};
+use crate::placeholder::process_in;
 use crate::targets::AsideWrites;
 use crate::workload::Others;
 
@@ -78,9 +79,8 @@ impl FromStr for DatabaseName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
-        let process = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-        match process {
-            Some(name) if !name.is_empty() => Ok(Self::Process(name.to_owned())),
+        match process_in(text) {
+            Some(name) => Ok(Self::Process(name.to_owned())),
             _ if is_url && has_password_in_query(text) => Err(
                 "write the password before the host, as in postgres://user:password@host/database, where it is not shown",
             ),

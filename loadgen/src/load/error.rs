@@ -64,8 +64,8 @@ pub enum LoadError {
     #[error("{0}")]
     Options(String),
     /// Nothing was measured.
-    #[error("interrupted during the warm-up: nothing was measured")]
-    Interrupted,
+    #[error("interrupted during {0}: nothing was measured")]
+    Interrupted(&'static str),
     /// Reads of the warm-up were stale or wrong.
     #[error(
         "{bad} reads of the warm-up were stale or wrong; run it without --warm-up for what is known of them"

@@ -52,7 +52,7 @@ pub(super) fn first_failure(recording: &Recording, keys: u64) -> Result<(), Load
     if failed == 0 {
         return Ok(());
     }
-    let first = recording.quotes.first().cloned().unwrap_or_else(|| "interrupted".to_owned());
+    let first = recording.quotes.first().cloned().ok_or(LoadError::Interrupted("--fill"))?;
     Err(LoadError::Fill { failed, keys, first })
 }
 

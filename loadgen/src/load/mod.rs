@@ -40,13 +40,16 @@ mod words;
 
 use std::cell::RefCell;
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
 pub use access::{AccessArgs, AccessError};
 pub use agent_args::AgentArgs;
+use agent_bounds::check_connections;
 pub use database_args::DatabaseArgs;
 pub use error::LoadError;
 use fill::{fill, read_counters};
@@ -176,7 +179,7 @@ struct Prepared<'l> {
     /// The scenario's processes, and its faults, which happen in one measurement.
     stage: RefCell<Stage>,
     /// Removed after the processes have ended.
-    _folder: RunFolder,
+    _folder: Option<RunFolder>,
 }
 
 impl Drop for Prepared<'_> {
@@ -206,10 +209,15 @@ impl<'l> Prepared<'l> {
         console: &mut Console,
     ) -> Result<Self, LoadError> {
         load.trace.as_ref().map_or(Ok(()), |trace| trace.look(console))?;
-        let folder = RunFolder::make("standin-load-", load.folder.as_ref().map(Some))
+        // Temporary files may have no room or no place.
+        let folder = load
+            .needs_folder()
+            .then(|| RunFolder::make("standin-load-", load.folder.as_ref().map(Some)))
+            .transpose()
             .map_err(LoadError::system("the folder for the processes"))?;
-        let stage = Stage::prepare(&load.script, folder.path(), load.seed, interrupt)?;
-        let mut subject = Subject::find(load, &stage, folder.path(), console)?;
+        let path = folder.as_ref().map_or(Path::new(""), RunFolder::path);
+        let stage = Stage::prepare(&load.script, path, load.seed, interrupt)?;
+        let mut subject = Subject::find(load, &stage, path, console)?;
         let plan = plan(load, &subject)?;
         let demands = Demands::of(load, &subject);
         let numbering = match &load.trace {
@@ -262,7 +270,7 @@ impl<'l> Prepared<'l> {
         let plan = Plan { moments: stage.times().into(), ..plan };
         let running = drive::start_together(&plan, supplies, live, &together)?;
         stage.begin(running.start);
-        let whole = whole(&plan);
+        let whole = whole(&plan.pacing, plan.duration);
         let what = Watched { live, plan: &plan, whole, shown };
         let mut recording = what.until_end(running, Some(stage), interrupt, console)?;
         stage.undo();
@@ -302,30 +310,30 @@ impl<'l> Prepared<'l> {
     }
 }
 
-fn plan(load: &Load, subject: &Subject) -> Result<Plan, LoadError> {
-    let pacing = match (load.closed, load.is_recorded()) {
+fn pacing(load: &Load) -> Pacing {
+    match (load.closed, load.is_recorded()) {
         (Some(Closed { clients, depth }), _) => Pacing::Closed { clients, depth },
         (None, true) => Pacing::Recorded,
         (None, false) => Pacing::Open { rates: load.rates.clone(), arrivals: load.arrivals },
-    };
+    }
+}
+
+fn plan(load: &Load, subject: &Subject) -> Result<Plan, LoadError> {
+    let pacing = pacing(load);
     check_depth(&pacing, depth_max(&subject.target, load))?;
     check_lossless(load)?;
     check_clients(load)?;
+    check_connections(load, &subject.target)?;
+    // Not from the seed: the values of an earlier run with the same seed are not ours.
+    let run = getrandom::u32().unwrap_or(1);
     Ok(Plan {
-        target: subject.target.clone(),
         keys: Keys::Named(subject.key_names.clone()),
-        pacing,
         duration: load.duration,
-        seed: load.seed,
-        // Not from the seed: the values of an earlier run with the same seed are not ours.
-        run: getrandom::u32().unwrap_or(1),
         fills: load.fill_misses.then_some(load.sizes),
         form: load.form,
-        checker: None,
         phases: load.rates.spans().len().max(1),
         slot: load.interval,
-        moments: Arc::new([]),
-        is_logged: false,
+        ..Plan::new(subject.target.clone(), pacing, load.seed, run)
     })
 }
 
@@ -377,7 +385,8 @@ fn warm_up(
 ) -> Result<(Vec<Supply>, Counts), LoadError> {
     let live = Arc::new(live);
     let running = drive::start_together(plan, supplies, &live, together)?;
-    let (whole, is_search) = (whole(plan), shown == Shown::Search);
+    let whole = whole(&plan.pacing, plan.duration);
+    let is_search = shown == Shown::Search;
     let shown = if is_search { shown } else { Shown::Progress };
     let what = Watched { live: &live, plan, whole, shown };
     let (recording, mut supplies) =
@@ -394,7 +403,7 @@ fn warm_up(
         ));
     }
     if interrupt.is_some_and(Interrupt::is_set) {
-        return Err(LoadError::Interrupted);
+        return Err(LoadError::Interrupted("the warm-up"));
     }
     if bad > 0 && !is_search {
         return Err(LoadError::StaleWarmUp { bad });
@@ -405,8 +414,8 @@ fn warm_up(
 }
 
 /// Returns how many requests there will be; 0: that is not known, as with a trace.
-fn whole(plan: &Plan) -> u64 {
-    match (&plan.pacing, plan.duration) {
+fn whole(pacing: &Pacing, duration: Option<Duration>) -> u64 {
+    match (pacing, duration) {
         (Pacing::Open { rates, .. }, Some(duration)) => rates.requests_until(duration) as u64,
         _ => 0,
     }

@@ -15,6 +15,7 @@ use crate::drive::Pacing;
 use crate::faults::{Places, Stage};
 use crate::key_names::{KeyNames, KeyType};
 use crate::origin::RunOrigin;
+use crate::placeholder::process_in;
 use crate::targets::address::{Resolved, TargetUrl};
 use crate::targets::wire::{OPEN_BYTES_MAX, OPEN_MAX, codec::Protocol, settings::Settings};
 use crate::targets::{Aside, Standin, Target};
@@ -67,10 +68,8 @@ impl Subject {
         }
         match &load.target {
             None => {
-                let name = load.config.to_str().and_then(|text| {
-                    text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
-                });
-                let file = name.and_then(|name| places.file(name));
+                let file = load.config.to_str().and_then(process_in);
+                let file = file.and_then(|name| places.file(name));
                 Self::of_file(load, file.unwrap_or(&load.config), console)
             }
             Some(url) => {

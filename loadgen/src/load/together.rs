@@ -51,7 +51,8 @@ pub(super) fn serve(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let interrupt = Interrupt::listen()?;
     let secret = Secret::load(args.together.agent_secret.as_deref())?;
-    let files = AgentFiles::of(args.together.agent_files.as_deref())?;
+    let files = AgentFiles::of(&args.together)?;
+    agent_bounds::limit_descriptors();
     let agent = Agent::listen(address, secret, args.together.agent_insecure)?;
     say(&format!("agent listens at {}", agent.address()));
     agent.serve(&|| interrupt.is_set(), say, &|work, live, gate| {
@@ -64,7 +65,8 @@ pub(super) fn serve(
             let mut load = args.resolve()?;
             refuse_unshared(&load)?;
             share_out(&mut load, work)?;
-            agent_bounds::check(&load)?;
+            load.check_memory()?;
+            agent_bounds::bound(&mut load)?;
             run_share(
                 &load,
                 live,
@@ -175,8 +177,7 @@ pub(super) fn coordinate(
         workers: load.workers,
         place,
     };
-    let whole = load.duration.map_or(0, |duration| load.rates.requests_until(duration) as u64);
-    let whole = if load.closed.is_some() { 0 } else { whole };
+    let whole = super::whole(&super::pacing(load), load.duration);
     let agents = coordinator.agents();
     let shared = coordinator.run(work, &|| interrupt.is_set(), &mut |progress| {
         let text = format!(

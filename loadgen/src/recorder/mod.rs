@@ -143,14 +143,19 @@ impl LoadThread {
     /// Share of its time that the thread has computed, 0 to 1.
     #[must_use]
     pub fn busy(&self) -> f64 {
-        self.computed.as_secs_f64() / self.ran_for.as_secs_f64().max(1e-9)
+        share(self.computed, self.ran_for)
     }
 
     /// Share of its time that the thread has waited for a core, 0 to 1.
     #[must_use]
     pub fn waiting(&self) -> f64 {
-        self.waited.as_secs_f64() / self.ran_for.as_secs_f64().max(1e-9)
+        share(self.waited, self.ran_for)
     }
+}
+
+/// The kernel's accounts may be a turn behind or ahead.
+fn share(part: Duration, whole: Duration) -> f64 {
+    (part.as_secs_f64() / whole.as_secs_f64().max(1e-9)).min(1.0)
 }
 
 /// The measurements of one phase.

@@ -16,6 +16,7 @@ pub use super::url_error::UrlError;
 use super::wire::codec::{Login, Protocol};
 use super::wire::placement::{Distribution, KeyHash};
 use super::wire::settings::{Ejection, Server, Settings};
+use crate::placeholder::process_in;
 
 /// The time until an ejected server is tried again, as in twemproxy.
 const RETRY: Duration = Duration::from_secs(30);
@@ -143,15 +144,8 @@ fn credentials(text: &str) -> Result<(Option<String>, Option<String>), UrlError>
     Ok((Some(user).filter(|user| !user.is_empty()), Some(decoded(password)?)))
 }
 
-/// The name of a process in `{name}`, which stands for its addresses.
-fn placeholder(text: &str) -> Option<&str> {
-    let name = text.strip_prefix('{')?.strip_suffix('}')?;
-    let is_plain = |one: char| one.is_ascii_alphanumeric() || one == '-';
-    (!name.is_empty() && name.chars().all(is_plain)).then_some(name)
-}
-
 fn is_address(text: &str) -> bool {
-    if placeholder(text).is_some() {
+    if process_in(text).is_some() {
         return true;
     }
     let Some((host, port)) = text.rsplit_once(':') else { return false };
@@ -217,14 +211,12 @@ impl TargetUrl {
 
     /// For each server the process for whose addresses it is a placeholder; `None`: it is an address.
     pub fn placeholders(&self) -> impl Iterator<Item = Option<&str>> {
-        self.servers.iter().map(|server| placeholder(server))
+        self.servers.iter().map(|server| process_in(server))
     }
 
-    /// The number of connections that each load thread makes to the servers that it names.
-    #[must_use]
-    pub fn connections_of_thread(&self) -> u64 {
-        let each = self.parameters.get("connections").and_then(|text| text.parse().ok());
-        each.unwrap_or(1_u64).saturating_mul(self.servers.len() as u64)
+    /// The servers as they are written.
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.servers.iter().map(String::as_str)
     }
 
     /// Puts addresses in the places of processes.
@@ -237,7 +229,7 @@ impl TargetUrl {
     ) -> Result<Self, UrlError> {
         let mut servers = Vec::new();
         for server in &self.servers {
-            match placeholder(server) {
+            match process_in(server) {
                 None => servers.push(server.clone()),
                 Some(name) => {
                     let found = addresses(name).filter(|found| !found.is_empty());

@@ -96,6 +96,22 @@ impl Target {
         }
     }
 
+    /// The connections that each client makes, and those that all clients of a load thread share. A Redis Cluster may have
+    /// more nodes than were named.
+    #[must_use]
+    pub fn connections(&self) -> (u64, u64) {
+        let of_cache = |cache: &Settings| cache.servers.len() as u64 * u64::from(cache.connections);
+        match self {
+            Self::Standin(standin) => {
+                (standin.topology.servers.iter().map(|server| u64::from(server.shards)).sum(), 0)
+            }
+            Self::Wire(settings) => (of_cache(settings), 0),
+            Self::Database(aside) => {
+                (aside.cache.as_ref().map_or(0, of_cache), aside.database.connections.into())
+            }
+        }
+    }
+
     /// As reports have it.
     #[must_use]
     pub fn name(&self) -> String {

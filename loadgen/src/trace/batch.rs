@@ -1,13 +1,20 @@
 //! Requests on their way to a load thread.
 
+use super::lines::ROW_BYTES_MAX;
 use crate::request::Access;
 
 /// The requests of a batch, at most.
 pub(super) const REQUESTS_MAX: usize = 512;
 /// The bytes of the names of a batch at which it is full.
 pub(super) const NAME_BYTES: usize = 32 << 10;
-/// The batches that wait for a load thread, at most: some 32,000 requests, in 3 to 7 MiB.
+/// The batches that wait for a load thread, at most: some 32,000 requests, in 3 to 8 MiB.
 pub(super) const BATCHES_MAX: usize = 64;
+/// The bytes that are read ahead for a load thread, at most: also the batch that is being made, and the one whose requests
+/// are being sent.
+pub const READ_AHEAD_BYTES_MAX: usize = {
+    let requests = REQUESTS_MAX * size_of::<Entry>();
+    (BATCHES_MAX + 2) * (requests + NAME_BYTES + ROW_BYTES_MAX)
+};
 
 /// Requests, with their keys in one piece.
 #[derive(Debug, Default)]

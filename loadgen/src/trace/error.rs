@@ -70,6 +70,9 @@ pub enum TraceError {
     /// The file can't be read.
     #[error("it can't be read: {0}")]
     Io(#[from] std::io::Error),
+    /// A pipe or a device.
+    #[error("it is no file that can be read more than once; write what it gives into a file")]
+    NoFile,
     /// It is compressed, and that is wrong.
     #[error("the zstd data is damaged or cut ({0}); check it with zstd --test, or fetch it again")]
     Compressed(String),

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use super::batch::{BATCHES_MAX, Batch, Entry};
 use super::numbering::hash;
 use super::timing::Timing;
+use super::wish::Wish;
 use super::{Numbering, Player, Record, Records, Rules, TraceError, TraceFile};
 use crate::request::Access;
 use crate::rng::Random;
@@ -68,8 +69,8 @@ pub struct Totals {
     pub enlarged: u64,
     /// Those whose value was larger than the upper bound.
     pub reduced: u64,
-    /// The time of the last one after the first of the trace, in microseconds, if times are kept.
-    pub length_us: u64,
+    /// Whether the file was read to its end, and not only as far as anybody wanted it.
+    pub is_whole: bool,
     /// The keys of [`Mode::First`].
     pub numbering: Option<Numbering>,
 }
@@ -82,7 +83,7 @@ impl Feeding {
     /// Waits until the file is read, or no load thread wants more of it.
     ///
     /// # Errors
-    /// [`TraceError`]; what was read before it was sent.
+    /// [`TraceError`]; what was read before it has been handed out.
     ///
     /// # Panics
     /// If the thread has panicked.
@@ -97,29 +98,48 @@ impl Feed {
     /// # Errors
     /// [`TraceError`], if the beginning of the file is wrong already.
     pub fn start(self, players: u32) -> Result<(Feeding, Vec<Player>), TraceError> {
-        try_beginning(&self.file, Some(&self.rules))?;
+        try_beginning(&self.file, Some(self.rules))?;
+        let (wish, listening) = Wish::new();
         let (senders, players): (Vec<_>, Vec<_>) = (0..players)
             .map(|_| sync_channel(BATCHES_MAX))
-            .map(|(sender, receiver)| (sender, Player::new(receiver)))
+            .map(|(sender, receiver)| (sender, Player::new(receiver, Arc::clone(&listening))))
             .unzip();
         let reader = std::thread::Builder::new().name("trace".to_owned());
-        let thread = reader.spawn(move || self.read(Outlets::new(senders)))?;
+        let thread = reader.spawn(move || self.read(&wish, Outlets::new(senders)))?;
         Ok((Feeding(thread), players))
     }
 
-    fn read(self, mut outlets: Outlets) -> Result<Totals, TraceError> {
-        let Self { file, mut mode, division, rules, is_judged, reads_percent, seed, .. } = self;
+    fn read(mut self, wish: &Wish, mut outlets: Outlets) -> Result<Totals, TraceError> {
+        let mut totals = Totals::default();
+        let ended = self.read_for(wish, &mut outlets, &mut totals);
+        // What is behind the end of a run is nobody's mistake.
+        let ended = if wish.lasts() { ended } else { Ok(()) };
+        // Also what was read before a mistake.
+        outlets.finish();
+        if let Mode::First(numbering) = self.mode {
+            totals.numbering = Some(numbering);
+        }
+        ended.map(|()| totals)
+    }
+
+    fn read_for(
+        &mut self,
+        wish: &Wish,
+        outlets: &mut Outlets,
+        totals: &mut Totals,
+    ) -> Result<(), TraceError> {
+        let Self { ref file, ref mut mode, division, rules, is_judged, reads_percent, .. } = *self;
         let (first_thread, threads) = (u64::from(self.threads.0), u64::from(self.threads.1.max(1)));
         let (bytes_min, bytes_max) = self.value_bytes;
-        let mut random = Random::new(seed);
+        let mut random = Random::new(self.seed);
         let mut timing = match division {
             Division::InTurn => None,
-            Division::ByKey { speed } => Some(Timing::new(&file, speed)?),
+            Division::ByKey { speed } => Some(Timing::new(file, speed, wish)?),
         };
-        let (mut records, mut record) = (Records::open(&file)?, Record::room());
-        let (mut totals, mut turn) = (Totals::default(), 0_u64);
+        let (mut records, mut record) = (Records::open(file, wish)?, Record::room());
+        let (mut inspection, mut turn) = (rules.begin(), 0_u64);
         while records.read(&mut record)? {
-            rules.check(&record)?;
+            inspection.check(&record)?;
             let Record { position, .. } = record;
             let due_us = timing.as_mut().map_or(Ok(0), |timing| timing.due_us(position))?;
             let value_bytes = record.value_bytes.clamp(bytes_min, bytes_max);
@@ -130,7 +150,7 @@ impl Feed {
             {
                 access = Access::Write { value_bytes, ttl_s: 0 };
             }
-            let key = match &mut mode {
+            let key = match mode {
                 Mode::First(numbering) => match numbering.add(&record.key, position)? {
                     Some(key) => {
                         access = Access::Write { value_bytes, ttl_s: 0 };
@@ -157,17 +177,13 @@ impl Feed {
             totals.requests += 1;
             totals.enlarged += u64::from(value_bytes > record.value_bytes);
             totals.reduced += u64::from(value_bytes < record.value_bytes);
-            totals.length_us = due_us;
             let entry = Entry { due_us, name_end: 0, key, value_bytes, access };
             if !outlets.give(own as usize, &record.key, entry) {
-                break;
+                return Ok(());
             }
         }
-        outlets.finish();
-        if let Mode::First(numbering) = mode {
-            totals.numbering = Some(numbering);
-        }
-        Ok(totals)
+        totals.is_whole = true;
+        Ok(())
     }
 }
 
@@ -175,8 +191,9 @@ impl Feed {
 ///
 /// # Errors
 /// [`TraceError`], also if there are none.
-pub fn try_beginning(file: &TraceFile, rules: Option<&Rules>) -> Result<Vec<String>, TraceError> {
-    let (mut records, mut record) = (Records::open(file)?, Record::room());
+pub fn try_beginning(file: &TraceFile, rules: Option<Rules>) -> Result<Vec<String>, TraceError> {
+    let (mut records, mut record) = (Records::open(file, &Wish::Always)?, Record::room());
+    let mut inspection = rules.map(Rules::begin);
     for number in 0..FIRST_REQUESTS {
         if !records.read(&mut record)? {
             if number == 0 {
@@ -184,7 +201,7 @@ pub fn try_beginning(file: &TraceFile, rules: Option<&Rules>) -> Result<Vec<Stri
             }
             break;
         }
-        rules.map_or(Ok(()), |rules| rules.check(&record))?;
+        inspection.iter_mut().try_for_each(|inspection| inspection.check(&record))?;
     }
     Ok(records.unused_columns().to_vec())
 }

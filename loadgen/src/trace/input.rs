@@ -1,12 +1,14 @@
 //! The bytes of a trace's file, decompressed where it is compressed.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
+use super::wish::Wish;
 use super::{TraceError, TraceFormat};
 
 /// Bytes read at once.
@@ -29,26 +31,37 @@ pub struct TraceFile {
 /// Bytes of a trace.
 pub(super) type Input = Box<dyn BufRead + Send>;
 
-/// Opens a file from its beginning.
-pub(super) fn open(path: &Path) -> Result<Input, TraceError> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        let text = "it is no file that can be read more than once; write what it gives into a file";
-        return Err(io::Error::other(text).into());
+/// Opens a file from its beginning, to read it as long as somebody wishes.
+pub(super) fn open(path: &Path, wish: &Wish) -> Result<Input, TraceError> {
+    // Otherwise opening a pipe waits for the one that writes to it. Files know no such waiting.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    let about = file.metadata()?;
+    if about.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
+    }
+    if !about.is_file() {
+        return Err(TraceError::NoFile);
     }
     // Such a file may begin with a frame that is to be skipped.
     let is_named = path.extension().is_some_and(|extension| extension == "zst");
-    of(file, is_named)
+    of(file, is_named, wish)
 }
 
 /// Decompresses what begins like zstd data, or is said to be that.
-pub(super) fn of(bytes: impl Read + Send + 'static, is_named: bool) -> Result<Input, TraceError> {
-    let mut bytes = BufReader::with_capacity(READ_BYTES, bytes);
+pub(super) fn of(
+    bytes: impl Read + Send + 'static,
+    is_named: bool,
+    wish: &Wish,
+) -> Result<Input, TraceError> {
+    let mut bytes = BufReader::with_capacity(READ_BYTES, wish.read(bytes));
     let is_compressed = is_named || bytes.fill_buf()?.starts_with(&MAGIC);
-    match is_compressed {
-        false => Ok(Box::new(bytes)),
-        true => Ok(Box::new(BufReader::with_capacity(READ_BYTES, Frames::new(bytes)))),
+    if !is_compressed {
+        return Ok(Box::new(bytes));
     }
+    // A few bytes may become very many, or none for long.
+    let frames = wish.read(Frames::new(bytes));
+    Ok(Box::new(BufReader::with_capacity(READ_BYTES, frames)))
 }
 
 /// The frames of a compressed file, one after the other: tools that compress with several threads write many.

@@ -29,7 +29,9 @@ mod rules;
 mod tests;
 mod timing;
 mod twitter;
+mod wish;
 
+pub use batch::READ_AHEAD_BYTES_MAX;
 pub use error::{Mistake, Position, TraceError};
 pub use feed::{Division, Feed, Feeding, Mode, Totals, try_beginning};
 pub use input::TraceFile;

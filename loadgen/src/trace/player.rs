@@ -1,9 +1,13 @@
 //! A load thread's end of a trace: the requests of its share, in their order.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::batch::{Batch, Entry};
+use super::wish::Listening;
 use crate::request::{Recorded, Request};
 
 /// Whether there is a request.
@@ -21,37 +25,49 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Player {
     batches: Receiver<Batch>,
-    batch: Batch,
+    requests: Vec<Entry>,
+    /// Their keys, which requests that are under way share.
+    names: Bytes,
     next: usize,
+    /// The end of the name before the next one.
+    name_start: usize,
+    /// Lets the reader go on.
+    _listening: Arc<Listening>,
 }
 
 impl Player {
-    pub(super) fn new(batches: Receiver<Batch>) -> Self {
-        Self { batches, batch: Batch::default(), next: 0 }
+    pub(super) fn new(batches: Receiver<Batch>, listening: Arc<Listening>) -> Self {
+        Self {
+            batches,
+            requests: Vec::new(),
+            names: Bytes::new(),
+            next: 0,
+            name_start: 0,
+            _listening: listening,
+        }
     }
 
     /// Looks at the next request, and never waits.
     pub fn peek(&mut self) -> Next {
-        while self.next == self.batch.requests.len() {
+        while self.next == self.requests.len() {
             match self.batches.try_recv() {
-                Ok(batch) => (self.batch, self.next) = (batch, 0),
+                Ok(Batch { requests, names }) => {
+                    (self.requests, self.names) = (requests, names.into());
+                    (self.next, self.name_start) = (0, 0);
+                }
                 Err(TryRecvError::Empty) => return Next::NotYet,
                 Err(TryRecvError::Disconnected) => return Next::Ended,
             }
         }
-        Next::At(Duration::from_micros(self.batch.requests[self.next].due_us))
+        Next::At(Duration::from_micros(self.requests[self.next].due_us))
     }
 
     /// Takes the next request; `None`: there is none now.
     pub fn take(&mut self) -> Option<(Request, Recorded)> {
         let Next::At(_) = self.peek() else { return None };
-        let Entry { name_end, key, value_bytes, access, .. } = self.batch.requests[self.next];
-        let name_start = match self.next.checked_sub(1) {
-            Some(before) => self.batch.requests[before].name_end,
-            None => 0,
-        };
-        self.next += 1;
-        let name = self.batch.names[name_start..name_end].into();
+        let Entry { name_end, key, value_bytes, access, .. } = self.requests[self.next];
+        let name = self.names.slice(self.name_start..name_end);
+        (self.next, self.name_start) = (self.next + 1, name_end);
         Some((Request { key, access }, Recorded { name, value_bytes }))
     }
 }

@@ -4,6 +4,7 @@ use super::columns::Columns;
 use super::input::{self, Input};
 use super::oracle::Oracle;
 use super::twitter::Twitter;
+use super::wish::Wish;
 use super::{Record, TraceError, TraceFile, TraceFormat};
 
 /// A trace that is being read.
@@ -17,11 +18,8 @@ enum Format {
 
 impl Records {
     /// Opens a file.
-    ///
-    /// # Errors
-    /// [`TraceError`].
-    pub fn open(file: &TraceFile) -> Result<Self, TraceError> {
-        Self::of_input(input::open(&file.path)?, file.format)
+    pub(super) fn open(file: &TraceFile, wish: &Wish) -> Result<Self, TraceError> {
+        Self::of_input(input::open(&file.path, wish)?, file.format)
     }
 
     /// The requests in these bytes, which may be compressed.
@@ -32,7 +30,7 @@ impl Records {
         bytes: impl std::io::Read + Send + 'static,
         format: TraceFormat,
     ) -> Result<Self, TraceError> {
-        Self::of_input(input::of(bytes, false)?, format)
+        Self::of_input(input::of(bytes, false, &Wish::Always)?, format)
     }
 
     fn of_input(input: Input, format: TraceFormat) -> Result<Self, TraceError> {

@@ -21,24 +21,47 @@ pub struct Rules {
     pub keys: KeyRule,
     /// Whether a lifetime would make a loss of what was none.
     pub is_lossless: bool,
+    /// Whether times are kept, and so must not go backward.
+    pub has_times: bool,
+}
+
+/// Looks at one request after the other.
+#[derive(Debug)]
+pub struct Inspection {
+    rules: Rules,
+    /// The time of the request before.
+    time_us: u64,
 }
 
 impl Rules {
-    /// Whether a request may be sent.
+    /// Begins with a trace's first request.
+    #[must_use]
+    pub fn begin(self) -> Inspection {
+        Inspection { rules: self, time_us: 0 }
+    }
+}
+
+impl Inspection {
+    /// Whether the next request may be sent.
     ///
     /// # Errors
-    /// [`TraceError::Key`] and [`TraceError::Lifetime`].
-    pub fn check(&self, record: &Record) -> Result<(), TraceError> {
-        let KeyRule { bytes_max, is_word, why } = self.keys;
+    /// [`TraceError::Key`], [`TraceError::Lifetime`] and [`TraceError::Backward`].
+    pub fn check(&mut self, record: &Record) -> Result<(), TraceError> {
+        let Rules { keys: KeyRule { bytes_max, is_word, why }, is_lossless, has_times } =
+            self.rules;
         let Record { key, position, ttl_s, .. } = record;
         let is_bad = |byte: &u8| *byte <= b' ' || *byte == 127;
         if key.len() > bytes_max || is_word && key.iter().any(is_bad) {
             let (key, why) = (shown(key), why.to_owned());
             return Err(TraceError::Key { position: *position, key, why });
         }
-        if self.is_lossless && *ttl_s > 0 {
+        if is_lossless && *ttl_s > 0 {
             return Err(TraceError::Lifetime { position: *position });
         }
+        if has_times && record.time_us < self.time_us {
+            return Err(TraceError::Backward { position: *position });
+        }
+        self.time_us = record.time_us;
         Ok(())
     }
 }

@@ -7,11 +7,15 @@ use std::time::Duration;
 use proptest::prelude::*;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
+use super::numbering::hash as hash_of;
 use super::*;
 use crate::request::Access;
 
+/// Far longer than what should happen takes.
+const SOON: Duration = Duration::from_secs(20);
+
 const ANY_KEY: KeyRule = KeyRule { bytes_max: usize::MAX, is_word: false, why: "" };
-const RULES: Rules = Rules { keys: ANY_KEY, is_lossless: false };
+const RULES: Rules = Rules { keys: ANY_KEY, is_lossless: false, has_times: false };
 
 fn oracle_record(time_s: u32, id: u64, size_bytes: u32) -> Vec<u8> {
     let mut bytes = time_s.to_le_bytes().to_vec();
@@ -221,13 +225,22 @@ fn finer_times_are_kept() {
 
 #[test]
 fn times_that_go_backward_are_refused_where_they_are_kept() {
-    let text = "1,a,1,1,1,get,0\n2,b,1,1,1,get,0\n1,c,1,1,1,get,0\n";
+    let text = "1,a,1,1,1,get,0\n".repeat(2_000) + "2,b,1,1,1,get,0\n1,c,1,1,1,get,0\n";
     let (_scratch, file) = file(text.as_bytes(), TraceFormat::Twitter);
-    let (_, totals) = play(Feed { division: Division::ByKey { speed: 1.0 }, ..feed(&file) }, 1);
-    let error = totals.unwrap_err();
-    assert!(matches!(error, TraceError::Backward { position: Position::Line(3) }), "{error}");
+    let rules = Rules { has_times: true, ..RULES };
+    let kept = || Feed { rules, division: Division::ByKey { speed: 1.0 }, ..feed(&file) };
+    let first = || Feed { rules, mode: Mode::First(Numbering::with_room(9)), ..feed(&file) };
+    for (feed, sent) in [(kept(), 2_001), (first(), 2)] {
+        let (got, totals) = play(feed, 1);
+        let error = totals.unwrap_err();
+        assert!(
+            matches!(error, TraceError::Backward { position: Position::Line(2_002) }),
+            "{error}"
+        );
+        assert_eq!(got[0].len(), sent, "what is before it is sent");
+    }
     let (got, totals) = play(feed(&file), 1);
-    assert_eq!((got[0].len(), totals.unwrap().requests), (3, 3));
+    assert_eq!((got[0].len(), totals.unwrap().requests), (2_002, 2_002));
 }
 
 #[test]
@@ -289,11 +302,12 @@ fn a_share_of_the_reads_becomes_writes() {
 #[test]
 fn what_the_target_does_not_take_is_refused() {
     let keys = KeyRule { bytes_max: 5, is_word: true, why: "which the test does not take" };
-    let rules = Rules { keys, is_lossless: true };
+    let rules = Rules { keys, is_lossless: true, has_times: true };
     for (row, what) in [
         ("1,abcdef,1,1,1,get,0", "line 1 has the key \"abcdef\", which the test"),
         ("1,a b,1,1,1,get,0", "line 1 has the key \"a b\", which the test"),
         ("1,a,1,1,1,set,5", "line 1 gives its value a lifetime"),
+        ("2,a,1,1,1,set,0\n1,a,1,1,1,set,0", "line 2 has an earlier time"),
     ] {
         let (_scratch, file) = file(row.as_bytes(), TraceFormat::Twitter);
         let error = Feed { rules, ..feed(&file) }.start(1).unwrap_err().to_string();
@@ -323,6 +337,51 @@ fn what_is_read_ahead_is_bounded() {
     let totals = feeding.finish().unwrap();
     let ahead = (batch::BATCHES_MAX + 4) * batch::REQUESTS_MAX + 1_000;
     assert!(totals.requests <= ahead as u64, "{} of {ahead}", totals.requests);
+}
+
+/// 64 GiB of requests for one key at one time, of which only the first is wanted, or none: the reader ends with those that
+/// listen, and not with the file.
+#[test]
+fn nothing_is_read_for_nobody() {
+    let (scratch, file) = file(b"", TraceFormat::Oracle);
+    scratch.as_file().set_len(64 << 30).unwrap();
+    let rules = Rules { has_times: true, ..RULES };
+    let key = hash_of(b"0");
+    for feed in [
+        Feed { mode: Mode::First(Numbering::with_room(9)), ..feed(&file) },
+        Feed { rules, division: Division::ByKey { speed: 1.0 }, ..feed(&file) },
+        // The key is another agent's.
+        Feed {
+            division: Division::ByKey { speed: 1.0 },
+            threads: (u32::from(key.is_multiple_of(2)), 2),
+            ..feed(&file)
+        },
+    ] {
+        let what = format!("{feed:?}");
+        let (feeding, players) = feed.start(1).unwrap();
+        drop(players);
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || ended.send(feeding.finish()));
+        let totals = end.recv_timeout(SOON).expect(&what).expect("no mistake");
+        assert!(!totals.is_whole, "{what}");
+    }
+}
+
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let scratch = tempfile::TempDir::new().unwrap();
+    let path = scratch.path().join("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let format = TraceFormat::Csv;
+    let (told, error) = std::sync::mpsc::channel();
+    let file = TraceFile { path, format };
+    std::thread::spawn(move || told.send(try_beginning(&file, None)));
+    let error = error.recv_timeout(SOON).expect("an answer").unwrap_err();
+    assert!(matches!(error, TraceError::NoFile), "{error}");
+    let folder = TraceFile { path: scratch.path().to_owned(), format };
+    let error = try_beginning(&folder, None).unwrap_err().to_string();
+    assert!(error.contains("is a directory"), "{error}");
 }
 
 /// The trace that may lie next to the repository.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::database_args::DatabaseName;
 use super::super::{LoadArgs, LoadError};
 use crate::faults::script::{Kind, ProcessSpec, Script};
+use crate::placeholder::process_in;
 use crate::targets::address::{TargetUrl, UrlError};
 
 impl LoadArgs {
@@ -14,7 +15,7 @@ impl LoadArgs {
         let none = Script::default();
         let script = self.script.as_ref().unwrap_or(&none);
         let config = self.config.as_deref().and_then(Path::to_str);
-        let file = config.and_then(|text| text.strip_prefix('{')?.strip_suffix('}'));
+        let file = config.and_then(process_in);
         if let Some(name) = file
             && !script.process(name).is_some_and(ProcessSpec::has_cluster_file)
         {

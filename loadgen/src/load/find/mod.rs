@@ -107,7 +107,7 @@ fn measure(
     let run = Run { pacing, seed, live: &live, shown: Shown::Search, command: &[], gate: None };
     let (document, warm_up) = match prepared.measure(run, interrupt, console) {
         Ok(measured) => measured,
-        Err(LoadError::Interrupted) => return Ok(None),
+        Err(LoadError::Interrupted(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
     let is_repeat = steps.iter().any(|step| step.rate_per_s == rate_per_s);

@@ -159,7 +159,7 @@ pub struct LoadArgs {
     pub ttl: Option<u32>,
     /// Size of the values written in bytes: a number, a range such as 64-4096, lognormal:MEDIAN:SIGMA, or quantiles such as
     /// 0%=50,50%=230,90%=1000,100%=10000; 100 by default. With --trace, its sizes are clamped to this range; by default
-    /// they stay as they are, but at least 32 with --check, and at most what a cluster takes.
+    /// they stay as they are, but at least 32 with --check and 54 in JSON, and at most what a cluster takes.
     #[arg(long, value_name = "BYTES")]
     pub value_bytes: Option<ValueSizes>,
     /// Kind of the values written: text, json or binary (random bytes); text by default.

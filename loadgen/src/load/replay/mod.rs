@@ -46,7 +46,11 @@ impl Replay {
             file: self.file.clone(),
             mode,
             division,
-            rules: Rules { keys: demands.keys, is_lossless: load.lossless },
+            rules: Rules {
+                keys: demands.keys,
+                is_lossless: load.lossless,
+                has_times: self.speed.is_some(),
+            },
             value_bytes: demands.value_bytes,
             is_judged: load.check,
             reads_percent: load.reads_percent,
@@ -104,7 +108,11 @@ impl Replay {
         let running = drive::start(&plan, supplies, &live)?;
         let watched = Watched { live: &live, plan: &plan, whole: 0, shown: Shown::Progress };
         let recording = watched.until_end(running, None, interrupt, console)?;
-        let Totals { requests, numbering, .. } = feeding.finish().map_err(self.failed())?;
+        let Totals { requests, numbering, is_whole, .. } =
+            feeding.finish().map_err(self.failed())?;
+        if !is_whole {
+            return Err(LoadError::Interrupted("--fill"));
+        }
         first_failure(&recording, requests)?;
         let Some(numbering) = numbering else { unreachable!("a feed of first requests has them") };
         console.line(&format!("filled {} keys of the trace", thousands(requests)));

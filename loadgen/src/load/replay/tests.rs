@@ -173,17 +173,51 @@ fn a_mistake_far_behind_the_beginning_ends_the_run_with_its_report() {
     let closed = ["--closed", "2x16"];
     let document = run_load(&load(&server.url(), &trace, "twitter", &closed));
     assert!(!document.is_good);
-    assert!(document.total.requests > 50_000, "what was read before is sent");
+    assert_eq!(document.total.requests, 100_000, "what was read before is sent");
     let warnings = document.warnings.join("\n");
     assert!(warnings.contains("line 100001") && warnings.contains("sing"), "{warnings}");
     // With fill, it is found before.
     let filled = load(&server.url(), &trace, "twitter", &["--closed", "2x16", "--fill"]);
     let error = run(&filled, &Arc::new(Live::new(filled.workers))).unwrap_err().to_string();
     assert!(error.contains("line 100001") && error.contains(&trace), "{error}");
+    // So are times that go backward, where they are kept.
+    let backward = "2,k,1,40,1,get,0\n".repeat(100_000) + "1,k,1,40,1,get,0\n";
+    let trace = written(&scratch, "backward", backward);
+    let kept = load(&server.url(), &trace, "twitter", &["--fill"]);
+    let error = run(&kept, &Arc::new(Live::new(kept.workers))).unwrap_err().to_string();
+    assert!(error.contains("line 100001 has an earlier time"), "{error}");
     // The format is looked at before anything is asked for.
     let wrong = load("memcached://127.0.0.1:1", &trace, "csv", &[]);
     let error = run(&wrong, &Arc::new(Live::new(wrong.workers))).unwrap_err().to_string();
     assert!(error.contains("header"), "{error}");
+}
+
+#[test]
+fn a_fill_that_is_stopped_does_not_wait_for_the_end_of_the_file() {
+    let scratch = Scratch::new("replay-stop");
+    let path = scratch.file("zeros");
+    // Requests for one key.
+    std::fs::File::create(&path).unwrap().set_len(64 << 30).unwrap();
+    let trace = path.to_str().unwrap();
+    let server = FakeServer::memcached();
+    let filled = load(&server.url(), trace, "oracle", &["--closed", "2x16", "--fill"]);
+    let live = Arc::new(Live::new(filled.workers));
+    live.stop();
+    let (ended, end) = channel();
+    std::thread::spawn(move || ended.send(run(&filled, &live).map(|_| ())));
+    let error = end.recv_timeout(Duration::from_secs(20)).expect("its end").unwrap_err();
+    assert!(error.to_string().contains("interrupted during --fill"), "{error}");
+}
+
+#[test]
+fn a_thread_has_not_computed_more_than_all_of_a_short_time() {
+    let scratch = Scratch::new("replay-short");
+    let trace = written(&scratch, "t", "1,k,1,40,1,get,0\n");
+    let server = FakeServer::memcached();
+    let document = run_load(&load(&server.url(), &trace, "twitter", &["--workers", "2"]));
+    let threads = &document.generator.threads;
+    let is_share = |share: f64| (0.0..=1.0).contains(&share);
+    assert!(threads.iter().all(|one| is_share(one.busy) && is_share(one.waiting)), "{threads:?}");
 }
 
 #[test]

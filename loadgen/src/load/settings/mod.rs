@@ -1,32 +1,30 @@
 //! The load that was asked for: the command line over the scenario over the defaults.
 
+mod load;
 pub(super) mod trace;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access::AccessArgs;
-use super::database_args::{Beside, DatabaseArgs};
+use super::database_args::Beside;
 use super::find::objective::{Find, Objective};
 use super::interval::Interval;
-use super::options::{Closed, LoadArgs};
+use super::options::LoadArgs;
 use super::presets::{Preset, Shares, Workload, check_form, check_sizes};
 use super::{LoadError, scenario};
 use crate::drive::Place;
-use crate::faults::script::Script;
-use crate::key_names::{KeyNames, KeyType, Template};
+use crate::key_names::{KeyNames, KeyType};
 use crate::observer::usage::Chosen;
 use crate::popularity::{Moves, Popularity, PopularityKind, Still};
-use crate::recorder::histogram_bytes_max;
-use crate::request::{KeyCounts, ValueSizes};
-use crate::schedule::phases::Phases;
-use crate::schedule::{Arrivals, Rates};
+use crate::request::ValueSizes;
+use crate::schedule::Rates;
 use crate::targets::address::TargetUrl;
 use crate::trace::TraceFile;
-use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
-use crate::value_form::ValueForm;
+use crate::value::VALUE_BYTES_MAX;
+use crate::value_form::{ValueForm, ValueKind};
 use crate::workload::Others;
+pub use load::Load;
 use trace::Replay;
 
 const SECONDS: u32 = 10;
@@ -46,112 +44,8 @@ const CAS_KEYS: u32 = 100;
 const COUNTERS: u32 = 1_000;
 /// Bytes of the values written.
 const VALUE_BYTES: u32 = 100;
-/// Bytes of the histograms of all load threads, at most.
-const HISTOGRAM_BYTES_MAX: u64 = 4 << 30;
 /// Distinct keys of a trace that are remembered.
 const TRACE_KEYS: u32 = 10_000_000;
-
-/// A load, with everything that is to be known before its target is found.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Load {
-    /// The cluster file, if there is no URL.
-    pub config: PathBuf,
-    /// A keyspace of it; `None`: the first one.
-    pub keyspace: Option<String>,
-    /// The URL of a target.
-    pub target: Option<TargetUrl>,
-    /// Its TLS and login.
-    pub access: AccessArgs,
-    /// The database that this program asks itself.
-    pub database: DatabaseArgs,
-    /// The rate, without a closed loop.
-    pub rates: Rates,
-    /// Its phases as they were written.
-    pub phases: Option<Phases>,
-    /// Their distribution.
-    pub arrivals: Arrivals,
-    /// A closed loop.
-    pub closed: Option<Closed>,
-    /// A search for the highest rate.
-    pub find: Option<Find>,
-    /// The time for which requests are sent; `None`: until the trace ends.
-    pub duration: Option<Duration>,
-    /// The time before, of which nothing is counted.
-    pub warm_up: Option<Duration>,
-    /// Number of keys, without a trace.
-    pub keys: u32,
-    /// Their type; `None`: that of the keyspace.
-    pub key_type: Option<KeyType>,
-    /// Their names, if they are texts.
-    pub template: Template,
-    /// Number of the first one.
-    pub first_key: u64,
-    /// How requests are spread over them.
-    pub popularity: Popularity,
-    /// The workload of YCSB that the options below began from.
-    pub preset: Option<Preset>,
-    /// Share of reads, or of a trace's reads that stay reads, 0 to 100.
-    pub reads_percent: f64,
-    /// Whether a write follows a read of its key.
-    pub reads_first: bool,
-    /// Requests that are neither reads nor plain writes.
-    pub others: Others,
-    /// Sizes of the values written, or the bounds of those of the trace.
-    pub sizes: ValueSizes,
-    /// Their form.
-    pub form: ValueForm,
-    /// Load threads.
-    pub workers: u32,
-    /// Their place among those of all machines of the run.
-    pub place: Place,
-    /// Seed of keys, sizes and arrivals.
-    pub seed: u64,
-    /// The file of the results.
-    pub json: Option<PathBuf>,
-    /// The file of the HdrHistogram log.
-    pub hdr: Option<PathBuf>,
-    /// The beginning of the names of the files of percentiles.
-    pub hgrm: Option<PathBuf>,
-    /// The file of the timeline.
-    pub csv: Option<PathBuf>,
-    /// The page.
-    pub html: Option<PathBuf>,
-    /// The target's processes on this machine.
-    pub processes: Chosen,
-    /// Length of an interval of the timeline.
-    pub interval: Duration,
-    /// A name of the run.
-    pub label: Option<String>,
-    /// The folder for the files of the scenario's processes; `None`: a temporary one.
-    pub folder: Option<PathBuf>,
-    /// The scenario's processes and faults.
-    pub script: Script,
-    /// Whether every key is written once before.
-    pub fill: bool,
-    /// Whether reads that find nothing are followed by writes.
-    pub fill_misses: bool,
-    /// Whether reads are judged.
-    pub check: bool,
-    /// Whether reads that find nothing are judged.
-    pub lossless: bool,
-    /// A trace.
-    pub trace: Option<Replay>,
-}
-
-impl Load {
-    /// Whether requests are sent at the times of a trace.
-    #[must_use]
-    pub fn is_recorded(&self) -> bool {
-        self.trace.as_ref().is_some_and(|trace| trace.speed.is_some())
-    }
-
-    /// The numbers of keys of each kind, without a trace.
-    #[must_use]
-    pub fn counts(&self) -> KeyCounts {
-        let Others { cas_keys, counters, .. } = self.others;
-        KeyCounts { plain: self.keys, cas: cas_keys, counters }
-    }
-}
 
 impl LoadArgs {
     /// Puts the scenario, if there is one, and the defaults below these options.
@@ -173,12 +67,12 @@ impl LoadArgs {
             None => self.clone(),
         };
         args.check_together().map_err(|text| LoadError::Options(text.to_owned()))?;
-        let workload = args.workload()?;
+        let form = ValueForm::new(args.value_kind.unwrap_or_default(), args.compressible);
+        let workload = args.workload(form)?;
         let keys = args.keys.unwrap_or(KEYS);
         let first_key = args.first_key.unwrap_or(0);
         let others = args.others(workload.reads_percent, workload.shares)?;
         check_numbers(first_key, [keys, others.cas_keys, others.counters])?;
-        let form = ValueForm::new(args.value_kind.unwrap_or_default(), args.compressible);
         if args.trace.is_none() || args.value_bytes.is_some() {
             check_sizes(workload.sizes)?;
             check_form(form, workload.sizes)?;
@@ -204,8 +98,7 @@ impl LoadArgs {
         let trace = args.replay();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = args.workers.unwrap_or(u32::try_from(cores.min(2)).unwrap_or(1)).max(1);
-        check_memory(workers, rates.spans().len())?;
-        Ok(Load {
+        let load = Load {
             config: args.config.unwrap_or_else(|| PathBuf::from("cluster.toml")),
             keyspace: args.keyspace,
             target: args.target,
@@ -251,7 +144,10 @@ impl LoadArgs {
             check: args.check.unwrap_or(false),
             lossless: args.lossless.unwrap_or(false),
             trace,
-        })
+            connections_max: None,
+        };
+        load.check_memory()?;
+        Ok(load)
     }
 
     /// What can't be said of one option alone. Each text says which option to change.
@@ -364,20 +260,19 @@ impl LoadArgs {
     }
 
     /// Reads, writes and sizes: the options over the preset over the defaults.
-    fn workload(&self) -> Result<Workload, LoadError> {
+    fn workload(&self, form: ValueForm) -> Result<Workload, LoadError> {
         let usual = match (self.preset, &self.trace) {
             (Some(preset), _) => preset.workload().ok_or_else(|| {
                 let text = "YCSB's workload E scans ranges of keys, which caches can't; use another preset";
                 LoadError::Options(text.to_owned())
             })?,
-            // What is judged says what it is.
-            (None, Some(_)) => Workload::plain(
-                100.0,
-                match self.check {
-                    Some(true) => ValueSizes::between(VALUE_BYTES_MIN, VALUE_BYTES_MAX),
-                    _ => ValueSizes::between(0, VALUE_BYTES_MAX),
-                },
-            ),
+            // What is judged says what it is, and an object is one whether it is judged or not. Other small values are
+            // digits.
+            (None, Some(_)) => {
+                let has_least = self.check == Some(true) || form.kind == ValueKind::Json;
+                let least = if has_least { form.bytes_min() } else { 0 };
+                Workload::plain(100.0, ValueSizes::between(least, VALUE_BYTES_MAX))
+            }
             (None, None) => Workload::plain(READS_PERCENT, ValueSizes::fixed(VALUE_BYTES)),
         };
         Ok(Workload {
@@ -460,20 +355,6 @@ impl LoadArgs {
             PopularityKind::Hotspot => hotspot.into(),
         }
     }
-}
-
-/// Each load thread has histograms of its own, of each phase.
-fn check_memory(workers: u32, phases: usize) -> Result<(), LoadError> {
-    let bytes = histogram_bytes_max(phases).saturating_mul(workers.into());
-    if bytes <= HISTOGRAM_BYTES_MAX {
-        return Ok(());
-    }
-    Err(LoadError::Options(format!(
-        "the histograms of {phases} phases and {workers} load threads can take {} MiB, which is more than {}: lower \
-         --workers, or use fewer phases",
-        bytes >> 20,
-        HISTOGRAM_BYTES_MAX >> 20
-    )))
 }
 
 /// Each key has a number, and each number is one of the load generator's and of the key's type.

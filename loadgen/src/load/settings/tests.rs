@@ -17,6 +17,11 @@ fn sizes_are_those_asked_for() {
     let judged = [&trace[..], &["--fill", "--check"]].concat();
     assert_eq!(sizes(&judged), ValueSizes::between(32, 16 << 20));
     assert_eq!(sizes(&[&trace[..], &["--value-bytes", "50"]].concat()), ValueSizes::fixed(50));
+    // Otherwise sizes would be changed without being counted.
+    let json = [&trace[..], &["--value-kind", "json"]].concat();
+    assert_eq!(sizes(&json), ValueSizes::between(54, 16 << 20));
+    let judged = [&json[..], &["--fill", "--check"]].concat();
+    assert_eq!(sizes(&judged), ValueSizes::between(54, 16 << 20));
 }
 
 #[test]
@@ -89,5 +94,13 @@ fn histograms_that_take_too_much_memory_are_refused() {
     let load = |workers: &str, phases: &str| resolve(&["--workers", workers, "--phases", phases]);
     assert!(load("1024", "1s@5").is_ok() && load("8", &phases(100)).is_ok());
     let error = load("1024", &phases(100)).unwrap_err().to_string();
-    assert!(error.contains("100 phases and 1024 load threads") && error.contains("--workers"));
+    assert!(error.contains("1024 load threads with 100 phases") && error.contains("--workers"));
+    let trace = ["--trace", "t", "--format", "csv", "--workers"];
+    assert!(resolve(&[&trace[..], &["256"]].concat()).is_ok());
+    let error = resolve(&[&trace[..], &["1024"]].concat()).unwrap_err().to_string();
+    assert!(error.contains("and a trace"), "{error}");
+    // An agent's number of load threads is known last.
+    let mut shared = resolve(&[&trace[..], &["1"]].concat()).unwrap();
+    shared.workers = 1_024;
+    assert!(shared.check_memory().is_err());
 }
