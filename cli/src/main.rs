@@ -64,6 +64,11 @@ const _: () = assert!(
     "the feature `mutants` is on: the program must not be built with it. Build it alone (`cargo \
      build --release`), or leave out the feature"
 );
+// So are servers that count nothing for benchmarks.
+const _: () = assert!(
+    standin_server::counted::COUNTED,
+    "the feature `uncounted` is on: the program must not be built with it. Leave out the feature"
+);
 
 /// A partitioned read-through, write-through cache tier whose servers stand in for each
 /// other.

@@ -23,6 +23,8 @@ use standin_protocol::hash::key_hash;
 use standin_protocol::hot::{HotKey, KEY_BYTES_MAX};
 use standin_protocol::time::Micros;
 
+use crate::counted::COUNTED;
+
 /// The number of keys in the table.
 pub(crate) const PLACES: usize = 256;
 /// The number of samples per second that a shard takes, if it has as many requests.
@@ -69,6 +71,9 @@ impl Hot {
     /// Whether one of this many requests is to be taken. If so, [`Self::take`] must follow.
     #[inline(always)]
     pub(crate) fn is_due(&mut self, requests: usize) -> bool {
+        if !COUNTED {
+            return false;
+        }
         let requests = requests as u64;
         let is_due = self.left <= requests;
         if !is_due {

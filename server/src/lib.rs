@@ -18,6 +18,7 @@ mod budget;
 mod callers;
 pub mod check;
 pub mod control;
+pub mod counted;
 mod descriptors;
 mod error;
 pub mod histogram;

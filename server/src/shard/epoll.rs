@@ -20,6 +20,7 @@ use super::outside::Outside;
 use super::sockets::ACCEPT_PAUSE;
 use super::turn::{self, Shell};
 use super::{LoopError, now, sockets};
+use crate::counted::COUNTED;
 use crate::node::Now;
 
 /// Events of one wake-up; each has a receive buffer of its own.
@@ -140,7 +141,9 @@ impl<B: Backend> Loop<B> {
             if self.is_finished(turn) {
                 return Ok(());
             }
-            self.core.turn_ended(woken.mono, Micros::boottime());
+            if COUNTED {
+                self.core.turn_ended(woken.mono, Micros::boottime());
+            }
         }
     }
 

@@ -1,21 +1,21 @@
-//! What a shard has answered: how often each operation on each keyspace ended with which status, and how
-//! long it took. Plain integers of the shard; the metrics have their sums.
+//! What a shard has answered: how often each operation on each keyspace ended with which status, and how long it took.
+//! Plain integers of the shard; the metrics have their sums.
 //!
 //! ```text
 //! a hit           one integer of its keyspace, and the number of hits of the turn
 //! any other       one integer, and when it came: here until the turn ends
 //! end of a turn   now the replies are with the kernel: one clock for all of them
 //! ```
-//! The time of an answer is counted from the turn in which its request was served, whose clock was read
-//! after the last byte had been received, to the end of the turn in which the reply was written. So no
-//! request reads a clock. A request that waits because its connection does not read its replies counts
-//! from when it is served.
+//! The time of an answer is counted from the turn in which its request was served, whose clock was read after the last
+//! byte had been received, to the end of the turn in which the reply was written. So no request reads a clock. A request
+//! that waits because its connection does not read its replies counts from when it is served.
 
 use standin_config::ClusterConfig;
 use standin_protocol::codes::Status;
 use standin_protocol::counters::{Figure, FigureKind, Sample, SampleValue};
 use standin_protocol::time::Micros;
 
+use crate::counted::COUNTED;
 use crate::histogram::{CELLS, Histogram};
 use crate::node::answer::flags;
 use crate::node::{Action, Asked};
@@ -25,8 +25,8 @@ pub(crate) const ANSWERS: Figure = Figure {
     name: "answers",
     kind: FigureKind::Counter,
     labels: &["operation", "keyspace", "status"],
-    help: "Answers to clients, by operation, keyspace and status. Operations of no keyspace have an empty \
-           one, and what is no operation is `other`.",
+    help: "Answers to clients, by operation, keyspace and status. Operations of no keyspace have an empty one, and what is \
+           no operation is `other`.",
 };
 /// Answers to servers.
 pub(crate) const PEER_ANSWERS: Figure = Figure {
@@ -40,16 +40,16 @@ pub(crate) const KEYSPACE_HITS: Figure = Figure {
     name: "keyspace_hits",
     kind: FigureKind::Counter,
     labels: &["keyspace"],
-    help: "Reads of clients that were answered from a cache, of this server or of the owner. Their part \
-           of the answers to `get` is the hit ratio of the keyspace.",
+    help: "Reads of clients that were answered from a cache, of this server or of the owner. Their part of the answers to \
+           `get` is the hit ratio of the keyspace.",
 };
 /// How long clients waited.
 pub(crate) const REQUEST_DURATION: Figure = Figure {
     name: "request_duration_us",
     kind: FigureKind::Histogram,
     labels: &["operation", "kind"],
-    help: "Time from the last byte of a client's request to its reply, as the server sees it: of reads \
-           that a cache has answered (`hit`), of other reads (`miss`), and of writes (`write`).",
+    help: "Time from the last byte of a client's request to its reply, as the server sees it: of reads that a cache has \
+           answered (`hit`), of other reads (`miss`), and of writes (`write`).",
 };
 
 /// The operations, in the order of [`operation`]. The last one is what has no action.
@@ -174,9 +174,8 @@ pub(crate) struct Answers {
     /// By row, the reads among `clients` that a cache has answered.
     late_hits: Box<[u64]>,
     durations: Box<[Histogram; CLASSES]>,
-    /// The number of hits in this turn.
+    /// The number of hits in this turn, and its time.
     turn_hits: u64,
-    /// The time of the turn of these.
     turn_at: Micros,
     /// The other answers of this turn: their class, and the time of their requests.
     turn: Vec<(u8, Micros)>,
@@ -210,8 +209,9 @@ impl Answers {
     /// Notes that a row of this many hits has been served in the turn of this time.
     #[inline]
     pub(crate) fn hit_row(&mut self, turn: Micros, hits: usize) {
-        self.turn_at = turn;
-        self.turn_hits += hits as u64;
+        if COUNTED {
+            (self.turn_at, self.turn_hits) = (turn, self.turn_hits + hits as u64);
+        }
     }
 
     /// Notes an answer that is no hit of a row. These are its flags.

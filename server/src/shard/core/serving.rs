@@ -10,6 +10,7 @@ use super::backend::Backend;
 use super::outgoing::Outbound;
 use super::staged::{Origin, Short, Staged, Staging};
 use super::{Buffers, ConnKey, Core, Io, Source, empty, recache};
+use crate::counted::COUNTED;
 use crate::node::{Action, AnswerHead, Asked, Command, ConnId, Now, ReplyTo, Status};
 use crate::shard::codec::standin::Standin;
 use crate::shard::codec::{Answers, Codec, Memo, Read, Surroundings, What};
@@ -91,7 +92,8 @@ impl Row<'_> {
                     if !is_stale {
                         codec.answer_read(read, bytes, head, value, output);
                         let is_absent = head.status != Status::Ok;
-                        counted[usize::from(read.keyspace)][usize::from(is_absent)] += 1;
+                        counted[usize::from(read.keyspace)][usize::from(is_absent)] +=
+                            u64::from(COUNTED);
                     }
                 });
             if !is_hit {
@@ -205,7 +207,7 @@ impl<B: Backend> Core<B> {
             outbound: &self.outbound,
             writable: &conn.grant.rights.write,
         };
-        let is_counted = !conn.caller().is_peer;
+        let is_counted = COUNTED && !conn.caller().is_peer;
         let (node, output) = (&mut self.node, &mut conn.output);
         let counted = self.answers.hits();
         // The loop is compiled for each protocol.
