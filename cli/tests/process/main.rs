@@ -9,6 +9,7 @@
 //! dashboard.rs    the dashboard in a browser, through a kill and a return
 //! database.rs     what the log says about the database
 //! diagnostics.rs  nobody reads the log, or the disk is full
+//! expectations.rs  a scenario whose faults wait for events, and what it expects
 //! faults.rs       the processes and faults of a scenario, however its run ends
 //! generate.rs     completions and manual pages
 //! levels.rs       the levels of log lines
@@ -36,6 +37,7 @@ mod cuts;
 mod dashboard;
 mod database;
 mod diagnostics;
+mod expectations;
 mod faults;
 mod generate;
 mod levels;

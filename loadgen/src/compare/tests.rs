@@ -87,6 +87,8 @@ pub(crate) fn document(requests: &[(u64, u64, OpKind)]) -> Document {
         origin: Vec::new(),
         marks: Vec::new(),
         events: Vec::new(),
+        announcements: Vec::new(),
+        expectations: Vec::new(),
         parts: Vec::new(),
     }
 }
@@ -197,6 +199,7 @@ fn faults_of_the_same_name_are_compared() {
             asked_s: 1.0,
             done_s: Some(1.0),
             error: None,
+            announced_us: None,
             after,
         };
         run.events = vec![event(false, after), event(true, Some(Window::default()))];

@@ -37,7 +37,7 @@ use standin_protocol::time::Micros;
 use crate::checker::Checker;
 use crate::database::DatabaseError;
 use crate::live::Live;
-use crate::recorder::Recording;
+use crate::recorder::{Moments, Recording};
 use crate::request::ValueSizes;
 use crate::schedule::{Arrivals, Rates};
 use crate::targets::Target;
@@ -155,7 +155,7 @@ pub struct Plan {
     /// Step of the timeline.
     pub slot: Duration,
     /// The moments of a timeline of faults, from the start; what happened after each is told apart.
-    pub moments: Arc<[Duration]>,
+    pub moments: Arc<Moments>,
     /// Whether every request is kept in [`Recording::log`].
     pub is_logged: bool,
 }
@@ -177,7 +177,7 @@ impl Plan {
             checker: None,
             phases: 1,
             slot: Duration::from_secs(1),
-            moments: Arc::new([]),
+            moments: Arc::default(),
             is_logged: false,
         }
     }

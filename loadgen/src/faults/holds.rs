@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::links::NetworkFault;
 use super::proxy::Conduct;
-use super::script::{Deed, FaultSpec, PidSource, Script, Step, Trouble, What};
+use super::script::{Deed, FaultSpec, PidSource, Script, Trouble, What};
+use super::times::Step;
 
 /// What has to be done for a step of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! script.rs    what a scenario asks for                     ─┐ pure
+//! times.rs     when faults begin and end                      │
 //! links.rs     what is cut between which nodes                │
 //! holds.rs     which faults make sense in which order        ┘
 //! kinds/       starts a process, or a cluster of one kind, on free ports
@@ -30,6 +31,7 @@ pub mod script;
 mod setting;
 mod site;
 mod timeline;
+mod times;
 mod tool;
 mod watchdog;
 
@@ -38,4 +40,4 @@ pub(crate) use holds::mistakes;
 pub use lan::Lan;
 pub use process::{Process, SpawnError};
 pub use setting::{Places, SettingError};
-pub use timeline::{Mark, Stage};
+pub use timeline::{Announcement, Mark, Stage};

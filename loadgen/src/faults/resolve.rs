@@ -97,6 +97,7 @@ mod tests {
             name: "pause".to_owned(),
             line: 7,
             at: Duration::from_secs(at_s),
+            after: None,
             lasts: None,
             deed: Deed::Pid(source),
         }

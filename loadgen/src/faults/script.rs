@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use standin_config::Mode;
+use standin_protocol::map::ServerState;
 
 use super::links::NetworkFault;
 use super::proxy::Conduct;
@@ -83,10 +85,21 @@ pub enum Kind {
         servers: u16,
         /// Memory of each server.
         memory_bytes: u64,
+        /// What takes precedence when a server or the master can't be reached.
+        #[serde(serialize_with = "word_of")]
+        mode: Mode,
         /// The name of a PostgreSQL, or of a proxy before one, that has the keyspace's table; `None`: the keyspace is in
         /// memory only.
         database: Option<String>,
     },
+}
+
+/// The word of a cluster file.
+fn word_of<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match mode {
+        Mode::Available => "available",
+        Mode::Strict => "strict",
+    })
 }
 
 impl ProcessSpec {
@@ -141,12 +154,30 @@ pub struct FaultSpec {
     pub name: String,
     /// The line of the file in which it begins.
     pub line: usize,
-    /// When it begins, from the first request of the run.
+    /// When it begins: from the first request of the run, or from the event that it waits for.
     pub at: Duration,
+    /// The event.
+    pub after: Option<Awaited>,
     /// How long it lasts; `None`: until another fault ends it, or the run ends.
     pub lasts: Option<Duration>,
     /// What happens.
     pub deed: Deed,
+}
+
+/// An event that a fault waits for, from the beginning of the fault before it on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Awaited {
+    /// The name of a server of a Standin cluster.
+    pub server: String,
+    /// The state in which its master announces it.
+    #[serde(serialize_with = "state_word")]
+    pub state: ServerState,
+    /// The longest wait. The fault does not happen then, which is a mistake of the run.
+    pub within: Duration,
+}
+
+fn state_word<S: Serializer>(state: &ServerState, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.name())
 }
 
 /// What happens to whom.
@@ -261,6 +292,19 @@ impl Deed {
         }
     }
 
+    /// The process that is concerned, if it is one of the scenario: by its own, or by its network.
+    #[must_use]
+    pub fn server(&self) -> Option<&str> {
+        match self {
+            Self::Process { name, .. } => Some(name),
+            Self::Network(NetworkFault { on, .. }) => match &on[..] {
+                [one] => Some(one),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Whether it leaves something that can be undone.
     #[must_use]
     pub fn can_last(&self) -> bool {
@@ -304,17 +348,6 @@ impl What {
     }
 }
 
-/// A moment of the timeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
-    /// From the first request of the run.
-    pub at: Duration,
-    /// Index of the fault.
-    pub fault: usize,
-    /// Whether the fault ends; otherwise it begins.
-    pub is_undo: bool,
-}
-
 impl Script {
     /// Whether there is nothing to start or to break.
     #[must_use]
@@ -340,37 +373,6 @@ impl Script {
         let apart = self.processes.iter().filter(|one| one.namespace);
         apart.flat_map(ProcessSpec::members).collect()
     }
-
-    /// The moments in order of time. At the same time, faults end before others begin.
-    #[must_use]
-    pub fn steps(&self) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for (fault, spec) in self.faults.iter().enumerate() {
-            steps.push(Step { at: spec.at, fault, is_undo: false });
-            let end = spec.lasts.map(|lasts| Step { at: spec.at + lasts, fault, is_undo: true });
-            steps.extend(end);
-        }
-        steps.sort_by_key(|step| (step.at, !step.is_undo));
-        steps
-    }
-
-    /// The first fault that a run of this length does not reach, in words.
-    #[must_use]
-    pub fn beyond(&self, end: Duration) -> Option<String> {
-        let reaches = |spec: &&FaultSpec| spec.at + spec.lasts.unwrap_or_default() >= end;
-        self.faults.iter().find(reaches).map(|FaultSpec { name, line, at, lasts, .. }| {
-            let what = match lasts {
-                Some(lasts) if *at < end => {
-                    format!("ends after {:?}", *at + *lasts)
-                }
-                _ => format!("begins after {at:?}"),
-            };
-            format!(
-                "the fault {name:?} in line {line} of the scenario {what}, and the run after {end:?}: \
-                 use more --seconds, or an earlier time"
-            )
-        })
-    }
 }
 
 #[cfg(test)]
@@ -388,6 +390,7 @@ pub(super) mod testing {
             name: what.word().to_owned(),
             line: 1,
             at: Duration::from_secs(at_s),
+            after: None,
             lasts: lasts_s.map(Duration::from_secs),
             deed: Deed::Process { name: name.to_owned(), what },
         }
@@ -396,37 +399,7 @@ pub(super) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::fault;
     use super::*;
-
-    fn script(faults: Vec<FaultSpec>) -> Script {
-        Script { processes: Vec::new(), faults }
-    }
-
-    #[test]
-    fn steps_are_in_order_and_ends_come_first() {
-        let script = script(vec![
-            fault("a", 5, Some(2), What::Pause),
-            fault("b", 3, None, What::Kill),
-            fault("a", 7, Some(1), What::Pause),
-        ]);
-        let steps: Vec<_> =
-            script.steps().iter().map(|s| (s.at.as_secs(), s.fault, s.is_undo)).collect();
-        assert_eq!(
-            steps,
-            [(3, 1, false), (5, 0, false), (7, 0, true), (7, 2, false), (8, 2, true)]
-        );
-    }
-
-    #[test]
-    fn a_fault_beyond_the_end_is_named() {
-        let faults = vec![fault("a", 5, Some(2), What::Pause)];
-        let beyond = |end_s| script(faults.clone()).beyond(Duration::from_secs(end_s));
-        assert_eq!(beyond(8), None);
-        assert!(beyond(6).unwrap().contains("ends after 7s"));
-        let begins = beyond(5).unwrap();
-        assert!(begins.contains("line 1") && begins.contains("begins after 5s"), "{begins}");
-    }
 
     #[test]
     fn members_have_names() {
@@ -442,7 +415,8 @@ mod tests {
         let node_timeout = Duration::from_secs(1);
         let cluster = Kind::RedisCluster { masters: 3, replicas: 1, node_timeout };
         assert_eq!(spec(cluster).members().len(), 6);
-        let standin = Kind::Standin { groups: 2, servers: 2, memory_bytes: 1, database: None };
+        let (groups, servers, mode) = (2, 2, Mode::Available);
+        let standin = Kind::Standin { groups, servers, memory_bytes: 1, mode, database: None };
         assert_eq!(spec(standin).members(), ["x-a1", "x-a2", "x-b1", "x-b2", "x-master"]);
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use standin_config::{KeyspaceConfig, OriginConfig};
+use standin_protocol::map::ServerState;
+use standin_protocol::time::Micros;
 use tempfile::TempDir;
 
 use super::database::Lasting;
@@ -22,6 +24,7 @@ use super::proxy::{Conduct, DatagramProxy, Proxy};
 use super::script::{Deed, Kind, PidSource, ProcessSpec, Script, Trouble, standin_names};
 use crate::interrupt::Interrupt;
 use crate::net::NetError;
+use crate::observer::EventTail;
 use crate::origin::{OriginError, Rows, RunOrigin};
 use crate::rng::Random;
 
@@ -131,6 +134,8 @@ pub(super) struct Setting {
     troubles: BTreeMap<String, Lasting>,
     /// Where databases can be reached directly.
     databases: BTreeMap<String, String>,
+    /// The events of the master of each Standin cluster, by the cluster's name.
+    masters: BTreeMap<String, EventTail>,
     /// What is behind each proxy, by the proxy's name.
     behind: BTreeMap<String, String>,
     folders: Vec<TempDir>,
@@ -169,6 +174,7 @@ impl Setting {
             foreign: BTreeMap::new(),
             troubles: BTreeMap::new(),
             databases: BTreeMap::new(),
+            masters: BTreeMap::new(),
             behind: BTreeMap::new(),
             folders: Vec::new(),
             places: Places::default(),
@@ -238,6 +244,19 @@ impl Setting {
     /// A proxy of the run.
     pub(super) fn proxy(&self, name: &str) -> &Between {
         self.proxies.get(name).expect("scenarios are checked for names")
+    }
+
+    /// What masters have announced since the last call: when, which server, by its name in the scenario, and its state.
+    pub(super) fn announcements(&mut self) -> Vec<(Micros, String, ServerState)> {
+        let mut all = Vec::new();
+        for (cluster, events) in &mut self.masters {
+            let lines = events.take();
+            all.extend(lines.iter().filter_map(|line| {
+                let (server, state) = line.announced()?;
+                Some((line.at(), format!("{cluster}-{server}"), state))
+            }));
+        }
+        all
     }
 
     /// The processes that have ended, each with its name and what it said last.
@@ -314,7 +333,7 @@ impl Setting {
                 self.folders.push(server.folder);
                 (vec![server.process], site.addresses)
             }
-            Kind::Standin { groups, servers, memory_bytes, database } => {
+            Kind::Standin { groups, servers, memory_bytes, mode, database } => {
                 let names = standin_names(*groups, *servers);
                 // The master is the last of the members, and the first of the addresses.
                 let sites = ground.sites(&spec.members(), 1)?;
@@ -322,6 +341,7 @@ impl Setting {
                 let addresses: Vec<SocketAddr> =
                     [master].into_iter().chain(rest).map(Site::address).collect();
                 let mut config = standin::layout("load", &names, &addresses, *memory_bytes, None);
+                config.mode = *mode;
                 config.keyspaces.push(KeyspaceConfig::cache(KEYSPACE, "load"));
                 if !master.address().ip().is_loopback() {
                     // Others could reach it, for all that it knows.
@@ -346,7 +366,8 @@ impl Setting {
                 };
                 let mut cluster = standin::Cluster::spawn(&program, &folder, config, network)?;
                 cluster.wait_until_up(asked.ready_within, ground.interrupt)?;
-                let standin::Cluster { servers, master, file, .. } = cluster;
+                let standin::Cluster { servers, master, file, event_file, .. } = cluster;
+                self.masters.insert(name.to_owned(), EventTail::new(event_file));
                 self.places.files.insert(name.to_owned(), file);
                 (servers.into_iter().chain([master]).collect(), addresses[1..].to_vec())
             }

@@ -4,17 +4,22 @@
 //! Everything is done on the thread of its owner, because the processes die with the thread that has started them.
 //! Commands run beside it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use standin_protocol::map::ServerState;
 use standin_protocol::time::Micros;
 
 use super::holds::{Act, Holds, Order, moments};
 use super::process::Process;
 use super::resolve::resolve;
-use super::script::{Script, Step};
+use super::script::{Awaited, Script};
 use super::setting::{Places, Setting, SettingError};
+use super::times::Step;
 use crate::interrupt::Interrupt;
+use crate::recorder::Moments;
 
 /// The longest wait for the commands that undo something, at the end of a run.
 const UNDO_WITHIN: Duration = Duration::from_secs(30);
@@ -30,12 +35,35 @@ pub struct Mark {
     pub fault: String,
     /// Whether it ended; otherwise it began.
     pub is_undo: bool,
+    /// The server of a Standin cluster that is concerned, if it is one.
+    pub server: Option<String>,
+    /// The index of its moment in [`Stage::moments`]; `None`: it was undone because the run was over.
+    pub moment: Option<usize>,
     /// When it was to happen, from the first request of the run.
     pub asked: Duration,
     /// When it was done; `None`: it has failed, or was under way when the run ended.
     pub done: Option<Duration>,
     /// How it failed.
     pub error: Option<String>,
+}
+
+/// The announcement of a server's state by the master of its cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// When, from the first request of the run.
+    pub at: Duration,
+    /// The server, by its name in the scenario.
+    pub server: String,
+    /// Its state from then on.
+    pub state: ServerState,
+}
+
+/// A step that is still to come.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    step: Step,
+    /// Index of its moment.
+    moment: usize,
 }
 
 /// A command under way.
@@ -59,9 +87,14 @@ impl Errand {
 #[derive(Debug)]
 pub struct Stage {
     script: Script,
-    steps: Vec<Step>,
-    /// The first step that is not done.
-    next: usize,
+    /// In the order of their times.
+    pending: Vec<Pending>,
+    moments: Arc<Moments>,
+    /// When the events came that faults have waited for, by the faults' indices.
+    known: BTreeMap<usize, Duration>,
+    /// When each fault has begun.
+    begun: BTreeMap<usize, Duration>,
+    announcements: Vec<Announcement>,
     holds: Holds,
     errands: Vec<Errand>,
     errands_started: u32,
@@ -90,10 +123,22 @@ impl Stage {
     ) -> Result<Self, SettingError> {
         let script = resolve(script, interrupt)?;
         let setting = Setting::start(&script, folder, seed, interrupt)?;
+        let steps = moments(&script);
+        // The first moment is the beginning of the run, if anything happens in it.
+        let times = steps.iter().map(|step| match script.faults[step.fault].after {
+            None => Some(step.at),
+            Some(_) => None,
+        });
+        let begin = (!steps.is_empty()).then_some(Some(Duration::ZERO));
+        let moments = Arc::new(Moments::new(begin.into_iter().chain(times)));
+        let pending = steps.into_iter().zip(1..).map(|(step, moment)| Pending { step, moment });
         Ok(Self {
-            steps: moments(&script),
+            pending: pending.collect(),
+            moments,
+            known: BTreeMap::new(),
+            begun: BTreeMap::new(),
+            announcements: Vec::new(),
             script,
-            next: 0,
             holds: Holds::default(),
             errands: Vec::new(),
             errands_started: 0,
@@ -112,12 +157,11 @@ impl Stage {
         &self.setting.places
     }
 
-    /// The times at which faults begin and end by the script, from the first request on.
+    /// The moments at which faults begin and end; the first is the beginning of the run. Those of faults that wait for an
+    /// event become known with it.
     #[must_use]
-    pub fn times(&self) -> Vec<Duration> {
-        let mut times: Vec<Duration> = self.steps.iter().map(|step| step.at).collect();
-        times.dedup();
-        times
+    pub fn moments(&self) -> Arc<Moments> {
+        Arc::clone(&self.moments)
     }
 
     /// Sets the time from which the faults are counted.
@@ -128,15 +172,102 @@ impl Stage {
     /// Carries out what is due, and returns when the next step is.
     pub fn act(&mut self, now: Micros) -> Option<Micros> {
         let start = self.start?;
-        while let Some(step) = self.steps.get(self.next).copied() {
+        self.listen(start);
+        while let Some(Pending { step, moment }) = self.pending.first().copied() {
             if start + step.at > now {
                 break;
             }
-            self.next += 1;
-            self.carry_out(step.fault, step.is_undo, step.at);
+            self.pending.remove(0);
+            match self.awaited(step.fault) {
+                Some(awaited) => self.give_up(step, &awaited),
+                None => self.carry_out(step.fault, step.is_undo, step.at, Some(moment)),
+            }
         }
         self.look_after_errands();
-        self.steps.get(self.next).map(|step| start + step.at)
+        self.pending.first().map(|pending| start + pending.step.at)
+    }
+
+    /// The event that a fault still waits for.
+    fn awaited(&self, fault: usize) -> Option<Awaited> {
+        let after = self.script.faults[fault].after.clone();
+        after.filter(|_| !self.known.contains_key(&fault))
+    }
+
+    /// Takes in what masters have announced, and sets the times of what has waited for that.
+    fn listen(&mut self, start: Micros) {
+        let news = self.setting.announcements().into_iter();
+        let news = news.filter(|(at, ..)| *at >= start).map(|(at, server, state)| Announcement {
+            at: at.since(start),
+            server,
+            state,
+        });
+        self.announcements.extend(news);
+        let mut has_news = false;
+        for fault in 0..self.script.faults.len() {
+            let Some(awaited) = self.awaited(fault) else { continue };
+            let from = match fault.checked_sub(1) {
+                None => Duration::ZERO,
+                Some(before) => match self.begun.get(&before) {
+                    Some(begun) => *begun,
+                    None => continue,
+                },
+            };
+            let is_it = |one: &&Announcement| {
+                one.at >= from && one.server == awaited.server && one.state == awaited.state
+            };
+            if let Some(event) = self.announcements.iter().find(is_it) {
+                self.known.insert(fault, event.at);
+                has_news = true;
+            }
+        }
+        if has_news {
+            self.time_again(Micros::boottime().since(start));
+        }
+    }
+
+    /// Sets the times of all steps by what is known now. None is before `now`.
+    fn time_again(&mut self, now: Duration) {
+        let begins = self.script.begins(&self.known);
+        for Pending { step, moment } in &mut self.pending {
+            let spec = &self.script.faults[step.fault];
+            if spec.after.is_none() {
+                continue;
+            }
+            let begin = self.begun.get(&step.fault).copied().unwrap_or(begins[step.fault].max(now));
+            step.at = if step.is_undo { begin + spec.lasts.unwrap_or_default() } else { begin };
+            if self.known.contains_key(&step.fault) {
+                self.moments.set(*moment, step.at);
+            }
+        }
+        self.pending.sort_by_key(|pending| (pending.step.at, !pending.step.is_undo));
+    }
+
+    /// A fault does not happen, because what it waits for has not.
+    fn give_up(&mut self, step: Step, awaited: &Awaited) {
+        let Awaited { server, state, within } = awaited;
+        let spec = &self.script.faults[step.fault];
+        let error = format!(
+            "it has not happened, because the master had not announced {server} as {} within {within:?}",
+            state.name()
+        );
+        self.marks.push(Mark {
+            fault: spec.name.clone(),
+            is_undo: false,
+            server: None,
+            moment: None,
+            asked: step.at,
+            done: None,
+            error: Some(error),
+        });
+        self.pending.retain(|pending| pending.step.fault != step.fault);
+        // Others may wait behind it.
+        self.begun.insert(step.fault, step.at);
+    }
+
+    /// What masters have announced so far.
+    #[must_use]
+    pub fn announcements(&self) -> &[Announcement] {
+        &self.announcements
     }
 
     /// What was done so far, in the order of its beginning.
@@ -171,16 +302,16 @@ impl Stage {
         if !self.is_over {
             // What faults have ended is known until they are undone.
             self.ended = self.unexpected_ends();
-            self.missed = self.steps.split_off(self.next.min(self.steps.len()));
+            self.missed = self.pending.drain(..).map(|pending| pending.step).collect();
+            self.start.into_iter().for_each(|start| self.listen(start));
         }
-        self.next = self.steps.len();
         self.is_over = true;
         let Some(start) = self.start else { return };
         // Commands that have not ended by themselves would go on with what is undone now.
         self.errands.iter_mut().for_each(|errand| errand.process.ask_to_end());
         self.errands.drain(..).for_each(Errand::end);
         for fault in self.holds.open() {
-            self.carry_out(fault, true, Micros::boottime().since(start));
+            self.carry_out(fault, true, Micros::boottime().since(start), None);
         }
         let deadline = Micros::boottime() + UNDO_WITHIN;
         while !self.errands.is_empty() {
@@ -195,10 +326,21 @@ impl Stage {
         }
     }
 
-    fn carry_out(&mut self, fault: usize, is_undo: bool, asked: Duration) {
+    fn carry_out(&mut self, fault: usize, is_undo: bool, asked: Duration, moment: Option<usize>) {
+        if !is_undo {
+            self.begun.insert(fault, asked);
+        }
         let spec = &self.script.faults[fault];
         let order = self.holds.apply(spec, fault, is_undo);
-        let mut mark = Mark { fault: spec.name.clone(), is_undo, asked, done: None, error: None };
+        let mut mark = Mark {
+            fault: spec.name.clone(),
+            is_undo,
+            server: spec.deed.server().map(str::to_owned),
+            moment,
+            asked,
+            done: None,
+            error: None,
+        };
         let number = self.marks.len();
         let done = match order {
             Ok(Order::Nothing) => return,
@@ -300,6 +442,7 @@ mod tests {
             name: "command".to_owned(),
             line: 1,
             at: Duration::ZERO,
+            after: None,
             lasts: None,
             deed: Deed::Command { begin, undo },
         };

@@ -125,8 +125,16 @@ pub(super) fn scenario(load: &Load) -> Value {
         "script": {
             "processes": load.script.processes,
             "faults": load.script.faults,
+            "expect": expected(load),
         },
     })
+}
+
+/// What the run must keep, with the keys of a scenario.
+fn expected(load: &Load) -> Vec<Value> {
+    let expected = load.expect.iter();
+    let expected = expected.map(|one| json!({ "that": one.that.to_string(), "since": one.since }));
+    expected.collect()
 }
 
 /// A phase of the rate, with the keys of a scenario.
@@ -228,7 +236,7 @@ mod tests {
         for (section, key) in keys_known() {
             expected.push(format!("{section}.{key}"));
         }
-        expected.extend(["script.processes", "script.faults"].map(str::to_owned));
+        expected.extend(["script.processes", "script.faults", "script.expect"].map(str::to_owned));
         let mut found: Vec<String> = Vec::new();
         for (section, keys) in described.as_object().unwrap() {
             found.extend(keys.as_object().unwrap().keys().map(|key| format!("{section}.{key}")));

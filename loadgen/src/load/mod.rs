@@ -3,7 +3,7 @@
 //! ```text
 //! scenario/, phases.rs, options/, access.rs, database_args.rs ─► settings.rs: a Load, with presets.rs and the defaults
 //! together.rs, with agent_args.rs and agent_bounds.rs: a run of several machines (agents/)
-//! describe.rs: a Load as its results have it
+//! describe.rs: a Load as its results have it; objective/: what it must keep
 //! Load ─► run ───────┬ trace file, if any
 //!                    ├ subject.rs: the cluster of a file, or the target of a URL
 //!                    ├ fill.rs, --fill: every key written once (a closed loop)
@@ -25,6 +25,7 @@ mod faults;
 mod fill;
 mod find;
 mod interval;
+mod objective;
 mod observers;
 mod options;
 mod outcome;
@@ -53,8 +54,10 @@ use agent_bounds::check_connections;
 pub use database_args::DatabaseArgs;
 pub use error::LoadError;
 use fill::{fill, read_counters};
-pub use find::objective::{Find, Objective};
 pub use interval::Interval;
+use objective::expect;
+pub use objective::expect::Expect;
+pub use objective::{Find, Objective};
 use observers::Observers;
 pub use options::{Closed, LoadArgs};
 use outcome::Circumstances;
@@ -88,7 +91,7 @@ use crate::workload::{Cold, Keys, Mix, Supply};
 const WARM_UP_SEED: u64 = 0x3A3A;
 
 /// The whole of `standin load`: runs it, prints the result, writes the files, and chooses the exit
-/// code (0: no request failed, and no read was stale or wrong). For `show` see [`Console::new`].
+/// code (0: what is expected was kept; by default, no request failed, and no read was stale or wrong). For `show` see [`Console::new`].
 ///
 /// # Errors
 /// [`LoadError`]; [`LoadError::Files`] after everything else is done.
@@ -267,7 +270,7 @@ impl<'l> Prepared<'l> {
         }
 
         let observers = Observers::start(load, &plan)?;
-        let plan = Plan { moments: stage.times().into(), ..plan };
+        let plan = Plan { moments: stage.moments(), ..plan };
         let running = drive::start_together(&plan, supplies, live, &together)?;
         stage.begin(running.start);
         let whole = whole(&plan.pacing, plan.duration);
@@ -289,9 +292,13 @@ impl<'l> Prepared<'l> {
         problems.extend(read_counters(load, &plan, &mut recording, interrupt, console));
         let started = wall_time(recording.start);
         let circumstances = Circumstances { started, ran_for, observed, command };
-        let events = Event::all(stage.marks(), &plan.moments, &recording.windows);
+        let announcements = stage.announcements();
+        let events = Event::all(stage.marks(), &plan.moments, &recording.windows, announcements);
         let document = outcome::document(load, &plan, &recording, circumstances);
-        Ok((outcome::with_faults(document, events, problems), of_warm_up))
+        let has_problems = !problems.is_empty();
+        let document = outcome::with_faults(document, events, announcements, problems);
+        let begin = recording.windows.first();
+        Ok((expect::judged(&load.expect, document, begin, has_problems), of_warm_up))
     }
 
     /// The supplies of the load threads, and what reads the trace for them.

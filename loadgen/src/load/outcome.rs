@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime};
 use super::observers::Observed;
 use super::{Load, describe};
 use crate::drive::{Pacing, Plan};
+use crate::faults::Announcement;
 use crate::recorder::{Counts, LoadThread, Recording};
 use crate::report::document::{
     Document, Environment, FORMAT, Generator, Interval, Lateness, Operation, Phase, Sample,
     TargetFacts, TargetUsage, Thread, VERSION,
 };
 use crate::report::events::{self, Event};
+use crate::report::expectations::{self, Announced};
 use crate::report::figures::{LATE_P99_US_MAX, curve};
 use crate::report::table::{self, millis, operations, thousands};
 use crate::report::{Figures, PhaseFigures};
@@ -95,6 +97,8 @@ pub(super) fn document(
         origin,
         marks: Vec::new(),
         events: Vec::new(),
+        announcements: Vec::new(),
+        expectations: Vec::new(),
         parts: Vec::new(),
         total,
     }
@@ -149,6 +153,7 @@ fn limits(threads: &[Thread], late_p99_us: Option<u64>) -> Vec<String> {
 pub(super) fn with_faults(
     document: Document,
     events: Vec<Event>,
+    announcements: &[Announcement],
     problems: Vec<String>,
 ) -> Document {
     let is_done = events.iter().all(|event| event.error.is_none());
@@ -157,6 +162,7 @@ pub(super) fn with_faults(
         marks: events.iter().map(Event::mark).collect(),
         warnings: [document.warnings, problems].concat(),
         events,
+        announcements: announcements.iter().map(Announced::from).collect(),
         ..document
     }
 }
@@ -288,6 +294,7 @@ pub(super) fn to_text(document: &Document) -> String {
         );
     }
     text += &events::table(&document.events);
+    text += &expectations::lines(&document.expectations);
     let waiting = generator.threads.iter().map(|thread| thread.waiting).fold(0.0, f64::max);
     text += &format!(
         "  load threads: the busiest computed {:.0} % of the time; the longest wait for a core {:.0} %\n",

@@ -23,6 +23,7 @@ use crate::observer::OriginPoint;
 use crate::recorder::{Recorder, Window};
 use crate::report::document::{ClockDifference, Document, Part};
 use crate::report::events::Event;
+use crate::report::expectations::{Announced, Expectation};
 use crate::report::{LatencyUs, Mark};
 
 const MANUAL: &str = "docs/LOAD.md";
@@ -146,7 +147,16 @@ fn the_manual_has_each_name_of_the_json_and_no_other() {
         asked_s: 1.0,
         done_s: Some(1.0),
         error: None,
+        announced_us: None,
         after: Some(Window::default()),
+    });
+    let (server, state) = ("st-a1".to_owned(), "offline".to_owned());
+    failed.announcements.push(Announced { t_s: 1.5, server, state });
+    failed.expectations.push(Expectation {
+        that: "failed=0".to_owned(),
+        since: Some("kill cache1".to_owned()),
+        is_kept: false,
+        misses: vec!["failed=0: 3".to_owned()],
     });
     failed.warnings.push("a warning".to_owned());
     failed.generator.limits.push("a limit".to_owned());

@@ -96,9 +96,9 @@ fn refuse_unshared(load: &Load) -> Result<(), LoadError> {
         );
     }
     // An agent must not start what a coordinator tells it to.
-    if load.script != Script::default() {
+    if load.script != Script::default() || !load.expect.is_empty() {
         return wrong(
-            "[[processes]] and [[faults]] are for one machine: leave them or --agents away",
+            "[[processes]], [[faults]] and what is expected are for one machine: leave them or --agents away",
         );
     }
     // The variable of an agent's machine is nobody else's business.
@@ -306,6 +306,7 @@ mod tests {
             name: "a command".to_owned(),
             line: 1,
             at: Duration::ZERO,
+            after: None,
             lasts: None,
             deed: Deed::Command { begin: vec!["true".to_owned()], undo: Vec::new() },
         });

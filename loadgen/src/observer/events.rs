@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use standin_protocol::map::ServerState;
 use standin_protocol::time::Micros;
 
 /// A line of the file.
@@ -28,6 +29,17 @@ impl MasterLine {
     #[must_use]
     pub fn at(&self) -> Micros {
         Micros(self.t_us)
+    }
+
+    /// The server and the state that it has from now on, if the line is about the announcement of a map.
+    #[must_use]
+    pub fn announced(&self) -> Option<(&str, ServerState)> {
+        if self.kind != "announced" {
+            return None;
+        }
+        let word = self.text.rsplit(' ').next()?;
+        let state = ServerState::ALL.iter().copied().find(|state| state.name() == word)?;
+        Some((self.server.as_deref()?, state))
     }
 }
 
@@ -95,5 +107,19 @@ mod tests {
         let lines = tail.take();
         assert_eq!(lines.len(), 1);
         assert_eq!((&*lines[0].kind, lines[0].server.as_deref()), ("learned", None));
+    }
+
+    #[test]
+    fn an_announcement_says_who_is_in_which_state() {
+        let line = |kind: &str, text: &str| MasterLine {
+            t_us: 1,
+            kind: kind.to_owned(),
+            server: Some("a1".to_owned()),
+            text: text.to_owned(),
+        };
+        let announced = line("announced", "announces epoch 3 to 4 servers: a1 is waiting");
+        assert_eq!(announced.announced(), Some(("a1", ServerState::Waiting)));
+        assert_eq!(line("offline", "a1 is offline").announced(), None);
+        assert_eq!(line("announced", "announces epoch 3: a1 is gone").announced(), None);
     }
 }

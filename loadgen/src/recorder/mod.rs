@@ -26,7 +26,7 @@ pub use counts::{Counts, FAILURE_KINDS, FailureKind};
 pub use encoded::{Encoded, EncodingError};
 pub use hdr_log::{HdrLogError, LogLine, wall_time, write_hdr_lines, write_hdr_log};
 pub use slots::{Slot, TimelinePoint};
-pub use windows::Window;
+pub use windows::{Moments, Window};
 
 use crate::checker::Verdict;
 use slots::{OpenSlots, SlotStore};
@@ -175,6 +175,7 @@ struct Answers {
     reads: u64,
     hits: u64,
     stale: u64,
+    stale_beyond: u64,
     wrong: u64,
     stand_in: u64,
 }
@@ -187,6 +188,10 @@ impl Answers {
             reads: u64::from(is_read),
             hits: u64::from(is_read && flags & response_flags::HIT != 0),
             stale: u64::from(matches!(verdict, Some(Verdict::Stale { .. }))),
+            stale_beyond: u64::from(matches!(
+                verdict,
+                Some(Verdict::Stale { is_beyond: true, .. })
+            )),
             wrong: u64::from(matches!(verdict, Some(Verdict::Wrong(_)))),
             stand_in: u64::from(flags & response_flags::STAND_IN != 0),
         }
@@ -194,8 +199,9 @@ impl Answers {
 
     /// Those that were counted for the keys of a request.
     fn of_keys(counts: &Counts) -> Self {
-        let Counts { reads_answered: reads, hits, stale, wrong, stand_in, .. } = *counts;
-        Self { reads, hits, stale, wrong, stand_in }
+        let Counts { reads_answered: reads, hits, stale, stale_beyond, wrong, stand_in, .. } =
+            *counts;
+        Self { reads, hits, stale, stale_beyond, wrong, stand_in }
     }
 }
 
@@ -270,7 +276,7 @@ impl Recorder {
             start,
             phases: (0..phases.max(1)).map(|_| PhaseRecord::new()).collect(),
             slots: OpenSlots::new(slot),
-            windows: Windows::new(Arc::new([])),
+            windows: Windows::new(Arc::default()),
             lateness: histogram(),
             quotes: Vec::new(),
             log: Vec::new(),
@@ -321,7 +327,7 @@ impl Recorder {
 
     /// Sets the moments of the run, of which each begins a [`Window`].
     #[must_use]
-    pub fn with_moments(self, moments: Arc<[Duration]>) -> Self {
+    pub fn with_moments(self, moments: Arc<Moments>) -> Self {
         Self { windows: Windows::new(moments), ..self }
     }
 

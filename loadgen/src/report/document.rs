@@ -18,6 +18,7 @@ use serde_json::Value;
 use standin_protocol::time::Micros;
 
 use super::events::Event;
+use super::expectations::{Announced, Expectation};
 use super::{CurvePoint, Figures, LatencyUs, Machine, Mark};
 use crate::observer::OriginPoint;
 use crate::observer::told::Told;
@@ -43,7 +44,7 @@ pub struct Document {
     pub version: u32,
     /// A name that the user has given the run.
     pub label: Option<String>,
-    /// Whether no request failed, and no read was stale or wrong.
+    /// Whether the expectations were kept; without any, whether no request failed, and no read was stale or wrong.
     pub is_good: bool,
     /// The beginning of the run, by the wall clock: RFC 3339.
     pub started: String,
@@ -84,6 +85,12 @@ pub struct Document {
     /// What the scenario has done to the target.
     #[serde(default)]
     pub events: Vec<Event>,
+    /// What masters have announced of the servers of the scenario's clusters.
+    #[serde(default)]
+    pub announcements: Vec<Announced>,
+    /// What was expected of the run.
+    #[serde(default)]
+    pub expectations: Vec<Expectation>,
     /// The runs that were merged; empty for a single one.
     pub parts: Vec<Part>,
 }

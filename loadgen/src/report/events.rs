@@ -1,14 +1,14 @@
 //! What a scenario has done to its target: when, and what that did to the requests.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use standin_protocol::map::ServerState;
 
 use super::Mark as PlotMark;
 use super::table::thousands;
-use crate::faults::Mark;
-use crate::recorder::Window;
+use crate::faults::{Announcement, Mark};
+use crate::recorder::{Moments, Window};
 
 /// The beginning or the end of a fault. Times are in seconds from the first request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,10 @@ pub struct Event {
     pub done_s: Option<f64>,
     /// How it failed.
     pub error: Option<String>,
+    /// From then until the master of a Standin cluster announced that the server concerned is out of service, in
+    /// microseconds.
+    #[serde(default)]
+    pub announced_us: Option<u64>,
     /// What happened to the requests that were due after it, until the next event; `None` if several events share that,
     /// but for the last of them, and after the end of the load.
     pub after: Option<Window>,
@@ -32,32 +36,52 @@ impl Event {
     /// A line of the plots.
     #[must_use]
     pub fn mark(&self) -> PlotMark {
-        let label = if self.is_end { format!("end of {}", self.name) } else { self.name.clone() };
-        PlotMark { t_s: self.done_s.unwrap_or(self.asked_s), label }
+        PlotMark { t_s: self.done_s.unwrap_or(self.asked_s), label: self.label() }
     }
 
-    /// Puts what was done together with what was measured. `moments` are the beginnings of the windows.
-    pub(crate) fn all(marks: &[Mark], moments: &[Duration], windows: &[Window]) -> Vec<Self> {
-        let window_of = |index: usize| {
-            let asked = marks[index].asked;
-            let is_last = marks.get(index + 1).is_none_or(|next| next.asked != asked);
-            let window = moments.iter().position(|moment| *moment == asked)?;
-            is_last.then(|| windows.get(window).copied())?
-        };
-        (0..marks.len())
-            .map(|index| {
-                let Mark { fault, is_undo, asked, done, error } = &marks[index];
-                Self {
-                    name: fault.clone(),
-                    is_end: *is_undo,
-                    asked_s: asked.as_secs_f64(),
-                    done_s: done.map(|done| done.as_secs_f64()),
-                    error: error.clone(),
-                    after: window_of(index),
-                }
-            })
-            .collect()
+    /// As marks and expectations have it.
+    #[must_use]
+    pub fn label(&self) -> String {
+        if self.is_end { format!("end of {}", self.name) } else { self.name.clone() }
     }
+
+    /// Puts what was done together with what was measured, and with what masters have announced.
+    pub(crate) fn all(
+        marks: &[Mark],
+        moments: &Moments,
+        windows: &[Window],
+        announcements: &[Announcement],
+    ) -> Vec<Self> {
+        let event = |mark: &Mark| {
+            let Mark { fault, is_undo, server, moment, asked, done, error } = mark;
+            let announced = done.zip(server.as_ref()).filter(|_| !is_undo);
+            let announced = announced.and_then(|(done, server)| {
+                let mut later = announcements.iter().filter(|one| one.at >= done);
+                let out = later.find(|one| {
+                    let is_back =
+                        [ServerState::Online, ServerState::Returning].contains(&one.state);
+                    one.server == *server && !is_back
+                })?;
+                Some((out.at - done).as_micros() as u64)
+            });
+            Self {
+                name: fault.clone(),
+                is_end: *is_undo,
+                asked_s: asked.as_secs_f64(),
+                done_s: done.map(|done| done.as_secs_f64()),
+                error: error.clone(),
+                announced_us: announced,
+                after: moment.and_then(|moment| window_of(moment, moments, windows)),
+            }
+        };
+        marks.iter().map(event).collect()
+    }
+}
+
+/// What is behind this moment, unless it is behind another one at the same time.
+fn window_of(moment: usize, moments: &Moments, windows: &[Window]) -> Option<Window> {
+    let is_own = moments.window_at(moments.at(moment)?) == Some(moment);
+    windows.get(moment).copied().filter(|_| is_own)
 }
 
 /// A table for the terminal; nothing without events.
@@ -98,6 +122,8 @@ fn seconds(us: Option<u64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -106,6 +132,8 @@ mod tests {
         let mark = |fault: &str, is_undo, at_s| Mark {
             fault: fault.to_owned(),
             is_undo,
+            server: fault.split(' ').nth(1).map(str::to_owned),
+            moment: None,
             asked: second(at_s),
             done: Some(second(at_s) + Duration::from_millis(2)),
             error: None,
@@ -113,15 +141,32 @@ mod tests {
         let late = Duration::from_millis(9_500);
         let failed = Some("its command ended with exit status: 1: no".to_owned());
         let end = Mark { asked: late, done: None, error: failed, ..mark("stop b", true, 0) };
-        let marks =
-            [mark("pause a", false, 2), mark("pause a", true, 4), mark("stop b", false, 4), end];
+        let [pause, resume, stop] =
+            [mark("pause a", false, 2), mark("pause a", true, 4), mark("stop b", false, 4)];
+        let at = |moment, mark| Mark { moment: Some(moment), ..mark };
+        let marks = [at(1, pause), at(2, resume), at(3, stop), end];
+        let moments = Moments::new([0, 2, 4, 4].map(|at_s| Some(second(at_s))));
+        let announced = |at_s, server: &str, state| Announcement {
+            at: second(at_s),
+            server: server.to_owned(),
+            state,
+        };
+        let announcements = [
+            announced(1, "a", ServerState::Offline),
+            announced(3, "a", ServerState::Waiting),
+            announced(5, "b", ServerState::Returning),
+            announced(6, "a", ServerState::Offline),
+        ];
         let window = |requests| Window {
             requests,
             failed: 3,
             first_good_us: Some(312_000),
             ..Window::default()
         };
-        let events = Event::all(&marks, &[second(2), second(4)], &[window(200), window(50)]);
+        let windows = [window(1), window(200), Window::default(), window(50)];
+        let events = Event::all(&marks, &moments, &windows, &announcements);
+        let announced: Vec<_> = events.iter().map(|event| event.announced_us).collect();
+        assert_eq!(announced, [Some(998_000), None, None, None]);
         let requests: Vec<_> = events.iter().map(|e| e.after.map(|after| after.requests)).collect();
         assert_eq!(requests, [Some(200), None, Some(50), None]);
         let text = table(&events);

@@ -12,6 +12,7 @@
 pub mod csv;
 pub mod document;
 pub mod events;
+pub mod expectations;
 pub mod figures;
 pub(crate) mod files;
 pub mod html;

@@ -16,6 +16,7 @@ use crate::recorder::FailureKind;
 pub fn run_page(document: &Document) -> Result<String, PlotError> {
     let mut page = Page::new(&title(document));
     verdict(&mut page, document);
+    expectations(&mut page, document);
     summary(&mut page, document);
     timeline(&mut page, document)?;
     page.heading("Percentiles");
@@ -60,6 +61,15 @@ fn verdict(page: &mut Page, document: &Document) {
         page.paragraph(&format!("Warning: {warning}"), Some(false));
     }
     document.quotes.iter().for_each(|quote| page.paragraph(quote, Some(false)));
+}
+
+fn expectations(page: &mut Page, document: &Document) {
+    if document.expectations.is_empty() {
+        return;
+    }
+    page.heading("Expectations");
+    let rows: Vec<_> = document.expectations.iter().map(|one| one.words().to_vec()).collect();
+    page.table(&["", ""], &rows, true);
 }
 
 /// The operations that there were.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::*;
 use crate::checker::{Off, Sums};
+use crate::recorder::Moments;
 use crate::request::KeyCounts;
 
 /// The numbers of keys of a run with requests for several keys, compare-and-swaps and increments.
@@ -21,7 +22,7 @@ fn recorded_by_own_kinds(speaks: Speaks, planted: Planted) -> (Recording, Sums, 
     let pacing = Pacing::Open { rates: 40_000.into(), arrivals: Arrivals::Poisson };
     let checker = Arc::new(Checker::of_kinds(COUNTS, RUN, Initial::Filled));
     let duration = Some(Duration::from_millis(250));
-    let moments = Arc::new([Duration::ZERO]);
+    let moments = Arc::new(Moments::new([Some(Duration::ZERO)]));
     let checked = Some(Arc::clone(&checker));
     let plan = Plan { checker: checked, duration, moments, ..plan(&settings, pacing, 1) };
     let mut world = World::new(settings, FakeCache::new(speaks, planted));
@@ -146,7 +147,7 @@ fn a_part_of_a_request_for_several_keys_that_fails_is_counted() {
         sizes: ValueSizes::fixed(40),
         cold: Cold::default(),
     };
-    let plan = Plan { moments: Arc::new([Duration::ZERO]), ..plan };
+    let plan = Plan { moments: Arc::new(Moments::new([Some(Duration::ZERO)])), ..plan };
     let recording = world.run(plan, Supply::mixed(mix, SEED, 0, 1), START);
     let (counts, window) = (recording.counts(), recording.windows[0]);
     assert_eq!((window.requests, window.failed), (1_000, counts.failed));

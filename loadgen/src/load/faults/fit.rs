@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::database_args::DatabaseName;
-use super::super::{LoadArgs, LoadError};
+use super::super::{LoadArgs, LoadError, Objective};
 use crate::faults::script::{Kind, ProcessSpec, Script};
 use crate::placeholder::process_in;
 use crate::targets::address::{TargetUrl, UrlError};
@@ -42,10 +42,40 @@ impl LoadArgs {
             let text = "--find measures several times, and faults happen once: leave --find or [[faults]] away";
             return Err(LoadError::Options(text.to_owned()));
         }
+        self.check_expected(script)?;
         match length.and_then(|end| script.beyond(end)) {
             Some(text) => Err(LoadError::Options(text)),
             None => Ok(()),
         }
+    }
+}
+
+impl LoadArgs {
+    /// Whether there will be figures for all that is expected, or looked for.
+    fn check_expected(&self, script: &Script) -> Result<(), LoadError> {
+        let wrong = |text: &str| Err(LoadError::Options(text.to_owned()));
+        let expected = || self.expect.iter().map(|one| &one.that);
+        let has_masters = script.processes.iter().any(ProcessSpec::has_cluster_file);
+        if self.find.is_some() && !self.expect.is_empty() {
+            return wrong("--find has an objective of its own: leave --expect and [[expect]] away");
+        }
+        if self.find.as_ref().is_some_and(Objective::is_about_faults) {
+            return wrong(
+                "--find has no faults: look for a rate without offline, first_good, last_bad and announced",
+            );
+        }
+        if expected().any(Objective::is_about_reads) && self.check != Some(true) {
+            return wrong(
+                "stale, stale_beyond and wrong in what is expected need reads that are checked: add --fill and --check",
+            );
+        }
+        if expected().any(Objective::is_about_masters) && !has_masters {
+            return wrong(
+                "offline and announced in what is expected are about a Standin cluster that the scenario starts: add one \
+                 of kind \"standin\"",
+            );
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The processes and faults of a scenario: the form of `[[processes]]` and `[[faults]]`, and what refers to what.
 
+mod after;
 mod fit;
 mod line;
 mod network;
@@ -97,13 +98,20 @@ fn fault(
 ) -> Option<FaultSpec> {
     let line = report.line(section.at());
     let at = section.duration_or_absent("at", TIME_RANGE, "5s", report).optional();
-    if matches!(at, Some(None)) {
+    let after = after::read(section, script, is_whole, report);
+    if matches!((at, &after), (Some(None), Some(None))) {
         section.missing("at", "\"5s\"", report);
     }
     let lasts = section.duration_or_absent("for", LASTS_RANGE, "2s", report).optional();
     let name = section.text("name", "power cut", report).optional();
     let deed = deed(section, base_dir, script, is_whole, report);
-    let (at, lasts, name, deed) = (at??, lasts?, name?, deed?);
+    let (at, after, lasts, name, deed) = (at?, after?, lasts?, name?, deed?);
+    // After an event, it is at once by default.
+    let at = match (at, &after) {
+        (Some(at), _) => at.value,
+        (None, Some(_)) => Duration::ZERO,
+        (None, None) => return None,
+    };
     if let Some(lasts) = lasts
         && !deed.can_last()
     {
@@ -112,7 +120,7 @@ fn fault(
         return None;
     }
     let name = name.map_or_else(|| deed.words(), |name| name.value.to_owned());
-    Some(FaultSpec { name, line, at: at.value, lasts: lasts.map(|lasts| lasts.value), deed })
+    Some(FaultSpec { name, line, at, after, lasts: lasts.map(|lasts| lasts.value), deed })
 }
 
 /// What happens to whom: `what` and one of `on`, `pid`, `pid_file` and `unit`; or `do` and `undo`.

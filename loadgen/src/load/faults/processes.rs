@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use standin_config::{At, Report, Section};
+use standin_config::{At, Mode, Report, Section};
 
 use crate::faults::script::{CLIENT, Kind, ProcessSpec, Script};
 
@@ -46,8 +46,10 @@ const KINDS: [(&str, KindWord); 8] = [
     ("standin", KindWord::Standin),
 ];
 
+const MODES: [(&str, Mode); 2] = [("available", Mode::Available), ("strict", Mode::Strict)];
+
 /// Keys that belong to some kinds alone.
-const OWN_KEYS: [(&str, &[KindWord]); 13] = [
+const OWN_KEYS: [(&str, &[KindWord]); 14] = [
     ("ports", &[KindWord::Command]),
     ("servers", &[KindWord::Nutcracker]),
     ("ejects", &[KindWord::Nutcracker]),
@@ -59,6 +61,7 @@ const OWN_KEYS: [(&str, &[KindWord]); 13] = [
     ("groups", &[KindWord::Standin]),
     ("group_size", &[KindWord::Standin]),
     ("memory", &[KindWord::Standin]),
+    ("mode", &[KindWord::Standin]),
     ("database", &[KindWord::Standin]),
     (
         "namespace",
@@ -164,6 +167,7 @@ struct OwnKeys<'d> {
     groups: Option<At<u16>>,
     group_size: Option<At<u16>>,
     memory: Option<At<u64>>,
+    mode: Option<At<Mode>>,
     database: Option<Option<At<&'d str>>>,
 }
 
@@ -184,6 +188,7 @@ impl<'d> OwnKeys<'d> {
             groups: section.whole("groups", 1..=26, 1, report),
             group_size: section.whole("group_size", 1..=16, 2, report),
             memory: section.size("memory", MEMORY_MIN..=MEMORY_MAX, MEMORY_BYTES, report),
+            mode: section.choice("mode", &MODES, report).or(Mode::Available, at),
             database: section.text("database", "db", report).optional(),
         }
     }
@@ -256,6 +261,7 @@ impl<'d> OwnKeys<'d> {
                     groups: self.groups?.value,
                     servers: self.group_size?.value,
                     memory_bytes: self.memory?.value,
+                    mode: self.mode?.value,
                     database: database.map(|name| name.value.to_owned()),
                 }
             }

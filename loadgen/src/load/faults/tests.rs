@@ -1,10 +1,11 @@
 //! What is read of `[[processes]]` and `[[faults]]`, and which mistakes are told.
 
-use standin_config::{ConfigErrors, read_text};
+use standin_config::{ConfigErrors, Mode, read_text};
+use standin_protocol::map::ServerState;
 
 use super::*;
 use crate::faults::proxy::Way;
-use crate::faults::script::Kind;
+use crate::faults::script::{Awaited, Kind};
 
 fn parse(text: &str) -> Result<Script, ConfigErrors> {
     read_text(text, "s.toml", Path::new("/runs"), |mut root, base_dir, report| {
@@ -60,7 +61,36 @@ fn a_cut_is_from_whom_it_says_or_from_all_others() {
 }
 
 #[test]
+fn a_fault_waits_for_what_the_master_of_a_cluster_announces() {
+    let text = "[[processes]]\nname = \"st\"\nkind = \"standin\"\nmode = \"strict\"\n\
+         [[faults]]\nat = \"1s\"\nwhat = \"terminate\"\non = \"st-a1\"\nfor = \"1s\"\n\
+         [[faults]]\nafter = \"st-a1 online\"\nat = \"500ms\"\nwithin = \"3s\"\nwhat = \"kill\"\non = \"st-a2\"\n\
+         [[faults]]\nafter = \"st-a2 offline\"\nwhat = \"restart\"\non = \"st-a2\"\n";
+    let script = parse(text).unwrap_or_else(|errors| panic!("{errors}"));
+    let Kind::Standin { mode, .. } = script.processes[0].kind else { panic!("{script:?}") };
+    assert_eq!(mode, Mode::Strict);
+    let second = Duration::from_secs;
+    let awaited = |server: &str, state, within_s| {
+        Some(Awaited { server: server.to_owned(), state, within: second(within_s) })
+    };
+    let faults: Vec<_> = script.faults.iter().map(|one| (one.at, one.after.clone())).collect();
+    assert_eq!(
+        faults,
+        [
+            (second(1), None),
+            (Duration::from_millis(500), awaited("st-a1", ServerState::Online, 3)),
+            (Duration::ZERO, awaited("st-a2", ServerState::Offline, 10)),
+        ]
+    );
+}
+
+#[test]
 fn mistakes_have_their_place_and_say_what_to_write() {
+    let cluster = |text: &str| {
+        format!(
+            "[[processes]]\nname = \"s\"\nkind = \"standin\"\n[[faults]]\nwhat = \"kill\"\non = \"s-a1\"\n{text}\n"
+        )
+    };
     let fault = |text: &str| format!("{CACHE}[[faults]]\n{text}\n");
     let proxied = |text: &str| {
         let proxy = "[[processes]]\nname = \"p\"\nkind = \"proxy\"\nto = \"a:1\"\n";
@@ -110,6 +140,21 @@ fn mistakes_have_their_place_and_say_what_to_write() {
             "is missing",
         ),
         (fault("what = \"kill\"\non = \"c\""), "4:1: faults.at", "is missing"),
+        (cluster("after = \"s-a1\""), "7:9: faults.after", "a server and a state"),
+        (cluster("after = \"s-a1 dead\""), "7:9: faults.after", "online, offline"),
+        (cluster("after = \"s-a9 online\""), "7:9: faults.after", "write one of: s-a1, s-a2"),
+        (cluster("after = \"s-master online\""), "7:9: faults.after", "write one of: s-a1, s-a2"),
+        (cluster("at = \"1s\"\nwithin = \"1s\""), "8:10: faults.within", "`after`"),
+        (
+            fault("after = \"c online\"\nwhat = \"kill\"\non = \"c\""),
+            "5:9: faults.after",
+            "the scenario starts none",
+        ),
+        (
+            "[[processes]]\nname = \"a\"\nkind = \"redis\"\nmode = \"strict\"".to_owned(),
+            "4:1: processes.mode",
+            "another `kind`",
+        ),
         (fault("at = \"1s\"\non = \"c\""), "4:1: faults.what", "is missing"),
         (fault("at = \"1s\"\nwhat = \"kil\"\non = \"c\""), "6:8: faults.what", "\"kill\""),
         (fault("at = \"1s\"\nwhat = \"kill\""), "6:8: faults.what", "one object"),

@@ -1,12 +1,11 @@
 //! `standin load --find`: the highest rate that keeps an objective.
 //!
 //! ```text
-//! objective.rs: p99<1ms,failed=0 ───────────────┐
+//! ../objective/: p99<1ms,failed=0 ──────────────┐
 //! search.rs: which rate is next ─► a run (warm-up, measurement, settling) ─► outcome.rs: kept, or what was missed
 //!      ▲───────────────────────────────────────────────────────────────────────┘
 //! ```
 
-pub(super) mod objective;
 mod outcome;
 mod search;
 pub(super) mod section;
@@ -16,9 +15,9 @@ use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-use self::objective::Find;
 use self::outcome::{Circumstances, FindReport, Step};
 use self::search::{Next, Search};
+use super::objective::Find;
 use super::watch::Shown;
 use super::{Load, LoadError, Prepared, Run};
 use crate::console::Console;

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::objective::{Find, Measured, Miss, Objective};
+use super::super::objective::figure::Measured;
+use super::super::objective::{Find, Miss, Objective};
 use super::search::Next;
 use crate::load::{Load, describe};
 use crate::recorder::Counts;
@@ -125,7 +126,8 @@ impl Step {
         let late_p99_us = generator.lateness.p99_us;
         let (total, counts) = (&document.total, &document.total.counts);
         let (latency, service) = (&latency, &service);
-        let missed = objective.misses(Measured { latency, service, counts, late_p99_us });
+        let missed =
+            objective.misses(Measured::Run { latency, service, counts, late_p99_us, offline: 0 });
         let is_by_lateness = !missed.is_empty() && missed.iter().all(|miss| miss.is_by_lateness);
         let mut misses: Vec<String> = missed.into_iter().map(|Miss { text, .. }| text).collect();
         let own_misses = misses.len();

@@ -12,9 +12,9 @@ use clap::builder::TypedValueParser;
 use super::access::AccessArgs;
 use super::agent_args::AgentArgs;
 use super::database_args::DatabaseArgs;
-use super::find::objective::Objective;
 use super::interval::Interval;
 use super::presets::Preset;
+use super::{Expect, Objective};
 use crate::faults::script::Script;
 use crate::key_names::{KeyType, Template};
 use crate::popularity::PopularityKind;
@@ -75,6 +75,10 @@ pub struct LoadArgs {
     /// With --find: seconds between two measurements; 1 by default.
     #[arg(long, value_name = "SECONDS", value_parser = settle)]
     pub find_settle: Option<f64>,
+    /// Conditions that decide about the exit code in place of "nothing failed, and no read was stale or wrong", such as
+    /// "failed<0.1%,stale=0,p99<5ms,hits>90%". They replace those of a scenario. May be given several times.
+    #[arg(long, value_name = "CONDITIONS", conflicts_with = "find")]
+    pub expect: Vec<Expect>,
     /// Seconds of load; 10 by default, or the whole trace with --trace.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub seconds: Option<u32>,
@@ -278,6 +282,7 @@ impl LoadArgs {
             below.phases = None;
             (below.hdr, below.hgrm, below.csv, below.html) = (None, None, None, None);
             below.interval = None;
+            below.expect = Vec::new();
         }
         if self.rate.is_some() || self.seconds.is_some() {
             below.phases = None;
@@ -383,6 +388,7 @@ impl LoadArgs {
             label: self.label.or(below.label),
             folder: self.folder.or(below.folder),
             script: self.script.or(below.script),
+            expect: either(self.expect, below.expect),
             fill: self.fill.or(below.fill),
             fill_misses: self.fill_misses.or(below.fill_misses),
             check: self.check.or(below.check),

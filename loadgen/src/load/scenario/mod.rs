@@ -10,6 +10,7 @@ use super::access::AccessArgs;
 use super::database_args::DatabaseArgs;
 use super::faults;
 use super::find::section;
+use super::objective::expect;
 use super::options::{EXPONENT_MAX, LoadArgs, MULTI_GET_KEYS_MAX, SPEEDS};
 use super::phases;
 use super::words::{parsed, parsed_as, word};
@@ -58,6 +59,7 @@ fn read(mut root: Section<'_>, base_dir: &Path, report: &mut Report<'_>) -> Opti
         section.finish(report);
     }
     args.script = faults::read(&mut root, base_dir, report);
+    args.expect = expect::read(&mut root, args.script.as_ref(), report);
     root.finish(report);
     Some(args)
 }

@@ -67,6 +67,7 @@ fn each_line_of_the_example_is_right() {
             let other = match key {
                 _ if section == "[[processes]]" => around_process(key),
                 _ if section == "[[faults]]" => around_fault(key),
+                "since" => "that = \"max<1s\"",
                 _ if section == PHASES && key.starts_with("burst") => in_burst.as_str(),
                 "file" if section == PHASES => "",
                 "scale" if section == PHASES => "file = \"f\"",
@@ -93,6 +94,7 @@ const CACHES: &str = "[[processes]]\nname = \"cache1\"\nkind = \"memcached\"\n\
     [[processes]]\nname = \"line\"\nkind = \"proxy\"\nto = \"cache1\"\n\
     [[processes]]\nname = \"wire\"\nkind = \"proxy\"\nto = \"a:1\"\nudp = true\n\
     [[processes]]\nname = \"db\"\nkind = \"postgres\"\n\
+    [[processes]]\nname = \"cluster\"\nkind = \"standin\"\n\
     [[processes]]\nname = \"far\"\nkind = \"redis\"\nnamespace = true\n";
 
 fn around_process(key: &str) -> &'static str {
@@ -106,14 +108,17 @@ fn around_process(key: &str) -> &'static str {
         "to" => "name = \"a\"\nkind = \"proxy\"",
         "udp" => "name = \"a\"\nkind = \"proxy\"\nto = \"b:1\"",
         "masters" | "replicas" | "node_timeout" => "name = \"a\"\nkind = \"redis-cluster\"",
-        "groups" | "group_size" | "memory" | "database" => "name = \"a\"\nkind = \"standin\"",
+        "groups" | "group_size" | "memory" | "mode" | "database" => {
+            "name = \"a\"\nkind = \"standin\""
+        }
         _ => "name = \"a\"\nkind = \"memcached\"",
     }
 }
 
 fn around_fault(key: &str) -> &'static str {
     match key {
-        "at" => "what = \"kill\"\non = \"cache1\"",
+        "at" | "after" => "what = \"kill\"\non = \"cache1\"",
+        "within" => "after = \"cluster-a1 online\"\nwhat = \"kill\"\non = \"cache1\"",
         "what" => "at = \"1s\"\non = \"cache1\"",
         "on" => "at = \"1s\"\nwhat = \"kill\"",
         "pid" | "pid_file" | "unit" => "at = \"1s\"\nwhat = \"pause\"",
@@ -152,6 +157,7 @@ fn every_key_is_in_the_example() {
     let mut known = keys_known();
     known.extend(keys_below("[processes]", "[[processes]]"));
     known.extend(keys_below("[faults]", "[[faults]]"));
+    known.extend(keys_below("[expect]", "[[expect]]"));
     for (section, key) in &known {
         let key = (section.as_str(), key.as_str());
         assert!(written.contains(&key), "{EXAMPLE} lacks {key:?}");
@@ -229,6 +235,29 @@ fn a_search_with_phases_or_a_closed_loop_is_refused() {
 }
 
 #[test]
+fn what_is_expected_is_of_the_run_or_of_an_event_and_has_figures() {
+    let fault =
+        "[[faults]]\nname = \"cut\"\nat = \"1s\"\nfor = \"1s\"\ndo = [\"a\"]\nundo = [\"b\"]\n";
+    let expect =
+        |that: &str, since: &str| format!("{fault}[[expect]]\nthat = \"{that}\"\n{since}\n");
+    for since in ["cut", "end of cut", "begin"] {
+        let text = expect("failed=0,max<1s", &format!("since = \"{since}\""));
+        let args = parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(args.expect[0].since.as_deref(), Some(since));
+        assert!(args.resolve().is_ok());
+    }
+    for (that, what) in [("stale=0", "--fill and --check"), ("offline=0", "Standin cluster")] {
+        let error = parse(&expect(that, "")).unwrap().resolve().unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
+    let args = parse(&expect("failed=0", "")).unwrap();
+    let above = LoadArgs { expect: vec!["p99<1s".parse().unwrap()], ..LoadArgs::default() };
+    let load = above.resolve_over(Some(args)).unwrap();
+    assert_eq!(load.expect.len(), 1, "the command line's replace those of the file");
+    assert_eq!(load.expect[0].that.to_string(), "p99<1s");
+}
+
+#[test]
 fn mistakes_have_their_place_and_say_what_to_write() {
     for (text, place, what) in [
         ("[target]\nurl = \"ftp://a:1\"", "2:7: target.url", "memcached://"),
@@ -268,6 +297,15 @@ fn mistakes_have_their_place_and_say_what_to_write() {
         ("[values]\nsize_min = 50", "1:1: values.size_max", "is missing"),
         ("[values]\nsize_min = 50\nsize_max = 40", "3:12: values.size_max", "larger"),
         ("[trace]\nfile = \"f\"", "1:1: trace.format", "is missing"),
+        ("[[expect]]\nsince = \"begin\"", "1:1: expect.that", "is missing"),
+        ("[[expect]]\nthat = \"failed\"", "2:8: expect.that", "no condition"),
+        ("[[expect]]\nthat = \"last_bad<1s\"", "1:1: expect.that", "add `since`"),
+        ("[[expect]]\nthat = \"p99<1s\"\nsince = \"begin\"", "3:9: expect.since", "remove `since`"),
+        (
+            "[[expect]]\nthat = \"failed=0\"\nsince = \"x\"",
+            "3:9: expect.since",
+            "write one of: begin",
+        ),
         ("[checks]\ncheck = 1", "2:9: checks.check", "true or false"),
         ("[run]\nseconds = 0", "2:11: run.seconds", "from 1"),
         ("[load]\nrate = 1", "1:2: load", "write one of: target"),

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::LoadError;
 use super::super::access::AccessArgs;
 use super::super::database_args::{DatabaseArgs, DatabaseName};
-use super::super::find::objective::Find;
+use super::super::objective::Find;
 use super::super::options::Closed;
 use super::super::presets::Preset;
+use super::super::{Expect, LoadError};
 use super::trace::Replay;
 use crate::drive::Place;
 use crate::faults::script::Script;
@@ -101,6 +101,8 @@ pub struct Load {
     pub folder: Option<PathBuf>,
     /// The scenario's processes and faults.
     pub script: Script,
+    /// What the run must keep.
+    pub expect: Vec<Expect>,
     /// Whether every key is written once before.
     pub fill: bool,
     /// Whether reads that find nothing are followed by writes.

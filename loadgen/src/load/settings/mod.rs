@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::database_args::Beside;
-use super::find::objective::{Find, Objective};
 use super::interval::Interval;
+use super::objective::Find;
 use super::options::LoadArgs;
 use super::presets::{Preset, Shares, Workload, check_form, check_sizes};
-use super::{LoadError, scenario};
+use super::{LoadError, Objective, scenario};
 use crate::drive::Place;
 use crate::key_names::{KeyNames, KeyType};
 use crate::observer::usage::Chosen;
@@ -139,6 +139,7 @@ impl LoadArgs {
             label: args.label,
             folder: args.folder,
             script: args.script.unwrap_or_default(),
+            expect: args.expect,
             fill: args.fill.unwrap_or(false),
             fill_misses: args.fill_misses.unwrap_or(false),
             check: args.check.unwrap_or(false),

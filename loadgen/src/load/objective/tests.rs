@@ -1,0 +1,176 @@
+//! Which conditions there are, and when they are kept.
+
+use super::figure::Measured;
+use super::*;
+use crate::recorder::{Window, histogram};
+
+fn objective(text: &str) -> Objective {
+    text.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn each_condition_is_judged_by_its_figure() {
+    let mut latency = histogram();
+    latency.record_n(100, 990).unwrap();
+    latency.record_n(1_000, 9).unwrap();
+    latency.record(5_000).unwrap();
+    let counts = Counts {
+        requests: 1_000,
+        checked: 200,
+        failed: 2,
+        stale: 1,
+        hits: 90,
+        reads_answered: 100,
+        ..Counts::default()
+    };
+    let service = &histogram();
+    let (latency, counts) = (&latency, &counts);
+    let measured = Measured::Run { latency, service, counts, late_p99_us: 150, offline: 2 };
+    for (text, is_kept) in [
+        ("p50<101us", true),
+        ("p50 < 100us", false),
+        ("p50<=100us", true),
+        ("p99<=100us,p99.9<=1ms,p999<=1ms", true),
+        ("p99.99<1ms", false),
+        ("max<5ms", false),
+        ("max<6ms", true),
+        ("late<200us,lateness<200us", true),
+        ("late<=149us", false),
+        ("failed=0", false),
+        ("failed<=2", true),
+        ("failed<2", false),
+        ("failed<0.3%", true),
+        ("failed<0.2%", false),
+        ("stale=0", false),
+        ("stale<0.5%", false),
+        ("stale<=0.5%", true),
+        ("wrong==0,stale_beyond=0", true),
+        ("hits>=90%", true),
+        ("hits>90%", false),
+        ("offline<=2", true),
+        ("offline=0", false),
+    ] {
+        let misses = objective(text).misses(measured);
+        assert_eq!(misses.is_empty(), is_kept, "{text}: {misses:?}");
+    }
+    let misses = objective("p50<50us,failed=0,max<1s").misses(measured);
+    let texts: Vec<_> = misses.iter().map(|miss| miss.text.as_str()).collect();
+    assert_eq!(texts, ["p50<50us: 0.10 ms", "failed=0: 2"]);
+    let of_reads = objective("p50<50us,failed=0,stale=0,wrong=0").misses_of_reads(counts);
+    assert_eq!(of_reads, ["stale=0: 1"]);
+    assert!(objective("stale=0").is_about_reads() && !objective("max<1s").is_about_reads());
+}
+
+#[test]
+fn a_miss_of_lateness_alone_is_told_apart() {
+    let (mut latency, mut service) = (histogram(), histogram());
+    latency.record_n(240, 100).unwrap();
+    service.record_n(90, 100).unwrap();
+    let counts = Counts { requests: 100, failed: 1, ..Counts::default() };
+    let (latency, service) = (&latency, &service);
+    let counts = &counts;
+    let measured = Measured::Run { latency, service, counts, late_p99_us: 150, offline: 0 };
+    for (text, is_by_lateness) in [
+        ("p99<200us", true),
+        ("max<=100us", true),
+        ("p99<90us", false),
+        ("late<100us", true),
+        ("failed=0", false),
+    ] {
+        let misses = objective(text).misses(measured);
+        assert_eq!(misses.len(), 1, "{text}");
+        assert_eq!(misses[0].is_by_lateness, is_by_lateness, "{text}");
+    }
+}
+
+#[test]
+fn a_percentile_needs_requests_beyond_it() {
+    let objective = objective("p50<1s,p99<1s,p99.99<1s,max<1s");
+    assert_eq!(objective.too_fine_for(10), ["p99<1s", "p99.99<1s"]);
+    assert_eq!(objective.too_fine_for(9_900), ["p99.99<1s"]);
+    assert!(objective.too_fine_for(10_000).is_empty());
+}
+
+#[test]
+fn what_is_no_objective_is_refused_with_what_there_is() {
+    for (text, what) in [
+        ("", "no condition"),
+        ("p99<1ms,", "no condition"),
+        ("p99", "no condition"),
+        ("p99>1ms", "only <"),
+        ("p99=1ms", "write <"),
+        ("p99<1", "no unit"),
+        ("p99<x", "no unit"),
+        ("p99<0ms", "below 0"),
+        ("p100<1ms", "not known"),
+        ("p0<1ms", "not known"),
+        ("pinf<1ms", "not known"),
+        ("latency<1ms", "not known"),
+        ("<1ms", "not known"),
+        ("failed=-1", "no number"),
+        ("failed=0.5", "no number"),
+        ("failed=2", "write <="),
+        ("stale=1%", "write <="),
+        ("failed<101%", "no number"),
+        ("failed<0", "below 0"),
+        ("hits<90%", "write >"),
+        ("hits>90", "percent"),
+        ("hits>100%", "above 100%"),
+        ("offline=1", "write <="),
+        ("first_good=1s", "write <"),
+    ] {
+        let error = text.parse::<Objective>().unwrap_err();
+        assert!(error.contains(what) && error.contains("p99.9<"), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn what_follows_an_event_is_judged_by_its_own_figures() {
+    let bad = Window {
+        requests: 100,
+        failed: 4,
+        stale: 3,
+        stale_beyond: 1,
+        reads: 90,
+        hits: 60,
+        max_us: 900_000,
+        last_bad_us: Some(700_000),
+        first_good_us: Some(250_000),
+        ..Window::default()
+    };
+    let since = |window, announced_us| Measured::Since { window, announced_us, offline: 1 };
+    let kept = |text: &str, measured| objective(text).misses(measured).is_empty();
+    for (text, is_kept) in [
+        ("failed<=4,failed<=4%,stale<=3,stale_beyond<=1,wrong=0", true),
+        ("failed<4%", false),
+        ("stale_beyond=0", false),
+        ("max<1s,hits>66%,offline<=1", true),
+        ("max<900ms", false),
+        ("offline=0", false),
+        ("first_good<=250ms,last_bad<701ms,announced<=300ms", true),
+        ("first_good<250ms", false),
+        ("last_bad<700ms", false),
+        ("announced<300ms", false),
+    ] {
+        assert_eq!(kept(text, since(&bad, Some(300_000))), is_kept, "{text}");
+    }
+    let good = Window::default();
+    let all = "first_good<1ms,last_bad<1ms,failed=0";
+    assert!(kept(all, since(&good, None)), "nothing has happened that could have ended late");
+    assert!(!kept("announced<1s", since(&good, None)) && !kept("hits>1%", since(&good, None)));
+    let dead = Window { failed: 1, ..good };
+    assert!(!kept("first_good<1h", since(&dead, None)), "there was none");
+    let text = objective("announced<1s").misses(since(&good, None))[0].text.clone();
+    assert_eq!(text, "announced<1s: never");
+}
+
+#[test]
+fn figures_are_of_a_run_or_of_an_event() {
+    let objective = objective("failed=0,max<1s,p99<1s,last_bad<1s");
+    assert_eq!(objective.only_of_runs(), Some("p99<1s"));
+    assert_eq!(objective.only_of_events(), Some("last_bad<1s"));
+    assert!(objective.is_about_faults());
+    let objective = self::objective("failed<1%,stale<=1%,hits>50%");
+    assert_eq!((objective.only_of_runs(), objective.only_of_events()), (Some("stale<=1%"), None));
+    assert!(!objective.is_about_faults() && self::objective("offline=0").is_about_faults());
+}
