@@ -13,6 +13,16 @@ fn example(is_proxy: bool) -> String {
     std::fs::read_to_string(path).expect("the example is beside the workspace's manifest")
 }
 
+#[test]
+fn a_file_without_an_end_is_refused_and_not_kept_in_memory() {
+    for error in [
+        ClusterConfig::load(Path::new("/dev/zero")).unwrap_err(),
+        ProxyConfig::check_file(Path::new("/dev/zero")).config.unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("more than 16 MiB"), "{error}");
+    }
+}
+
 /// Bits of the file's language, to be put where they do not belong.
 const BITS: &[&str] = &[
     "[",

@@ -20,6 +20,8 @@ mod services;
 mod tls;
 mod tuning;
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use toml_edit::Document;
@@ -32,6 +34,9 @@ use crate::proxy::ProxyConfig;
 use crate::section::Section;
 use servers::Server;
 pub use servers::{SHARD_MEMORY_BYTES_MAX, SHARD_MEMORY_BYTES_MIN};
+
+/// The largest file that is read. A cluster of a thousand servers takes some 200 KiB.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The contents of a file, and the warnings about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,7 +109,9 @@ impl ProxyConfig {
     /// Whether a file is that of a proxy: it has a section `[proxy]`.
     #[must_use]
     pub fn is_in(path: &Path) -> bool {
-        let Ok(text) = std::fs::read_to_string(path) else { return false };
+        let Some(text) = bytes_of(path).ok().and_then(|bytes| String::from_utf8(bytes).ok()) else {
+            return false;
+        };
         Document::parse(text).is_ok_and(|document| document.contains_table(proxy::SECTION))
     }
 }
@@ -158,6 +165,16 @@ pub fn read_text<T>(
     of_text(Report::new(source_name, text), base_dir, read).0
 }
 
+/// The bytes of a file that is not too large: what has no end, such as a device, would fill the memory.
+fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > FILE_BYTES_MAX {
+        true => Err(io::Error::other(format!("it has more than {} MiB", FILE_BYTES_MAX >> 20))),
+        false => Ok(bytes),
+    }
+}
+
 fn of_file<T>(
     path: &Path,
     example: &str,
@@ -168,7 +185,7 @@ fn of_file<T>(
         let mistake = Mistake { file: name.clone(), place: None, key: String::new(), text };
         (Err(ConfigErrors { mistakes: vec![mistake] }), Vec::new())
     };
-    let bytes = match std::fs::read(path) {
+    let bytes = match bytes_of(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             return unreadable(format!(

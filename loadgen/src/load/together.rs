@@ -4,11 +4,14 @@
 //! at its processes, and sends what its load threads send in a run with all load threads of all agents.
 
 use std::error::Error;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use standin_config::counted;
 
 use super::agent_args::AgentArgs;
 use super::agent_bounds::{self, AgentFiles};
@@ -178,10 +181,10 @@ pub(super) fn coordinate(
         place,
     };
     let whole = super::whole(&super::pacing(load), load.duration);
-    let agents = coordinator.agents();
+    let agents = counted(coordinator.agents(), "agent");
     let shared = coordinator.run(work, &|| interrupt.is_set(), &mut |progress| {
         let text = format!(
-            "{agents} agents  {:>11} requests  hits {:>5.1} %  failed {}  stale {}",
+            "{agents}  {:>11} requests  hits {:>5.1} %  failed {}  stale {}",
             thousands(progress.ended),
             progress.hit_ratio() * 100.0,
             thousands(progress.failed),
@@ -210,12 +213,16 @@ fn own_arguments() -> Result<Vec<String>, LoadError> {
 
 fn read_scenario(path: &Path) -> Result<ScenarioText, LoadError> {
     let name = path.display().to_string();
-    let length = std::fs::metadata(path).map(|file| file.len());
-    let text = length.and_then(|length| match length {
-        0..=SCENARIO_BYTES_MAX => std::fs::read_to_string(path),
-        _ => Err(std::io::Error::other("the file is too long to be sent to agents")),
-    });
-    Ok(ScenarioText { text: text.map_err(LoadError::system(&name))?, name })
+    let mut text = String::new();
+    // A device has no length, and may have no end.
+    let read = File::open(path)
+        .and_then(|file| file.take(SCENARIO_BYTES_MAX + 1).read_to_string(&mut text))
+        .and_then(|length| match length as u64 > SCENARIO_BYTES_MAX {
+            true => Err(std::io::Error::other("the file is too long to be sent to agents")),
+            false => Ok(()),
+        });
+    read.map_err(LoadError::system(&name))?;
+    Ok(ScenarioText { text, name })
 }
 
 fn clocks(shared: &[Shared]) -> Vec<String> {
