@@ -138,7 +138,7 @@ fn what_a_fault_has_killed_is_not_missed_after_an_interrupt() {
     load.signal(libc::SIGINT);
     assert_eq!(load.exit_status(SOON).code(), Some(0), "{:?}", load.lines());
     let warnings = report(&scratch)["warnings"].to_string();
-    assert!(!warnings.contains("st-a"), "{warnings}");
+    assert!(!warnings.contains("st-a") && warnings.contains("interrupted after"), "{warnings}");
 }
 
 #[test]

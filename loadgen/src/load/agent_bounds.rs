@@ -97,7 +97,8 @@ impl AgentFiles {
         let refused = || AgentError::File(path.to_owned());
         let folder = self.folder.as_ref().ok_or_else(refused)?;
         let found = folder.join(path).canonicalize().map_err(|_| refused())?;
-        if found.starts_with(folder) { Ok(found) } else { Err(refused()) }
+        // A pipe would be waited for.
+        if found.starts_with(folder) && found.is_file() { Ok(found) } else { Err(refused()) }
     }
 
     /// A file of which a message about a mistake in it may show a part.
@@ -221,6 +222,7 @@ mod tests {
             &["--target", "redis://a:1", "--password-file", "../b"],
             &["--target", "redis://a:1", "--ca-file", outside],
             &["--database", "../c.toml"],
+            &["--config", "a", "--phases", "@."],
             &[],
         ] {
             let error = confined(&files, wrong).unwrap_err().to_string();

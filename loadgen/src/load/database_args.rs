@@ -290,5 +290,16 @@ mod tests {
         assert_eq!(over.database, DatabaseArgs::default());
         let over = parse(&["--target", "memcached://b:1"]).unwrap().over(below());
         assert_eq!(over.keyspace.as_deref(), Some("items"), "it is the database's");
+        let cluster = || parse(&["--config", "c.toml", "--keyspace", "items"]).unwrap();
+        let over = parse(&own).unwrap().over(cluster());
+        assert_eq!((&over.config, &over.keyspace), (&None, &None));
+        assert!(over.resolve().is_ok());
+        let over = parse(&["--database", "d.toml"]).unwrap().over(cluster());
+        assert_eq!((over.config, over.keyspace.as_deref()), (None, Some("items")));
+        let standin = ["--target", "standin://a:1"];
+        let over = parse(&own).unwrap().over(parse(&standin).unwrap());
+        assert!(over.target.is_none() && over.resolve().is_ok());
+        let over = parse(&standin).unwrap().over(below());
+        assert!(over.database.database.is_none());
     }
 }

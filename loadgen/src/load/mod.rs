@@ -101,6 +101,7 @@ pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Err
         return together::serve(address, args, &|line| console.line(line), run_share);
     }
     let load = args.resolve()?;
+    outputs(&load).check().map_err(LoadError::Options)?;
     let command = describe::command_line(std::env::args_os());
     let interrupt = Interrupt::listen()?;
     let live = Arc::new(Live::new(load.workers));
@@ -217,7 +218,7 @@ impl<'l> Prepared<'l> {
             .needs_folder()
             .then(|| RunFolder::make("standin-load-", load.folder.as_ref().map(Some)))
             .transpose()
-            .map_err(LoadError::system("the folder for the processes"))?;
+            .map_err(LoadError::system("the run's folder (--folder, or one in TMPDIR)"))?;
         let path = folder.as_ref().map_or(Path::new(""), RunFolder::path);
         let stage = Stage::prepare(&load.script, path, load.seed, interrupt)?;
         let mut subject = Subject::find(load, &stage, path, console)?;
@@ -291,7 +292,8 @@ impl<'l> Prepared<'l> {
         let observed = observers.finish(&plan, recording.start);
         problems.extend(read_counters(load, &plan, &mut recording, interrupt, console));
         let started = wall_time(recording.start);
-        let circumstances = Circumstances { started, ran_for, observed, command };
+        let is_stopped = live.is_stopped();
+        let circumstances = Circumstances { started, ran_for, is_stopped, observed, command };
         let announcements = stage.announcements();
         let events = Event::all(stage.marks(), &plan.moments, &recording.windows, announcements);
         let document = outcome::document(load, &plan, &recording, circumstances);
@@ -429,14 +431,17 @@ fn whole(pacing: &Pacing, duration: Option<Duration>) -> u64 {
 }
 
 fn write_files(load: &Load, document: &Document) -> Result<(), FilesError> {
-    let outputs = Outputs {
+    outputs(load).save(document)
+}
+
+fn outputs(load: &Load) -> Outputs {
+    Outputs {
         json: load.json.clone(),
         html: load.html.clone(),
         csv: load.csv.clone(),
         hdr: load.hdr.clone(),
         hgrm: load.hgrm.clone(),
-    };
-    outputs.save(document)
+    }
 }
 
 #[cfg(test)]

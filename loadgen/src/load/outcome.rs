@@ -32,6 +32,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) started: SystemTime,
     /// Length of the run, with the wait for the last answers.
     pub(super) ran_for: Duration,
+    /// Whether somebody has ended it.
+    pub(super) is_stopped: bool,
     /// What was observed beside the requests.
     pub(super) observed: Observed,
     /// The command line.
@@ -45,7 +47,7 @@ pub(super) fn document(
     recording: &Recording,
     circumstances: Circumstances<'_>,
 ) -> Document {
-    let Circumstances { started, ran_for, observed, command } = circumstances;
+    let Circumstances { started, ran_for, is_stopped, observed, command } = circumstances;
     let Observed { origin_reads, origin, watched, told } = observed;
     let latency = recording.latency();
     // An open loop waits for its last answers; its rate is over the time of sending.
@@ -68,6 +70,8 @@ pub(super) fn document(
         Pacing::Closed { .. } => (None, Vec::new()),
     };
     let generator = generator(load, plan, recording, asked_per_s);
+    let mut warnings = warnings(&generator, &total);
+    warnings.extend(is_stopped.then(|| cut_short(ran_for, plan.duration)).flatten());
     let whole = recording.whole();
     Document {
         format: FORMAT.to_owned(),
@@ -87,7 +91,7 @@ pub(super) fn document(
         operations: Operation::all_of(&whole),
         service: Operation::new(SERVICE, &whole.service),
         phases,
-        warnings: warnings(&generator, &total),
+        warnings,
         generator,
         quotes: recording.quotes.clone(),
         percentiles: curve(&latency),
@@ -139,12 +143,13 @@ fn limits(threads: &[Thread], late_p99_us: Option<u64>) -> Vec<String> {
         limits.push(format!("load thread {worker} computed {:.0} % of the time", busy * 100.0));
     }
     if let Some(late_us) = late_p99_us.filter(|late_us| *late_us > LATE_P99_US_MAX) {
-        let waiting = threads.iter().map(|thread| thread.waiting).fold(0.0, f64::max);
-        limits.push(format!(
-            "requests were sent {} ms late at p99, and a load thread waited {:.0} % of the time for a core",
-            millis(late_us),
-            waiting * 100.0
-        ));
+        let waiting = threads.iter().map(|thread| thread.waiting).fold(0.0, f64::max) * 100.0;
+        // The half that is rounded to one percent.
+        let and = match waiting < 0.5 {
+            true => String::new(),
+            false => format!(", and a load thread waited {waiting:.0} % of the time for a core"),
+        };
+        limits.push(format!("requests were sent {} ms late at p99{and}", millis(late_us)));
     }
     limits
 }
@@ -368,6 +373,19 @@ fn off(what: &str, times: u64, by: u64) -> String {
     }
 }
 
+/// What is to be said of a run that was ended; `None`: its time was over.
+fn cut_short(ran_for: Duration, asked: Option<Duration>) -> Option<String> {
+    let ran_s = ran_for.as_secs_f64();
+    match asked {
+        Some(asked) if ran_for >= asked => None,
+        Some(asked) => Some(format!(
+            "the run was interrupted after {ran_s:.1} of {:.1} s",
+            asked.as_secs_f64()
+        )),
+        None => Some(format!("the run was interrupted after {ran_s:.1} s")),
+    }
+}
+
 fn warnings(generator: &Generator, total: &Figures) -> Vec<String> {
     let mut warnings = Vec::new();
     if !generator.limits.is_empty() {
@@ -405,6 +423,17 @@ mod tests {
         let late = limits(&[thread(0.3)], Some(201));
         assert!(late[0].contains("0.20 ms late") && late[0].contains("25 %"), "{late:?}");
         assert_eq!(limits(&[thread(1.0)], Some(5_000)).len(), 2);
+        let alone = limits(&[Thread { waiting: 0.004, ..thread(0.3) }], Some(201));
+        assert_eq!(alone, ["requests were sent 0.20 ms late at p99"]);
+    }
+
+    #[test]
+    fn an_end_before_the_time_is_told() {
+        let seconds = Duration::from_secs;
+        assert_eq!(cut_short(seconds(9), Some(seconds(9))), None, "its last answers were late");
+        let said = cut_short(seconds(2), Some(seconds(9))).unwrap();
+        assert_eq!(said, "the run was interrupted after 2.0 of 9.0 s");
+        assert_eq!(cut_short(seconds(2), None).unwrap(), "the run was interrupted after 2.0 s");
     }
 
     #[test]

@@ -45,6 +45,41 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
+    /// Whether each can be written as far as that is known before a run, and none is written over another. The error says
+    /// which option to change.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { json, html, csv, hdr, hgrm } = self;
+        let all = [("json", json), ("html", html), ("csv", csv), ("hdr", hdr), ("hgrm", hgrm)];
+        let mut places: Vec<(PathBuf, &str)> = Vec::new();
+        for (option, path) in
+            all.iter().filter_map(|(option, path)| Some((*option, path.as_ref()?)))
+        {
+            let shown = path.display();
+            // The names of the files of percentiles only begin so.
+            let is_whole = option != "hgrm";
+            let (Some(name), false) = (path.file_name(), is_whole && path.is_dir()) else {
+                return Err(format!("--{option} {shown}: name a file, not a folder"));
+            };
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+            let folder = folder.ok().filter(|folder| folder.is_dir()).ok_or_else(|| {
+                format!(
+                    "--{option} {shown}: its folder is not there; make it, or name another file"
+                )
+            })?;
+            let place = folder.join(name);
+            let mut others = places.iter().filter(|_| is_whole);
+            if let Some((_, other)) = others.find(|(other, _)| *other == place) {
+                return Err(format!("--{other} and --{option} are the same file; name two"));
+            }
+            // A device may be written to by several.
+            if is_whole && (place.is_file() || !place.exists()) {
+                places.push((place, option));
+            }
+        }
+        Ok(())
+    }
+
     /// Writes as many of them as there is room for.
     pub(crate) fn save(&self, document: &Document) -> Result<(), FilesError> {
         let Self { json, html, csv: timeline, hdr, hgrm } = self;
@@ -182,6 +217,31 @@ mod tests {
         assert!(said.contains("/dev/full is not written"), "{said}");
         assert!(said.contains("no-such-folder"), "{said}");
         assert!(Files::default().finish().is_ok());
+    }
+
+    #[test]
+    fn files_that_can_not_be_written_are_told_before_the_run() {
+        let scratch = Scratch::new("report-check");
+        let file = |name: &str| Some(scratch.file(name));
+        let none = Outputs::default;
+        let good = Outputs { json: file("a"), csv: file("b"), hgrm: file("a"), ..none() };
+        assert_eq!(good.check(), Ok(()));
+        let bare = Outputs { json: Some("result.json".into()), ..none() };
+        assert_eq!(bare.check(), Ok(()));
+        // A pipe or a device may be written to.
+        let device = || Some(PathBuf::from("/dev/null"));
+        assert_eq!(Outputs { json: device(), csv: device(), ..none() }.check(), Ok(()));
+        let other_name = scratch.file(".").join("a");
+        for (outputs, part) in [
+            (Outputs { json: file("none/a"), ..none() }, "--json"),
+            (Outputs { hgrm: file("none/a"), ..none() }, "its folder is not there"),
+            (Outputs { html: Some(scratch.path().to_owned()), ..none() }, "not a folder"),
+            (Outputs { html: Some(PathBuf::new()), ..none() }, "--html"),
+            (Outputs { json: file("a"), csv: Some(other_name), ..none() }, "--json and --csv"),
+        ] {
+            let said = outputs.check().unwrap_err();
+            assert!(said.contains(part), "{said}");
+        }
     }
 
     #[test]

@@ -121,7 +121,9 @@ impl FromStr for TargetUrl {
                 let (name, known) = (name.to_owned(), known.join(", "));
                 return Err(UrlError::Unknown { name, known });
             }
-            parameters.insert(name.to_owned(), value.to_owned());
+            if parameters.insert(name.to_owned(), value.to_owned()).is_some() {
+                return Err(UrlError::Twice(name.to_owned()));
+            }
         }
         let url = Self { scheme, user, password, servers, database, parameters };
         url.check()?;
@@ -433,6 +435,7 @@ mod tests {
             ("standin://a:1?hash=md5", "there are: keyspace"),
             ("redis-cluster://a:1?eject=1", "there are: protocol"),
             ("memcached://a:1?eject=0", "at least 1"),
+            ("redis://a:1?timeout=5s&timeout=6s", "timeout is there twice"),
             ("memcached://a:1?timeout=5", "250ms"),
             ("memcached://a:1?distribution=random", "ketama"),
         ] {

@@ -26,6 +26,9 @@ pub enum UrlError {
         /// Those that this scheme has.
         known: String,
     },
+    /// A parameter that is there twice.
+    #[error("{0} is there twice; leave one away")]
+    Twice(String),
     /// A parameter's value.
     #[error("{name}={value}: {expected}")]
     Value {

@@ -257,6 +257,7 @@ impl LoadArgs {
             // A password is for one target alone.
             below.access = AccessArgs::default();
         }
+        self.displace_by_database(&mut below);
         if self.config.is_some() {
             (below.target, below.access) = (None, AccessArgs::default());
             below.database = DatabaseArgs::default();

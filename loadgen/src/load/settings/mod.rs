@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::database_args::Beside;
+use super::access::AccessArgs;
+use super::database_args::{Beside, DatabaseArgs};
 use super::interval::Interval;
 use super::objective::Find;
 use super::options::LoadArgs;
@@ -219,6 +220,22 @@ impl LoadArgs {
         } else {
             Ok(())
         }
+    }
+
+    /// Takes out of options below these what can't be together with their database, or a database with their target.
+    pub(super) fn displace_by_database(&self, below: &mut Self) {
+        let is_standin = |url: &TargetUrl| url.is_standin();
+        if self.target.as_ref().is_some_and(is_standin) {
+            below.database = DatabaseArgs::default();
+        }
+        if self.database.database.is_none() {
+            return;
+        }
+        below.config = None;
+        if below.target.as_ref().is_some_and(is_standin) {
+            (below.target, below.access) = (None, AccessArgs::default());
+        }
+        below.keyspace = below.keyspace.take().filter(|_| self.database.has_file());
     }
 
     /// The options beside those of a database.

@@ -17,7 +17,8 @@ const PLAIN_KEPT_BYTES: usize = 256 << 10;
 pub enum Refusal {
     /// The login.
     #[error(
-        "{server} refuses the login: {text}; compare --user and the password with those that it knows"
+        "{server} refuses the login: {text}; compare --user, the password and the number of a database \
+         with those that it knows"
     )]
     Login {
         /// The server.
