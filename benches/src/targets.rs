@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use standin_config::{TlsAuthorities, TlsCalls, TlsConfig, TlsPort};
+use standin_config::{KernelUse, TlsAuthorities, TlsCalls, TlsConfig, TlsPort};
 use standin_loadgen::rng::Random;
 use standin_testkit::{Authority, Child, free_ports, wait_until};
 use standin_tls::{Connector, TlsError};
@@ -259,6 +259,7 @@ impl Certificates {
             cert_file: folder.join("server.crt"),
             key_file: folder.join("server.key"),
             client_ca_file: None,
+            kernel: KernelUse::default(),
             is_certificate_enough: false,
             ca_file: Some(folder.join("root.crt")),
             name: None,

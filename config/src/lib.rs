@@ -52,6 +52,6 @@ pub use reload::{Lifetimes, Reload};
 pub use section::{At, Found, Section};
 pub use security::Security;
 pub use services::{Naming, ServiceConfig, ServiceProtocol};
-pub use tls::{TlsAuthorities, TlsCalls, TlsConfig, TlsOwn, TlsPort};
+pub use tls::{KernelUse, TlsAuthorities, TlsCalls, TlsConfig, TlsOwn, TlsPort};
 pub use users::{check_user_name, read_rights, user_line};
 pub use write::{CONFIG_FILE, SECRET_FILE, USERS_FILE, WriteError};

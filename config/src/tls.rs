@@ -48,6 +48,30 @@ impl From<ServiceProtocol> for TlsPort {
     }
 }
 
+/// Whether the kernel encrypts connections that others make to the ports, after their handshakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KernelUse {
+    /// Where it can.
+    Auto,
+    /// Never.
+    #[default]
+    Off,
+}
+
+impl KernelUse {
+    /// All variants, each with its word in the cluster file.
+    pub const ALL: [(&'static str, Self); 2] = [("auto", Self::Auto), ("off", Self::Off)];
+
+    /// The word in the cluster file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// `[tls]`. Each machine has its own files at these paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfig {
@@ -63,6 +87,8 @@ pub struct TlsConfig {
     /// Whether clients with such a certificate need no proof of the clients' key; only with
     /// [`TlsPort::Standin`] and `client_ca_file`.
     pub is_certificate_enough: bool,
+    /// Whether the kernel encrypts connections to ports of servers and proxies, after their handshakes.
+    pub kernel: KernelUse,
     /// The authorities of the certificates of servers and the master; there are some with
     /// [`TlsPort::Standin`], and only then.
     pub ca_file: Option<PathBuf>,

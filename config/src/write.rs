@@ -183,6 +183,7 @@ impl ClusterConfig {
         out.optional_text("ca_file", ca_file.as_deref());
         out.optional_text("name", tls.name.as_deref());
         out.plain("certificate_is_enough", tls.is_certificate_enough);
+        out.text("kernel_tls", tls.kernel.name());
     }
 
     fn write_origin(&self, out: &mut Toml) {

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use standin_config::{
-    ClientCertificate, ClusterConfig, HttpConfig, KeyspaceConfig, OriginConfig, OriginKind,
-    PasswordSource, RootCertificates, ServiceConfig, ServiceProtocol, SslMode, TlsAuthorities,
-    TlsCalls, TlsConfig, TlsOwn, TlsPort,
+    ClientCertificate, ClusterConfig, HttpConfig, KernelUse, KeyspaceConfig, OriginConfig,
+    OriginKind, PasswordSource, RootCertificates, ServiceConfig, ServiceProtocol, SslMode,
+    TlsAuthorities, TlsCalls, TlsConfig, TlsOwn, TlsPort,
 };
 
 fn example() -> String {
@@ -86,6 +86,7 @@ fn tls() -> Option<TlsConfig> {
         cert_file: file("standin.crt"),
         key_file: file("standin.key"),
         client_ca_file: Some(file("clients-ca.crt")),
+        kernel: KernelUse::default(),
         is_certificate_enough: false,
         ca_file: Some(file("ca.crt")),
         name: Some("cache.internal".to_owned()),

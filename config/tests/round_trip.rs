@@ -295,6 +295,7 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
                 cert_file: "/tls/standin.crt".into(),
                 key_file: "/tls/standin.key".into(),
                 client_ca_file: (partitions % 3 == 0).then(|| "/tls/clients.crt".into()),
+                kernel: if partitions % 2 == 0 { KernelUse::Auto } else { KernelUse::Off },
                 is_certificate_enough: partitions % 21 == 0 && partitions % 2 == 0,
                 ca_file: (partitions % 7 == 0).then(|| "/tls/ca.crt".into()),
                 name: (partitions % 21 == 0).then(|| "cache.internal".to_owned()),

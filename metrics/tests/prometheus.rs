@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use standin_config::{TlsAuthorities, TlsCalls, TlsConfig, TlsPort};
+use standin_config::{KernelUse, TlsAuthorities, TlsCalls, TlsConfig, TlsPort};
 use standin_metrics::{Admit, Answer, Endpoint, Group, Listener, Status, metrics};
 use standin_protocol::counters::{Figure, FigureKind, Sample, SampleValue};
 use standin_testkit::{Authority, Issued, Scratch, read_some};
@@ -215,6 +215,7 @@ fn with_tls_the_same_is_answered_and_nothing_without() {
         cert_file: certificate,
         key_file: key,
         client_ca_file: None,
+        kernel: KernelUse::default(),
         is_certificate_enough: false,
         ca_file: None,
         name: None,

@@ -10,7 +10,7 @@ use crate::view::Views;
 
 /// The names of the figures that a proxy has. Its shards are a server's, but their caches, partitions and
 /// the database are not here.
-const KEPT: [&str; 33] = [
+const KEPT: [&str; 34] = [
     "requests",
     "data_requests",
     "requests_memcached",
@@ -27,6 +27,7 @@ const KEPT: [&str; 33] = [
     "clients_refused",
     "handshakes_refused",
     "tls_handshakes",
+    "tls_in_kernel",
     "tls_failures",
     "auth_failures_memcached",
     "auth_failures_redis",

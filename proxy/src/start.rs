@@ -21,8 +21,9 @@ use standin_server::shard::link::LinkConfig;
 use standin_server::shard::listeners::{Listener, Service};
 use standin_server::shard::mailbox::{Mailboxes, Message};
 use standin_server::shard::users::UsersError;
-use standin_server::shard::{self, LoopError, Outside, ShardContext};
+use standin_server::shard::{self, LoopError, Outside, ShardContext, kernel_tls};
 use standin_server::stats::StatsHub;
+use standin_tls::kernel::KernelTls;
 use standin_tls::{Acceptor, Connector, InUse, TlsError};
 use tracing::{error, info, warn};
 
@@ -105,10 +106,15 @@ struct Certificates {
 }
 
 impl Certificates {
-    fn read(config: &ProxyConfig) -> Result<Self, TlsError> {
+    /// Reads them. `kernel` is asked for the kernel that takes connections over.
+    fn read(
+        config: &ProxyConfig,
+        kernel: impl Fn(&TlsConfig) -> Option<Arc<KernelTls>>,
+    ) -> Result<Self, TlsError> {
         let has_some =
             |tls: &&TlsConfig| config.services.iter().any(|service| tls.is_for(service.protocol));
-        let tls = config.tls.as_ref().filter(has_some).map(Acceptor::new).transpose()?;
+        let accept = |files| Acceptor::with_kernel(files, kernel(files));
+        let tls = config.tls.as_ref().filter(has_some).map(accept).transpose()?;
         let tls_calls = config.tls_calls.as_ref().map(Connector::new).transpose()?;
         Ok(Self { tls: tls.map(Arc::new), tls_calls: tls_calls.map(Arc::new) })
     }
@@ -118,7 +124,7 @@ impl Proxy {
     /// Returns why its TLS could not be set up here.
     #[must_use]
     pub fn check_tls(config: &ProxyConfig) -> Option<TlsError> {
-        Certificates::read(config).err()
+        Certificates::read(config, |_| None).err()
     }
 
     /// Starts a proxy. When this returns, its sockets accept connections. `log_lines_lost` counts the
@@ -129,7 +135,7 @@ impl Proxy {
     pub fn start(config: &ProxyConfig, log_lines_lost: Arc<AtomicU64>) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System { what, error };
         let access = Arc::new(read_access(config)?);
-        let certificates = Certificates::read(config)?;
+        let certificates = Certificates::read(config, kernel_tls)?;
         let cluster = Arc::new(as_cluster(config));
         let topology = Arc::new(cluster.topology()?);
         let places = places(config, descriptors())?;

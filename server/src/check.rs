@@ -5,8 +5,10 @@
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
+use std::sync::Arc;
 
 use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind, TlsConfig, TlsPort};
+use standin_tls::kernel::KernelTls;
 use standin_tls::{Acceptor, Connector, TlsError};
 
 use crate::budget::output_bytes;
@@ -51,7 +53,7 @@ pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     let own = &cluster.servers[usize::from(server)];
     let mut errors: Vec<ServerError> = Vec::new();
     errors.extend(access(cluster, server).err().map(ServerError::from));
-    errors.extend(tls(cluster, server).err().map(ServerError::from));
+    errors.extend(tls(cluster, server, |_| None).err().map(ServerError::from));
     errors.extend(tls_calls(cluster).err().map(ServerError::from));
     let access = cluster.origin.as_ref().map(Origin::check_here);
     errors.extend(access.and_then(Result::err).map(ServerError::from));
@@ -68,13 +70,19 @@ pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     errors
 }
 
-/// Returns the side of a server that accepts connections with TLS; `None` if none of its ports has it.
-pub(crate) fn tls(cluster: &ClusterConfig, server: u16) -> Result<Option<Acceptor>, TlsError> {
+/// Returns the side of a server that accepts connections with TLS; `None` if none of its ports has it. `kernel`
+/// is asked for the kernel that takes such connections over.
+pub(crate) fn tls(
+    cluster: &ClusterConfig,
+    server: u16,
+    kernel: impl FnOnce(&TlsConfig) -> Option<Arc<KernelTls>>,
+) -> Result<Option<Acceptor>, TlsError> {
     let services = &cluster.servers[usize::from(server)].services;
     let has_some = |tls: &&TlsConfig| {
         tls.is_for(TlsPort::Standin) || services.iter().any(|one| tls.is_for(one.protocol))
     };
-    cluster.tls.as_ref().filter(has_some).map(Acceptor::new).transpose()
+    let Some(files) = cluster.tls.as_ref().filter(has_some) else { return Ok(None) };
+    Acceptor::with_kernel(files, kernel(files)).map(Some)
 }
 
 /// Returns the side of a server that calls others; `None` if that is not encrypted.

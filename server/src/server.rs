@@ -31,7 +31,7 @@ use crate::shard::link::LinkConfig;
 use crate::shard::listeners::{Listener, Service};
 use crate::shard::mailbox::{Mailboxes, Message};
 use crate::shard::users::UsersError;
-use crate::shard::{self, LoopError, Outside, ServerThreads, ShardContext};
+use crate::shard::{self, LoopError, Outside, ServerThreads, ShardContext, kernel_tls};
 use crate::slow_log::SlowLog;
 use crate::stats::{Scrape, StatsHub};
 
@@ -88,7 +88,7 @@ impl Server {
         let places = descriptors::divide(&cluster, server, descriptors::raise_limit())?;
         tell_places(places, Places::wanted(&cluster, server));
         let access = Arc::new(check::access(&cluster, server)?);
-        let tls = check::tls(&cluster, server)?.map(Arc::new);
+        let tls = check::tls(&cluster, server, kernel_tls)?.map(Arc::new);
         let tls_calls = check::tls_calls(&cluster)?.map(Arc::new);
         let bound = |what| move |error| ServerError::Bind { what, address: own.address, error };
         let socket = listen(own.address).map_err(bound("TCP"))?;

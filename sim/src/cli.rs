@@ -26,6 +26,7 @@ const NOT_HERE: &[&str] = &[
     // No simulated connection has TLS.
     "server tls_failures",
     "server tls_handshakes",
+    "server tls_in_kernel",
     // The real loops measure them; a simulated turn takes no time.
     "server busy_us",
     "server loop_lag_us",

@@ -42,6 +42,7 @@ const RARE: &[&str] = &[
     "server surge_refused",
     "server tls_failures",
     "server tls_handshakes",
+    "server tls_in_kernel",
     "server waiting_bytes",
     "server writes_unacknowledged",
     "sim calls_not_begun",

@@ -11,11 +11,14 @@ use rustls::server::danger::ClientCertVerifier;
 use standin_config::TlsConfig;
 
 use crate::expiry::Expiry;
+use crate::kernel::KernelTls;
 use crate::{Tls, TlsError, pem};
 
 /// The side of a process that is called.
 pub struct Acceptor {
     files: TlsConfig,
+    /// The kernel, if it gets the keys of connections after their handshakes.
+    kernel: Option<Arc<KernelTls>>,
     current: RwLock<Current>,
 }
 
@@ -37,8 +40,20 @@ impl Acceptor {
     /// # Errors
     /// [`TlsError`].
     pub fn new(files: &TlsConfig) -> Result<Self, TlsError> {
-        let current = RwLock::new(read(files)?);
-        Ok(Self { files: files.clone(), current })
+        let current = RwLock::new(read(files, None)?);
+        Ok(Self { files: files.clone(), kernel: None, current })
+    }
+
+    /// As [`Self::new`], for connections that the kernel takes over after their handshakes.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn with_kernel(
+        files: &TlsConfig,
+        kernel: Option<Arc<KernelTls>>,
+    ) -> Result<Self, TlsError> {
+        let current = RwLock::new(read(files, kernel.as_deref())?);
+        Ok(Self { files: files.clone(), kernel, current })
     }
 
     /// Reads the files again, for all connections that are accepted from now on.
@@ -46,7 +61,7 @@ impl Acceptor {
     /// # Errors
     /// [`TlsError`]; then those of before stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let new = read(&self.files)?;
+        let new = read(&self.files, self.kernel.as_deref())?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
     }
@@ -55,6 +70,12 @@ impl Acceptor {
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config)
+    }
+
+    /// The kernel, if it takes connections over after their handshakes.
+    #[must_use]
+    pub fn kernel(&self) -> Option<&Arc<KernelTls>> {
+        self.kernel.as_ref()
     }
 
     /// When the certificates of connections that are accepted now expire.
@@ -69,7 +90,7 @@ impl Acceptor {
     }
 }
 
-fn read(files: &TlsConfig) -> Result<Current, TlsError> {
+fn read(files: &TlsConfig, kernel: Option<&KernelTls>) -> Result<Current, TlsError> {
     let setup = |error: &dyn fmt::Display| TlsError::Setup(error.to_string());
     let provider = Arc::new(ring::default_provider());
     let chain = pem::certificates("cert_file", &files.cert_file)?;
@@ -86,7 +107,7 @@ fn read(files: &TlsConfig) -> Result<Current, TlsError> {
         }
     };
     let expiry = Expiry::new(&chain, &trusted);
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| setup(&error))?
         .with_client_cert_verifier(callers)
@@ -96,5 +117,6 @@ fn read(files: &TlsConfig) -> Result<Current, TlsError> {
             key: files.key_file.clone(),
             error,
         })?;
+    config.enable_secret_extraction = kernel.is_some();
     Ok(Current { config: Arc::new(config), expiry })
 }

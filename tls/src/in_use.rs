@@ -28,7 +28,7 @@ impl InUse {
 
 #[cfg(test)]
 mod tests {
-    use standin_config::{TlsConfig, TlsPort};
+    use standin_config::{KernelUse, TlsConfig, TlsPort};
     use standin_testkit::{Authority, Scratch, expire};
 
     use super::*;
@@ -47,6 +47,7 @@ mod tests {
             cert_file: issued.certificate.clone(),
             key_file: issued.key.clone(),
             client_ca_file: root.clone(),
+            kernel: KernelUse::default(),
             is_certificate_enough: false,
             ca_file: root,
             name: None,

@@ -5,7 +5,9 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, PoisonError};
 
-use standin_config::{ClusterConfig, TlsAuthorities, TlsCalls, TlsConfig, TlsOwn, TlsPort};
+use standin_config::{
+    ClusterConfig, KernelUse, TlsAuthorities, TlsCalls, TlsConfig, TlsOwn, TlsPort,
+};
 use standin_testkit::{Authority, Issued, Scratch, read_some};
 use standin_tls::{Connector, Tls};
 
@@ -26,6 +28,7 @@ pub fn switch_on(config: &mut ClusterConfig, ports: &[TlsPort]) -> (Authority, S
         cert_file: certificate,
         key_file: key,
         client_ca_file: None,
+        kernel: KernelUse::default(),
         is_certificate_enough: false,
         ca_file: ports.contains(&TlsPort::Standin).then_some(root),
         name: None,

@@ -75,7 +75,7 @@ impl Engine {
             | Failure::Refused(_)
             | Failure::Certificate(_) => Some(ClientError::Tls { addr, failure }),
             // As if the connection were cut.
-            Failure::Broken(_) => None,
+            Failure::NewKeys | Failure::Kernel(_) | Failure::Broken(_) => None,
         };
         self.lose(now, conn, terminal, true);
     }

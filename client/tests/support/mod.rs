@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use standin_client::ClientConfig;
 use standin_client::runtime::Driver;
-use standin_config::{TlsCalls, TlsConfig, TlsOwn, TlsPort};
+use standin_config::{KernelUse, TlsCalls, TlsConfig, TlsOwn, TlsPort};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::body::{Counter, PingReply, StatsReply};
 use standin_protocol::control::{Datagram, DatagramKind, SENDER_MASTER};
@@ -86,6 +86,7 @@ impl Cluster {
             cert_file: own.certificate,
             key_file: own.key,
             client_ca_file: Some(root.clone()),
+            kernel: KernelUse::default(),
             is_certificate_enough: false,
             ca_file: Some(root),
             name: None,

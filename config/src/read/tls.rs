@@ -10,7 +10,7 @@ use crate::mistake::Report;
 use crate::proxy::{ListenAt, ProxyService};
 use crate::section::{At, Section};
 use crate::suggest::nearest;
-use crate::tls::{TlsAuthorities, TlsCalls, TlsConfig, TlsOwn, TlsPort};
+use crate::tls::{KernelUse, TlsAuthorities, TlsCalls, TlsConfig, TlsOwn, TlsPort};
 
 const PORTS: &str = "[\"standin\", \"memcached\", \"redis\"]";
 const ENOUGH: &str = "certificate_is_enough";
@@ -194,6 +194,7 @@ struct Own {
     key_file: Option<PathBuf>,
     /// `None` inside: callers need no certificates.
     client_ca_file: Option<Option<PathBuf>>,
+    kernel: Option<KernelUse>,
 }
 
 impl Own {
@@ -213,7 +214,9 @@ impl Own {
             (file("cert_file", "standin.crt"), file("key_file", "standin.key"));
         let client_ca_file = section.text("client_ca_file", "clients-ca.crt", report).optional();
         let client_ca_file = client_ca_file.map(|file| file.map(|file| base_dir.join(file.value)));
-        Self { ports, cert_file, key_file, client_ca_file }
+        let kernel = section.choice("kernel_tls", &KernelUse::ALL, report);
+        let kernel = kernel.or(KernelUse::default(), section.at()).map(|kernel| kernel.value);
+        Self { ports, cert_file, key_file, client_ca_file, kernel }
     }
 
     fn complete(self) -> Option<TlsConfig> {
@@ -222,6 +225,7 @@ impl Own {
             cert_file: self.cert_file?,
             key_file: self.key_file?,
             client_ca_file: self.client_ca_file?,
+            kernel: self.kernel?,
             is_certificate_enough: false,
             ca_file: None,
             name: None,

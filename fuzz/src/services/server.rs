@@ -319,6 +319,7 @@ impl Shell for Surroundings<'_> {
                 server.shards[*shard].closed(now, key);
             }
             Io::FindCaller(_, mishap) => server.shards[*shard].called_from(mishap, None),
+            Io::GiveToKernel(_) => unreachable!("no connection has TLS"),
             Io::Connect(..) | Io::HandOver(..) => panic!("there is one server, and one client"),
         }
     }

@@ -136,6 +136,8 @@ counters! {
         Counter handshakes_refused,
         /// Connections on which TLS was set up.
         Counter tls_handshakes,
+        /// Of these, connections that the kernel encrypts since their handshakes were done.
+        Counter tls_in_kernel,
         /// Connections closed because TLS failed on them, or was not spoken on a port that has to have it.
         Counter tls_failures,
         /// Logins by Standin's own protocol that failed because of a wrong secret, user or password.

@@ -10,38 +10,26 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use slotmap::{Key as _, KeyData, SecondaryMap};
 use standin_protocol::time::Micros;
+use standin_tls::kernel::tell_end;
 use tracing::warn;
 
 use super::core::backend::Backend;
-use super::core::{Buffers, ConnKey, Core, Effect, Io, empty};
+use super::core::{Buffers as _, ConnKey, Core, Effect, Io, empty};
+use super::give::{ended_in_kernel, give_to_kernel};
 use super::listeners::Listener;
 use super::mailbox::Message;
 use super::outside::Outside;
+use super::pool::{BUFFER_BYTES, EVENTS, Pool};
 use super::sockets::ACCEPT_PAUSE;
 use super::turn::{self, Shell};
 use super::{LoopError, now, sockets};
 use crate::counted::COUNTED;
 use crate::node::Now;
 
-/// Events of one wake-up; each has a receive buffer of its own.
-const EVENTS: usize = 256;
-const BUFFER_BYTES: usize = 16 * 1_024;
 /// Event data of what is no connection; a connection's key is never that high.
 const WAKE: u64 = u64::MAX;
 /// That of the first listener; the others follow.
 const LISTENERS: u64 = u64::MAX - 256;
-
-struct Pool {
-    memory: Vec<u8>,
-    received_bytes: Vec<usize>,
-}
-
-impl Buffers for Pool {
-    fn bytes(&self, buffer: u16) -> &[u8] {
-        let at = usize::from(buffer);
-        &self.memory[at * BUFFER_BYTES..][..self.received_bytes[at]]
-    }
-}
 
 struct Connection {
     fd: OwnedFd,
@@ -53,6 +41,8 @@ struct Connection {
     sent: usize,
     interest: EventFlags,
     close_by: Option<Micros>,
+    /// The kernel encrypts what is sent.
+    is_in_kernel: bool,
 }
 
 struct Loop<B: Backend> {
@@ -78,7 +68,7 @@ pub(super) fn run<B: Backend>(
 ) -> Result<(), LoopError> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)
         .map_err(|error| LoopError::system("epoll_create failed")(error.into()))?;
-    let pool = Pool { memory: vec![0; EVENTS * BUFFER_BYTES], received_bytes: vec![0; EVENTS] };
+    let pool = Pool::new();
     let (connections, closing) = (SecondaryMap::new(), HashSet::new());
     let listeners_watched = !listeners.is_empty();
     Loop {
@@ -247,19 +237,31 @@ impl<B: Backend> Loop<B> {
         if connection.ended {
             return;
         }
-        let memory = &mut self.pool.memory[buffer * BUFFER_BYTES..][..BUFFER_BYTES];
-        match rustix::io::read(&connection.fd, &mut *memory) {
+        let most = match self.core.leaving(key) {
+            None => BUFFER_BYTES,
+            // The kernel reads what comes next: see `Io::GiveToKernel`.
+            Some(0) => return self.set_paused(key, true),
+            Some(bytes) => bytes.min(BUFFER_BYTES),
+        };
+        let memory = &mut self.pool.buffer(buffer)[..most];
+        match rustix::io::read(&connection.fd, memory) {
             Ok(0) => {
                 connection.ended = true;
                 self.core.end_of_input(now, key);
                 self.update_interest(key);
             }
             Ok(bytes) => {
-                self.pool.received_bytes[buffer] = bytes;
-                let id = u16::try_from(buffer).unwrap_or(u16::MAX);
-                self.core.received(now, key, id, &memory[..bytes]);
+                let id = self.pool.filled(buffer, bytes);
+                self.core.received(now, key, id, self.pool.bytes(id));
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(error) if connection.is_in_kernel => {
+                if ended_in_kernel(&mut self.core, now, key, (&connection.fd, error.into())) {
+                    return self.drop_connection(now, key);
+                }
+                connection.ended = true;
+                self.update_interest(key);
+            }
             Err(_) => self.drop_connection(now, key),
         }
     }
@@ -275,7 +277,7 @@ impl<B: Backend> Loop<B> {
                 self.core.take_output(now, key, &mut connection.sending);
                 if connection.sending.is_empty() {
                     if connection.close_by.is_some() {
-                        return self.drop_connection(now, key);
+                        return self.finish(now, key);
                     }
                     return self.update_interest(key);
                 }
@@ -351,6 +353,7 @@ impl<B: Backend> Loop<B> {
             sent: 0,
             interest,
             close_by: None,
+            is_in_kernel: false,
         };
         self.connections.insert(key, connection);
     }
@@ -384,6 +387,14 @@ impl<B: Backend> Loop<B> {
         now.mono >= stop_by || (self.core.is_drained() && !sending)
     }
 
+    /// Closes a connection on which all is sent.
+    fn finish(&mut self, now: Now, key: ConnKey) {
+        if let Some(connection) = self.connections.get(key).filter(|it| it.is_in_kernel) {
+            tell_end(&connection.fd);
+        }
+        self.drop_connection(now, key);
+    }
+
     fn drop_connection(&mut self, now: Now, key: ConnKey) {
         self.core.closed(now, key);
         self.connections.remove(key);
@@ -399,10 +410,14 @@ impl<B: Backend> Shell<B> for Loop<B> {
     fn take_in(&mut self, now: Now, message: Message) {
         match message {
             Message::Adopt { socket, connection } => {
+                let is_in_kernel = connection.in_kernel.is_some();
                 let key = self.core.adopt(now, connection);
                 // It may come from a loop on io_uring, which uses blocking sockets.
                 let _ = rustix::io::ioctl_fionbio(&socket, true);
                 self.insert(now, key, socket, false);
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.is_in_kernel = is_in_kernel;
+                }
             }
             Message::Stop { by } => {
                 self.stop_by = Some(by);
@@ -443,7 +458,7 @@ impl<B: Backend> Shell<B> for Loop<B> {
                 // It has been closed.
                 let Some(connection) = self.connections.get_mut(key) else { return };
                 if connection.sending.is_empty() {
-                    self.drop_connection(now, key);
+                    self.finish(now, key);
                 } else {
                     connection.close_by = Some(now.mono + bound);
                     connection.ended = true;
@@ -459,6 +474,12 @@ impl<B: Backend> Shell<B> for Loop<B> {
                 let connection = self.connections.get(key);
                 let from = connection.and_then(|connection| sockets::caller(&connection.fd));
                 self.core.called_from(mishap, from);
+            }
+            Io::GiveToKernel(key) => {
+                // It has been closed.
+                let Some(connection) = self.connections.get_mut(key) else { return };
+                connection.is_in_kernel = give_to_kernel(&mut self.core, now, key, &connection.fd);
+                self.set_paused(key, false);
             }
             Io::HandOver(key, shard) => {
                 // It has been closed.

@@ -17,6 +17,7 @@ use standin_protocol::time::Micros;
 use super::access::Grant;
 use super::codec::{self, Asked, Caller};
 use super::context::ShardContext;
+use super::in_kernel::InKernel;
 use super::listeners::Service;
 use super::sealed::Sealed;
 use super::unreadable::unreadable;
@@ -63,6 +64,10 @@ pub struct HandedOver {
     pub output: Vec<u8>,
     /// The state of TLS, on a port that has it.
     pub sealed: Option<Box<Sealed>>,
+    /// What is known of it if the kernel has its TLS.
+    pub in_kernel: Option<InKernel>,
+    /// The other side has said that nothing more comes.
+    pub has_ended: bool,
     /// The time at which it was handed over.
     pub at: Micros,
 }
@@ -117,6 +122,11 @@ impl Greeting {
     #[must_use]
     pub fn shard(&self) -> Option<u16> {
         self.accepted.as_ref().map(|accepted| accepted.shard)
+    }
+
+    /// Whether the connection belongs to another shard than this one.
+    pub(super) fn is_for_another(&self, shard: u16) -> bool {
+        self.shard().is_some_and(|own| own != shard)
     }
 
     /// The caller.

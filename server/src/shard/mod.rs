@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! ring/ or epoll.rs     the loop: sockets and buffers            (shells)
+//! pool.rs               the buffers of the latter
 //! outside.rs           the other threads, as a loop reaches them
 //! turn.rs              what a loop does after each wake-up
 //! core/                connections, staging, serving            (no sockets)
@@ -9,6 +10,8 @@
 //!     core/peers.rs    its links to other servers' shards
 //! handshake.rs         hello of accepted connections
 //! sealed.rs            the TLS of connections
+//! in_kernel.rs         one that the kernel has
+//! give.rs              giving them to the kernel after their handshakes
 //! admission.rs         who may have a connection
 //! codec/               bytes to commands, answers to bytes      (no rules)
 //! link.rs              a connection to another server's shard
@@ -29,7 +32,9 @@ pub mod codec;
 mod context;
 pub mod core;
 mod epoll;
+mod give;
 pub mod handshake;
+pub mod in_kernel;
 mod key;
 mod limits;
 pub mod link;
@@ -37,6 +42,7 @@ pub mod listeners;
 pub mod mailbox;
 mod nodes;
 mod outside;
+mod pool;
 mod rights;
 mod ring;
 mod sealed;
@@ -54,6 +60,7 @@ use tracing::{info, warn};
 pub use self::context::ShardContext;
 use self::core::Core;
 use self::core::backend::Backend;
+pub use self::give::kernel_tls;
 use self::listeners::Listener;
 pub use self::outside::{Outside, ServerThreads};
 use crate::node::Now;

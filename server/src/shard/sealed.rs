@@ -1,9 +1,11 @@
 //! The TLS of a connection, and which connections have it. core/sealed.rs uses it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use standin_config::{TlsConfig, TlsPort};
 use standin_protocol::time::Micros;
+use standin_tls::kernel::{KernelTls, Keys};
 use standin_tls::{Failure, Tls};
 
 use super::context::ShardContext;
@@ -15,9 +17,17 @@ pub struct Sealed {
     tls: Tls,
     /// Since when an unfinished record is waited for.
     inside_since: Option<Micros>,
+    /// The kernel, if it is to have the connection after the handshake.
+    kernel: Option<Arc<KernelTls>>,
+    /// The handshake is done, and the connection is on its way to the kernel.
+    is_leaving: bool,
 }
 
 impl Sealed {
+    fn new(tls: Tls, kernel: Option<Arc<KernelTls>>) -> Self {
+        Self { tls, inside_since: None, kernel, is_leaving: false }
+    }
+
     /// Whether the loop has something to send, if there is plain output, or the connection is closing.
     pub(in crate::shard) fn has_output(&self, has_plain: bool, is_closing: bool) -> bool {
         self.tls.can_send(has_plain) || is_closing && self.tls.can_close()
@@ -43,6 +53,27 @@ impl Sealed {
         self.inside_since
     }
 
+    /// The number of bytes that the record that has begun still lacks before the connection can go to the kernel;
+    /// `None`: it is not on its way there.
+    pub(in crate::shard) fn leaving(&self) -> Option<usize> {
+        self.tls.missing_bytes().filter(|_| self.is_leaving)
+    }
+
+    /// The kernel that gets the connection.
+    pub(in crate::shard) fn kernel(&self) -> Option<Arc<KernelTls>> {
+        self.kernel.clone()
+    }
+
+    /// Goes on without the kernel.
+    pub(in crate::shard) fn stay(&mut self) {
+        (self.kernel, self.is_leaving) = (None, false);
+    }
+
+    /// Returns the keys with which the kernel goes on.
+    pub(in crate::shard) fn into_keys(self) -> Result<Keys, Failure> {
+        self.tls.into_keys()
+    }
+
     /// Encrypts the output into the loop's buffer, with the end behind it if the connection is closing.
     pub(in crate::shard) fn seal(
         &mut self,
@@ -63,7 +94,10 @@ impl Sealed {
         bytes: &[u8],
         plain: &mut Vec<u8>,
     ) -> Result<(), Failure> {
+        let was_open = self.tls.is_open();
         let received = self.tls.receive(bytes, plain);
+        self.is_leaving = (self.is_leaving || !was_open)
+            && self.kernel.as_ref().is_some_and(|kernel| self.tls.can_go_to(kernel));
         self.inside_since = match (self.tls.is_inside(), self.inside_since) {
             (false, _) => None,
             // The record that was begun earlier is still the one waited for.
@@ -81,7 +115,8 @@ impl ShardContext {
         let is_on = self.cluster.tls.as_ref()?.is_for(port);
         let acceptor = self.tls.as_ref().filter(|_| is_on);
         assert!(acceptor.is_some() || !is_on, "a port that has to have TLS would be without it");
-        Some(Box::new(Sealed { tls: acceptor?.accept(), inside_since: None }))
+        let acceptor = acceptor?;
+        Some(Box::new(Sealed::new(acceptor.accept(), acceptor.kernel().cloned())))
     }
 
     /// Whether a certificate is enough for clients of Standin's own protocol.
@@ -94,6 +129,6 @@ impl ShardContext {
         let calls = self.tls_calls.as_ref();
         let has_to = self.cluster.tls_calls.is_some();
         assert_eq!(calls.is_some(), has_to, "a connection is encrypted if it has to be");
-        Some(Box::new(Sealed { tls: calls?.connect(address), inside_since: None }))
+        Some(Box::new(Sealed::new(calls?.connect(address), None)))
     }
 }

@@ -16,6 +16,7 @@ mod big;
 mod churn;
 mod control;
 mod endings;
+mod kernel_tls;
 mod limits;
 mod model;
 mod shards;

@@ -9,24 +9,27 @@ use std::sync::Arc;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use standin_config::{ClusterConfig, IoKind, ServiceConfig, ServiceProtocol, TlsConfig, TlsPort};
+use standin_config::{
+    ClusterConfig, IoKind, KernelUse, ServiceConfig, ServiceProtocol, TlsConfig, TlsPort,
+};
 use standin_protocol::time::Micros;
 use standin_testkit::wait::wait_until;
 use standin_testkit::{Authority, Issued, Scratch, free_ports, read_some};
+use standin_tls::kernel::KernelTls;
 use standin_tls::{Failure, Tls, pem};
 
 use crate::fixture::{Cluster, ITEMS, PATIENCE};
 
 /// A server with TLS on its port for memcached, and the files of its certificates.
-struct Guarded {
-    cluster: Cluster,
-    authority: Authority,
+pub(crate) struct Guarded {
+    pub(crate) cluster: Cluster,
+    pub(crate) authority: Authority,
     files: TlsConfig,
     _scratch: Scratch,
 }
 
 impl Guarded {
-    fn start(io: IoKind, change: impl FnOnce(&mut ClusterConfig)) -> Self {
+    pub(crate) fn start(io: IoKind, change: impl FnOnce(&mut ClusterConfig)) -> Self {
         let scratch = Scratch::new("sockets-tls");
         let authority = Authority::new(scratch.path(), "root");
         let Issued { certificate, key } = authority.issue("server", "IP:127.0.0.1");
@@ -35,6 +38,7 @@ impl Guarded {
             cert_file: certificate,
             key_file: key,
             client_ca_file: None,
+            kernel: KernelUse::Auto,
             is_certificate_enough: false,
             ca_file: None,
             name: None,
@@ -53,11 +57,11 @@ impl Guarded {
         Self { cluster, authority, files, _scratch: scratch }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.cluster.config.servers[0].services[0].address
     }
 
-    fn caller(&self) -> Caller {
+    pub(crate) fn caller(&self) -> Caller {
         self.caller_of(self.address())
     }
 
@@ -65,12 +69,12 @@ impl Guarded {
         Caller::connect(address, config(&self.authority.root.certificate, None))
     }
 
-    fn wait_counter(&self, name: &str, value: u64) {
+    pub(crate) fn wait_counter(&self, name: &str, value: u64) {
         wait_until(PATIENCE, name, || self.cluster.counter(name) == value);
     }
 }
 
-fn config(trusted: &Path, own: Option<&Issued>) -> Arc<ClientConfig> {
+pub(crate) fn config(trusted: &Path, own: Option<&Issued>) -> Arc<ClientConfig> {
     let trusted = pem::certificates("root", trusted).unwrap();
     let mut roots = RootCertStore::empty();
     trusted.into_iter().for_each(|one| roots.add(one).unwrap());
@@ -90,10 +94,10 @@ fn config(trusted: &Path, own: Option<&Issued>) -> Arc<ClientConfig> {
 }
 
 /// A client over a socket.
-struct Caller {
-    socket: TcpStream,
-    tls: Tls,
-    plain: Vec<u8>,
+pub(crate) struct Caller {
+    pub(crate) socket: TcpStream,
+    pub(crate) tls: Tls,
+    pub(crate) plain: Vec<u8>,
     /// The bytes in both directions.
     seen: Vec<u8>,
     /// The largest number of bytes that are sent at once.
@@ -101,7 +105,7 @@ struct Caller {
 }
 
 impl Caller {
-    fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
+    pub(crate) fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
         let socket = TcpStream::connect(address).unwrap();
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -113,7 +117,7 @@ impl Caller {
         Self { piece, ..self }
     }
 
-    fn send(&mut self, plain: &[u8]) {
+    pub(crate) fn send(&mut self, plain: &[u8]) {
         let mut sending = Vec::new();
         self.tls.seal(&mut plain.to_vec(), &mut sending);
         self.seen.extend_from_slice(&sending);
@@ -126,7 +130,7 @@ impl Caller {
     }
 
     /// Receives until there is this many bytes, or the connection is closed.
-    fn receive(&mut self, bytes: usize) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn receive(&mut self, bytes: usize) -> Result<Vec<u8>, Failure> {
         self.send(b"");
         let mut buffer = vec![0; 64 << 10];
         while self.plain.len() < bytes || !self.tls.is_open() {
@@ -141,7 +145,7 @@ impl Caller {
         Ok(std::mem::take(&mut self.plain))
     }
 
-    fn ask(&mut self, request: &[u8], reply: &[u8]) {
+    pub(crate) fn ask(&mut self, request: &[u8], reply: &[u8]) {
         self.receive(0).unwrap();
         self.send(request);
         let got = self.receive(reply.len()).unwrap();
@@ -149,7 +153,7 @@ impl Caller {
     }
 
     /// Asserts that the server closes the connection, and returns why as TLS says it.
-    fn closed(mut self) -> Option<Failure> {
+    pub(crate) fn closed(mut self) -> Option<Failure> {
         let received = self.receive(usize::MAX);
         received.err()
     }
@@ -162,11 +166,11 @@ fn refusal(connect: impl Fn() -> Caller) -> Failure {
     (0..ATTEMPTS).find_map(|_| connect().closed()).expect("closed without a reason each time")
 }
 
-fn set(key: &str, value: &[u8]) -> Vec<u8> {
+pub(crate) fn set(key: &str, value: &[u8]) -> Vec<u8> {
     [format!("set {key} 0 0 {}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()
 }
 
-fn values(key: &str, value: &[u8]) -> Vec<u8> {
+pub(crate) fn values(key: &str, value: &[u8]) -> Vec<u8> {
     [format!("VALUE {key} 0 {}\r\n", value.len()).as_bytes(), value, b"\r\nEND\r\n"].concat()
 }
 
@@ -192,6 +196,8 @@ on_both_loops! {
         caller.ask(&b"get large\r\n".repeat(8), &values("large", &large).repeat(8));
         drop(caller);
         guarded.wait_counter("tls_handshakes", 5);
+        let in_kernel = if KernelTls::probe().is_ok() { 5 } else { 0 };
+        assert_eq!(guarded.cluster.counter("tls_in_kernel"), in_kernel);
         assert_eq!(guarded.cluster.counter("tls_failures"), 0);
         guarded.cluster.assert_healthy();
     }
@@ -199,7 +205,11 @@ on_both_loops! {
     fn a_handshake_or_record_that_does_not_end_is_cut(io) {
         // Longer than the handshakes of the connections that are to stay take on a busy machine.
         let bound = std::time::Duration::from_secs(1);
-        let guarded = Guarded::start(io, |config| config.limits.handshake_timeout = bound);
+        let guarded = Guarded::start(io, |config| {
+            config.limits.handshake_timeout = bound;
+            // The kernel does not say that a record has begun.
+            config.tls.as_mut().unwrap().kernel = KernelUse::Off;
+        });
         let mut open = guarded.caller();
         open.ask(b"get none\r\n", b"END\r\n");
         let start = Micros::boottime();

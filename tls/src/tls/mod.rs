@@ -9,16 +9,16 @@
 mod tests;
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{
-    AlertDescription, ClientConfig, Error, InvalidMessage, PeerIncompatible, ServerConfig,
-};
+use rustls::{ClientConfig, Error, ServerConfig};
+
+use crate::Failure;
+use crate::kernel::{KernelTls, Keys};
 
 /// The first byte of a connection that begins with TLS: the type of a handshake's records.
 const HANDSHAKE: u8 = 22;
@@ -26,80 +26,12 @@ const HANDSHAKE: u8 = 22;
 const ALERT: u8 = 21;
 /// The most that a record adds to its contents, for either version, and its alignment.
 const RECORD_EXTRA: usize = 64;
+/// What each record begins with: its type, version and length.
+const RECORD_HEAD_BYTES: usize = 5;
 /// The contents of the largest record.
 const RECORD_BYTES: usize = 16 << 10;
 /// Capacity that an empty buffer may keep.
 const KEPT_BYTES: usize = 16 << 10;
-
-/// The reason why a connection can't go on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The other side does not speak TLS.
-    #[error("it does not speak TLS; switch on TLS in it, or use a port without TLS")]
-    Plain,
-    /// The other side speaks TLS to a port that has none.
-    #[error(
-        "it speaks TLS, and this port has none; switch off TLS in it, or name this kind of port in [tls]"
-    )]
-    Unexpected,
-    /// The other side takes TLS and nothing else, and this side has none.
-    #[error("it takes TLS only, and this side has none")]
-    Wanted,
-    /// The other side has no certificate, and has to have one.
-    #[error(
-        "it has no certificate, and the authorities that are trusted here have to have signed one"
-    )]
-    NoCertificate,
-    /// The other side has refused this side's certificate, or whatever else this side has offered.
-    #[error("{}", refusal(*.0))]
-    Refused(AlertDescription),
-    /// The certificate of the other side can't be trusted.
-    #[error("its certificate is not trusted: {0}")]
-    Certificate(String),
-    /// Anything else that is not as TLS demands.
-    #[error("{0}")]
-    Broken(String),
-}
-
-impl Failure {
-    /// The reason why a connection that others have encrypted by rustls failed.
-    #[must_use]
-    pub fn of_io(error: &io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-            Some(error) => Self::of(error.clone()),
-            None => Self::Broken(error.to_string()),
-        }
-    }
-
-    fn of(error: Error) -> Self {
-        match error {
-            Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-                Self::Broken("it sends what is no TLS".to_owned())
-            }
-            Error::NoCertificatesPresented => Self::NoCertificate,
-            Error::PeerIncompatible(
-                PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon,
-            ) => Self::NoCertificate,
-            Error::AlertReceived(alert) => Self::Refused(alert),
-            Error::InvalidCertificate(error) => Self::Certificate(error.to_string()),
-            error => Self::Broken(error.to_string()),
-        }
-    }
-}
-
-fn refusal(alert: AlertDescription) -> String {
-    let why = match alert {
-        AlertDescription::CertificateExpired => {
-            "the certificate of this side has expired, by its clock; renew the certificate"
-        }
-        AlertDescription::UnknownCA => {
-            "it does not trust the authority of this side's certificate; compare the authorities"
-        }
-        AlertDescription::CertificateRequired => "this side has to have a certificate; give it one",
-        _ => "see what it trusts",
-    };
-    format!("it refuses what this side offers ({alert:?}): {why}")
-}
 
 /// Whether a connection that begins with these bytes begins with TLS, as those of no other protocol here do.
 #[must_use]
@@ -248,6 +180,60 @@ impl Tls {
             .side
             .write(&mut self.incoming, |write| write.queue_close_notify(&mut sending[at..]));
         sending.truncate(at + written.unwrap_or(0));
+    }
+
+    /// The number of bytes that the record of the other side that has begun still lacks, 0 if none has begun;
+    /// `None` if what has been received is not to be understood without more.
+    #[must_use]
+    pub fn missing_bytes(&self) -> Option<usize> {
+        let mut rest = &self.incoming[..];
+        loop {
+            let [_, _, _, high, low, ..] = *rest else {
+                let missing = if rest.is_empty() { 0 } else { RECORD_HEAD_BYTES - rest.len() };
+                // A whole record that is still here is a part of a message.
+                return (rest.len() == self.incoming.len()).then_some(missing);
+            };
+            let bytes = RECORD_HEAD_BYTES + usize::from(u16::from_be_bytes([high, low]));
+            if rest.len() < bytes {
+                return (rest.len() == self.incoming.len()).then_some(bytes - rest.len());
+            }
+            rest = &rest[bytes..];
+        }
+    }
+
+    /// Whether the kernel can go on with this connection, once the record that has begun is complete and what
+    /// this side has to send is sent.
+    #[must_use]
+    pub fn can_go_to(&self, kernel: &KernelTls) -> bool {
+        let Side::Server(server) = &self.side else { return false };
+        let (version, suite) = (server.protocol_version(), server.negotiated_cipher_suite());
+        self.is_open
+            && !self.is_closed
+            && !self.has_ended
+            && self.failure.is_none()
+            && self.missing_bytes().is_some()
+            && version
+                .zip(suite)
+                .is_some_and(|(version, suite)| kernel.takes(version, suite.suite()))
+    }
+
+    /// Returns the keys with which the kernel goes on from here.
+    ///
+    /// # Errors
+    /// [`Failure::Kernel`].
+    ///
+    /// # Panics
+    /// If there is something that was received and not decrypted, or that is to be sent.
+    pub fn into_keys(self) -> Result<Keys, Failure> {
+        let is_between = self.incoming.is_empty() && self.outgoing.is_empty();
+        assert!(is_between, "the kernel begins with a whole record, in both directions");
+        let failed = |error: Error| Failure::Kernel(error.to_string());
+        let secrets = match self.side {
+            Side::Server(server) => server.dangerous_into_kernel_connection().map(|both| both.0),
+            Side::Client(client) => client.dangerous_into_kernel_connection().map(|both| both.0),
+        };
+        let unknown = || Failure::Kernel("it does not know the cipher".to_owned());
+        Keys::new(&secrets.map_err(failed)?).ok_or_else(unknown)
     }
 
     /// Whether the handshake is done: the other side is who it has to be, and bytes can be sent.

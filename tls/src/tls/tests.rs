@@ -1,8 +1,8 @@
 //! Both sides of a connection, without a socket.
 
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, SupportedProtocolVersion};
-use standin_config::{TlsCalls, TlsConfig, TlsOwn, TlsPort};
+use rustls::{AlertDescription, RootCertStore, SupportedProtocolVersion};
+use standin_config::{KernelUse, TlsCalls, TlsConfig, TlsOwn, TlsPort};
 use standin_testkit::{Authority, Scratch};
 
 use super::*;
@@ -15,6 +15,11 @@ struct Pair {
 
 impl Pair {
     fn new(version: &'static SupportedProtocolVersion) -> Self {
+        Self::of(version, false)
+    }
+
+    /// Sides of which the keys can be taken, or not.
+    fn of(version: &'static SupportedProtocolVersion, has_keys: bool) -> Self {
         let scratch = Scratch::new("tls-pair");
         let authority = Authority::new(scratch.path(), "root");
         let own = authority.issue("server", "DNS:here");
@@ -26,17 +31,19 @@ impl Pair {
             roots.add(one).expect("an authority");
         }
         let provider = || Arc::new(rustls::crypto::ring::default_provider());
-        let server = ServerConfig::builder_with_provider(provider())
+        let mut server = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[version])
             .expect("a version")
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .expect("a pair");
-        let client = ClientConfig::builder_with_provider(provider())
+        let mut client = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[version])
             .expect("a version")
             .with_root_certificates(roots)
             .with_no_client_auth();
+        server.enable_secret_extraction = has_keys;
+        client.enable_secret_extraction = has_keys;
         let name = ServerName::try_from("here").expect("a name");
         Self { client: Tls::client(Arc::new(client), name), server: Tls::server(Arc::new(server)) }
     }
@@ -97,6 +104,7 @@ fn a_certificate_that_has_expired_is_named_as_such_on_both_sides() {
             cert_file: own.certificate,
             key_file: own.key,
             client_ca_file: Some(root.clone()),
+            kernel: KernelUse::default(),
             is_certificate_enough: false,
             ca_file: Some(root),
             name: Some("here".to_owned()),
@@ -218,4 +226,57 @@ fn a_record_that_is_too_large_is_refused_before_it_is_kept() {
         most = most.max(pair.server.incoming.len());
     }
     assert!(pair.server.failure.is_some() && most <= 80 << 10, "{most}");
+}
+
+#[test]
+fn a_connection_goes_to_the_kernel_between_two_records_and_no_sooner() {
+    let kernel = KernelTls::of_all_ciphers();
+    let mut pair = Pair::new(&TLS13);
+    assert!(!pair.server.can_go_to(&kernel), "it is not open");
+    for _ in 0..4 {
+        pair.ask(&[]).0.expect("a handshake");
+        pair.answer(&[]).0.expect("a handshake");
+    }
+    assert!(pair.server.can_go_to(&kernel) && !pair.client.can_go_to(&kernel));
+    assert_eq!(pair.server.missing_bytes(), Some(0));
+    let (mut sending, mut got) = (Vec::new(), Vec::new());
+    pair.client.seal(&mut b"a value".to_vec(), &mut sending);
+    for (at, byte) in sending.iter().enumerate() {
+        pair.server.receive(&[*byte], &mut got).expect("it is right");
+        let known = at + 1;
+        let missing = match known {
+            0..RECORD_HEAD_BYTES => RECORD_HEAD_BYTES - known,
+            _ => sending.len() - known,
+        };
+        assert_eq!(pair.server.missing_bytes(), Some(missing), "after {known} bytes");
+    }
+    assert_eq!(got, b"a value");
+    pair.client.close(&mut sending);
+    pair.server.receive(&sending[sending.len() - 24..], &mut got).expect("the end");
+    assert!(pair.server.has_ended() && !pair.server.can_go_to(&kernel));
+}
+
+#[test]
+fn both_sides_give_the_kernel_the_keys_of_the_same_next_record() {
+    let mut pair = Pair::of(&TLS13, true);
+    for _ in 0..4 {
+        pair.ask(b"more").0.expect("it is right");
+        pair.answer(b"more").0.expect("it is right");
+    }
+    let Pair { server, client } = pair;
+    let (server, client) = (server.into_keys().expect("keys"), client.into_keys().expect("keys"));
+    assert!(server.matches(&client), "what one sends the other receives");
+}
+
+#[test]
+fn a_connection_of_tls_1_2_stays_with_rustls() {
+    let pair = Pair::open(&TLS12);
+    assert!(!pair.server.can_go_to(&KernelTls::of_all_ciphers()));
+}
+
+#[test]
+fn a_kernel_that_can_not_be_used_gets_no_keys() {
+    // The keys of connections are not kept where nobody asks for them.
+    let pair = Pair::open(&TLS13);
+    assert!(matches!(pair.server.into_keys(), Err(Failure::Kernel(_))));
 }

@@ -45,9 +45,12 @@ fn advice(failure: &TlsFailure) -> &'static str {
         TlsFailure::Refused(_) | TlsFailure::NoCertificate => {
             "--cert-file and --key-file are the certificate of this side"
         }
-        TlsFailure::Plain | TlsFailure::Unexpected | TlsFailure::Wanted | TlsFailure::Broken(_) => {
-            "--ca-file is for targets with TLS"
-        }
+        TlsFailure::Plain
+        | TlsFailure::Unexpected
+        | TlsFailure::Wanted
+        | TlsFailure::NewKeys
+        | TlsFailure::Kernel(_)
+        | TlsFailure::Broken(_) => "--ca-file is for targets with TLS",
     }
 }
 

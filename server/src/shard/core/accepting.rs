@@ -104,11 +104,15 @@ impl<B: Backend> Core<B> {
             conn.input = connection.input;
             conn.output = connection.output;
             conn.sealed = connection.sealed;
+            conn.in_kernel = connection.in_kernel;
         }
         // It may have been admitted before this shard learnt of other users.
         self.renew_grant(key);
         self.flush(key);
         self.read_input(now, key);
+        if connection.has_ended {
+            self.end_of_input(now, key);
+        }
         key
     }
 
@@ -146,8 +150,8 @@ impl<B: Backend> Core<B> {
         self.outbound.forget(&conn);
         let ConnKind::Accepted(greeting) = conn.kind else { return None };
         self.accepted -= 1;
-        let Conn { input, output, sealed, .. } = conn;
-        Some(HandedOver { greeting, input, output, sealed, at: now.mono })
+        let Conn { input, output, sealed, in_kernel, ended: has_ended, .. } = conn;
+        Some(HandedOver { greeting, input, output, sealed, in_kernel, has_ended, at: now.mono })
     }
 
     pub(super) fn insert(&mut self, kind: ConnKind, now: Micros) -> ConnKey {

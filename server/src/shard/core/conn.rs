@@ -10,6 +10,7 @@ use super::under_way::UnderWay;
 use crate::shard::access::Grant;
 use crate::shard::codec::{Caller, Codec, Decoder, Told};
 use crate::shard::handshake::Greeting;
+use crate::shard::in_kernel::InKernel;
 use crate::shard::sealed::Sealed;
 
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub(super) struct Conn {
     /// Encrypts what is sent, and decrypts what is received; `None` on a port without TLS. Input and
     /// output are plain.
     pub(super) sealed: Option<Box<Sealed>>,
+    /// The kernel encrypts and decrypts; then `sealed` is `None`.
+    pub(super) in_kernel: Option<InKernel>,
     /// Bytes that the loop is sending.
     pub(super) sending_bytes: usize,
     /// The bytes of both, and of answers whose turn has not come, as last counted by
@@ -99,6 +102,7 @@ impl Conn {
             skip: 0,
             output: Vec::new(),
             sealed: None,
+            in_kernel: None,
             sending_bytes: 0,
             unsent_bytes: 0,
             waiting_bytes: 0,
@@ -126,15 +130,20 @@ impl Conn {
         }
     }
 
-    /// Gives the output to the loop, in an empty buffer.
-    pub(super) fn give_output(&mut self, sending: &mut Vec<u8>) {
+    /// Gives the output to the loop, in an empty buffer. Returns whether that is the last that may be sent with
+    /// the key that the kernel has.
+    pub(super) fn give_output(&mut self, sending: &mut Vec<u8>) -> bool {
         match &mut self.sealed {
-            None => std::mem::swap(&mut self.output, sending),
+            None => {
+                std::mem::swap(&mut self.output, sending);
+                self.in_kernel.as_mut().is_some_and(|kernel| kernel.sends(sending.len()))
+            }
             Some(sealed) => {
                 sealed.seal(&mut self.output, self.closing, sending);
                 if self.output.is_empty() {
                     empty(&mut self.output);
                 }
+                false
             }
         }
     }
@@ -147,7 +156,7 @@ impl Conn {
 
     /// Whether these are the first bytes of a connection and those of TLS, on a port that has none.
     pub(super) fn is_tls_unwanted(&self, bytes: &[u8]) -> bool {
-        self.is_new && self.sealed.is_none() && is_hello(bytes)
+        self.is_new && self.sealed.is_none() && self.in_kernel.is_none() && is_hello(bytes)
     }
 
     /// Returns since when the next request is waited for, if the caller may not stay idle: observers

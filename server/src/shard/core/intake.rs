@@ -17,7 +17,7 @@ use standin_protocol::users::Rights;
 use super::backend::Backend;
 use super::conn::ConnKind;
 use super::staged::{FormedAt, Origin};
-use super::{ConnKey, Core, Io, Source};
+use super::{ConnKey, Core, Io, ReceiveMode, Source};
 use crate::node::Asked;
 use crate::node::{AnswerHead, Now, Status};
 use crate::shard::codec::standin::Standin;
@@ -63,6 +63,25 @@ impl<B: Backend> Core<B> {
         }
         conn.input.extend_from_slice(bytes);
         self.read_input(now, key);
+    }
+
+    /// Returns how the loop may receive from a connection.
+    #[must_use]
+    pub fn receive_mode(&self, key: ConnKey) -> ReceiveMode {
+        // It has been closed.
+        let Some(conn) = self.conns.get(key) else { return ReceiveMode::None };
+        match &conn.kind {
+            _ if conn.closing || conn.ended => ReceiveMode::None,
+            ConnKind::Accepted(greeting) if !greeting.is_done() => match self.leaving(key) {
+                None => ReceiveMode::Single,
+                Some(0) => ReceiveMode::None,
+                Some(bytes) => ReceiveMode::Part(index(bytes)),
+            },
+            ConnKind::Accepted(greeting) if greeting.is_for_another(self.context.shard) => {
+                ReceiveMode::None
+            }
+            _ => ReceiveMode::Multi,
+        }
     }
 
     /// Goes on with what lies in the connection's own input.

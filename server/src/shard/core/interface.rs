@@ -72,6 +72,8 @@ pub enum Io {
     Pause(ConnKey),
     /// Receive again.
     Resume(ConnKey),
+    /// No send is under way, and no receive: give the connection to the kernel ([`super::to_kernel`]).
+    GiveToKernel(ConnKey),
     /// The connection is another shard's: hand it over with its socket.
     HandOver(ConnKey, u16),
     /// Look up the address of the other side, and say it ([`super::Core::called_from`]).
@@ -97,6 +99,8 @@ pub enum Mishap {
 pub enum ReceiveMode {
     /// Not at all: it is closing, or on its way to another shard.
     None,
+    /// Once, and no more than this many bytes: it is leaving for the kernel.
+    Part(u32),
     /// Once: after the hello it may belong to another shard.
     Single,
     /// For as long as it lives.

@@ -34,6 +34,7 @@ mod staged;
 mod strays;
 #[cfg(test)]
 mod testing;
+mod to_kernel;
 mod under_way;
 mod walking;
 
@@ -262,6 +263,8 @@ impl<B: Backend> Core<B> {
         conn.ended = true;
         match conn.kind {
             ConnKind::Link => B::ended(self, now, key),
+            // On its way to its own shard, which answers what came with the end (`adopt`).
+            ConnKind::Accepted(ref greeting) if greeting.is_for_another(self.context.shard) => {}
             // What came with the end is staged and counts as waiting once it is served.
             ConnKind::Accepted(_) => self.ended.push(key),
         }
@@ -422,21 +425,6 @@ impl<B: Backend> Core<B> {
             || !self.slices.is_empty()
             || !self.left.is_empty()
             || self.node.has_output()
-    }
-
-    /// Returns how the loop may receive from a connection.
-    #[must_use]
-    pub fn receive_mode(&self, key: ConnKey) -> ReceiveMode {
-        // It has been closed.
-        let Some(conn) = self.conns.get(key) else { return ReceiveMode::None };
-        match &conn.kind {
-            _ if conn.closing || conn.ended => ReceiveMode::None,
-            ConnKind::Accepted(greeting) if !greeting.is_done() => ReceiveMode::Single,
-            ConnKind::Accepted(greeting) if greeting.shard() != Some(self.context.shard) => {
-                ReceiveMode::None
-            }
-            _ => ReceiveMode::Multi,
-        }
     }
 
     /// Reads nothing more from callers. Their connections are closed when everything that has been read

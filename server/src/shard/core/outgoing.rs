@@ -254,10 +254,13 @@ impl<B: Backend> Core<B> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.dirty = false;
         debug_assert!(sending.is_empty(), "the last send is done");
-        conn.give_output(sending);
+        let is_worn_out = conn.give_output(sending);
         conn.sending_bytes = sending.len();
         conn.waits_since(now.mono);
         self.outbound.count(conn);
+        if is_worn_out {
+            self.end_worn_out(key);
+        }
         self.resume_if_room(now, key);
     }
 
@@ -272,6 +275,9 @@ impl<B: Backend> Core<B> {
         let has_output = conn.has_output();
         // A flush that was asked for meanwhile had to wait for this, and has nothing to do.
         conn.dirty &= has_output;
+        if conn.sealed.is_some() {
+            self.give_if_ready(key);
+        }
         self.resume_if_room(now, key);
         has_output
     }
@@ -339,7 +345,7 @@ impl<B: Backend> Core<B> {
     }
 
     /// Has the loop close a connection with what is still to be sent.
-    fn abort(&mut self, key: ConnKey) {
+    pub(super) fn abort(&mut self, key: ConnKey) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.output = Vec::new();

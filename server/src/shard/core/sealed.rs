@@ -35,7 +35,7 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    fn add(&mut self, is_accepted: bool, failure: Failure) {
+    pub(super) fn add(&mut self, is_accepted: bool, failure: Failure) {
         self.count += 1;
         self.last = Some((is_accepted, failure));
         self.from = None;
@@ -73,6 +73,7 @@ impl<B: Backend> Core<B> {
         let was_open = sealed.is_open();
         let received = sealed.receive(now.mono, bytes, &mut plain);
         let (is_open, has_ended) = (sealed.is_open(), sealed.has_ended());
+        let is_leaving = sealed.leaving().is_some();
         let can_send = sealed.has_output(!conn.output.is_empty(), false);
         if is_open && !was_open {
             self.node.counters().tls_handshakes += 1;
@@ -80,7 +81,9 @@ impl<B: Backend> Core<B> {
         if can_send {
             self.flush(key);
         }
-        if is_open {
+        if is_leaving {
+            self.keep(key, &plain);
+        } else if is_open {
             self.received_plain(now, key, &plain);
         }
         empty(&mut plain);

@@ -9,12 +9,14 @@ use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, squeue};
 use slotmap::SecondaryMap;
 use standin_protocol::time::Micros;
+use standin_tls::kernel::tell_end;
 use tracing::warn;
 
 use self::operations::{Op, Socket, socket_at};
 use super::buffers::BufferRing;
 use super::core::backend::Backend;
 use super::core::{Buffers as _, ConnKey, Core, Effect, Io, empty};
+use super::give::{ended_in_kernel, give_to_kernel};
 use super::listeners::Listener;
 use super::mailbox::{Mailbox, Message};
 use super::outside::Outside;
@@ -253,6 +255,13 @@ impl<B: Backend> Loop<B> {
                 // All buffers are in use, or the receive was cancelled to pause it; it is
                 // armed again below if it is wanted.
                 libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+                error if self.core.is_in_kernel(key) => {
+                    let error = std::io::Error::from_raw_os_error(error);
+                    let socket = &socket_at(&mut self.sockets, index).fd;
+                    if ended_in_kernel(&mut self.core, now, key, (socket, error)) {
+                        self.shut(index);
+                    }
+                }
                 _ => {
                     self.core.closed(now, key);
                     self.shut(index);
@@ -284,7 +293,7 @@ impl<B: Backend> Loop<B> {
                     if self.core.sent(now, key) {
                         self.flush(now, key);
                     } else if is_closing {
-                        self.shut(index);
+                        self.finish(index);
                     }
                 }
             }
@@ -336,9 +345,18 @@ impl<B: Backend> Loop<B> {
         socket.close_by = Some(now.mono + bound);
         if !socket.is_sending {
             self.core.closed(now, key);
-            self.shut(index);
+            self.finish(index);
             self.release(now, index);
         }
+    }
+
+    /// Shuts a socket down on which all is sent.
+    fn finish(&mut self, index: u32) {
+        let socket = socket_at(&mut self.sockets, index);
+        if socket.is_in_kernel && !socket.is_shut {
+            tell_end(&socket.fd);
+        }
+        self.shut(index);
     }
 
     /// Shuts a socket down with what is being sent on it.
@@ -383,8 +401,10 @@ impl<B: Backend> Shell<B> for Loop<B> {
     fn take_in(&mut self, now: Now, message: Message) {
         match message {
             Message::Adopt { socket, connection } => {
+                let is_in_kernel = connection.in_kernel.is_some();
                 let key = self.core.adopt(now, connection);
                 let index = self.insert(socket, key);
+                socket_at(&mut self.sockets, index).is_in_kernel = is_in_kernel;
                 self.arm_receive(index);
             }
             Message::Stop { by } => {
@@ -437,6 +457,14 @@ impl<B: Backend> Shell<B> for Loop<B> {
             Io::Resume(key) => {
                 if let Some(index) = self.index(key) {
                     socket_at(&mut self.sockets, index).paused = false;
+                    self.arm_receive(index);
+                }
+            }
+            Io::GiveToKernel(key) => {
+                if let Some(index) = self.index(key) {
+                    let socket = socket_at(&mut self.sockets, index);
+                    assert!(!socket.receiving && !socket.is_sending, "nothing may be under way");
+                    socket.is_in_kernel = give_to_kernel(&mut self.core, now, key, &socket.fd);
                     self.arm_receive(index);
                 }
             }

@@ -76,6 +76,8 @@ pub(super) struct Socket {
     /// Close when the output is sent, at the latest at this time.
     pub(super) close_by: Option<Micros>,
     pub(super) is_shut: bool,
+    /// The kernel encrypts what is sent.
+    pub(super) is_in_kernel: bool,
     /// The address that it is being connected to.
     pub(super) address: Option<Box<socket2::SockAddr>>,
     /// The shard it moves to as soon as no operation is under way.
@@ -86,6 +88,11 @@ pub(super) struct Socket {
 pub(super) fn socket_at(sockets: &mut [Option<Socket>], index: u32) -> &mut Socket {
     let socket = sockets[index as usize].as_mut();
     socket.expect("a socket stays until its last operation has ended")
+}
+
+fn receive_once(fd: Fd, bytes: u32) -> squeue::Entry {
+    let receive = opcode::Recv::new(fd, std::ptr::null_mut(), bytes).buf_group(GROUP);
+    receive.build().flags(Flags::BUFFER_SELECT)
 }
 
 impl<B: Backend> Loop<B> {
@@ -187,6 +194,7 @@ impl<B: Backend> Loop<B> {
             is_sending: false,
             close_by: None,
             is_shut: false,
+            is_in_kernel: false,
             address: None,
             moves_to: None,
         };
@@ -215,10 +223,9 @@ impl<B: Backend> Loop<B> {
         let entry = match self.core.receive_mode(socket.key) {
             ReceiveMode::None => return,
             ReceiveMode::Multi => opcode::RecvMulti::new(fd, GROUP).build(),
-            ReceiveMode::Single => opcode::Recv::new(fd, std::ptr::null_mut(), 0)
-                .buf_group(GROUP)
-                .build()
-                .flags(Flags::BUFFER_SELECT),
+            // 0: as much as the buffer takes.
+            ReceiveMode::Single => receive_once(fd, 0),
+            ReceiveMode::Part(bytes) => receive_once(fd, bytes),
         };
         socket.receiving = true;
         socket.operations += 1;

@@ -369,6 +369,7 @@ impl World {
             }
             // Outputs are small here, so none is ever full.
             Io::Pause(_) | Io::Resume(_) => {}
+            Io::GiveToKernel(_) => unreachable!("no simulated connection has TLS"),
             Io::FindCaller(_, mishap) => shard.core.called_from(mishap, None),
             Io::HandOver(key, to) => {
                 let Some(connection) = shard.core.hand_over(now, key) else { return };
