@@ -5,17 +5,19 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use standin_testkit::Scratch;
 
-/// Two servers that are restarted one after the other, each when the other serves again.
-const ROLLING: &str = "[target]\nconfig = \"{st}\"\n[arrivals]\nrate = 200\n[keys]\ncount = 500\n\
+/// A cluster under a light load, on which the scenarios build.
+const BASE: &str = "[target]\nconfig = \"{st}\"\n[arrivals]\nrate = 200\n[keys]\ncount = 500\n\
     [checks]\nfill = true\ncheck = true\n[run]\nseconds = 25\nworkers = 1\n\
-    [[processes]]\nname = \"st\"\nkind = \"standin\"\nmemory = \"8MiB\"\nmode = \"strict\"\n\
-    [[faults]]\nname = \"first\"\nat = \"2s\"\nfor = \"1s\"\nwhat = \"terminate\"\non = \"st-a1\"\n\
+    [[processes]]\nname = \"st\"\nkind = \"standin\"\nmemory = \"8MiB\"\nmode = \"strict\"\n";
+/// Its servers are restarted one after the other, each when the other serves again.
+const ROLLING: &str = "base = \"base.toml\"\n[[faults]]\nname = \"first\"\nat = \"2s\"\nfor = \"1s\"\nwhat = \"terminate\"\non = \"st-a1\"\n\
     [[faults]]\nname = \"second\"\nafter = \"st-a1 online\"\nwithin = \"10s\"\nat = \"200ms\"\nfor = \"1s\"\n\
     what = \"terminate\"\non = \"st-a2\"\n\
     [[faults]]\nname = \"over\"\nafter = \"st-a2 online\"\nwithin = \"10s\"\n";
 
 fn load(scratch: &Scratch, more: &str) -> (Output, Value) {
     let file = scratch.file("scenario.toml");
+    std::fs::write(scratch.file("base.toml"), BASE).expect("the test's own file");
     std::fs::write(&file, format!("{ROLLING}{more}")).expect("the test's own file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_standin"));
     command.args(["load", "--folder"]).arg(scratch.file("files")).arg("--scenario").arg(file);
@@ -34,7 +36,7 @@ fn touch(scratch: &Scratch) -> String {
 fn servers_restart_one_after_the_other_and_the_scenario_keeps_what_it_expects() {
     let scratch = Scratch::new("expectations-kept");
     let expected = "[[expect]]\nthat = \"failed=0,stale=0,wrong=0\"\n\
-         [[expect]]\nthat = \"failed=0,max<10s\"\nsince = \"first\"\n\
+         [[expect]]\nthat = \"failed=0,max<10s,silence<10s\"\nsince = \"first\"\n\
          [[expect]]\nthat = \"announced<5s\"\nsince = \"second\"\n\
          [[expect]]\nthat = \"failed=0,hits>10%,offline=0\"\nsince = \"begin\"\n";
     let (output, report) = load(&scratch, &format!("{}{expected}", touch(&scratch)));

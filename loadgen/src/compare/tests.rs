@@ -200,6 +200,7 @@ fn faults_of_the_same_name_are_compared() {
             done_s: Some(1.0),
             error: None,
             announced_us: None,
+            silence_us: None,
             after,
         };
         run.events = vec![event(false, after), event(true, Some(Window::default()))];

@@ -127,7 +127,7 @@ impl Between {
 #[derive(Debug)]
 pub(super) struct Setting {
     /// Dropped before the database ends.
-    tables: Vec<RunOrigin>,
+    tables: BTreeMap<String, RunOrigin>,
     processes: BTreeMap<String, Process>,
     proxies: BTreeMap<String, Between>,
     foreign: BTreeMap<PidSource, Foreign>,
@@ -168,7 +168,7 @@ impl Setting {
         // Runs of the same scenario at the same time must not look for ports in the same order.
         let mut random = Random::new(getrandom::u64().unwrap_or(std::process::id().into()));
         let mut setting = Self {
-            tables: Vec::new(),
+            tables: BTreeMap::new(),
             processes: BTreeMap::new(),
             proxies: BTreeMap::new(),
             foreign: BTreeMap::new(),
@@ -244,6 +244,11 @@ impl Setting {
     /// A proxy of the run.
     pub(super) fn proxy(&self, name: &str) -> &Between {
         self.proxies.get(name).expect("scenarios are checked for names")
+    }
+
+    /// The table of a Standin cluster, if it has one.
+    pub(super) fn table(&self, cluster: &str) -> Option<&RunOrigin> {
+        self.tables.get(cluster)
     }
 
     /// What masters have announced since the last call: when, which server, by its name in the scenario, and its state.
@@ -350,7 +355,8 @@ impl Setting {
                 if let Some(database) = database {
                     let direct = self.database_behind(database);
                     let rows = Rows { count: 0, run: 0, value_bytes: 0 };
-                    self.tables.push(RunOrigin::prepare(Some(direct), ground.folder, rows)?);
+                    let table = RunOrigin::prepare(Some(direct), ground.folder, rows)?;
+                    self.tables.insert(name.to_owned(), table);
                     let address = self.places.addresses[database][0];
                     config.origin = Some(OriginConfig::postgres(&postgres::url(address)));
                     config.keyspaces = vec![RunOrigin::keyspace(KEYSPACE)];

@@ -15,10 +15,11 @@ use standin_protocol::time::Micros;
 use super::holds::{Act, Holds, Order, moments};
 use super::process::Process;
 use super::resolve::resolve;
-use super::script::{Awaited, Script};
+use super::script::{Awaited, Deed, Script};
 use super::setting::{Places, Setting, SettingError};
 use super::times::Step;
 use crate::interrupt::Interrupt;
+use crate::origin::{OriginError, RunOrigin};
 use crate::recorder::Moments;
 
 /// The longest wait for the commands that undo something, at the end of a run.
@@ -90,6 +91,8 @@ pub struct Stage {
     /// In the order of their times.
     pending: Vec<Pending>,
     moments: Arc<Moments>,
+    /// The process that is concerned behind each moment.
+    concerned: Vec<Option<String>>,
     /// When the events came that faults have waited for, by the faults' indices.
     known: BTreeMap<usize, Duration>,
     /// When each fault has begun.
@@ -125,16 +128,21 @@ impl Stage {
         let setting = Setting::start(&script, folder, seed, interrupt)?;
         let steps = moments(&script);
         // The first moment is the beginning of the run, if anything happens in it.
-        let times = steps.iter().map(|step| match script.faults[step.fault].after {
-            None => Some(step.at),
-            Some(_) => None,
+        let times = steps.iter().map(|step| {
+            let spec = &script.faults[step.fault];
+            (spec.after.is_none() && !is_of_network(&spec.deed)).then_some(step.at)
         });
         let begin = (!steps.is_empty()).then_some(Some(Duration::ZERO));
         let moments = Arc::new(Moments::new(begin.into_iter().chain(times)));
+        let servers = steps.iter().map(|step| script.faults[step.fault].deed.server());
+        let concerned =
+            begin.map(|_| None).into_iter().chain(servers.map(|one| one.map(str::to_owned)));
+        let concerned = concerned.collect();
         let pending = steps.into_iter().zip(1..).map(|(step, moment)| Pending { step, moment });
         Ok(Self {
             pending: pending.collect(),
             moments,
+            concerned,
             known: BTreeMap::new(),
             begun: BTreeMap::new(),
             announcements: Vec::new(),
@@ -162,6 +170,18 @@ impl Stage {
     #[must_use]
     pub fn moments(&self) -> Arc<Moments> {
         Arc::clone(&self.moments)
+    }
+
+    /// The process that is concerned behind each of these moments, if it is one.
+    #[must_use]
+    pub fn concerned(&self) -> &[Option<String>] {
+        &self.concerned
+    }
+
+    /// Every row of the table that a Standin cluster of this name has, if it has one.
+    #[must_use]
+    pub fn rows(&self, cluster: &str) -> Option<Result<BTreeMap<String, Vec<u8>>, OriginError>> {
+        self.setting.table(cluster).map(RunOrigin::read_all)
     }
 
     /// Sets the time from which the faults are counted.
@@ -235,7 +255,7 @@ impl Stage {
             }
             let begin = self.begun.get(&step.fault).copied().unwrap_or(begins[step.fault].max(now));
             step.at = if step.is_undo { begin + spec.lasts.unwrap_or_default() } else { begin };
-            if self.known.contains_key(&step.fault) {
+            if self.known.contains_key(&step.fault) && !is_of_network(&spec.deed) {
                 self.moments.set(*moment, step.at);
             }
         }
@@ -387,6 +407,10 @@ impl Stage {
             Ok(()) => mark.done = self.now(),
             Err(error) => mark.error = Some(error),
         }
+        let is_of_network = is_of_network(&self.script.faults[fault].deed);
+        if let (Some(moment), Some(done), true) = (moment, mark.done, is_of_network) {
+            self.moments.set(moment, done);
+        }
         self.marks.push(mark);
     }
 
@@ -412,6 +436,12 @@ impl Stage {
     }
 }
 
+/// Whether it concerns the network, which several processes change, one after the other. Until the last has ended, an answer
+/// proves nothing, so what is behind such a moment begins when it is done.
+fn is_of_network(deed: &Deed) -> bool {
+    matches!(deed, Deed::Network(_))
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
         self.undo();
@@ -422,7 +452,7 @@ impl Drop for Stage {
 mod tests {
     use standin_testkit::{Scratch, wait_until};
 
-    use super::super::script::{Deed, FaultSpec};
+    use super::super::script::FaultSpec;
     use super::*;
 
     const SOON: Duration = Duration::from_secs(20);

@@ -8,6 +8,7 @@
 //!                    ├ subject.rs: the cluster of a file, or the target of a URL
 //!                    ├ fill.rs, --fill: every key written once (a closed loop)
 //!                    ├ the warm-up: the same load, which nobody counts
+//!                    ├ own_cluster.rs: keys of servers that faults concern, and what the database has at the end
 //!                    ├ observers.rs: database, processors, what the servers say
 //!                    ├ the run, watched by watch.rs: drive, recorder, checker (with --check); with --find many (find/)
 //!                    ├ fill.rs: the counters, read once more (with --check)
@@ -29,6 +30,7 @@ mod objective;
 mod observers;
 mod options;
 mod outcome;
+mod own_cluster;
 mod phases;
 mod presets;
 mod replay;
@@ -55,8 +57,8 @@ pub use database_args::DatabaseArgs;
 pub use error::LoadError;
 use fill::{fill, read_counters};
 pub use interval::Interval;
-use objective::expect;
 pub use objective::expect::Expect;
+use objective::expect::{self, Begin};
 pub use objective::{Find, Objective};
 use observers::Observers;
 pub use options::{Closed, LoadArgs};
@@ -79,7 +81,7 @@ use crate::origin::RunOrigin;
 use crate::recorder::{Counts, wall_time};
 use crate::report::FilesError;
 use crate::report::document::Document;
-use crate::report::events::Event;
+use crate::report::events::{self, Event};
 use crate::report::files::Outputs;
 use crate::report::table::thousands;
 use crate::request::KeyCounts;
@@ -272,6 +274,7 @@ impl<'l> Prepared<'l> {
 
         let observers = Observers::start(load, &plan)?;
         let plan = Plan { moments: stage.moments(), ..plan };
+        own_cluster::watch(load, &plan, stage);
         let running = drive::start_together(&plan, supplies, live, &together)?;
         stage.begin(running.start);
         let whole = whole(&plan.pacing, plan.duration);
@@ -291,15 +294,21 @@ impl<'l> Prepared<'l> {
         let ran_for = Micros::boottime().since(recording.start);
         let observed = observers.finish(&plan, recording.start);
         problems.extend(read_counters(load, &plan, &mut recording, interrupt, console));
+        problems.extend(own_cluster::lost_writes(load, &plan, stage));
         let started = wall_time(recording.start);
         let is_stopped = live.is_stopped();
         let circumstances = Circumstances { started, ran_for, is_stopped, observed, command };
         let announcements = stage.announcements();
-        let events = Event::all(stage.marks(), &plan.moments, &recording.windows, announcements);
+        let run = plan.duration.unwrap_or(ran_for).min(ran_for);
+        let (timeline, windows) = ((&*plan.moments, run), &recording.windows);
+        let events = Event::all(stage.marks(), timeline, windows, announcements);
         let document = outcome::document(load, &plan, &recording, circumstances);
         let has_problems = !problems.is_empty();
         let document = outcome::with_faults(document, events, announcements, problems);
-        let begin = recording.windows.first();
+        let begin = windows.first().map(|(window, _)| Begin {
+            window: *window,
+            silence_us: events::silence_us(0, timeline, windows),
+        });
         Ok((expect::judged(&load.expect, document, begin, has_problems), of_warm_up))
     }
 

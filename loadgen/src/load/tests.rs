@@ -148,6 +148,7 @@ fn the_manual_has_each_name_of_the_json_and_no_other() {
         done_s: Some(1.0),
         error: None,
         announced_us: None,
+        silence_us: None,
         after: Some(Window::default()),
     });
     let (server, state) = ("st-a1".to_owned(), "offline".to_owned());

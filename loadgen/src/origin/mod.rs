@@ -1,5 +1,6 @@
 //! A table for a run: made and filled before the cluster starts, read at the end, dropped.
 
+mod lost;
 mod postgres;
 mod sqlite;
 
@@ -10,6 +11,7 @@ use standin_config::{AfterPut, KeyspaceConfig, OriginConfig};
 
 use crate::checker::Checker;
 use crate::workload::Keys;
+pub use lost::lost_rows;
 
 /// The run's table. In PostgreSQL it carries [`TABLE_COMMENT`], so that no table of the
 /// user's is ever dropped.

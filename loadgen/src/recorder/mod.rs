@@ -26,7 +26,7 @@ pub use counts::{Counts, FAILURE_KINDS, FailureKind};
 pub use encoded::{Encoded, EncodingError};
 pub use hdr_log::{HdrLogError, LogLine, wall_time, write_hdr_lines, write_hdr_log};
 pub use slots::{Slot, TimelinePoint};
-pub use windows::{Moments, Window};
+pub use windows::{Answered, Concerned, Moments, Window};
 
 use crate::checker::Verdict;
 use slots::{OpenSlots, SlotStore};
@@ -233,7 +233,7 @@ pub struct Recording {
     /// Every request, if the run was to log them; in order of their ends, worker by worker.
     pub log: Vec<Logged>,
     /// What happened after each moment of the run's timeline of faults.
-    pub windows: Vec<Window>,
+    pub windows: Vec<(Window, Answered)>,
     /// What was counted after the last request.
     pub at_end: Counts,
     slots: SlotStore,

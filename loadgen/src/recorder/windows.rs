@@ -4,8 +4,8 @@
 //! first of them; the last bad request is its end for all.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,19 @@ const STRUCK_MAX: usize = 65_536;
 /// The moments of a timeline, from the start of the run. Each begins a [`Window`]. That of something that waits for an
 /// event becomes known while the run lasts.
 #[derive(Debug, Default)]
-pub struct Moments(Box<[AtomicU64]>);
+pub struct Moments {
+    at_us: Box<[AtomicU64]>,
+    concerned: OnceLock<Concerned>,
+}
+
+/// Which keys are watched for silence behind each moment.
+#[derive(Debug)]
+pub struct Concerned {
+    /// The server that usually has each key.
+    pub homes: Vec<u16>,
+    /// The server that is concerned behind each moment; `None`: all keys are watched.
+    pub servers: Vec<Option<u16>>,
+}
 
 /// The time of a moment that is not known yet.
 const UNKNOWN: u64 = u64::MAX;
@@ -27,24 +39,46 @@ impl Moments {
     /// These moments; `None`: it is not known yet.
     pub fn new(times: impl IntoIterator<Item = Option<Duration>>) -> Self {
         let times = times.into_iter();
-        Self(times.map(|time| AtomicU64::new(time.map_or(UNKNOWN, micros))).collect())
+        let at_us = times.map(|time| AtomicU64::new(time.map_or(UNKNOWN, micros)));
+        Self { at_us: at_us.collect(), concerned: OnceLock::new() }
     }
 
     /// Sets when a moment is.
     pub fn set(&self, index: usize, at: Duration) {
-        self.0[index].store(micros(at), Ordering::Relaxed);
+        self.at_us[index].store(micros(at), Ordering::Relaxed);
+    }
+
+    /// Says whose keys are watched, before the run. Without it, all are.
+    pub fn concern(&self, concerned: Concerned) {
+        assert!(self.concerned.set(concerned).is_ok(), "once for each run");
+    }
+
+    fn is_watched(&self, index: usize, key: u32) -> bool {
+        let Some(Concerned { homes, servers }) = self.concerned.get() else { return true };
+        match servers.get(index).copied().flatten() {
+            None => true,
+            Some(server) => homes.get(key as usize) == Some(&server),
+        }
+    }
+
+    /// How long the window of a moment lasts in a run of this length.
+    #[must_use]
+    pub fn length(&self, index: usize, run: Duration) -> Option<Duration> {
+        let begin = self.at(index)?;
+        let later = (0..self.count()).filter_map(|other| self.at(other)).filter(|at| *at > begin);
+        Some(later.min().unwrap_or(run).min(run).saturating_sub(begin))
     }
 
     /// The number of moments.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.at_us.len()
     }
 
     /// When a moment is.
     #[must_use]
     pub fn at(&self, index: usize) -> Option<Duration> {
-        let at_us = self.0.get(index)?.load(Ordering::Relaxed);
+        let at_us = self.at_us.get(index)?.load(Ordering::Relaxed);
         (at_us != UNKNOWN).then(|| Duration::from_micros(at_us))
     }
 
@@ -53,7 +87,7 @@ impl Moments {
     #[must_use]
     pub fn window_at(&self, due: Duration) -> Option<usize> {
         let due_us = micros(due);
-        let begun = (0..).zip(&self.0).map(|(index, at)| (at.load(Ordering::Relaxed), index));
+        let begun = (0..).zip(&self.at_us).map(|(index, at)| (at.load(Ordering::Relaxed), index));
         begun
             .filter(|(at_us, _)| *at_us <= due_us && *at_us != UNKNOWN)
             .max()
@@ -90,6 +124,44 @@ pub struct Window {
     pub first_good_us: Option<u64>,
 }
 
+/// The milliseconds behind a moment in which there was a good answer for a key that is watched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answered(Vec<u64>);
+
+/// Ten minutes, in 75 KB. What comes later is not watched.
+const WATCHED_MS_MAX: usize = 600_000;
+
+impl Answered {
+    fn note(&mut self, since: Duration) {
+        let ms = usize::try_from(since.as_millis()).unwrap_or(usize::MAX);
+        if ms >= WATCHED_MS_MAX {
+            return;
+        }
+        let word = ms / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (ms % 64);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.0.resize(self.0.len().max(other.0.len()), 0);
+        self.0.iter_mut().zip(&other.0).for_each(|(word, theirs)| *word |= theirs);
+    }
+
+    /// The longest time without a good answer, in a window of this length.
+    #[must_use]
+    pub fn longest_silence(&self, length: Duration) -> Duration {
+        let end = usize::try_from(length.as_millis()).unwrap_or(usize::MAX).min(WATCHED_MS_MAX);
+        let is_answered =
+            |ms: &usize| self.0.get(ms / 64).is_some_and(|word| word & (1 << (ms % 64)) != 0);
+        let (last, longest) = (0..end)
+            .filter(is_answered)
+            .fold((0, 0), |(last, longest), ms| (ms, longest.max(ms - last)));
+        Duration::from_millis(longest.max(end - last) as u64)
+    }
+}
+
 impl Window {
     fn merge(&mut self, other: &Self) {
         self.requests += other.requests;
@@ -111,6 +183,7 @@ impl Window {
 pub(super) struct Windows {
     begins: Arc<Moments>,
     windows: Vec<Window>,
+    answered: Vec<Answered>,
     struck: Vec<HashSet<u32>>,
 }
 
@@ -118,8 +191,9 @@ impl Windows {
     /// Without a moment, nothing is recorded.
     pub(super) fn new(begins: Arc<Moments>) -> Self {
         let windows = vec![Window::default(); begins.count()];
+        let answered = vec![Answered::default(); begins.count()];
         let struck = vec![HashSet::new(); begins.count()];
-        Self { begins, windows, struck }
+        Self { begins, windows, answered, struck }
     }
 
     /// Takes in a request. Of each of its keys there is whether it has failed for it. Times are from the start of the run.
@@ -132,7 +206,8 @@ impl Windows {
     ) {
         let Some(index) = self.begins.window_at(due) else { return };
         let begin = self.begins.at(index).unwrap_or(due);
-        let since_us = micros(ended.saturating_sub(begin));
+        let since = ended.saturating_sub(begin);
+        let since_us = micros(since);
         let (window, struck) = (&mut self.windows[index], &mut self.struck[index]);
         window.requests += 1;
         let is_failed = matches!(sample.ending, Ending::Failed(_));
@@ -148,8 +223,12 @@ impl Windows {
             window.last_bad_us = window.last_bad_us.max(Some(since_us));
         }
         for (key, is_failed) in keys {
+            let is_good = !is_failed && answers.wrong + answers.stale_beyond == 0;
+            if is_good && self.begins.is_watched(index, key) {
+                self.answered[index].note(since);
+            }
             if window.first_good_us.is_some() {
-                return;
+                continue;
             }
             if is_failed {
                 if struck.len() < STRUCK_MAX {
@@ -162,15 +241,18 @@ impl Windows {
         }
     }
 
-    pub(super) fn finish(self) -> Vec<Window> {
-        self.windows
+    pub(super) fn finish(self) -> Vec<(Window, Answered)> {
+        self.windows.into_iter().zip(self.answered).collect()
     }
 }
 
 /// Adds the windows of another worker.
-pub(super) fn merge(windows: &mut [Window], others: &[Window]) {
+pub(super) fn merge(windows: &mut [(Window, Answered)], others: &[(Window, Answered)]) {
     assert_eq!(windows.len(), others.len(), "recordings of one run");
-    windows.iter_mut().zip(others).for_each(|(window, other)| window.merge(other));
+    for ((window, answered), (other, theirs)) in windows.iter_mut().zip(others) {
+        window.merge(other);
+        answered.merge(theirs);
+    }
 }
 
 #[cfg(test)]
@@ -231,7 +313,7 @@ mod tests {
         record(&mut other, 7, 1_000, 1_001, FAILED);
         record(&mut other, 7, 1_100, 1_101, GOOD);
         let mut all = windows.finish();
-        let [first, second] = all[..] else { panic!("two windows") };
+        let [(first, _), (second, _)] = all[..] else { panic!("two windows") };
         assert_eq!((first.requests, first.failed, first.stale), (7, 4, 0));
         assert_eq!(first.first_good_us, Some(700_000));
         assert_eq!(first.last_bad_us, Some(2_500_000));
@@ -240,7 +322,37 @@ mod tests {
         assert_eq!((first.stale_beyond, first.reads, first.max_us), (0, 3, 501_000));
         assert_eq!(second.first_good_us, None);
         merge(&mut all, &other.finish());
-        assert_eq!((all[0].requests, all[0].first_good_us), (9, Some(101_000)));
+        assert_eq!((all[0].0.requests, all[0].0.first_good_us), (9, Some(101_000)));
+    }
+
+    #[test]
+    fn a_silence_is_the_longest_time_without_a_good_answer_for_the_keys_that_are_watched() {
+        let moments = Arc::new(Moments::new([Some(Duration::ZERO), Some(Duration::from_secs(1))]));
+        moments.concern(Concerned { homes: vec![0, 1, 0], servers: vec![None, Some(1)] });
+        let mut both = [Windows::new(Arc::clone(&moments)), Windows::new(moments)];
+        for (which, key, due, ended, ending) in [
+            (0usize, 0, 100, 150, GOOD),
+            (0, 1, 400, 450, GOOD),
+            (0, 1, 500, 600, FAILED),
+            // Another server's keys are answered all the time.
+            (0, 0, 1_000, 1_001, GOOD),
+            (0, 1, 1_000, 1_300, GOOD),
+            (1, 2, 1_400, 1_401, GOOD),
+            (1, 1, 1_600, 1_650, GOOD),
+        ] {
+            record(&mut both[which], key, due, ended, ending);
+        }
+        let [one, other] = both.map(Windows::finish);
+        let mut all = one;
+        merge(&mut all, &other);
+        let silence =
+            |index: usize, ms| all[index].1.longest_silence(Duration::from_millis(ms)).as_millis();
+        assert_eq!([silence(0, 1_000), silence(0, 500)], [550, 300]);
+        assert_eq!([silence(1, 700), silence(1, 2_000)], [350, 1_350]);
+        assert_eq!(Answered::default().longest_silence(Duration::from_secs(2)).as_secs(), 2);
+        let moments = Moments::new([Some(0), Some(5), None].map(|at| at.map(Duration::from_secs)));
+        let length = |index| moments.length(index, Duration::from_secs(20)).map(|is| is.as_secs());
+        assert_eq!([length(0), length(1), length(2)], [Some(5), Some(15), None]);
     }
 
     #[test]

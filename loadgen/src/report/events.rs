@@ -1,6 +1,7 @@
 //! What a scenario has done to its target: when, and what that did to the requests.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use standin_protocol::map::ServerState;
@@ -8,7 +9,7 @@ use standin_protocol::map::ServerState;
 use super::Mark as PlotMark;
 use super::table::thousands;
 use crate::faults::{Announcement, Mark};
-use crate::recorder::{Moments, Window};
+use crate::recorder::{Answered, Moments, Window};
 
 /// The beginning or the end of a fault. Times are in seconds from the first request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,10 @@ pub struct Event {
     /// microseconds.
     #[serde(default)]
     pub announced_us: Option<u64>,
+    /// The longest time until the next event without a good answer for a key of the server concerned, or for any key if no
+    /// server of a Standin cluster is, in microseconds.
+    #[serde(default)]
+    pub silence_us: Option<u64>,
     /// What happened to the requests that were due after it, until the next event; `None` if several events share that,
     /// but for the last of them, and after the end of the load.
     pub after: Option<Window>,
@@ -48,12 +53,13 @@ impl Event {
     /// Puts what was done together with what was measured, and with what masters have announced.
     pub(crate) fn all(
         marks: &[Mark],
-        moments: &Moments,
-        windows: &[Window],
+        (moments, run): (&Moments, Duration),
+        windows: &[(Window, Answered)],
         announcements: &[Announcement],
     ) -> Vec<Self> {
         let event = |mark: &Mark| {
             let Mark { fault, is_undo, server, moment, asked, done, error } = mark;
+            let own = moment.filter(|moment| has_window(*moment, moments, windows));
             let announced = done.zip(server.as_ref()).filter(|_| !is_undo);
             let announced = announced.and_then(|(done, server)| {
                 let mut later = announcements.iter().filter(|one| one.at >= done);
@@ -71,17 +77,28 @@ impl Event {
                 done_s: done.map(|done| done.as_secs_f64()),
                 error: error.clone(),
                 announced_us: announced,
-                after: moment.and_then(|moment| window_of(moment, moments, windows)),
+                silence_us: own.and_then(|own| silence_us(own, (moments, run), windows)),
+                after: own.map(|own| windows[own].0),
             }
         };
         marks.iter().map(event).collect()
     }
 }
 
-/// What is behind this moment, unless it is behind another one at the same time.
-fn window_of(moment: usize, moments: &Moments, windows: &[Window]) -> Option<Window> {
-    let is_own = moments.window_at(moments.at(moment)?) == Some(moment);
-    windows.get(moment).copied().filter(|_| is_own)
+/// Whether there is something behind this moment, which is not behind another one at the same time.
+fn has_window(moment: usize, moments: &Moments, windows: &[(Window, Answered)]) -> bool {
+    let last = moments.at(moment).and_then(|at| moments.window_at(at));
+    moment < windows.len() && last == Some(moment)
+}
+
+/// The longest silence behind a moment, in a run of this length.
+pub(crate) fn silence_us(
+    moment: usize,
+    (moments, run): (&Moments, Duration),
+    windows: &[(Window, Answered)],
+) -> Option<u64> {
+    let length = moments.length(moment, run)?;
+    Some(windows.get(moment)?.1.longest_silence(length).as_micros() as u64)
 }
 
 /// A table for the terminal; nothing without events.
@@ -122,8 +139,6 @@ fn seconds(us: Option<u64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -164,7 +179,10 @@ mod tests {
             ..Window::default()
         };
         let windows = [window(1), window(200), Window::default(), window(50)];
-        let events = Event::all(&marks, &moments, &windows, &announcements);
+        let windows = windows.map(|window| (window, Answered::default()));
+        let events = Event::all(&marks, (&moments, second(9)), &windows, &announcements);
+        let silences: Vec<_> = events.iter().map(|event| event.silence_us).collect();
+        assert_eq!(silences, [Some(2_000_000), None, Some(5_000_000), None]);
         let announced: Vec<_> = events.iter().map(|event| event.announced_us).collect();
         assert_eq!(announced, [Some(998_000), None, None, None]);
         let requests: Vec<_> = events.iter().map(|e| e.after.map(|after| after.requests)).collect();

@@ -104,7 +104,7 @@ fn bad_reads_of_requests_for_several_keys_are_in_the_timeline() {
     assert_eq!((sum(|point| point.stale), sum(|point| point.wrong)), (0, 2));
     assert_eq!(sum(|point| point.reads), counts.reads_answered);
     assert_eq!(sum(|point| point.hits), counts.hits);
-    let [window] = recording.windows[..] else { panic!("one moment") };
+    let [(window, _)] = recording.windows[..] else { panic!("one moment") };
     assert_eq!((window.requests, window.wrong), (counts.requests, 2));
     assert!(window.last_bad_us.is_some());
 }
@@ -149,7 +149,7 @@ fn a_part_of_a_request_for_several_keys_that_fails_is_counted() {
     };
     let plan = Plan { moments: Arc::new(Moments::new([Some(Duration::ZERO)])), ..plan };
     let recording = world.run(plan, Supply::mixed(mix, SEED, 0, 1), START);
-    let (counts, window) = (recording.counts(), recording.windows[0]);
+    let (counts, window) = (recording.counts(), recording.windows[0].0);
     assert_eq!((window.requests, window.failed), (1_000, counts.failed));
     assert_eq!(window.first_good_us, None, "no key of the silent server is answered");
     assert_eq!((counts.requests, counts.multi_gets), (1_000, 1_000));

@@ -48,15 +48,17 @@ enum Word {
     Network(NetworkWord),
 }
 
-/// Reads both lists, and checks that the faults make sense in their order.
+/// Adds both lists to those of the base, and checks that the faults make sense in their order. Not `is_whole`: the base has
+/// mistakes.
 pub(super) fn read(
     root: &mut Section<'_>,
     base_dir: &Path,
+    (mut script, mut is_whole): (Script, bool),
     report: &mut Report<'_>,
 ) -> Option<Script> {
-    let mut script = Script::default();
-    let mut names = BTreeSet::new();
-    let mut is_whole = true;
+    let of_base =
+        script.processes.iter().flat_map(|one| one.members().into_iter().chain([one.name.clone()]));
+    let mut names: BTreeSet<String> = of_base.collect();
     for mut section in root.sections("processes", report)? {
         match processes::process(&mut section, base_dir, &mut names, &script, report) {
             Some(spec) => script.processes.push(spec),
@@ -64,7 +66,7 @@ pub(super) fn read(
         }
         section.finish(report);
     }
-    let mut places = Vec::new();
+    let mut places = vec![root.at(); script.faults.len()];
     for mut section in root.sections("faults", report)? {
         let at = section.at();
         match fault(&mut section, base_dir, &script, is_whole, report) {

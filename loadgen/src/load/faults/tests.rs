@@ -9,7 +9,7 @@ use crate::faults::script::{Awaited, Kind};
 
 fn parse(text: &str) -> Result<Script, ConfigErrors> {
     read_text(text, "s.toml", Path::new("/runs"), |mut root, base_dir, report| {
-        let script = read(&mut root, base_dir, report);
+        let script = read(&mut root, base_dir, (Script::default(), true), report);
         root.finish(report);
         script
     })

@@ -9,7 +9,6 @@ use super::figure::Measured;
 use crate::faults::script::Script;
 use crate::recorder::Window;
 use crate::report::document::Document;
-use crate::report::events::Event;
 use crate::report::expectations::{Expectation, servers_out};
 
 /// Stands for the time before anything has happened.
@@ -102,12 +101,19 @@ fn labels(script: &Script) -> Vec<String> {
     [BEGIN.to_owned()].into_iter().chain(of_faults).collect()
 }
 
+/// What was counted before the first event.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::load) struct Begin {
+    pub(in crate::load) window: Window,
+    pub(in crate::load) silence_us: Option<u64>,
+}
+
 /// Adds what became of the expectations. They decide whether the run was good, together with whether everything went as
-/// the scenario says. `begin` is what was counted before the first event.
+/// the scenario says.
 pub(in crate::load) fn judged(
     expects: &[Expect],
     document: Document,
-    begin: Option<&Window>,
+    begin: Option<Begin>,
     has_problems: bool,
 ) -> Document {
     if expects.is_empty() {
@@ -121,13 +127,16 @@ pub(in crate::load) fn judged(
 }
 
 impl Expect {
-    fn judge(&self, document: &Document, begin: Option<&Window>) -> Expectation {
+    fn judge(&self, document: &Document, begin: Option<Begin>) -> Expectation {
         let misses = match &self.since {
             None => self.misses_of_run(document),
             Some(label) if label == BEGIN => {
                 let end_s = document.events.first().map_or(f64::MAX, |event| event.asked_s);
                 match begin {
-                    Some(window) => self.misses_since(document, window, None, (0.0, end_s)),
+                    Some(Begin { window, silence_us }) => {
+                        let times = (None, silence_us);
+                        self.misses_since(document, &window, times, (0.0, end_s))
+                    }
                     None => vec!["nothing was counted".to_owned()],
                 }
             }
@@ -160,7 +169,8 @@ impl Expect {
             let next = later.map(|next| next.asked_s).find(|next_s| *next_s > event.asked_s);
             let time = (begin_s, next.unwrap_or(f64::MAX));
             judged += 1;
-            misses.extend(self.misses_since(document, &window, Some(event), time));
+            let times = (event.announced_us, event.silence_us);
+            misses.extend(self.misses_since(document, &window, times, time));
         }
         if judged == 0 {
             misses.push(format!("nothing was counted behind {label:?}"));
@@ -172,12 +182,11 @@ impl Expect {
         &self,
         document: &Document,
         window: &Window,
-        event: Option<&Event>,
+        (announced_us, silence_us): (Option<u64>, Option<u64>),
         time: (f64, f64),
     ) -> Vec<String> {
-        let announced_us = event.and_then(|event| event.announced_us);
         let offline = servers_out(&document.announcements, time);
-        self.texts(Measured::Since { window, announced_us, offline })
+        self.texts(Measured::Since { window, announced_us, silence_us, offline })
     }
 
     fn texts(&self, measured: Measured<'_>) -> Vec<String> {

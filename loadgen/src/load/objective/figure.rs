@@ -42,6 +42,8 @@ pub(super) enum OfEvent {
     LastBad,
     /// The announcement that the server concerned is out of service.
     Announced,
+    /// The longest time without a good answer.
+    Silence,
 }
 
 /// What an objective judges.
@@ -66,6 +68,8 @@ pub(in crate::load) enum Measured<'r> {
         window: &'r Window,
         /// From the event to the announcement that its server is out of service.
         announced_us: Option<u64>,
+        /// The longest time without a good answer for the keys concerned.
+        silence_us: Option<u64>,
         /// Servers that were announced as out of service in this time.
         offline: u64,
     },
@@ -99,7 +103,7 @@ impl Figure {
                 // Nobody asks that of a whole run.
                 Self::OfEvent(_) => Value::Never,
             },
-            Measured::Since { window, announced_us, offline } => match self {
+            Measured::Since { window, announced_us, silence_us, offline } => match self {
                 Self::Quantile(_) => Value::Number(window.max_us as f64),
                 Self::Count(kind, unit) => Value::Number(unit.of(kind, &counts_of(window))),
                 Self::Hits => share(window.hits, window.reads),
@@ -109,6 +113,7 @@ impl Figure {
                 Self::OfEvent(OfEvent::LastBad) if window.last_bad_us.is_none() => Value::Nothing,
                 Self::OfEvent(OfEvent::LastBad) => window.last_bad_us.into(),
                 Self::OfEvent(OfEvent::Announced) => announced_us.into(),
+                Self::OfEvent(OfEvent::Silence) => silence_us.into(),
                 // Nobody asks that of a part.
                 Self::LateP99 => Value::Never,
             },

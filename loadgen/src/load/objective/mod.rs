@@ -25,7 +25,7 @@ const KNOWN: &str = "write conditions separated by commas: p50<…, p90<…, p95
                      percentile), max<… and late<… (the lateness of sending at its 99th percentile) with a time such \
                      as 1ms or 500us; failed=0, stale=0, stale_beyond=0 and wrong=0, or with < or <= a number or a share \
                      such as 0.1% (of the requests, or of the reads that were judged); hits>90%; and what a scenario \
-                     expects: offline=0, and of one of its faults first_good<…, last_bad<… and announced<…";
+                     expects: offline=0, and of one of its faults first_good<…, last_bad<…, silence<… and announced<…";
 
 /// A search that was asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -226,6 +226,7 @@ fn condition(text: &str) -> Result<Condition, String> {
                 "late" | "lateness" => Figure::LateP99,
                 "first_good" => Figure::OfEvent(OfEvent::FirstGood),
                 "last_bad" => Figure::OfEvent(OfEvent::LastBad),
+                "silence" => Figure::OfEvent(OfEvent::Silence),
                 "announced" => Figure::OfEvent(OfEvent::Announced),
                 _ => Figure::Quantile(
                     quantile(&name).ok_or_else(|| wrong("this figure is not known"))?,

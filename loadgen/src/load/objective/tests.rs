@@ -138,7 +138,10 @@ fn what_follows_an_event_is_judged_by_its_own_figures() {
         first_good_us: Some(250_000),
         ..Window::default()
     };
-    let since = |window, announced_us| Measured::Since { window, announced_us, offline: 1 };
+    let since = |window, announced_us| {
+        let silence_us = announced_us;
+        Measured::Since { window, announced_us, silence_us, offline: 1 }
+    };
     let kept = |text: &str, measured| objective(text).misses(measured).is_empty();
     for (text, is_kept) in [
         ("failed<=4,failed<=4%,stale<=3,stale_beyond<=1,wrong=0", true),
@@ -151,6 +154,8 @@ fn what_follows_an_event_is_judged_by_its_own_figures() {
         ("first_good<250ms", false),
         ("last_bad<700ms", false),
         ("announced<300ms", false),
+        ("silence<301ms", true),
+        ("silence<300ms", false),
     ] {
         assert_eq!(kept(text, since(&bad, Some(300_000))), is_kept, "{text}");
     }

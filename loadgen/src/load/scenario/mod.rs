@@ -2,6 +2,8 @@
 //!
 //! Here is the form of the file. What options mean together is checked where they meet those of the command line.
 
+mod base;
+
 use std::path::{Path, PathBuf};
 
 use standin_config::{ConfigErrors, Report, Section};
@@ -29,9 +31,9 @@ pub(super) fn load(path: &Path) -> Result<LoadArgs, ConfigErrors> {
     standin_config::read_file(path, EXAMPLE, read)
 }
 
-/// Reads the text of a scenario. Relative paths in it are relative to the folder of this process.
+/// Reads the text of a scenario that stands alone. Relative paths in it are relative to the folder of this process.
 pub(super) fn read_here(text: &str, name: &str) -> Result<LoadArgs, ConfigErrors> {
-    standin_config::read_text(text, name, Path::new("."), read)
+    standin_config::read_text(text, name, Path::new("."), read_alone)
 }
 
 /// The reader of a section, which sets the options that are in it.
@@ -50,7 +52,25 @@ const SECTIONS: [(&str, ReadSection); 10] = [
     ("run", run),
 ];
 
-fn read(mut root: Section<'_>, base_dir: &Path, report: &mut Report<'_>) -> Option<LoadArgs> {
+fn read(root: Section<'_>, base_dir: &Path, report: &mut Report<'_>) -> Option<LoadArgs> {
+    read_over(root, base_dir, false, report)
+}
+
+/// Reads a scenario that builds on no other.
+fn read_alone(root: Section<'_>, base_dir: &Path, report: &mut Report<'_>) -> Option<LoadArgs> {
+    read_over(root, base_dir, true, report)
+}
+
+fn read_over(
+    mut root: Section<'_>,
+    base_dir: &Path,
+    is_alone: bool,
+    report: &mut Report<'_>,
+) -> Option<LoadArgs> {
+    let load = |path: &Path| standin_config::read_file(path, EXAMPLE, read_alone);
+    let base = base::read(&mut root, base_dir, is_alone, load, report);
+    let is_whole = base.is_ok();
+    let base = base.unwrap_or_default();
     let mut args = LoadArgs::default();
     for (name, read) in SECTIONS {
         // One that is no section was reported.
@@ -58,10 +78,14 @@ fn read(mut root: Section<'_>, base_dir: &Path, report: &mut Report<'_>) -> Opti
         read(&mut section, base_dir, report, &mut args);
         section.finish(report);
     }
-    args.script = faults::read(&mut root, base_dir, report);
+    let script = base.as_ref().and_then(|base| base.script.clone()).unwrap_or_default();
+    args.script = faults::read(&mut root, base_dir, (script, is_whole), report);
     args.expect = expect::read(&mut root, args.script.as_ref(), report);
     root.finish(report);
-    Some(args)
+    let Some(mut base) = base else { return Some(args) };
+    // Of lists it has those of both.
+    args.expect.splice(0..0, std::mem::take(&mut base.expect));
+    Some(args.over(base))
 }
 
 fn target(
