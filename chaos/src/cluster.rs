@@ -4,7 +4,6 @@
 use std::io;
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
 
 use standin_config::{ClusterConfig, Mode, OriginConfig};
 use standin_loadgen::faults::kinds::StartError;
@@ -21,8 +20,6 @@ use crate::settings::Settings;
 
 /// The run's keyspace.
 pub(crate) const KEYSPACE: u8 = 1;
-/// A server that has not ended this long after SIGTERM is killed.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// More memory than the hot keys need, so that only keys that were never read before miss.
 const MEMORY_BYTES: u64 = 16 << 20;
 const VALUE_BYTES_MAX: u32 = 4_096;
@@ -86,9 +83,6 @@ impl Cluster {
     pub(crate) fn apply(&mut self, action: &Action, net: &Net) -> Result<(), ClusterError> {
         match action {
             Action::Kill(node) => self.process(*node, Process::kill),
-            Action::Stop(node) => self.process(*node, |process| {
-                process.terminate(STOP_WITHIN);
-            }),
             Action::Start(node) => {
                 let mut started = Ok(());
                 self.process(*node, |process| started = process.restart());

@@ -2,9 +2,10 @@
 //! Run by `cargo xtask chaos`; not shipped.
 //!
 //! ```text
-//! options ─► main ─► catalogue/     the faults: scripts and targets      pure
-//!              │     net/           namespaces, cuts, loss; or loopback
-//!              ├──── play.rs        one fault: cluster.rs, load, script, samples.rs
+//! options ─► main ─► scenario/      faults that are scenarios: their files, `standin load`, its results
+//!              │     catalogue/     the other faults: scripts and targets  pure
+//!              │     net/           namespaces, loss; or loopback
+//!              ├──── play.rs        one of these: cluster.rs, load, script, samples.rs
 //!              ├──── row/, outage/  the result, compared with its targets pure
 //!              └──── table.rs       text, Markdown                        pure
 //! ```
@@ -18,6 +19,7 @@ mod outage;
 mod play;
 mod row;
 mod samples;
+mod scenario;
 mod settings;
 mod table;
 
@@ -37,6 +39,8 @@ use catalogue::Fault;
 use net::Net;
 use play::PlayError;
 use row::Row;
+use scenario::Scenario;
+use scenario::run::RunError;
 use settings::Settings;
 
 /// Injects faults into a real cluster under load (kill, stop, cut, lose, slow down), and prints a table
@@ -155,7 +159,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
             println!("{:<26} left out: {why}", fault.name());
         }
     }
-    for (fault, time) in faults.into_iter().flat_map(|f| (0..args.repeat).map(move |t| (f, t))) {
+    for (fault, time) in faults.iter().flat_map(|f| (0..args.repeat).map(move |t| (f, t))) {
         let settings = Settings { seed: args.seed.wrapping_add(time.into()), ..settings.clone() };
         rows.push(play_once(fault, time, &settings, &net, &folder, &interrupt)?);
         if folder.is_kept() {
@@ -171,7 +175,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
 
 /// Plays a fault for the `time`-th time, counted from zero, and prints its row.
 fn play_once(
-    fault: Fault,
+    fault: &Entry,
     time: u32,
     settings: &Settings,
     net: &Net,
@@ -184,30 +188,83 @@ fn play_once(
     };
     let own = folder.path().join(name);
     std::fs::create_dir_all(&own)?;
-    let played = match play::play(fault, settings, net, &own, interrupt) {
-        Ok(played) => played,
-        Err(PlayError::Interrupted) => return Err(PlayError::Interrupted.into()),
-        Err(error) => return Err(format!("{}: {error}", fault.name()).into()),
+    let row = match fault {
+        Entry::Fault(fault) => {
+            let played = match play::play(*fault, settings, net, &own, interrupt) {
+                Ok(played) => played,
+                Err(PlayError::Interrupted) => return Err(PlayError::Interrupted.into()),
+                Err(error) => return Err(format!("{}: {error}", fault.name()).into()),
+            };
+            if folder.is_kept() {
+                std::fs::write(own.join("requests.csv"), row::requests(&played))?;
+                let counters = samples::csv(&played.samples, played.steady);
+                std::fs::write(own.join("counters.csv"), counters)?;
+            }
+            Row::of(&played)
+        }
+        Entry::Scenario(scenario) => {
+            let has_namespaces = matches!(net, Net::Namespaces(_));
+            match scenario::run::run(scenario, settings, has_namespaces, &own, interrupt) {
+                Ok(run) => Row::of_run(&scenario.name, settings.seed, &run),
+                Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
+                Err(error) => return Err(format!("{}: {error}", scenario.name).into()),
+            }
+        }
     };
-    let row = Row::of(&played);
     println!("{}", table::line(&row));
     table::remarks(&row).iter().for_each(|remark| println!("    {remark}"));
-    if folder.is_kept() {
-        std::fs::write(own.join("requests.csv"), row::requests(&played))?;
-        std::fs::write(own.join("counters.csv"), samples::csv(&played.samples, played.steady))?;
-    }
     Ok(row)
 }
 
-fn faults(only: &[String]) -> Result<Vec<Fault>, String> {
+/// A row of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entry {
+    Scenario(Scenario),
+    Fault(Fault),
+}
+
+impl Entry {
+    fn defaults() -> Vec<Self> {
+        let faults = Fault::defaults().into_iter().map(Self::Fault);
+        faults.chain(Scenario::defaults().into_iter().map(Self::Scenario)).collect()
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Fault(fault) => fault.name(),
+            Self::Scenario(scenario) => scenario.name.clone(),
+        }
+    }
+
+    fn needs_namespaces(&self) -> bool {
+        match self {
+            Self::Fault(fault) => fault.needs_namespaces(),
+            Self::Scenario(scenario) => scenario.needs_namespaces(),
+        }
+    }
+
+    /// The one with this name, or those of the table whose names begin with it and a dash.
+    fn chosen(name: &str) -> Vec<Self> {
+        if let Some(fault) = Fault::of_name(name) {
+            return vec![Self::Fault(fault)];
+        }
+        if let Some(scenario) = Scenario::of_name(name) {
+            return vec![Self::Scenario(scenario)];
+        }
+        let family = format!("{name}-");
+        Self::defaults().into_iter().filter(|one| one.name().starts_with(&family)).collect()
+    }
+}
+
+fn faults(only: &[String]) -> Result<Vec<Entry>, String> {
     if only.is_empty() {
-        return Ok(Fault::defaults());
+        return Ok(Entry::defaults());
     }
     let mut faults = Vec::new();
     for name in only {
-        let chosen = Fault::chosen(name);
+        let chosen = Entry::chosen(name);
         if chosen.is_empty() {
-            let known: Vec<String> = Fault::defaults().into_iter().map(Fault::name).collect();
+            let known: Vec<String> = Entry::defaults().iter().map(Entry::name).collect();
             return Err(format!(
                 "there is no fault {name:?}; the faults are: {}",
                 known.join(", ")
@@ -243,5 +300,18 @@ impl Folder {
 
     fn is_kept(&self) -> bool {
         matches!(self, Self::Kept(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_is_chosen_by_its_first_word() {
+        let count = |name: &str| Entry::chosen(name).len();
+        assert_eq!([count("pause"), count("cut"), count("kill"), count("flood")], [4, 16, 1, 0]);
+        assert_eq!([count("pause-7"), count("cut-b1-to-b2"), count("isolate")], [1, 1, 1]);
+        assert_eq!(Entry::defaults().len(), 30);
     }
 }

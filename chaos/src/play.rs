@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use standin_client::ClientConfig;
 use standin_config::Mode;
-use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, age_allowed, grace};
+use standin_loadgen::checker::{Checker, Initial, age_allowed, grace};
 use standin_loadgen::drive::{self, DriveError, Pacing, Plan, Running};
 use standin_loadgen::faults::proxy::Call;
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::live::Live;
 use standin_loadgen::observer::{EventTail, MasterLine};
-use standin_loadgen::origin::{OriginError, Rows, RunOrigin};
+use standin_loadgen::origin::{OriginError, Rows, RunOrigin, lost_rows};
 use standin_loadgen::popularity::Popularity;
 use standin_loadgen::recorder::Recording;
 use standin_loadgen::request::ValueSizes;
@@ -178,7 +178,8 @@ pub(crate) fn play(
     let attempt_timeout = cluster.processes.config.timings.attempt_timeout;
     let homes = (0..rows.count).map(|key| home(&cluster, key)).collect();
     drop(cluster);
-    let lost_writes = lost_writes(&origin, &checker)?;
+    let rows = origin.read_all()?;
+    let lost_writes = lost_rows(&rows, &checker, &Keys::Numbered, checker.keys());
     origin.remove()?;
     Ok(Played {
         fault,
@@ -277,22 +278,6 @@ fn sweep(plan: &Plan, net: &Net, interrupt: &Interrupt) -> Result<f64, PlayError
     Ok(running.join()?.counts().hit_ratio())
 }
 
-/// Rows of the database that are older than a write that was acknowledged.
-fn lost_writes(origin: &RunOrigin, checker: &Checker) -> Result<Vec<String>, PlayError> {
-    let rows = origin.read_all()?;
-    let now = Micros::boottime();
-    let lost = (0..checker.keys()).filter_map(|key| {
-        let name = String::from_utf8_lossy(&Keys::Numbered.name(key)).into_owned();
-        let seen = rows.get(&name).map_or(Seen::Absent, |value| Seen::Value(value));
-        match checker.after_read(key, checker.before_read(key, now), seen) {
-            Verdict::Fresh | Verdict::Late => None,
-            Verdict::Stale { behind, .. } => Some(format!("{name}: {behind} acknowledged writes")),
-            Verdict::Wrong(wrong) => Some(format!("{name}: {wrong:?}")),
-        }
-    });
-    Ok(lost.collect())
-}
-
 /// The times at which the parts of a script began.
 struct Moments {
     steady: Micros,
@@ -348,12 +333,12 @@ impl<'a> Stage<'a> {
 
     fn act(&mut self, action: &Action) -> Result<(), PlayError> {
         match action {
-            Action::Kill(node) | Action::Stop(node) => self.down.push(node.name()),
+            Action::Kill(node) => self.down.push(node.name()),
             Action::Start(node) => self.down.retain(|name| *name != node.name()),
             _ => {}
         }
         let node = match action {
-            Action::Kill(node) | Action::Stop(node) | Action::Pause(node) => Some(*node),
+            Action::Kill(node) | Action::Pause(node) => Some(*node),
             _ => None,
         };
         let before = Micros::boottime();

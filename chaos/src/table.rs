@@ -3,12 +3,13 @@
 use crate::row::Row;
 
 /// Heads of the columns.
-const HEAD: [&str; 10] = [
+const HEAD: [&str; 11] = [
     "fault",
     "requests",
     "failed",
     "stale beyond",
     "first good ms",
+    "silence ms",
     "announced ms",
     "origin reads/s steady → peak",
     "hits % steady → lowest",
@@ -83,7 +84,7 @@ fn spread(rows: &[Row]) -> String {
     )
 }
 
-fn cells(row: &Row) -> [String; 10] {
+fn cells(row: &Row) -> [String; 11] {
     let times = row.origin_peak().map_or_else(String::new, |times| format!(" ({times:.1}×)"));
     [
         row.fault.clone(),
@@ -91,6 +92,7 @@ fn cells(row: &Row) -> [String; 10] {
         row.counts.failed.to_string(),
         row.stale_beyond.to_string(),
         shown(row.first_good_ms, 1.0, 0),
+        shown(row.silence_ms, 1.0, 0),
         shown(row.announced_ms, 1.0, 0),
         format!("{:.0} → {:.0}{times}", row.origin_reads_steady_per_s, row.origin_reads_peak_per_s),
         format!("{:.1} → {:.1}", row.hit_ratio_steady * 100.0, row.hit_ratio_lowest * 100.0),
@@ -114,8 +116,8 @@ fn shown(number: Option<f64>, factor: f64, digits: usize) -> String {
     number.map_or_else(|| "–".to_owned(), |number| format!("{:.digits$}", number * factor))
 }
 
-fn aligned(cells: &[String; 10]) -> String {
-    const WIDTHS: [usize; 10] = [26, 9, 7, 13, 14, 13, 29, 23, 15, 7];
+fn aligned(cells: &[String; 11]) -> String {
+    const WIDTHS: [usize; 11] = [26, 9, 7, 13, 14, 11, 13, 29, 23, 15, 7];
     let mut line = String::new();
     for (index, (cell, width)) in cells.iter().zip(WIDTHS).enumerate() {
         let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
@@ -174,6 +176,6 @@ mod tests {
         assert!(line(&row).contains("not in the run") && line(&row).ends_with("MISSED"));
         let text = markdown(&[row]);
         assert!(text.contains("- cut-client-and-master: MISSED: 3 requests failed\n"), "{text}");
-        assert_eq!(text.lines().next().unwrap().matches('|').count(), 11);
+        assert_eq!(text.lines().next().unwrap().matches('|').count(), 12);
     }
 }

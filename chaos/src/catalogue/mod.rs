@@ -1,4 +1,7 @@
-//! The faults: their scripts and their targets. Pure.
+//! The faults that are no scenarios of `standin load` (../scenario/): their scripts and their targets. Pure.
+//!
+//! They need a load of which a known share reads the database, the reads of the database in each moment, datagrams
+//! that are lost or repeated everywhere, or what a server kept over a pause.
 
 use std::time::Duration;
 
@@ -8,8 +11,6 @@ use standin_loadgen::faults::proxy::Conduct;
 use crate::net::{Impairment, Node};
 
 const A1: Node = Node::Server(0);
-const A2: Node = Node::Server(1);
-const B1: Node = Node::Server(2);
 /// The server that most faults affect, and whose keys are watched.
 pub(crate) const VICTIM: u16 = 0;
 
@@ -21,8 +22,6 @@ const ORIGIN_DOWN: Duration = Duration::from_secs(10);
 const ORIGIN_DELAY: Duration = Duration::from_millis(200);
 /// The time between a death and the start of the process that replaces it.
 const DEAD_FOR: Duration = Duration::from_secs(2);
-/// The time between two servers of a rolling restart.
-const BETWEEN: Duration = Duration::from_millis(500);
 /// One of this many datagrams is lost, or repeated.
 const DATAGRAMS_PERCENT: u8 = 10;
 
@@ -35,27 +34,6 @@ pub(crate) enum Fault {
     Pause(Duration),
     /// kill -9 of a server, and a new process.
     Restart,
-    /// SIGTERM and a new process, one server after the other.
-    RollingRestart,
-    /// kill -9 of the master, and a new process.
-    MasterRestart,
-    /// kill -9 of the master, of a server while it is away, then a new master.
-    MasterThenServer,
-    /// Nothing passes between two nodes, in one direction or in both.
-    Cut {
-        /// The sender.
-        from: Node,
-        /// The receiver.
-        to: Node,
-        /// The other direction too.
-        is_two_way: bool,
-    },
-    /// Nothing passes between a server and the clients, nor its neighbour; the master and the
-    /// other group reach it.
-    CutFromGroup,
-    /// Nothing passes between a node and any other, and no other is told: its power or its
-    /// network is gone.
-    Isolate(Node),
     /// One datagram in ten is lost, everywhere.
     DatagramLoss,
     /// One datagram in ten arrives twice, everywhere.
@@ -71,8 +49,6 @@ pub(crate) enum Fault {
 pub(crate) enum Action {
     /// SIGKILL.
     Kill(Node),
-    /// SIGTERM, and waits for the end.
-    Stop(Node),
     /// A new process.
     Start(Node),
     /// SIGSTOP.
@@ -130,14 +106,14 @@ pub(crate) enum Failures {
     None,
     /// Those that need the database while it is away, and are told so.
     OriginAway,
-    /// Two faults at once: reported, not judged.
+    /// Of mode `strict`: reported, not judged.
     Reported,
 }
 
 impl Fault {
     /// The faults that `cargo xtask chaos` runs.
     pub(crate) fn defaults() -> Vec<Self> {
-        let mut faults = vec![
+        vec![
             Self::Kill,
             Self::Pause(Duration::from_millis(500)),
             // It wakes while the others are deciding about it.
@@ -145,30 +121,11 @@ impl Fault {
             Self::Pause(Duration::from_secs(2)),
             Self::Pause(Duration::from_secs(30)),
             Self::Restart,
-            Self::RollingRestart,
-            Self::MasterRestart,
-            Self::MasterThenServer,
-        ];
-        for (a, b) in [
-            (Node::Client, A1),
-            (A2, A1),
-            (B1, A1),
-            (Node::Master, A1),
-            (Node::Client, Node::Master),
-        ] {
-            faults.push(Self::Cut { from: a, to: b, is_two_way: true });
-            faults.push(Self::Cut { from: a, to: b, is_two_way: false });
-            faults.push(Self::Cut { from: b, to: a, is_two_way: false });
-        }
-        faults.extend([
-            Self::CutFromGroup,
-            Self::Isolate(A1),
             Self::DatagramLoss,
             Self::DatagramDuplication,
             Self::OriginSlow,
             Self::OriginDown,
-        ]);
-        faults
+        ]
     }
 
     /// The name on the command line and in the table.
@@ -177,15 +134,6 @@ impl Fault {
             Self::Kill => "kill".to_owned(),
             Self::Pause(length) => format!("pause-{}", length.as_secs_f64()),
             Self::Restart => "restart".to_owned(),
-            Self::RollingRestart => "rolling-restart".to_owned(),
-            Self::MasterRestart => "master-restart".to_owned(),
-            Self::MasterThenServer => "master-then-server".to_owned(),
-            Self::Cut { from, to, is_two_way } => {
-                let way = if is_two_way { "and" } else { "to" };
-                format!("cut-{}-{way}-{}", from.name(), to.name())
-            }
-            Self::CutFromGroup => "cut-client+a2-and-a1".to_owned(),
-            Self::Isolate(node) => format!("isolate-{}", node.name()),
             Self::DatagramLoss => "datagram-loss".to_owned(),
             Self::DatagramDuplication => "datagram-duplication".to_owned(),
             Self::OriginSlow => "origin-slow".to_owned(),
@@ -193,105 +141,33 @@ impl Fault {
         }
     }
 
-    /// The fault with this name, including cuts between other pairs than the default ones, other
-    /// isolated servers, and pauses of other lengths.
+    /// The fault with this name, including pauses of other lengths than the default ones.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         if let Some(found) = Self::defaults().into_iter().find(|fault| fault.name() == name) {
             return Some(found);
         }
-        if let Some(seconds) = name.strip_prefix("pause-") {
-            let length = Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?;
-            return Some(Self::Pause(length));
-        }
-        if let Some(name) = name.strip_prefix("isolate-") {
-            let node = Node::of_name(name).filter(|node| matches!(node, Node::Server(_)))?;
-            return Some(Self::Isolate(node));
-        }
-        let parts: Vec<&str> = name.strip_prefix("cut-")?.split('-').collect();
-        let [from, way, to] = parts[..] else { return None };
-        let (from, to) = (Node::of_name(from)?, Node::of_name(to)?);
-        let is_two_way = match way {
-            "and" => true,
-            "to" => false,
-            _ => return None,
-        };
-        // The way to the database is the proxy's, which is nobody's link.
-        let is_link = from != to && from != Node::Origin && to != Node::Origin;
-        is_link.then_some(Self::Cut { from, to, is_two_way })
+        let length = name.strip_prefix("pause-")?.parse().ok()?;
+        Duration::try_from_secs_f64(length).ok().map(Self::Pause)
     }
 
-    /// The fault with this name, or the default faults whose names begin with it and a dash.
-    pub(crate) fn chosen(name: &str) -> Vec<Self> {
-        let family = format!("{name}-");
-        match Self::of_name(name) {
-            Some(fault) => vec![fault],
-            None => {
-                Self::defaults().into_iter().filter(|f| f.name().starts_with(&family)).collect()
-            }
-        }
-    }
-
-    /// Whether it needs links that can be cut.
+    /// Whether it needs a network of namespaces.
     pub(crate) fn needs_namespaces(self) -> bool {
-        matches!(
-            self,
-            Self::Cut { .. }
-                | Self::CutFromGroup
-                | Self::Isolate(_)
-                | Self::DatagramLoss
-                | Self::DatagramDuplication
-        )
+        matches!(self, Self::DatagramLoss | Self::DatagramDuplication)
     }
 
-    /// The servers whose keys are watched from the moment when the fault affects each.
+    /// The servers whose keys are watched from the moment when the fault affects each. The master is right to mark them
+    /// offline: they do not answer anyone.
     pub(crate) fn struck(self) -> Vec<u16> {
         match self {
-            Self::Kill
-            | Self::Pause(_)
-            | Self::Restart
-            | Self::MasterThenServer
-            | Self::CutFromGroup => vec![VICTIM],
-            Self::Isolate(Node::Server(id)) => vec![id],
-            Self::RollingRestart => (0..4).collect(),
-            Self::Cut { from, to, .. } => match (to, from) {
-                (Node::Server(id), _) | (_, Node::Server(id)) => vec![id],
-                _ => Vec::new(),
-            },
+            Self::Kill | Self::Pause(_) | Self::Restart => vec![VICTIM],
             _ => Vec::new(),
-        }
-    }
-
-    /// Whether a client that asks an affected server gets no answer from it. If it does get one,
-    /// the time of the first good answer means nothing.
-    pub(crate) fn is_felt_by_clients(self) -> bool {
-        match self {
-            Self::Cut { from, to, .. } => from == Node::Client || to == Node::Client,
-            _ => true,
-        }
-    }
-
-    /// Servers that the master is right to mark offline: they do not answer anyone.
-    pub(crate) fn rightly_offline(self) -> Vec<u16> {
-        match self {
-            Self::Cut { .. } | Self::CutFromGroup => Vec::new(),
-            other => other.struck(),
         }
     }
 
     /// Length of the load before the steady state is measured. If a server's keys change their owner,
     /// servers must have had time to learn their usual load on the database, and to forget the warm-up.
     pub(crate) fn load_before(self) -> Duration {
-        let moves_keys = matches!(
-            self,
-            Self::Kill
-                | Self::Pause(_)
-                | Self::Restart
-                | Self::RollingRestart
-                | Self::MasterThenServer
-                | Self::Isolate(_)
-                | Self::CutFromGroup
-        );
-        Duration::from_secs(if moves_keys { 18 } else { 3 })
+        Duration::from_secs(if self.struck().is_empty() { 3 } else { 18 })
     }
 
     /// The actions. `lasts` is the length of faults that have none of their own.
@@ -306,39 +182,6 @@ impl Fault {
             Self::Restart => {
                 let strike = vec![Do(Action::Kill(A1)), Wait(DEAD_FOR)];
                 (strike, vec![Do(Action::Start(A1)), UntilOnline(A1)])
-            }
-            Self::RollingRestart => {
-                let each = (0..4).map(Node::Server).flat_map(|server| {
-                    [
-                        Do(Action::Stop(server)),
-                        Do(Action::Start(server)),
-                        UntilOnline(server),
-                        Wait(BETWEEN),
-                    ]
-                });
-                (each.collect(), vec![])
-            }
-            Self::MasterRestart => {
-                let strike = vec![Do(Action::Kill(Node::Master)), Wait(lasts.unwrap_or(DEAD_FOR))];
-                (strike, vec![Do(Action::Start(Node::Master))])
-            }
-            Self::MasterThenServer => {
-                let strike = vec![
-                    Do(Action::Kill(Node::Master)),
-                    Wait(DEAD_FOR),
-                    Do(Action::Kill(A1)),
-                    Wait(lasts.unwrap_or(LASTS)),
-                ];
-                (strike, vec![Do(Action::Start(Node::Master))])
-            }
-            Self::Cut { from, to, is_two_way } => {
-                let one_way = vec![Impairment::Cut { from, to }];
-                impaired(if is_two_way { cut_from(from, &[to]) } else { one_way }, for_as_long)
-            }
-            Self::CutFromGroup => impaired(cut_from(A1, &[Node::Client, A2]), for_as_long),
-            Self::Isolate(node) => {
-                let others: Vec<Node> = Node::all().filter(|other| *other != node).collect();
-                impaired(cut_from(node, &others), for_as_long)
             }
             Self::DatagramLoss => {
                 let lasts = Wait(lasts.unwrap_or(LOSS_LASTS));
@@ -379,41 +222,16 @@ impl Fault {
             Self::Pause(_) => {
                 Targets { first_good: Some(attempt * 3), partitions_dropped: Some(0), ..targets }
             }
-            Self::Isolate(_) => {
-                Targets { first_good: Some(attempt * 3), announced: told, ..targets }
-            }
-            // Two faults at once: nobody can write for an owner that is alive and out of reach.
-            Self::MasterThenServer | Self::CutFromGroup => {
-                Targets { failures: Failures::Reported, ..targets }
-            }
             Self::OriginDown => Targets { failures: Failures::OriginAway, ..targets },
             _ => targets,
         }
     }
 
     /// The longest silence for the affected keys: an attempt that gets no answer, another one, and
-    /// the answer of another server. There is no guarantee for two faults at once.
+    /// the answer of another server.
     fn silence_allowed(self, attempt: Duration) -> Option<Duration> {
-        let is_judged = matches!(
-            self,
-            Self::Kill
-                | Self::Pause(_)
-                | Self::Restart
-                | Self::RollingRestart
-                | Self::Cut { .. }
-                | Self::CutFromGroup
-                | Self::Isolate(_)
-        );
-        is_judged.then(|| attempt * 3)
+        (!self.struck().is_empty()).then(|| attempt * 3)
     }
-}
-
-/// Nothing passes between the node and these others, in both directions.
-fn cut_from(node: Node, others: &[Node]) -> Vec<Impairment> {
-    let both = |other: &Node| {
-        [Impairment::Cut { from: node, to: *other }, Impairment::Cut { from: *other, to: node }]
-    };
-    others.iter().flat_map(both).collect()
 }
 
 impl Script {
@@ -436,7 +254,7 @@ impl Action {
     /// Whether the action begins a fault.
     pub(crate) fn strikes(&self) -> bool {
         match self {
-            Self::Kill(_) | Self::Stop(_) | Self::Pause(_) => true,
+            Self::Kill(_) | Self::Pause(_) => true,
             Self::Impair(impairments) => !impairments.is_empty(),
             Self::Origin(conduct) => *conduct != Conduct::Pass,
             Self::Start(_) | Self::Continue(_) => false,

@@ -14,7 +14,7 @@ use standin_protocol::time::Micros;
 /// Step in which the return to normal is looked for.
 const SLOT: Duration = Duration::from_millis(500);
 /// A slot with fewer reads says nothing about a hit ratio.
-const READS_MIN: u64 = 20;
+pub(crate) const READS_MIN: u64 = 20;
 /// A hit ratio is normal when it is at most this much under the steady one.
 const HIT_RATIO_SLACK: f64 = 0.03;
 /// A median latency is normal up to this factor of the steady one, or up to [`QUICK`].
@@ -137,9 +137,8 @@ pub(crate) fn lowest_hit_ratio(log: &[Logged], from: Micros, until: Micros) -> O
     slots.values().filter_map(Slot::hit_ratio).min_by(f64::total_cmp)
 }
 
-/// Returns the time at which everything was normal again: the end of the last half second since
-/// `from` in which a request failed, a read was stale beyond the bound, fewer reads were hits, or
-/// answers were slow. `None` if that is the last one before `until`, so that it is not over yet.
+/// Returns the time at which everything was normal again (see [`normal_since`]), of the requests that were due between
+/// two times.
 pub(crate) fn normal_again(
     log: &[Logged],
     steady: Level,
@@ -147,16 +146,39 @@ pub(crate) fn normal_again(
     until: Micros,
 ) -> Option<Micros> {
     let slots = slots(log, from, until);
-    let last = slots.keys().next_back().copied()?;
+    let figures = slots.iter().map(|(index, slot)| (*index, slot.figures()));
+    normal_since(figures, steady).map(|slots| from + SLOT * slots)
+}
+
+/// What a slot of a timeline says about whether it is normal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SlotFigures {
+    /// Requests that failed, and answers that are none to go on with.
+    pub(crate) bad: u64,
+    /// Share of hits, if there were reads enough.
+    pub(crate) hit_ratio: Option<f64>,
+    /// Median latency.
+    pub(crate) median: Option<Duration>,
+}
+
+/// Returns the number of slots until everything was normal again: the end of the last one in which a request failed, a
+/// read was stale beyond the bound, fewer reads were hits, or answers were slow. `None` if that is the last one of all, so
+/// that it is not over yet.
+pub(crate) fn normal_since(
+    slots: impl Iterator<Item = (u32, SlotFigures)>,
+    steady: Level,
+) -> Option<u32> {
     let slow = (steady.median * MEDIAN_FACTOR).max(QUICK);
-    let is_normal = |slot: &Slot| {
-        let hits = slot.hit_ratio().is_none_or(|r| r >= steady.hit_ratio - HIT_RATIO_SLACK);
-        slot.bad == 0 && hits && slot.level().is_none_or(|level| level.median <= slow)
+    let is_normal = |slot: SlotFigures| {
+        let hits = slot.hit_ratio.is_none_or(|r| r >= steady.hit_ratio - HIT_RATIO_SLACK);
+        slot.bad == 0 && hits && slot.median.is_none_or(|median| median <= slow)
     };
-    match slots.iter().rev().find(|(_, slot)| !is_normal(slot)) {
-        None => Some(from),
-        Some((index, _)) if *index == last => None,
-        Some((index, _)) => Some(from + SLOT * (index + 1)),
+    let (last, abnormal) = slots.fold((None, None), |(_, abnormal), (index, slot)| {
+        (Some(index), if is_normal(slot) { abnormal } else { Some(index) })
+    });
+    match abnormal {
+        None => last.map(|_| 0),
+        Some(index) => (Some(index) != last).then_some(index + 1),
     }
 }
 
@@ -208,6 +230,11 @@ impl Slot {
             self.reads += 1;
             self.hits += u64::from(flags & response_flags::HIT != 0);
         }
+    }
+
+    fn figures(&self) -> SlotFigures {
+        let median = self.level().map(|level| level.median);
+        SlotFigures { bad: self.bad, hit_ratio: self.hit_ratio(), median }
     }
 
     fn hit_ratio(&self) -> Option<f64> {

@@ -39,8 +39,7 @@ pub(crate) struct Row {
     /// warm-up.
     pub(crate) failed_before: u64,
     pub(crate) lost_writes: u64,
-    /// For the affected servers' keys, since the fault, for 99 % of the clients; none if clients
-    /// still reach the affected server.
+    /// For the affected servers' keys, since the fault, for 99 % of the clients. Scenarios have none.
     pub(crate) first_good_ms: Option<f64>,
     /// The latencies of reads since the fault, over all keys.
     pub(crate) reads: Latency,
@@ -161,7 +160,6 @@ impl Row {
         let log = &played.recording.log;
         let writes: Vec<Logged> =
             log.iter().filter(|r| r.sample.op == OpKind::Write).copied().collect();
-        let is_felt = played.fault.is_felt_by_clients();
         let worse = |seen: Option<f64>, now: f64| Some(seen.map_or(now, |seen| seen.max(now)));
         for server in played.fault.struck() {
             let own = played.strikes.iter().find(|(node, _)| *node == Some(Node::Server(server)));
@@ -169,11 +167,11 @@ impl Row {
             let is_struck = |key: u32| played.homes.get(key as usize) == Some(&server);
             let first = outage::first_good(log, is_struck, at);
             self.clients_without += first.without;
-            if let Some(since) = first.quantile(CLIENTS_SHARE).filter(|_| is_felt) {
+            if let Some(since) = first.quantile(CLIENTS_SHARE) {
                 self.first_good_ms = worse(self.first_good_ms, ms(since));
             }
             let first_write = outage::first_good(&writes, is_struck, at);
-            if let Some(since) = first_write.quantile(CLIENTS_SHARE).filter(|_| is_felt) {
+            if let Some(since) = first_write.quantile(CLIENTS_SHARE) {
                 self.first_good_write_ms = worse(self.first_good_write_ms, ms(since));
             }
             let silence = |log| ms(outage::longest_silence(log, is_struck, at, played.end));
@@ -248,15 +246,7 @@ impl Row {
     fn notes_of(&self, played: &Played) -> Vec<String> {
         let mut notes = Vec::new();
         let counts = &self.counts;
-        if counts.failed > 0 {
-            let kinds: Vec<String> =
-                counts.failures_by_kind().map(|(kind, n)| format!("{n} {}", kind.name())).collect();
-            let mut text = format!("failed: {}", kinds.join(", "));
-            if self.failed_before > 0 {
-                text += &format!("; {} of them were due before the fault", self.failed_before);
-            }
-            notes.push(text);
-        }
+        notes.extend(self.failed_text());
         if counts.stale + counts.wrong > 0 {
             notes.push(format!(
                 "stale: {} ({} beyond the bound of {:?}), the oldest by {} ms; wrong: {}",
@@ -281,7 +271,7 @@ impl Row {
                 "no client had a good answer for the affected server's keys for {silence:.0} ms"
             ));
         }
-        notes.push(self.latency_text());
+        notes.push(self.latency_text("since the fault"));
         notes.extend(self.displaced_text());
         notes.extend(self.returned.map(|returned| returned.to_text()));
         let quoted = |what: &[String]| what.iter().take(4).cloned().collect::<Vec<_>>();
@@ -303,12 +293,22 @@ impl Row {
         })
     }
 
-    /// Describes the effect of the fault on reads and writes.
-    fn latency_text(&self) -> String {
+    /// Failures by kind.
+    pub(crate) fn failed_text(&self) -> Option<String> {
+        let kinds = self.counts.failures_by_kind();
+        let kinds: Vec<String> = kinds.map(|(kind, n)| format!("{n} {}", kind.name())).collect();
+        let mut text = format!("failed: {}", kinds.join(", "));
+        if self.failed_before > 0 {
+            text += &format!("; {} of them were due before the fault", self.failed_before);
+        }
+        (!kinds.is_empty()).then_some(text)
+    }
+
+    /// Describes the latencies of reads and writes, `when` they were measured.
+    pub(crate) fn latency_text(&self, when: &str) -> String {
         let of =
             |latency: Latency| format!("p99 {:.1} ms, max {:.0}", latency.p99_ms, latency.max_ms);
-        let mut text =
-            format!("since the fault: reads {}; writes {}", of(self.reads), of(self.writes));
+        let mut text = format!("{when}: reads {}; writes {}", of(self.reads), of(self.writes));
         if let Some(first) = self.first_good_write_ms {
             text += &format!("; first good writes of the affected keys after {first:.0} ms");
         }
@@ -359,7 +359,7 @@ fn announced(events: &[MasterLine], server: u16, at: Micros) -> Option<Micros> {
 fn false_offlines(played: &Played, strike: Micros) -> Vec<String> {
     let rightly: Vec<&str> = played
         .fault
-        .rightly_offline()
+        .struck()
         .into_iter()
         .filter_map(|server| SERVERS.get(usize::from(server)).copied())
         .collect();
@@ -379,10 +379,7 @@ fn false_offlines(played: &Played, strike: Micros) -> Vec<String> {
 fn returned(played: &Played, strike: Micros) -> Option<Returned> {
     let healed = played.healed?;
     let [server] = played.fault.struck()[..] else { return None };
-    if !matches!(
-        played.fault,
-        Fault::Pause(_) | Fault::Cut { .. } | Fault::CutFromGroup | Fault::Isolate(_)
-    ) {
+    if !matches!(played.fault, Fault::Pause(_)) {
         return None;
     }
     let own = || played.samples.iter().filter(|sample| sample.server == server);
