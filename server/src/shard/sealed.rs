@@ -116,7 +116,10 @@ impl ShardContext {
         let acceptor = self.tls.as_ref().filter(|_| is_on);
         assert!(acceptor.is_some() || !is_on, "a port that has to have TLS would be without it");
         let acceptor = acceptor?;
-        Some(Box::new(Sealed::new(acceptor.accept(), acceptor.kernel().cloned())))
+        // Members and clients of Standin's own change their keys, which the kernel can't: it would end links between
+        // servers that are well.
+        let kernel = acceptor.kernel().filter(|_| service != Service::Standin).cloned();
+        Some(Box::new(Sealed::new(acceptor.accept(), kernel)))
     }
 
     /// Whether a certificate is enough for clients of Standin's own protocol.

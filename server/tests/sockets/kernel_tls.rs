@@ -200,8 +200,14 @@ on_both_loops! {
         assert_eq!(&reply, b"END\r\n");
         let mut other = guarded.caller();
         other.ask(b"get a\r\n", b"END\r\n");
+        // What it asks before, in the same segment, is answered.
+        stream.conn.writer().write_all(&b"get a\r\n".repeat(3)).unwrap();
         stream.conn.refresh_traffic_keys().unwrap();
         stream.write_all(b"get a\r\n").unwrap();
+        for _ in 0..3 {
+            stream.read_exact(&mut reply).unwrap();
+            assert_eq!(&reply, b"END\r\n");
+        }
         let heard = stream.read_exact(&mut reply).unwrap_err();
         // An end as any other, so that it connects again.
         assert_eq!(heard.kind(), std::io::ErrorKind::UnexpectedEof, "{heard}");

@@ -24,8 +24,11 @@ use self::keys::{Cipher, CryptoInfo};
 use self::socket::{ALERT, Direction, HANDSHAKE};
 use crate::Failure;
 
-/// The warning with which a side says that it sends nothing more.
-const CLOSE_NOTIFY: [u8; 2] = [1, 0];
+/// The alert with which a side says that it sends nothing more, and that as a warning.
+const CLOSE_NOTIFY_CODE: u8 = 0;
+const CLOSE_NOTIFY: [u8; 2] = [1, CLOSE_NOTIFY_CODE];
+/// The alert with which a side says that it closes, for no reason of TLS.
+const USER_CANCELED: u8 = 90;
 const FATAL: u8 = 2;
 /// The bytes that may be encrypted with one key of AES-GCM: 2^34 blocks of 16 bytes, below the bound of RFC 8446,
 /// section 5.5. rustls would change its key; the kernel can't before Linux 6.14.
@@ -185,16 +188,22 @@ pub fn end_of(socket: &impl AsFd, error: io::Error) -> End {
         _ => return End::Lost,
     }
     let Ok((kind, contents)) = socket::next_control(socket) else { return End::Lost };
-    match (kind, &contents[..]) {
-        (ALERT, [_, 0]) => End::Closed,
+    ended_by(kind, &contents).unwrap_or_else(|| {
+        let broken = format!("it sends records of type {kind}");
+        refuse(socket, AlertDescription::UnexpectedMessage, Failure::Broken(broken))
+    })
+}
+
+/// The end that a record means; `None`: there is no such record.
+fn ended_by(kind: u8, contents: &[u8]) -> Option<End> {
+    Some(match (kind, contents) {
+        // Java's TLS says `user_canceled` before it closes, without reason.
+        (ALERT, [_, CLOSE_NOTIFY_CODE | USER_CANCELED]) => End::Closed,
         (ALERT, [_, alert]) => End::Failed(Failure::Refused((*alert).into())),
         // It has done nothing wrong, and may connect again: the end that it hears is an ordinary one.
         (HANDSHAKE, _) => End::Failed(Failure::NewKeys),
-        _ => {
-            let broken = format!("it sends records of type {kind}");
-            refuse(socket, AlertDescription::UnexpectedMessage, Failure::Broken(broken))
-        }
-    }
+        _ => return None,
+    })
 }
 
 fn refuse(socket: &impl AsFd, alert: AlertDescription, failure: Failure) -> End {
@@ -240,6 +249,17 @@ mod tests {
         assert!(kernel.takes(version, suite));
         kernel.note(&io::Error::from_raw_os_error(libc::ENOENT));
         assert!(!kernel.takes(version, suite));
+    }
+
+    #[test]
+    fn an_ordinary_close_is_none_that_failed() {
+        assert_eq!(ended_by(ALERT, &CLOSE_NOTIFY), Some(End::Closed));
+        assert_eq!(ended_by(ALERT, &[1, 90]), Some(End::Closed), "as Java's TLS closes");
+        let refused = Failure::Refused(AlertDescription::UnknownCA);
+        assert_eq!(ended_by(ALERT, &[FATAL, 48]), Some(End::Failed(refused)));
+        assert_eq!(ended_by(HANDSHAKE, &[24, 0, 0, 1, 0]), Some(End::Failed(Failure::NewKeys)));
+        assert_eq!(ended_by(ALERT, &[1]), None);
+        assert_eq!(ended_by(99, &[]), None);
     }
 
     #[test]

@@ -101,9 +101,14 @@ impl<B: Backend> Core<B> {
             End::Lost => self.closed(now, key),
             End::Failed(failure) => {
                 self.begin(now);
+                // It may go on at once on another connection, and is owed what it has asked for on this one.
+                let is_owed_answers = failure == Failure::NewKeys;
                 self.count_failure(failure);
                 self.io.push_back(Io::FindCaller(key, Mishap::Tls));
-                self.close(key);
+                match is_owed_answers {
+                    true => self.end_of_input(now, key),
+                    false => self.close(key),
+                }
             }
         }
     }
