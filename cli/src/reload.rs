@@ -29,8 +29,7 @@ impl ClusterFile {
         let Some(new) = self.read() else { return false };
         let reload = self.running.reload(&new);
         if let Err(error) = server.reload(&reload.config) {
-            refused(&error.to_string());
-            return false;
+            return refused(&error.to_string());
         }
         tell_changed(&self.diagnostics, reload.config.log_level, &reload.changed);
         let services = self.running.servers.iter().find(|one| one.address == server.address());
@@ -83,15 +82,11 @@ impl ProxyFile {
         warnings.iter().for_each(|warning| warn!("{warning}"));
         let new = match config {
             Ok(new) => new,
-            Err(error) => {
-                refused(&error.to_string());
-                return false;
-            }
+            Err(error) => return refused(&error.to_string()),
         };
         let (config, changed, needs_restart) = self.running.reload(&new);
         if let Err(error) = proxy.reload(&config) {
-            refused(&error.to_string());
-            return false;
+            return refused(&error.to_string());
         }
         tell_changed(&self.diagnostics, config.log_level, &changed);
         if config.services.iter().any(|service| service.passwords.is_some()) {
@@ -143,13 +138,15 @@ pub(crate) fn tell_certificates(reloaded: Result<bool, TlsError>) {
     }
 }
 
-fn refused(mistakes: &str) {
+/// Says why a file was not taken over. Returns that it was not.
+fn refused(mistakes: &str) -> bool {
     for mistake in mistakes.lines() {
         error!("{mistake}");
     }
     error!(
         "the file was not taken over, and nothing has changed; correct it and send SIGHUP again"
     );
+    false
 }
 
 /// Says what was taken over, at the level of the new file.

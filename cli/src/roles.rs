@@ -224,8 +224,9 @@ fn run_proxy(
         diagnostics: diagnostics.clone(),
     };
     let reload = |proxy: &Proxy| {
-        file.reload(proxy);
-        http.reload();
+        if file.reload(proxy) {
+            http.reload();
+        }
     };
     run_until_stopped(proxy, reload, config.timings.drain_timeout, diagnostics, signals)
 }

@@ -195,10 +195,11 @@ impl Supply {
         self.next().map(|request| (request, None))
     }
 
-    /// Whether there is a request, and when it was recorded. What is made up is always there, and has no time.
+    /// Whether there is a request, and when it was recorded. What is made up has no time, and a mix of it no end.
     pub fn peek(&mut self) -> Next {
         match self {
             Self::Replay(player) => player.peek(),
+            Self::Sweep { next, end, .. } if *next >= *end => Next::Ended,
             Self::Mixed { .. } | Self::Sweep { .. } => Next::At(Duration::ZERO),
         }
     }

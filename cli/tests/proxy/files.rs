@@ -1,12 +1,15 @@
 //! What a proxy reads and writes: its file, which has neither the cluster's members nor a database, the
 //! clients' key, and its log.
 
+use std::fs::Permissions;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::wait_until;
 
-use super::common::{SECRET, WITHIN};
+use super::common::{Caller, SECRET, WITHIN};
 use super::{Proxy, Wanted, start_cluster, start_cluster_with};
 
 /// Requests that wait when the signal comes are answered on their connections.
@@ -44,6 +47,53 @@ fn sighup_reopens_the_log_and_disturbs_no_request() {
     redis.expect("$1\r\n1\r\n");
     assert_eq!(proxy.terminate(WITHIN), Some(0));
     assert!(is_there(&log, "stopped"));
+}
+
+/// A file with a mistake changes nothing, not even the passwords of the metrics, which are in a file of their own.
+#[test]
+fn a_wrong_file_is_refused_whole_on_sighup() {
+    let cluster = start_cluster("proxy_reload");
+    let metrics = SocketAddr::from(([127, 0, 0, 1], standin_testkit::free_ports(1)[0]));
+    let web = cluster.directory().join("web");
+    let write = |text: &str| {
+        std::fs::write(&web, text).expect("a file");
+        std::fs::set_permissions(&web, Permissions::from_mode(0o600)).expect("its mode");
+    };
+    write("ann:first\n");
+    let more = format!("metrics = \"{metrics}\"\nmetrics_passwords = \"web\"");
+    let mut proxy = Proxy::start(&cluster, Wanted { more: &more, ..Wanted::default() });
+    let admits = |password: &str| {
+        let mut caller = Caller::connect(&metrics.to_string());
+        caller.send(format!(
+            "GET /metrics HTTP/1.1\r\nHost: {metrics}\r\nAuthorization: Basic {password}\r\n\r\n"
+        ));
+        let said = caller.until("\r\n");
+        assert!(said.starts_with("HTTP/1.1 200") || said.starts_with("HTTP/1.1 401"), "{said}");
+        said.starts_with("HTTP/1.1 200")
+    };
+    // ann:first, ann:second
+    let (first, second) = ("YW5uOmZpcnN0", "YW5uOnNlY29uZA==");
+    assert!(admits(first) && !admits(second));
+    let path = cluster.directory().join("proxy.toml");
+    let right = std::fs::read_to_string(&path).expect("its file");
+    let mut hang_up = |text: &str, then: &str| {
+        std::fs::write(&path, text).expect("written");
+        let before = proxy.child.lines().len();
+        proxy.child.signal(libc::SIGHUP);
+        proxy.child.wait_for_line_after(before, then, WITHIN);
+    };
+    write("ann:second\n");
+    hang_up(
+        &right.replace("threads = 2", "threds = 2"),
+        "was not taken over, and nothing has changed",
+    );
+    assert!(admits(first) && !admits(second));
+    hang_up(&right, "taken over: the password file");
+    assert!(admits(second) && !admits(first));
+    // Signals are obeyed in order, so the first one has been by now.
+    let lines = proxy.child.lines();
+    let taken = lines.iter().filter(|line| line.contains("taken over: the password file"));
+    assert_eq!(taken.count(), 1, "{lines:?}");
 }
 
 /// The file has seeds and the clients' key, and the proxy learns the rest, also which server is offline. The

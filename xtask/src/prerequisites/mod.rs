@@ -198,6 +198,12 @@ const FOR_INCIDENTS: &[Need] = &[
 
 const FOR_PEERS: &[Need] = &[
     Need {
+        name: "PostgreSQL server",
+        what_for: "Standin before PostgreSQL",
+        is_there: || Postgres::available().is_ok(),
+        packages: &["postgresql"],
+    },
+    Need {
         name: "redis-server and redis-cli",
         what_for: "Redis Cluster",
         is_there: || runs("redis-server", &["--version"]) && runs("redis-cli", &["--version"]),
