@@ -7,7 +7,7 @@ use std::path::Path;
 
 use standin_config::{ClusterConfig, Mode, OriginConfig};
 use standin_loadgen::faults::kinds::StartError;
-use standin_loadgen::faults::kinds::standin::{Cluster as Processes, UP_WITHIN, layout};
+use standin_loadgen::faults::kinds::standin::{Cluster as Processes, UP_WITHIN, layout, secret};
 use standin_loadgen::faults::proxy::Proxy;
 use standin_loadgen::faults::script::standin_names;
 use standin_loadgen::faults::{Process, SpawnError};
@@ -126,10 +126,7 @@ fn cluster_config(net: &Net, mode: Mode) -> Result<ClusterConfig, ClusterError> 
         origin.concurrency = ORIGIN_CONCURRENCY;
     }
     config.keyspaces.push(RunOrigin::keyspace(KEYSPACE));
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret)
-        .map_err(|error| ClusterError::system("a secret")(io::Error::other(error.to_string())))?;
-    config.security.secret = Some(secret);
+    config.security.secret = Some(secret().map_err(ClusterError::system("a secret"))?);
     Ok(config)
 }
 

@@ -8,7 +8,8 @@ use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 #[derive(Debug, Clone)]
 pub struct Random(SplitMix64);
 
-const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+/// The increment of SplitMix64.
+pub(crate) const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Random {
     /// The sequence of this seed.
@@ -46,7 +47,8 @@ impl Random {
     }
 }
 
-fn mix(mut z: u64) -> u64 {
+/// The output of SplitMix64 for this state.
+pub(crate) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)

@@ -1,12 +1,18 @@
-//! Threads that observe a run: one that panics is restarted, and the run goes on.
+//! Threads that observe a run: one that panics is restarted, and the run goes on. So what it had locked is still used.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The pause that keeps a body that panics at once from using a whole core.
 const PAUSE_AFTER_PANIC: Duration = Duration::from_millis(50);
+
+/// Locks a mutex, also after a panic of who had it.
+pub(crate) fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs `body` on a thread of that name until it returns.
 ///

@@ -5,6 +5,7 @@
 //! about the share asked for. Random text and JSON have 64 different characters, of which a compressor with entropy coding
 //! saves a quarter.
 
+use crate::rng::{GAMMA, mix};
 use clap::ValueEnum;
 
 /// Bytes of a value before the padding: the smallest value.
@@ -77,9 +78,9 @@ impl ValueForm {
         let end = out.len() + count;
         let mut state = seed;
         while out.len() < random_end {
-            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            state = state.wrapping_add(GAMMA);
             let room = random_end - out.len();
-            let bytes = self.eight(mixed(state));
+            let bytes = self.eight(mix(state));
             out.extend_from_slice(&bytes[..room.min(8)]);
         }
         let pattern = self.eight(seed);
@@ -92,13 +93,6 @@ impl ValueForm {
             ValueKind::Binary => number.to_le_bytes(),
         }
     }
-}
-
-/// The output of SplitMix64 for this state.
-fn mixed(state: u64) -> u64 {
-    let number = (state ^ state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let number = (number ^ number >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    number ^ number >> 31
 }
 
 /// The lowest bits of a number, six in each byte, the highest first.

@@ -94,18 +94,21 @@ fn work(worker: u32, start: Micros, store: &Store, checker: &Checker) -> Recordi
         };
         let ending = Ending::Answered { flags: HIT, is_absent: false, verdict };
         let (due, ended) = ((start + offset).min(sent), Micros::boottime());
-        recorder.record(&Sample {
-            is_fill: false,
-            is_scheduled: true,
-            op,
-            phase: 0,
-            due,
-            sent,
-            ended,
-            sends: 1,
-            displaced: Displaced::default(),
-            ending,
-        });
+        recorder.record(
+            0,
+            &Sample {
+                is_fill: false,
+                is_scheduled: true,
+                op,
+                phase: 0,
+                due,
+                sent,
+                ended,
+                sends: 1,
+                displaced: Displaced::default(),
+                ending,
+            },
+        );
     }
     recorder.finish()
 }

@@ -2,7 +2,7 @@
 //! sockets. No shard counts addresses: the table is read on a thread of its own, and only while few places for clients
 //! are left.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -37,7 +37,7 @@ pub(crate) fn watch(
     admission: &Arc<Admission>,
     hub: &Arc<StatsHub>,
     ports: Vec<u16>,
-    members: Vec<IpAddr>,
+    members: HashSet<IpAddr>,
 ) -> io::Result<JoinHandle<()>> {
     let (admission, hub) = (Arc::downgrade(admission), Arc::clone(hub));
     let body = move || watch_until_its_end(&admission, &hub, &ports, &members);
@@ -48,7 +48,7 @@ fn watch_until_its_end(
     admission: &Weak<Admission>,
     hub: &StatsHub,
     ports: &[u16],
-    members: &[IpAddr],
+    members: &HashSet<IpAddr>,
 ) {
     let mut watch = Watch::default();
     let mut read_at = Micros(0);
@@ -142,7 +142,7 @@ impl Watch {
 /// Returns who has the most connections as a client to these ports; `None` if nobody has one, or the tables can't be
 /// read. The table does not say which connections are no clients', so that all of those are taken off each address of
 /// a member: a client on the machine of a member has at least what is left.
-fn most_connected(ports: &[u16], members: &[IpAddr], others: u64) -> Option<Caller> {
+fn most_connected(ports: &[u16], members: &HashSet<IpAddr>, others: u64) -> Option<Caller> {
     let mut tally = Tally::default();
     for table in TABLES {
         // Without IPv6, there is no table of it.
@@ -185,7 +185,7 @@ fn caller(line: &str, ports: &[u16]) -> Option<IpAddr> {
 
 /// Counts by address in bounded memory, by the algorithm of Misra and Gries.
 #[derive(Debug, Default)]
-struct Tally(HashMap<IpAddr, u64>, Vec<IpAddr>);
+struct Tally(HashMap<IpAddr, u64>);
 
 impl Tally {
     fn add(&mut self, address: Option<IpAddr>) {
@@ -202,13 +202,10 @@ impl Tally {
         }
     }
 
-    /// Counts this many connections of an address no longer. An address is taken off once.
+    /// Counts this many connections of an address no longer.
     fn take_off(&mut self, address: IpAddr, connections: u64) {
-        if let Some(count) = self.0.get_mut(&address)
-            && !self.1.contains(&address)
-        {
+        if let Some(count) = self.0.get_mut(&address) {
             *count = count.saturating_sub(connections);
-            self.1.push(address);
         }
     }
 
@@ -257,13 +254,14 @@ mod tests {
     fn the_connections_of_this_process_are_found_in_the_real_table() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(most_connected(&[address.port()], &[], 0), None);
+        let nobody = HashSet::new();
+        assert_eq!(most_connected(&[address.port()], &nobody, 0), None);
         let open = || (TcpStream::connect(address).unwrap(), listener.accept().unwrap());
         let _open = [open(), open(), open()];
         let expected = Caller { address: address.ip(), connections: 3 };
-        assert_eq!(most_connected(&[address.port()], &[], 9), Some(expected));
+        assert_eq!(most_connected(&[address.port()], &nobody, 9), Some(expected));
         // Two servers and the master are on this machine: two of the three are theirs.
-        let members = [address.ip(); 3];
+        let members = HashSet::from([address.ip()]);
         let client = Caller { address: address.ip(), connections: 1 };
         assert_eq!(most_connected(&[address.port()], &members, 2), Some(client.clone()));
         assert_eq!(most_connected(&[address.port()], &members, 3), None, "no clients'");

@@ -1,6 +1,7 @@
 //! Starting and stopping a server. Sockets come first, then the origin, the control thread and a
 //! thread per shard.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -381,7 +382,7 @@ fn ports_of(cluster: &ClusterConfig, server: u16) -> Vec<u16> {
 }
 
 /// The addresses of the servers and the master, whose connections are no clients'.
-fn members_of(cluster: &ClusterConfig) -> Vec<IpAddr> {
+fn members_of(cluster: &ClusterConfig) -> HashSet<IpAddr> {
     let servers = cluster.servers.iter().map(|server| server.address.ip());
     servers.chain([cluster.master.address.ip()]).collect()
 }

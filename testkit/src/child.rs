@@ -218,6 +218,15 @@ impl Output {
     }
 }
 
+/// Whether a process is there. One that has ended and that nobody has waited for is not.
+#[must_use]
+pub fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    // Its name is in parentheses, and may have some.
+    let state = |stat: &str| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    stat.is_ok_and(|stat| !matches!(state(&stat), Some('Z' | 'X')))
+}
+
 /// Sends a signal to one process by its id.
 pub fn send_signal(pid: u32, signal: i32) {
     let Ok(pid) = i32::try_from(pid) else { return };

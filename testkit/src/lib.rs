@@ -42,7 +42,7 @@ pub mod wait;
 pub use browser::Browser;
 pub use caches::{memcached_or_skip, redis_or_skip};
 pub use certificates::{Authority, Issued, expire};
-pub use child::Child;
+pub use child::{Child, is_running};
 pub use patient::read_some;
 pub use ports::{free_ports, free_ports_in_a_row};
 pub use postgres::Postgres;

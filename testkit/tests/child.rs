@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
 
-use standin_testkit::{Child, Scratch, wait_until};
+use standin_testkit::{Child, Scratch, is_running, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -12,13 +12,6 @@ fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script]);
     command
-}
-
-fn is_running(pid: u32) -> bool {
-    // A zombie that nobody has waited for yet is not running.
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X'])
-    })
 }
 
 #[test]

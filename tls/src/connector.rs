@@ -89,10 +89,8 @@ impl Connector {
     /// The state of a connection that has been opened to this address.
     #[must_use]
     pub fn connect(&self, address: SocketAddr) -> Tls {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        let name =
-            self.name.clone().unwrap_or_else(|| ServerName::from(address.ip().to_canonical()));
-        Tls::client(Arc::clone(&current.config), name)
+        let address = || ServerName::from(address.ip().to_canonical());
+        self.client(self.name.clone().unwrap_or_else(address))
     }
 
     /// The state of a connection that has been opened to this address, which was found by a host's name or is
@@ -101,12 +99,14 @@ impl Connector {
     pub fn connect_to(&self, host: &str, address: SocketAddr) -> Tls {
         let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         match (&self.name, ServerName::try_from(host.to_owned())) {
-            (None, Ok(name @ ServerName::DnsName(_))) => {
-                let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-                Tls::client(Arc::clone(&current.config), name)
-            }
+            (None, Ok(name @ ServerName::DnsName(_))) => self.client(name),
             _ => self.connect(address),
         }
+    }
+
+    fn client(&self, name: ServerName<'static>) -> Tls {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Tls::client(Arc::clone(&current.config), name)
     }
 }
 

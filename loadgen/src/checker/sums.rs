@@ -14,10 +14,11 @@
 //! ```
 //! The answer to an increment that was under way during a correction is not judged.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::{Verdict, Wrong};
+use crate::threads::locked;
 
 /// The distance of the first numbers of runs. A counter gets that far in months, and is judged beyond it, too.
 const ROOM: u64 = 1 << 40;
@@ -244,10 +245,6 @@ impl Counters {
         let gone = self.counters.iter().filter(|counter| locked(counter).is_gone).count();
         Sums { gone: gone as u64, ..std::mem::take(&mut *locked(&self.found)) }
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// No cluster's mode allows an increment to be lost.

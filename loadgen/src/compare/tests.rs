@@ -24,18 +24,21 @@ pub(crate) fn document(requests: &[(u64, u64, OpKind)]) -> Document {
     let mut recorder = Recorder::new(START, 1, SLOT);
     for (due_ms, latency_us, op) in requests {
         let due = START + Duration::from_millis(*due_ms);
-        recorder.record(&Sample {
-            op: *op,
-            is_fill: false,
-            is_scheduled: true,
-            phase: 0,
-            due,
-            sent: due + Duration::from_micros(9),
-            ended: due + Duration::from_micros(*latency_us),
-            sends: 1,
-            displaced: Displaced::default(),
-            ending: Ending::Answered { flags: 0, is_absent: false, verdict: None },
-        });
+        recorder.record(
+            0,
+            &Sample {
+                op: *op,
+                is_fill: false,
+                is_scheduled: true,
+                phase: 0,
+                due,
+                sent: due + Duration::from_micros(9),
+                ended: due + Duration::from_micros(*latency_us),
+                sends: 1,
+                displaced: Displaced::default(),
+                ending: Ending::Answered { flags: 0, is_absent: false, verdict: None },
+            },
+        );
     }
     let recording = recorder.finish();
     let machine =

@@ -171,18 +171,6 @@ impl Database {
         }
     }
 
-    /// Whether there is a statement that writes rows.
-    #[must_use]
-    pub fn is_writable(&self) -> bool {
-        self.put.is_some()
-    }
-
-    /// Whether there is a statement that deletes rows.
-    #[must_use]
-    pub fn is_deletable(&self) -> bool {
-        self.delete.is_some()
-    }
-
     /// The rows that were asked for so far, by all clients of this database.
     #[must_use]
     pub fn reads(&self) -> u64 {

@@ -59,7 +59,7 @@ fn sqlite_does_what_the_keyspace_says_and_reads_are_counted() {
     let read_only = KeyspaceConfig { put: None, delete: None, ..keyspace() };
     let place = DatabasePlace::Sqlite(path);
     let database = Database::new(place, &read_only).unwrap();
-    assert!(!database.is_writable() && !database.is_deletable());
+    assert!(database.put.is_none() && database.delete.is_none());
     assert!(database.statement(Statement::Put).unwrap_err().text.contains("`put`"));
 }
 

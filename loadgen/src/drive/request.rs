@@ -392,8 +392,7 @@ impl Flight {
             ending: told,
         };
         let mut recorder = shared.recorder.borrow_mut();
-        recorder.record(&sample);
-        recorder.window(key, &sample);
+        recorder.record(key, &sample);
         count(recorder.counts_mut(phase), kind, &ending);
         if shared.plan.is_logged {
             let served_by = ending.as_ref().ok().map(|answer| answer.server);

@@ -242,7 +242,7 @@ impl Drop for Process {
 #[cfg(test)]
 mod tests {
     use rustix::process::{Pid, kill_process};
-    use standin_testkit::{Scratch, wait_until};
+    use standin_testkit::{Scratch, is_running, wait_until};
 
     use super::*;
 
@@ -295,36 +295,27 @@ mod tests {
         let mut process = shell(&scratch, "sleep 600 & echo $!; wait");
         wait_until(SOON, "its child", || !process.last_output().is_empty());
         let child = process.last_output().parse::<u32>().expect("a pid");
-        let is_there = || {
-            // Until its new parent has waited for it, it is a zombie.
-            let stat = std::fs::read_to_string(format!("/proc/{child}/stat"));
-            stat.is_ok_and(|stat| !stat.contains(") Z "))
-        };
-        assert!(is_there());
+        assert!(is_running(child));
         process.kill();
-        wait_until(SOON, "its end", || !is_there());
+        wait_until(SOON, "its end", || !is_running(child));
     }
 
     #[test]
     fn what_a_process_leaves_behind_ends_too_but_not_that_of_a_command() {
         let scratch = Scratch::new("faults");
-        let is_there = |pid: &str| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-            stat.is_ok_and(|stat| !stat.contains(") Z "))
-        };
         let script = "sleep 30 & echo $!";
         let mut process = shell(&scratch, script);
         wait_until(SOON, "its end", || process.exit_status().is_some());
-        let left = process.last_output();
-        wait_until(SOON, "the end of what it left", || !is_there(&left));
+        let left = process.last_output().parse().expect("a process id");
+        wait_until(SOON, "the end of what it left", || !is_running(left));
         let arguments = vec!["-c".into(), script.into()];
         let shell = Path::new("/bin/sh");
         let mut command = Process::command("command", shell, arguments, scratch.path()).unwrap();
         wait_until(SOON, "its end", || command.exit_status().is_some());
-        let left = command.last_output();
+        let left: i32 = command.last_output().parse().expect("a process id");
         drop(command);
-        assert!(is_there(&left), "a command may start a service");
-        let left = Pid::from_raw(left.parse().unwrap()).unwrap();
+        assert!(is_running(left.unsigned_abs()), "a command may start a service");
+        let left = Pid::from_raw(left).unwrap();
         kill_process(left, Signal::KILL).unwrap();
     }
 

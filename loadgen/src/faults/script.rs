@@ -349,12 +349,6 @@ impl What {
 }
 
 impl Script {
-    /// Whether there is nothing to start or to break.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.processes.is_empty() && self.faults.is_empty()
-    }
-
     /// The process, or all those of a cluster, of this name.
     #[must_use]
     pub fn process(&self, name: &str) -> Option<&ProcessSpec> {

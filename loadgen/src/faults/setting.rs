@@ -350,7 +350,8 @@ impl Setting {
                 config.keyspaces.push(KeyspaceConfig::cache(KEYSPACE, "load"));
                 if !master.address().ip().is_loopback() {
                     // Others could reach it, for all that it knows.
-                    config.security.secret = Some(secret()?);
+                    let secret = standin::secret().map_err(StartError::system("a secret"))?;
+                    config.security.secret = Some(secret);
                 }
                 if let Some(database) = database {
                     let direct = self.database_behind(database);
@@ -437,11 +438,4 @@ impl Setting {
         }
         text
     }
-}
-
-fn secret() -> Result<[u8; 32], StartError> {
-    let mut secret = [0; 32];
-    let filled = getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()));
-    filled.map_err(StartError::system("a secret"))?;
-    Ok(secret)
 }

@@ -450,7 +450,7 @@ impl Drop for Stage {
 
 #[cfg(test)]
 mod tests {
-    use standin_testkit::{Scratch, wait_until};
+    use standin_testkit::{Scratch, is_running, wait_until};
 
     use super::super::script::FaultSpec;
     use super::*;
@@ -484,9 +484,7 @@ mod tests {
         wait_until(SOON, "the command", || read(&pid).ends_with('\n'));
         stage.undo();
         assert_eq!(read(&log), "ended\nundone\n");
-        let stat = format!("/proc/{}/stat", read(&pid).trim());
-        wait_until(SOON, "the end of what it has started", || {
-            std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
-        });
+        let started = read(&pid).trim().parse().expect("a process id");
+        wait_until(SOON, "the end of what it has started", || !is_running(started));
     }
 }

@@ -108,6 +108,8 @@ fn read(mut said: File) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use standin_testkit::{is_running, wait_until};
+
     use super::*;
 
     fn shell(script: &str, within: Duration) -> Result<String, ToolError> {
@@ -137,9 +139,6 @@ mod tests {
         let ToolError::Slow { output, .. } = slow else { panic!("{slow}") };
         let child: u32 = output.parse().expect("a process id");
         let soon = Duration::from_secs(20);
-        standin_testkit::wait_until(soon, "the end of what it started", || {
-            let stat = std::fs::read_to_string(format!("/proc/{child}/stat"));
-            stat.map_or(true, |stat| stat.contains(") Z "))
-        });
+        wait_until(soon, "the end of what it started", || !is_running(child));
     }
 }

@@ -122,7 +122,8 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use standin_testkit::{Scratch, wait_until};
+    use standin_testkit::wait::poll_for;
+    use standin_testkit::{Scratch, is_running, wait_until};
 
     use super::super::process::Process;
     use super::*;
@@ -130,11 +131,6 @@ mod tests {
     /// Names the folder in the process that is killed.
     const INSIDE: &str = "STANDIN_TEST_KILLED";
     const SOON: Duration = Duration::from_secs(30);
-
-    fn is_there(pid: u32) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-        stat.is_ok_and(|stat| !stat.contains(") Z "))
-    }
 
     fn pids(log: &Path) -> Vec<u32> {
         let text = std::fs::read_to_string(log).unwrap_or_default();
@@ -159,16 +155,13 @@ mod tests {
         command.args(["--exact", test]).env(INSIDE, scratch.path());
         let mut killed = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let log = scratch.file("child.log");
-        let is_up = || pids(&log).len() == 3;
-        let deadline = standin_protocol::time::Micros::boottime() + SOON;
-        while !is_up() && standin_protocol::time::Micros::boottime() < deadline {
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
+        // It is killed in any case.
+        let _ = poll_for(SOON, || (pids(&log).len() == 3).then_some(()));
         killed.kill().unwrap();
         killed.wait().unwrap();
         let pids = pids(&log);
         assert_eq!(pids.len(), 3, "a shell and what it has started");
-        wait_until(SOON, "the end of all", || !pids.iter().any(|pid| is_there(*pid)));
+        wait_until(SOON, "the end of all", || !pids.iter().any(|pid| is_running(*pid)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::key_names::{KeyNames, KeyType};
 use crate::origin::RunOrigin;
 use crate::placeholder::process_in;
 use crate::targets::address::{Resolved, TargetUrl};
-use crate::targets::wire::{OPEN_BYTES_MAX, OPEN_MAX, codec::Protocol, settings::Settings};
+use crate::targets::wire::{OPEN_BYTES_MAX, OPEN_MAX, settings::Settings};
 use crate::targets::{Aside, Standin, Target};
 use crate::trace::KeyRule;
 use crate::value::VALUE_BYTES_MAX;
@@ -156,7 +156,7 @@ impl Subject {
             }
         };
         let key_rule = match &target {
-            Target::Wire(settings) if is_memcached(settings) => MEMCACHED_KEYS,
+            Target::Wire(settings) if settings.protocol.is_memcached() => MEMCACHED_KEYS,
             Target::Wire(_) | Target::Standin(_) | Target::Database(_) => OTHER_KEYS,
         };
         let value_bytes_max = VALUE_BYTES_MAX;
@@ -298,22 +298,15 @@ pub(super) fn check_lossless(load: &Load) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn is_memcached(settings: &Settings) -> bool {
-    matches!(settings.protocol, Protocol::MemcachedText | Protocol::MemcachedMeta)
-}
-
 /// memcached has no quoting: a key with a space would be two.
 fn check_keys(settings: &Settings, load: &Load, names: &KeyNames) -> Result<(), LoadError> {
     // Those of a trace are looked at when it is read.
-    if !is_memcached(settings) || load.trace.is_some() {
+    if !settings.protocol.is_memcached() || load.trace.is_some() {
         return Ok(());
     }
     // All names that are made have the same characters beside the number, and are short enough.
     let key = names.name(0);
-    let is_bad = key.is_empty()
-        || key.len() > MEMCACHED_KEY_BYTES
-        || key.iter().any(|byte| *byte <= b' ' || *byte == 127);
-    if !is_bad {
+    if !key.is_empty() && MEMCACHED_KEYS.takes(&key) {
         return Ok(());
     }
     Err(LoadError::Options(format!(
@@ -328,6 +321,7 @@ mod tests {
     use super::super::LoadArgs;
     use super::*;
     use crate::request::ValueSizes;
+    use crate::targets::wire::codec::Protocol;
     use crate::workload::Others;
 
     fn load() -> Load {

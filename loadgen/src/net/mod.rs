@@ -115,7 +115,7 @@ pub fn enter(network: &Network) -> io::Result<()> {
 ///
 /// # Errors
 /// There is no `/proc`.
-pub fn here() -> io::Result<Network> {
+pub(crate) fn here() -> io::Result<Network> {
     Ok(Arc::new(File::open("/proc/thread-self/ns/net")?.into()))
 }
 

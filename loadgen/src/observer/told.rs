@@ -75,7 +75,7 @@ fn ask_standin(standin: &Standin) -> Vec<Told> {
 
 fn ask_server(server: &Server, settings: &Settings) -> io::Result<Told> {
     let mut line = Line::open(server, settings)?;
-    let is_redis = matches!(settings.protocol, Protocol::Resp2 | Protocol::Resp3);
+    let is_redis = !settings.protocol.is_memcached();
     let (question, greetings) = question(is_redis, &settings.login);
     line.send(question)?;
     // Nothing more is asked, so the server's last byte is the answer's.

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use standin_config::{AfterPut, KeyspaceConfig, OriginConfig};
 
+pub(crate) use postgres::in_words;
+
 use crate::checker::Checker;
 use crate::workload::Keys;
 pub use lost::lost_rows;

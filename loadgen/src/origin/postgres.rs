@@ -118,7 +118,11 @@ async fn carry(connection: Connection<Socket, NoTlsStream>) {
 }
 
 fn failed(error: tokio_postgres::Error) -> OriginError {
-    // The driver's own text names only the kind of error.
-    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-    OriginError::Postgres(format!("{error}{}", cause.unwrap_or_default()))
+    OriginError::Postgres(in_words(&error))
+}
+
+/// An error with its cause: the driver's own text names only the kind of error.
+pub(crate) fn in_words(error: &tokio_postgres::Error) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
 }

@@ -283,10 +283,11 @@ impl Recorder {
         }
     }
 
-    /// Takes in a request that has ended.
-    pub fn record(&mut self, sample: &Sample) {
+    /// Takes in a request for a key that has ended.
+    pub fn record(&mut self, key: u32, sample: &Sample) {
         self.counts_mut(sample.phase).add(sample);
-        self.record_times(sample, Answers::of_one(sample));
+        let is_failed = matches!(sample.ending, Ending::Failed(_));
+        self.record_times(std::iter::once((key, is_failed)), sample, Answers::of_one(sample));
     }
 
     /// Takes in a request for many keys, with what was counted for them. Of each key it is told whether the request has
@@ -300,10 +301,7 @@ impl Recorder {
         let counts = self.counts_mut(sample.phase);
         counts.add_many(sample);
         counts.merge(counted);
-        let answers = Answers::of_keys(counted);
-        self.record_times(sample, answers);
-        let (due, ended) = (sample.due.since(self.start), sample.ended.since(self.start));
-        self.windows.record(keys, due, ended, (sample, answers));
+        self.record_times(keys, sample, Answers::of_keys(counted));
     }
 
     /// The counts of a phase.
@@ -312,7 +310,12 @@ impl Recorder {
         &mut self.phases[phase].counts
     }
 
-    fn record_times(&mut self, sample: &Sample, answers: Answers) {
+    fn record_times(
+        &mut self,
+        keys: impl Iterator<Item = (u32, bool)>,
+        sample: &Sample,
+        answers: Answers,
+    ) {
         let latency_us = micros(sample.ended.since(sample.due));
         let phase = sample.phase.min(self.phases.len() - 1);
         let record = &mut self.phases[phase];
@@ -323,20 +326,13 @@ impl Recorder {
         }
         let (due, ended) = (sample.due.since(self.start), sample.ended.since(self.start));
         self.slots.record((due, ended), latency_us, sample, answers);
+        self.windows.record(keys, due, ended, (sample, answers));
     }
 
     /// Sets the moments of the run, of which each begins a [`Window`].
     #[must_use]
     pub fn with_moments(self, moments: Arc<Moments>) -> Self {
         Self { windows: Windows::new(moments), ..self }
-    }
-
-    /// Takes a request that has ended into its window.
-    pub fn window(&mut self, key: u32, sample: &Sample) {
-        let (due, ended) = (sample.due.since(self.start), sample.ended.since(self.start));
-        let is_failed = matches!(sample.ending, Ending::Failed(_));
-        let keys = std::iter::once((key, is_failed));
-        self.windows.record(keys, due, ended, (sample, Answers::of_one(sample)));
     }
 
     /// Keeps the text of a failure or bad read, if it is one of the first.

@@ -30,7 +30,7 @@ fn sample(due_ms: u64, latency_us: u64, op: OpKind) -> Sample {
 
 fn recording(samples: &[Sample]) -> Recording {
     let mut recorder = Recorder::new(START, 2, SLOT);
-    samples.iter().for_each(|sample| recorder.record(sample));
+    samples.iter().for_each(|sample| recorder.record(0, sample));
     recorder.finish()
 }
 

@@ -1,4 +1,4 @@
-//! Lines of a bounded length.
+//! The lines of Twitter's traces, of a bounded length.
 
 use std::io::BufRead;
 
@@ -26,11 +26,11 @@ impl Lines {
     }
 
     /// The next line that is not empty, without its end.
-    pub(super) fn next(&mut self, format: TraceFormat) -> Result<Option<&[u8]>, TraceError> {
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, TraceError> {
         loop {
             self.line.clear();
             self.number += 1;
-            if !self.read_line(format)? {
+            if !self.read_line()? {
                 return Ok(None);
             }
             if self.line.last() == Some(&b'\r') {
@@ -43,7 +43,7 @@ impl Lines {
     }
 
     /// Whether there was one.
-    fn read_line(&mut self, format: TraceFormat) -> Result<bool, TraceError> {
+    fn read_line(&mut self) -> Result<bool, TraceError> {
         let mut is_any = false;
         loop {
             let bytes = self.input.fill_buf().map_err(failed)?;
@@ -56,6 +56,7 @@ impl Lines {
             if self.line.len() + taken > ROW_BYTES_MAX {
                 let mistake = Mistake::TooLong { max: ROW_BYTES_MAX };
                 let position = Position::Line(self.number);
+                let format = TraceFormat::Twitter;
                 return Err(TraceError::Row { position, mistake, format });
             }
             self.line.extend_from_slice(&bytes[..taken]);

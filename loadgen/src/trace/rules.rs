@@ -14,6 +14,15 @@ pub struct KeyRule {
     pub why: &'static str,
 }
 
+impl KeyRule {
+    /// Whether it takes this key.
+    #[must_use]
+    pub fn takes(&self, key: &[u8]) -> bool {
+        let is_bad = |byte: &u8| *byte <= b' ' || *byte == 127;
+        key.len() <= self.bytes_max && !(self.is_word && key.iter().any(is_bad))
+    }
+}
+
 /// See the head of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -47,12 +56,10 @@ impl Inspection {
     /// # Errors
     /// [`TraceError::Key`], [`TraceError::Lifetime`] and [`TraceError::Backward`].
     pub fn check(&mut self, record: &Record) -> Result<(), TraceError> {
-        let Rules { keys: KeyRule { bytes_max, is_word, why }, is_lossless, has_times } =
-            self.rules;
+        let Rules { keys, is_lossless, has_times } = self.rules;
         let Record { key, position, ttl_s, .. } = record;
-        let is_bad = |byte: &u8| *byte <= b' ' || *byte == 127;
-        if key.len() > bytes_max || is_word && key.iter().any(is_bad) {
-            let (key, why) = (shown(key), why.to_owned());
+        if !keys.takes(key) {
+            let (key, why) = (shown(key), keys.why.to_owned());
             return Err(TraceError::Key { position: *position, key, why });
         }
         if is_lossless && *ttl_s > 0 {

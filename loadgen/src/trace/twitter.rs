@@ -19,7 +19,7 @@ impl Twitter {
     }
 
     pub(super) fn read(&mut self, record: &mut Record) -> Result<bool, TraceError> {
-        let Some(line) = self.lines.next(TraceFormat::Twitter)? else { return Ok(false) };
+        let Some(line) = self.lines.next()? else { return Ok(false) };
         let parsed = parse(line, record);
         let position = Position::Line(self.lines.number());
         record.position = position;

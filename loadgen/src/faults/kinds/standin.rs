@@ -1,6 +1,7 @@
 //! A Standin cluster: a master and servers as processes of the `standin` program.
 
 use std::ffi::OsString;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,16 @@ use crate::net::Network;
 const EVENT_FILE: &str = "events.jsonl";
 /// The time after which a cluster that is not up is considered failed.
 pub const UP_WITHIN: Duration = Duration::from_secs(15);
+
+/// A new secret for a cluster.
+///
+/// # Errors
+/// The system has no random bytes.
+pub fn secret() -> io::Result<[u8; 32]> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(secret)
+}
 
 /// A cluster of these servers at these addresses, of which the first is the master's. The name of a group is the first
 /// letter of its servers. It has no keyspace yet.

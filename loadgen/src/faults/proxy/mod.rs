@@ -20,7 +20,7 @@ mod tally;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ pub use datagrams::DatagramProxy;
 pub use shape::{Shape, Way};
 pub use tally::{Call, Tally};
 
+use crate::threads::locked;
 use bounds::{Crowd, Limits, Room};
 use connections::Shared;
 use shape::Direction;
@@ -218,10 +219,6 @@ impl Drop for Proxy {
 
 /// When which calls were passed on.
 type Calls = Arc<Mutex<Vec<(Micros, Call)>>>;
-
-fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
-    what.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,14 @@ pub enum Protocol {
     Resp3,
 }
 
+impl Protocol {
+    /// Whether it is one of memcached's; otherwise it is Redis'.
+    #[must_use]
+    pub fn is_memcached(self) -> bool {
+        matches!(self, Self::MemcachedText | Self::MemcachedMeta)
+    }
+}
+
 /// What a server is told at the beginning of a connection.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Login {
