@@ -6,6 +6,7 @@ use std::path::Path;
 use standin_config::ClusterConfig;
 use standin_config::permissions::{self, Rule};
 use standin_server::check;
+use standin_tls::private;
 
 /// Returns why a server or master must not start with this file, if it must not.
 pub(crate) fn refusal(path: &Path, cluster: &ClusterConfig) -> Option<String> {
@@ -16,28 +17,33 @@ pub(crate) fn refusal(path: &Path, cluster: &ClusterConfig) -> Option<String> {
     has_password.then(|| format!("it holds the database's password and {wrong}"))
 }
 
+/// The name of the files of passwords in messages.
+const KEY: &str = "the password file";
 /// The longest password, in bytes.
 const PASSWORD_BYTES_MAX: u64 = 1_024;
 
-/// Reads a password from a file: its first line.
+/// Reads a password: the only line of a file, or of what comes from a terminal or a pipe, whose permissions are of
+/// another kind.
 ///
 /// # Errors
-/// The file can't be read, others may read or change it, or there is no password in it.
+/// The file can't be read, others may read or change it, or what is in it is no password.
 pub(crate) fn password(path: &Path) -> io::Result<Vec<u8>> {
-    let wrong = |wrong: &str| io::Error::other(format!("{}: {wrong}", path.display()));
-    let file = std::fs::File::open(path).map_err(|error| wrong(&error.to_string()))?;
-    let about = file.metadata()?;
-    // What is typed at a terminal, or comes from a pipe, has permissions of another kind.
-    if about.is_file() {
-        permissions::check(&about, Rule::Group).map_err(|open| wrong(&format!("it {open}")))?;
-    }
-    let mut bytes = Vec::new();
-    file.take(PASSWORD_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let about = std::fs::metadata(path);
+    let line = match about.is_ok_and(|about| !about.is_file() && !about.is_dir()) {
+        true => {
+            let mut bytes = Vec::new();
+            let source = std::fs::File::open(path)?;
+            source.take(PASSWORD_BYTES_MAX + 2).read_to_end(&mut bytes)?;
+            private::only_line(KEY, path, bytes)
+        }
+        false => private::password(KEY, path),
+    };
+    let line = line.map_err(io::Error::other)?;
     match line.len() as u64 {
-        0 => Err(wrong("there is no password in its first line")),
-        1..=PASSWORD_BYTES_MAX => Ok(line.to_vec()),
-        _ => Err(wrong("its first line is too long for a password")),
+        ..=PASSWORD_BYTES_MAX => Ok(line),
+        _ => Err(io::Error::other(format!(
+            "{KEY} {} has more than {PASSWORD_BYTES_MAX} bytes; write the password into it, and nothing else",
+            path.display()
+        ))),
     }
 }

@@ -1,14 +1,23 @@
-//! The permissions that files with passwords, secrets and keys may have. Every file with a secret is judged here,
-//! whoever reads it.
+//! The permissions of files that others must not read or change: files with passwords, secrets and keys, and files that
+//! are believed though nothing in them is secret, such as those of authorities. Every such file is judged here, whoever
+//! reads it.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-/// Those who may have access to a file.
+use rustix::process::geteuid;
+
+const ROOT: u32 = 0;
+
+/// Those who may have access to a file, beside root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// Everybody: it holds no secret.
-    Everybody,
+    /// Everybody may read it, and its owner alone may write it: it holds no secret, and what it says is believed. A
+    /// group with the number of the owner may write it, too: where each user has such a group, nobody else is in it.
+    Trusted,
+    /// As [`Self::Trusted`], whoever owns it: the file of the cluster, of a proxy or of a client, which the user names at
+    /// the start. In a container, it often belongs to a user of the host.
+    Configuration,
     /// Its owner; its group may read it. Whoever may write it could add a password of their own.
     Group,
     /// Its owner, as for PostgreSQL's passfile.
@@ -18,23 +27,33 @@ pub enum Rule {
     Key,
 }
 
+/// What matters of a file.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    mode: u32,
+    owner: u32,
+    group: u32,
+}
+
 impl Rule {
     /// The bits of the mode that must not be set.
-    fn forbidden(self, owner: u32) -> u32 {
+    fn forbidden(self, file: About) -> u32 {
         match self {
-            Self::Everybody => 0,
+            Self::Trusted | Self::Configuration if file.group == file.owner => 0o002,
+            Self::Trusted | Self::Configuration => 0o022,
             Self::Group => 0o027,
-            Self::Key if owner == 0 => 0o027,
+            Self::Key if file.owner == ROOT => 0o027,
             Self::Owner | Self::Key => 0o077,
         }
     }
 
-    /// The mode to advise. Standin seldom runs as root, so that a file of root is most likely read by way of its
-    /// group; with mode 600 nobody but root could read it.
-    fn right(self, mode: u32, owner: u32) -> &'static str {
+    /// What to advise to `chmod`. Standin seldom runs as root, so that a secret file of root is most likely read by way
+    /// of its group; with mode 600 nobody but root could read it.
+    fn right(self, file: About) -> &'static str {
         match self {
-            Self::Key | Self::Group if owner == 0 => GROUP_READS,
-            Self::Group if mode & 0o007 == 0 => GROUP_READS,
+            Self::Trusted | Self::Configuration => "go-w",
+            Self::Key | Self::Group if file.owner == ROOT => GROUP_READS,
+            Self::Group if file.mode & 0o007 == 0 => GROUP_READS,
             _ => "600",
         }
     }
@@ -42,44 +61,76 @@ impl Rule {
 
 const GROUP_READS: &str = "640";
 
-/// The reason why a file with a secret is not used: somebody else may read or change it.
+/// The reason why a file is not used: somebody else may read or change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooOpen {
-    mode: u32,
-    right: &'static str,
+    why: Why,
+    is_secret: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The mode lets others read or write it.
+    Mode { mode: u32, right: &'static str },
+    /// This user, who is neither root nor the one who reads it, owns it.
+    Owner(u32),
 }
 
 impl std::error::Error for TooOpen {}
 
 impl std::fmt::Display for TooOpen {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { mode, right } = self;
-        let wrong = match mode {
-            mode if mode & 0o007 != 0 => "is accessible to every user of this machine",
-            mode if mode & 0o020 != 0 => "can be written by every user of its group",
-            _ => "is accessible to every user of its group",
-        };
-        write!(out, "{wrong} (mode {mode:03o}); run `chmod {right}` on it")?;
-        if *right == GROUP_READS {
-            out.write_str(" and give it the group of the user that reads it (`chgrp`)")?;
+        match self.why {
+            Why::Mode { mode, right } => {
+                let wrong = match mode {
+                    mode if mode & 0o002 != 0 && !self.is_secret => {
+                        "can be written by every user of this machine"
+                    }
+                    mode if mode & 0o007 != 0 && self.is_secret => {
+                        "is accessible to every user of this machine"
+                    }
+                    mode if mode & 0o020 != 0 => "can be written by every user of its group",
+                    _ => "is accessible to every user of its group",
+                };
+                write!(out, "{wrong} (mode {mode:03o}); run `chmod {right}` on it")?;
+                if right == GROUP_READS {
+                    out.write_str(" and give it the group of the user that reads it (`chgrp`)")?;
+                }
+            }
+            Why::Owner(owner) => write!(
+                out,
+                "belongs to the user {owner}, who can change it and is neither root nor the user that reads it; run \
+                 `chown root` on it"
+            )?,
         }
-        out.write_str("; change what is secret in it if others may have read it")
+        out.write_str(match self.is_secret {
+            true => "; change what is secret in it if others may have read it",
+            false => "; and see whether others have changed it",
+        })
     }
 }
 
-/// Checks the permissions of a file.
+/// Checks the permissions of a file that this process reads. Root reads files of any owner: it may be checking those of
+/// the user that Standin will run as.
 ///
 /// # Errors
 /// [`TooOpen`], which says what to do.
 pub fn check(file: &Metadata, rule: Rule) -> Result<(), TooOpen> {
-    judge(file.permissions().mode() & 0o777, file.uid(), rule)
+    let mode = file.permissions().mode() & 0o777;
+    let about = About { mode, owner: file.uid(), group: file.gid() };
+    judge(about, geteuid().as_raw(), rule)
 }
 
-fn judge(mode: u32, owner: u32, rule: Rule) -> Result<(), TooOpen> {
-    if mode & rule.forbidden(owner) == 0 {
-        return Ok(());
+fn judge(file: About, reader: u32, rule: Rule) -> Result<(), TooOpen> {
+    let is_secret = !matches!(rule, Rule::Trusted | Rule::Configuration);
+    let About { mode, owner, .. } = file;
+    if mode & rule.forbidden(file) != 0 {
+        return Err(TooOpen { why: Why::Mode { mode, right: rule.right(file) }, is_secret });
     }
-    Err(TooOpen { mode, right: rule.right(mode, owner) })
+    match reader == ROOT || [ROOT, reader].contains(&owner) || rule == Rule::Configuration {
+        true => Ok(()),
+        false => Err(TooOpen { why: Why::Owner(owner), is_secret }),
+    }
 }
 
 #[cfg(test)]
@@ -88,8 +139,8 @@ mod tests {
 
     #[test]
     fn only_its_owner_may_write_a_secret_and_only_its_group_may_read_it_beside() {
-        const ROOT: u32 = 0;
         const USER: u32 = 1_000;
+        let of = |mode, owner| About { mode, owner, group: 50 };
         for (mode, owner, rule, advice) in [
             (0o600, USER, Rule::Group, None),
             (0o400, USER, Rule::Group, None),
@@ -110,9 +161,14 @@ mod tests {
             (0o640, ROOT, Rule::Key, None),
             (0o660, ROOT, Rule::Key, Some("640")),
             (0o644, ROOT, Rule::Key, Some("640")),
-            (0o666, USER, Rule::Everybody, None),
+            (0o644, USER, Rule::Trusted, None),
+            (0o644, ROOT, Rule::Trusted, None),
+            (0o600, USER, Rule::Trusted, None),
+            (0o664, USER, Rule::Trusted, Some("go-w")),
+            (0o646, ROOT, Rule::Trusted, Some("go-w")),
+            (0o666, USER, Rule::Trusted, Some("go-w")),
         ] {
-            let judged = judge(mode, owner, rule);
+            let judged = judge(of(mode, owner), USER, rule);
             let said = judged.map_err(|wrong| wrong.to_string()).err();
             match advice {
                 None => assert_eq!(said, None, "{mode:o} of {owner}, {rule:?}"),
@@ -120,14 +176,42 @@ mod tests {
                     let said = said.unwrap_or_else(|| panic!("{mode:o} of {owner}, {rule:?}"));
                     assert!(said.contains(&format!("`chmod {right}`")), "{mode:o}: {said}");
                     assert!(said.contains(&format!("(mode {mode:03o})")), "{said}");
-                    let right = u32::from_str_radix(right, 8).unwrap();
-                    assert_eq!(judge(right, owner, rule), Ok(()), "the advice helps: {said}");
+                    let right = u32::from_str_radix(right, 8).unwrap_or(mode & !0o022);
+                    assert_eq!(judge(of(right, owner), USER, rule), Ok(()), "it helps: {said}");
                     assert_eq!(said.contains("chgrp"), right == 0o640, "{said}");
                 }
             }
         }
-        let said = |mode| judge(mode, USER, Rule::Group).unwrap_err().to_string();
+        let said = |mode| judge(of(mode, USER), USER, Rule::Group).unwrap_err().to_string();
         assert!(said(0o660).contains("written by every user of its group"), "{}", said(0o660));
         assert!(said(0o602).contains("every user of this machine"), "{}", said(0o602));
+    }
+
+    #[test]
+    fn a_file_of_a_third_user_is_not_believed_and_holds_no_secret() {
+        let (reader, other) = (1_000, 1_001);
+        for rule in [Rule::Trusted, Rule::Group, Rule::Owner, Rule::Key] {
+            let of = |owner| judge(About { mode: 0o600, owner, group: owner }, reader, rule);
+            assert_eq!((of(reader), of(ROOT)), (Ok(()), Ok(())));
+            let said = of(other).unwrap_err().to_string();
+            assert!(said.contains("user 1001") && said.contains("`chown root`"), "{said}");
+            let by_root = judge(About { mode: 0o600, owner: other, group: other }, ROOT, rule);
+            assert_eq!(by_root, Ok(()), "it may look at what another user will read");
+        }
+        let of_host = About { mode: 0o644, owner: other, group: other };
+        assert_eq!(judge(of_host, reader, Rule::Configuration), Ok(()));
+        assert!(judge(About { mode: 0o646, ..of_host }, reader, Rule::Configuration).is_err());
+    }
+
+    #[test]
+    fn a_users_own_group_may_write_what_is_believed_and_no_secret() {
+        let of = |mode| About { mode, owner: 1_000, group: 1_000 };
+        assert_eq!(judge(of(0o664), 1_000, Rule::Trusted), Ok(()));
+        assert!(judge(of(0o666), 1_000, Rule::Trusted).is_err());
+        assert!(judge(of(0o660), 1_000, Rule::Group).is_err());
+        let foreign = judge(About { group: 50, ..of(0o664) }, 1_000, Rule::Trusted).unwrap_err();
+        let said = foreign.to_string();
+        assert!(said.contains("written by every user of its group (mode 664)"), "{said}");
+        assert!(said.contains("`chmod go-w`") && !said.contains("secret"), "{said}");
     }
 }

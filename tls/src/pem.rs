@@ -50,7 +50,7 @@ pub enum PemError {
     },
 }
 
-/// Reads the certificates of a file, at least one. `key` is its key in the cluster file, for messages.
+/// Reads the certificates of a file, which its owner alone may write, at least one. `key` is its key in the cluster file, for messages.
 ///
 /// # Errors
 /// [`PemError`].
@@ -58,7 +58,7 @@ pub fn certificates(
     key: &'static str,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, PemError> {
-    parse(key, path, &private::read(key, path, Rule::Everybody)?)
+    parse(key, path, &private::read(key, path, Rule::Trusted)?)
 }
 
 /// Returns the certificates in these bytes, which were read at a path, at least one.

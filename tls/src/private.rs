@@ -40,6 +40,22 @@ pub enum FileError {
         /// Its path.
         path: PathBuf,
     },
+    /// There is no password in it.
+    #[error("{key} {} is empty; write the password into it", path.display())]
+    Empty {
+        /// Its key in the cluster file.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
+    },
+    /// There is more than a password in it.
+    #[error("{key} {} has several lines; write the password into it, and nothing else", path.display())]
+    SeveralLines {
+        /// Its key in the cluster file.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
+    },
     /// Others can read or change it.
     #[error("{key} {} {wrong}", path.display())]
     Open {
@@ -85,6 +101,31 @@ pub fn read(key: &'static str, path: &Path, rule: Rule) -> Result<Vec<u8>, FileE
     Ok(bytes)
 }
 
+/// Reads a password: the only line of a file that nobody but its owner may write, and nobody but its owner and its
+/// group may read.
+///
+/// # Errors
+/// [`FileError`].
+pub fn password(key: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
+    only_line(key, path, read(key, path, Rule::Group)?)
+}
+
+/// Returns the password in these bytes, which were read at a path: the only line.
+///
+/// # Errors
+/// [`FileError::Empty`] and [`FileError::SeveralLines`].
+pub fn only_line(key: &'static str, path: &Path, mut bytes: Vec<u8>) -> Result<Vec<u8>, FileError> {
+    let end = if bytes.ends_with(b"\r\n") { 2 } else { usize::from(bytes.ends_with(b"\n")) };
+    bytes.truncate(bytes.len() - end);
+    match &bytes[..] {
+        b"" => Err(FileError::Empty { key, path: path.to_owned() }),
+        line if line.contains(&b'\n') => {
+            Err(FileError::SeveralLines { key, path: path.to_owned() })
+        }
+        _ => Ok(bytes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
@@ -107,17 +148,15 @@ mod tests {
             (0o600, Rule::Key, true),
             (0o644, Rule::Key, false),
             (0o620, Rule::Key, false),
-            (0o644, Rule::Everybody, true),
+            (0o644, Rule::Trusted, true),
+            (0o666, Rule::Trusted, false),
         ] {
             std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             match read("password_file", &path, rule) {
                 Ok(bytes) => assert!(is_right && bytes == b"top secret", "{mode:o} {rule:?}"),
                 Err(error) => {
                     let said = error.to_string();
-                    assert!(
-                        !is_right && said.contains("run `chmod 6"),
-                        "{mode:o} {rule:?}: {said}"
-                    );
+                    assert!(!is_right && said.contains("run `chmod "), "{mode:o} {rule:?}: {said}");
                     assert!(said.contains("password_file") && !said.contains("top"), "{said}");
                 }
             }
@@ -125,11 +164,32 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_the_only_line_of_its_file() {
+        let scratch = standin_testkit::Scratch::new("private-password");
+        let path = scratch.file("password");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+            password("password_file", &path).map_err(|error| error.to_string())
+        };
+        for text in ["se cret \n", "se cret ", "se cret \r\n"] {
+            assert_eq!(read(text.as_bytes()).as_deref(), Ok(&b"se cret "[..]), "{text:?}");
+        }
+        assert_eq!(read(b"\xFF\n").as_deref(), Ok(&b"\xFF"[..]), "of any bytes");
+        for (text, wanted) in [("", "is empty"), ("\n", "is empty"), ("a\nb", "several lines")] {
+            let said = read(text.as_bytes()).unwrap_err();
+            assert!(said.starts_with("password_file ") && said.contains(wanted), "{said}");
+        }
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(password("password_file", &path), Err(FileError::Open { .. })));
+    }
+
+    #[test]
     fn what_is_no_small_file_is_refused() {
         let scratch = standin_testkit::Scratch::new("private-kinds");
         let large = scratch.file("large");
         std::fs::write(&large, vec![b'x'; (1 << 20) + 1]).unwrap();
-        let said = |path: &Path| read("passfile", path, Rule::Everybody).unwrap_err();
+        let said = |path: &Path| read("passfile", path, Rule::Trusted).unwrap_err();
         assert!(matches!(said(&large), FileError::TooLarge { .. }));
         assert!(matches!(said(scratch.path()), FileError::NotRegular { .. }));
         assert!(matches!(said(Path::new("/dev/zero")), FileError::NotRegular { .. }));

@@ -198,7 +198,11 @@ fn of_file<T>(
         Ok(text) => {
             // If it has disappeared since it was read, nobody else can read it either.
             let found = std::fs::metadata(path).ok();
-            let too_open = found.and_then(|found| permissions::check(&found, Rule::Group).err());
+            let judge = |rule| permissions::check(found.as_ref()?, rule).err();
+            if let Some(wrong) = judge(Rule::Configuration) {
+                return unreadable(wrong.to_string());
+            }
+            let too_open = judge(Rule::Group);
             let names = Names::new(names::of_system);
             let report = Report::new(&name, text).with_access(too_open).with_names(names);
             of_text(report, path.parent().unwrap_or(Path::new("")), read)

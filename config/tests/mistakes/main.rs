@@ -382,6 +382,23 @@ fn secrets_that_others_may_read_or_change_are_refused() {
     }
 }
 
+/// Whoever may write the file says who the master is and what is sent to the database.
+#[test]
+fn a_file_that_others_may_write_is_refused_with_what_to_do() {
+    let folder = folder_of_secrets();
+    let path = folder.path().join("cluster.toml");
+    write(&path, RIGHT).expect("the folder is ours");
+    for (mode, is_right) in [(0o644, true), (0o604, true), (0o646, false), (0o666, false)] {
+        set_permissions(&path, Permissions::from_mode(mode)).expect("the file is ours");
+        let loaded = ClusterConfig::load(&path).map_err(|error| error.to_string());
+        assert_eq!(loaded.is_ok(), is_right, "{mode:o}");
+        if let Err(said) = loaded {
+            assert!(said.contains("written by every user of this machine"), "{said}");
+            assert!(said.contains("run `chmod go-w`"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn relative_paths_are_relative_to_the_file() {
     let folder = folder_of_secrets();

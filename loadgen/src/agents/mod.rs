@@ -30,12 +30,12 @@ pub use coordinator::{Coordinator, Shared};
 pub use message::{PlaceOfAgent, ScenarioText, Work};
 
 use channel::ChannelError;
+use standin_tls::private::{self, FileError};
 
 /// The numbers of load threads that an agent may be asked for.
 pub(crate) const WORKERS: RangeInclusive<u32> = 1..=1_024;
 /// The shortest secret.
 const SECRET_BYTES_MIN: usize = 16;
-const SECRET_BYTES_MAX: u64 = 4_096;
 
 /// Why agents and coordinator can't work together.
 #[derive(Debug, thiserror::Error)]
@@ -89,14 +89,15 @@ pub enum AgentError {
         /// The bound.
         max: u64,
     },
-    /// The file of the secret.
-    #[error("--agent-secret {path}: {why}")]
-    Secret {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
+    /// The file of the secret can't be used.
+    #[error(transparent)]
+    Secret(#[from] FileError),
+    /// The secret in this file is too short.
+    #[error(
+        "--agent-secret {}: a secret has {SECRET_BYTES_MIN} bytes or more; `openssl rand -hex 32` makes one",
+        .0.display()
+    )]
+    TooShort(PathBuf),
     /// The agent's own address.
     #[error("--agent {address}: {error}")]
     Listen {
@@ -132,25 +133,14 @@ impl Secret {
     /// Reads the file of the secret; without one there is none.
     ///
     /// # Errors
-    /// [`AgentError::Secret`].
+    /// [`AgentError::Secret`] and [`AgentError::TooShort`].
     pub fn load(path: Option<&Path>) -> Result<Self, AgentError> {
         let Some(path) = path else { return Ok(Self(None)) };
-        let wrong = |why: String| AgentError::Secret { path: path.to_owned(), why };
-        let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
-        let mode = file.metadata().map_err(|error| wrong(error.to_string()))?;
-        if std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o077 != 0 {
-            return Err(wrong("others may read it; `chmod 600` the file".to_owned()));
-        }
-        let mut text = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, SECRET_BYTES_MAX), &mut text)
-            .map_err(|error| wrong(error.to_string()))?;
-        let secret = text.trim_ascii();
+        let secret = private::password("--agent-secret", path)?;
         if secret.len() < SECRET_BYTES_MIN {
-            return Err(wrong(format!(
-                "a secret has {SECRET_BYTES_MIN} bytes or more; `openssl rand -hex 32` makes one"
-            )));
+            return Err(AgentError::TooShort(path.to_owned()));
         }
-        Ok(Self(Some(blake3::derive_key("standin load agents", secret))))
+        Ok(Self(Some(blake3::derive_key("standin load agents", &secret))))
     }
 
     /// Refuses to do without a secret, unless the user says so.

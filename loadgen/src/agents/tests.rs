@@ -160,7 +160,9 @@ fn a_file_with_a_secret_is_long_enough_and_private() {
         Secret::load(Some(&path)).map_err(|error| error.to_string())
     };
     assert!(load("0123456789abcdef\n", 0o600).is_ok());
-    assert!(load("0123456789abcdef\n", 0o640).unwrap_err().contains("chmod 600"));
+    assert!(load("0123456789abcdef\n", 0o640).is_ok());
+    assert!(load("0123456789abcdef\n", 0o644).unwrap_err().contains("chmod 6"));
+    assert!(load("0123456789abcdef\nmore\n", 0o600).unwrap_err().contains("several lines"));
     assert!(load("too short\n", 0o600).unwrap_err().contains("openssl rand"));
     assert!(Secret::load(Some(std::path::Path::new("/no/such"))).is_err());
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use standin_config::PasswordSource;
 use standin_config::sql::Translated;
-use standin_tls::private::{self, Rule};
+use standin_tls::private;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
@@ -16,6 +16,7 @@ use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::{Call, Database, DatabaseError, Done, Ended, Statement, bound};
+use crate::origin::in_words;
 use crate::recorder::FailureKind;
 use crate::targets::operation::Failure;
 
@@ -38,9 +39,13 @@ pub(super) fn with_password(url: &str, source: &PasswordSource) -> Result<String
         PasswordSource::Environment(name) => std::env::var(name)
             .map_err(|_| lacks(format!("the variable {name} is not set; export it")))?,
         PasswordSource::File(path) => {
-            let bytes = private::read("password_file", path, Rule::Owner);
-            let text = bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned());
-            text.map_err(|error| lacks(error.to_string()))?
+            let bytes = private::password("password_file", path);
+            let bytes = bytes.map_err(|error| lacks(error.to_string()))?;
+            let why = format!(
+                "password_file {} is no UTF-8; give a user another password",
+                path.display()
+            );
+            String::from_utf8(bytes).map_err(|_| lacks(why))?
         }
         PasswordSource::Passfile(_) => return Err(DatabaseError::Access("the `passfile`")),
     };
@@ -187,9 +192,7 @@ fn failure(error: &tokio_postgres::Error) -> Failure {
         Some(_) => FailureKind::OriginRejected,
         None => FailureKind::OriginUnavailable,
     };
-    // The driver's own text names only the kind of error.
-    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-    Failure { kind, text: format!("PostgreSQL: {error}{cause}") }
+    Failure { kind, text: format!("PostgreSQL: {}", in_words(error)) }
 }
 
 /// Bytes for a column of any type: those of a `bytea` as they are, and otherwise a text that the database reads.

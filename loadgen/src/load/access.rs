@@ -7,10 +7,9 @@ use clap::Args;
 use standin_client::ClientConfig;
 use standin_config::{Report, Section, TlsAuthorities, TlsCalls, TlsOwn};
 use standin_protocol::users::UserKey;
-use standin_tls::private::{self, FileError, Rule};
+use standin_tls::private::{self, FileError};
 use standin_tls::{Connector, TlsError};
 
-use crate::targets::wire::codec::Protocol;
 use crate::targets::wire::settings::{Sealing, Settings};
 
 /// TLS and login of a target.
@@ -31,7 +30,8 @@ pub struct AccessArgs {
     /// With --target: the user. It needs --password-file or --password-env.
     #[arg(long, value_name = "NAME", conflicts_with = "config")]
     pub user: Option<String>,
-    /// The file with the password in its first line, which others must not be able to read.
+    /// The file with the password as its only line. Nobody but its owner may write it, and nobody but its owner and its
+    /// group may read it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "password_env"])]
     pub password_file: Option<PathBuf>,
     /// The environment variable with the password.
@@ -152,11 +152,9 @@ impl AccessArgs {
         let (what, text) = match (&self.password_file, &self.password_env) {
             (Some(path), _) => {
                 let what = format!("password_file {}", path.display());
-                let bytes = private::read("password_file", path, Rule::Owner)?;
-                let text = String::from_utf8(bytes);
-                let why = "it is no UTF-8; write the password into its first line";
-                let text = text.map_err(|_| lacks(what.clone(), why))?;
-                (what, text.lines().next().unwrap_or_default().to_owned())
+                let text = String::from_utf8(private::password("password_file", path)?);
+                let why = "it is no UTF-8; give a user another password";
+                (what.clone(), text.map_err(|_| lacks(what, why))?)
             }
             (None, Some(name)) => {
                 let what = format!("password_env {name}");
@@ -167,7 +165,7 @@ impl AccessArgs {
             (None, None) => return Ok(None),
         };
         match text.is_empty() {
-            true => Err(lacks(what, "it is empty; write the password into its first line")),
+            true => Err(lacks(what, "it is empty; set it to the password")),
             false => Ok(Some(text)),
         }
     }
@@ -185,13 +183,11 @@ impl AccessArgs {
             settings.login.user.clone_from(&self.user);
             settings.login.password = Some(password);
         }
-        let is_memcached =
-            matches!(settings.protocol, Protocol::MemcachedText | Protocol::MemcachedMeta);
         let login = &settings.login;
         let has_space = |text: &Option<String>| {
             text.as_ref().is_some_and(|text| text.contains(|one: char| one <= ' ' || one == '\x7f'))
         };
-        match is_memcached {
+        match settings.protocol.is_memcached() {
             true if login.password.is_some() && login.user.is_none() => {
                 Err(AccessError::Login("memcached has no password without a user: add --user"))
             }
@@ -282,7 +278,7 @@ mod tests {
         let scratch = Scratch::new("access");
         let authority = Authority::new(scratch.path(), "root");
         let file = scratch.file("password");
-        std::fs::write(&file, "p w\nmore\n").unwrap();
+        std::fs::write(&file, "p w\n").unwrap();
         let access = AccessArgs {
             ca_file: Some(authority.root.certificate.clone()),
             user: Some("me".to_owned()),
@@ -292,7 +288,7 @@ mod tests {
         let mode = |mode| std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
         mode(0o644);
         let said = settings("redis://127.0.0.1:1", &access).unwrap_err();
-        assert!(said.contains("chmod 600") && !said.contains("p w"), "{said}");
+        assert!(said.contains("chmod 6") && !said.contains("p w"), "{said}");
         mode(0o600);
         let found = settings("redis://127.0.0.1:1", &access).unwrap();
         assert_eq!(found.login.user.as_deref(), Some("me"));

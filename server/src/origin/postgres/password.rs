@@ -1,7 +1,7 @@
 //! The password of the database's user: from an environment variable, a file, or PostgreSQL's passfile.
 //! It is read for each connection, so that a new one is used without a restart.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use standin_config::PasswordSource;
 
@@ -22,13 +22,6 @@ pub(super) enum PasswordError {
     NoVariable(String),
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("password_file {} is empty; write the password into it", .0.display())]
-    Empty(PathBuf),
-    #[error(
-        "password_file {} has several lines; write the password into it, and nothing else",
-        .0.display()
-    )]
-    SeveralLines(PathBuf),
     #[error("passfile {} is used with the name of a user; write one in url", .0.display())]
     NoUser(PathBuf),
     #[error(
@@ -69,8 +62,7 @@ impl Passwords {
                 None => Err(PasswordError::NoVariable(name.clone())),
             },
             PasswordSource::File(path) => {
-                let bytes = private::read("password_file", path, Rule::Group)?;
-                only_line(path, bytes).map(|password| Self::One(Some(password)))
+                Ok(Self::One(Some(private::password("password_file", path)?)))
             }
             PasswordSource::Passfile(path) => {
                 let lines = private::read("passfile", path, Rule::Owner)?;
@@ -117,17 +109,6 @@ fn usual() -> Passwords {
             tracing::warn!("PostgreSQL's passfile is not used: {error}");
             none
         }
-    }
-}
-
-/// The only line of a file.
-fn only_line(path: &Path, mut bytes: Vec<u8>) -> Result<Vec<u8>, PasswordError> {
-    let end = if bytes.ends_with(b"\r\n") { 2 } else { usize::from(bytes.ends_with(b"\n")) };
-    bytes.truncate(bytes.len() - end);
-    match &bytes[..] {
-        b"" => Err(PasswordError::Empty(path.to_owned())),
-        line if line.contains(&b'\n') => Err(PasswordError::SeveralLines(path.to_owned())),
-        _ => Ok(bytes),
     }
 }
 
@@ -218,24 +199,17 @@ mod tests {
     }
 
     #[test]
-    fn a_password_file_has_one_line() {
+    fn a_source_that_is_named_must_have_a_password() {
         let scratch = standin_testkit::Scratch::new("password-file");
         let path = scratch.file("password");
         let read = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-            match Passwords::read(&PasswordSource::File(path.clone())) {
-                Ok(Passwords::One(Some(password))) => Ok(String::from_utf8(password).unwrap()),
-                Ok(_) => panic!("no password"),
-                Err(error) => Err(error.to_string()),
-            }
+            std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+            Passwords::read(&PasswordSource::File(path.clone())).map_err(|error| error.to_string())
         };
-        for text in ["se cret\n", "se cret", "se cret\r\n"] {
-            assert_eq!(read(text).as_deref(), Ok("se cret"));
-        }
-        for (text, wanted) in [("", "is empty"), ("\n", "is empty"), ("a\nb", "several lines")] {
-            assert!(read(text).unwrap_err().contains(wanted), "{text:?}");
-        }
+        let Ok(Passwords::One(found)) = read("se cret\n") else { panic!("of every host") };
+        assert_eq!(found.as_deref(), Some(&b"se cret"[..]));
+        assert!(read("").map(drop).unwrap_err().contains("is empty"));
         let none = PasswordSource::Environment("STANDIN_NO_SUCH_VARIABLE".to_owned());
         let said = Passwords::read(&none).map(drop).unwrap_err().to_string();
         assert!(said.contains("STANDIN_NO_SUCH_VARIABLE") && said.contains("not set"), "{said}");
