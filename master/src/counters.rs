@@ -5,46 +5,52 @@ use standin_protocol::counters;
 counters! {
     /// The counters of a master since its start.
     pub struct Counters {
-        /// Datagrams of the cluster, before they are judged.
+        /// Datagrams received with a right code, before anything else is judged of them.
         Counter datagrams_received,
-        /// Datagrams seen before, of ended incarnations, or about servers that don't exist.
+        /// Datagrams dropped because they had been seen before, came from a server process that has ended, or name a
+        /// server that does not exist.
         Counter datagrams_dropped,
-        /// Those dropped because they did not come from the address of the server that they name.
+        /// Datagrams dropped because they did not come from the address of the server that they name.
         Counter datagrams_distrusted,
-        /// Notices that a server may be offline.
+        /// Reports of clients and servers that a server does not answer.
         Counter reports,
-        /// Discounted notices: their reporters have reported most of a group, and the servers had
+        /// Reports that began no verification, because their reporter has reported most of a group and the server had
         /// been contacted just before.
         Counter reports_discounted,
-        /// Probes of all shards of a server.
+        /// Verifications of a server: each contacts all of its shards.
         Counter probes,
-        /// Probes that a shard left unanswered.
+        /// Verifications in which a shard did not answer.
         Counter probes_failed,
-        /// Servers that were asked to probe another.
+        /// Requests to a server to verify another one, in case only the master can't reach it.
         Counter probes_asked,
-        /// Probes that were answered only through other members of the group.
+        /// Verifications that only other members of the group could carry out, because the master can't reach the
+        /// server.
         Counter probes_relayed,
-        /// Servers that did not answer and might still hold a lease.
+        /// Times that a server did not answer and might still hold a lease, so that its partitions have no owner until
+        /// that has expired.
         Counter waitings,
-        /// Leases of such servers that ran out.
+        /// Times that the lease of such a server has expired.
         Counter leases_over,
-        /// Servers marked offline by verdict.
+        /// Times that a server was marked offline because it did not answer, kept restarting, or could not reach the
+        /// database.
         Counter verdicts_offline,
-        /// Verdicts that the cap, or a lack of history, held back.
+        /// Times that a server was not marked offline although it did not answer, because too many others are, or
+        /// because the master has only just started.
         Counter verdicts_withheld,
-        /// Servers that said that they are stopping.
+        /// Times that a server was marked offline because it was stopped in order.
         Counter leavings,
-        /// Servers that returned.
+        /// Times that a server has come back.
         Counter returns,
-        /// Epochs published.
+        /// Maps published, each with another epoch.
         Counter epochs,
-        /// Announcements sent, including repeated ones.
+        /// Datagrams that announce a map to a server, including repeated ones.
         Counter announcements,
-        /// Warnings that announcements were not acknowledged.
+        /// Warnings in the log that a server does not acknowledge a map.
         Counter announcements_overdue,
-        /// Acknowledgements of epochs that had not been acknowledged before.
+        /// Acknowledgements of a map by a server that had not acknowledged it before.
         Counter acks,
-        /// Times that states were adopted from a server.
+        /// Times that the master has taken over the states of servers from a server, because it had lost its own or
+        /// they were older.
         Counter adoptions,
         /// Failed attempts to write the state file.
         Counter saves_failed,
@@ -52,17 +58,31 @@ counters! {
 }
 
 counters! {
+    /// The counters of a master's connections since its start.
+    pub struct PortCounters {
+        /// Connections on which TLS was set up.
+        Counter tls_handshakes,
+        /// Connections closed because TLS failed on them, or was not spoken although the port has it, or was spoken
+        /// although it has none. Those to servers are among them.
+        Counter tls_failures,
+        /// Logins of servers, clients and observers that failed because of a wrong secret, user or password.
+        Counter auth_failures_native,
+    }
+}
+
+counters! {
     /// The state of a master.
     pub struct MasterFigures {
-        /// Term of this master.
+        /// Term of this master, which rises at each start.
         Gauge term,
         /// Epoch of the published map: its term times 2^32, plus its number; 0 before the first.
         Gauge map_epoch,
         /// 1 if the master announces its map, 0 while it still learns from the servers.
         Gauge is_announcing,
-        /// Servers that are marked offline or waiting because they did not answer.
+        /// Servers that are marked offline or waiting because they did not answer, which excludes those that were
+        /// stopped in order.
         Gauge servers_out,
-        /// Largest number of servers that the master marks so at once.
+        /// Largest number of servers that the master marks so at once (`offline_servers_max`).
         Gauge servers_out_max,
         /// Log lines that could not be written.
         Counter log_lines_lost,
@@ -74,13 +94,16 @@ counters! {
 counters! {
     /// The master's view of one server.
     pub struct ViewFigures by ["server", "group"] {
-        /// Time since the last sign of life of the server.
+        /// Time since the master last heard from the server.
         Gauge server_silent_us,
-        /// 1 while the master probes the server.
+        /// 1 while the master verifies whether the server is offline.
         Gauge server_probing,
         /// 1 while the server does not answer and the master does not mark it offline, because too many
         /// others are, or because the master has only just started.
         Gauge server_withheld,
+        /// 1 while the server leaves or is offline because it was stopped in order: it had said so, and nothing was
+        /// lost. 0 for a server that is offline because it did not answer.
+        Gauge server_stopped,
         /// Time for which the server has left announcements unacknowledged; 0 if it has acknowledged all,
         /// or need not.
         Gauge server_unacknowledged_us,

@@ -38,7 +38,7 @@ mod shell;
 mod state;
 mod verify;
 
-pub use counters::{Counters, MasterFigures, StateFigures, ViewFigures};
+pub use counters::{Counters, MasterFigures, PortCounters, StateFigures, ViewFigures};
 pub use event::{MasterEvent, OfflineReason, Reporter};
 pub use machine::{Input, Machine, Output, ProbeFailure, ProbeOrder};
 pub use phase::{Attempt, Facts, Mark, Phase, Seen, Step};

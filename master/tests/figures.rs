@@ -2,6 +2,7 @@
 
 mod world;
 
+use standin_master::PortCounters;
 use standin_protocol::counters::{Sample, SampleValue};
 use standin_protocol::map::ServerState;
 use world::{Health, World};
@@ -21,7 +22,7 @@ fn owned(labels: &[&str]) -> Vec<String> {
 
 fn samples(world: &World) -> Vec<Sample> {
     let groups: Vec<String> = (0..8).map(|number| format!("group-{number}")).collect();
-    world.machine.samples(world.now, 7, &groups)
+    world.machine.samples(world.now, 7, &PortCounters::default(), &groups)
 }
 
 /// The state that the metrics have of server 0.
@@ -56,9 +57,32 @@ fn each_server_has_one_state_and_what_the_master_waits_for() {
     world.run_until("offline everywhere", World::is_converged);
     let after = samples(&world);
     assert_eq!(state(&after, &name), "offline");
+    assert_eq!(number(&after, "server_stopped", &[&name]), 0, "it has died");
     assert_eq!(number(&after, "servers_out", &[]), 1);
     assert_eq!(number(&after, "verdicts_offline", &[]), 1);
     assert!(number(&after, "map_epoch", &[]) > number(&before, "map_epoch", &[]));
+}
+
+#[test]
+fn a_server_that_was_stopped_is_told_from_one_that_has_died() {
+    let mut world = World::converged(&[2, 2]);
+    let name = world.machine.registry().map().topology.servers[0].name.clone();
+    let stopped = |world: &World| number(&samples(world), "server_stopped", &[&name]);
+    assert_eq!(stopped(&world), 0, "it is online");
+    world.leave(0);
+    world.run_until("offline", |w| w.state(0) == ServerState::Offline);
+    world.set(0, Health::Dead);
+    world.run_ms(5_000);
+    assert_eq!((stopped(&world), state(&samples(&world), &name)), (1, "offline".to_owned()));
+    assert_eq!(number(&samples(&world), "servers_out", &[]), 0);
+    // It comes back, and dies.
+    world.start(0);
+    world.run_until("online", World::is_converged);
+    assert_eq!(stopped(&world), 0);
+    world.set(0, Health::Dead);
+    world.report_by_client(0);
+    world.run_until("offline", |w| w.state(0) == ServerState::Offline);
+    assert_eq!(stopped(&world), 0);
 }
 
 #[test]

@@ -7,8 +7,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -36,6 +35,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{error, warn};
 
 use crate::guard;
+use crate::mishaps::Mishaps;
 
 /// The largest number of connections. One more closes the oldest.
 const CONNECTIONS_MAX: usize = 8;
@@ -52,8 +52,6 @@ const HEAD_BYTES_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 64;
 /// The pause after a failure to accept, which most likely means that no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The interval between two log lines about callers that were closed because of TLS, or had a wrong password.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// The answer to a caller without TLS on a port that has to have it.
 const HTTPS_ONLY: &str = "this port takes HTTPS only\n";
 /// The answer to a caller with TLS on a port that has none, which sees that it is no TLS.
@@ -185,25 +183,20 @@ impl Listener {
         let ends = Arc::new(Notify::new());
         let until = Arc::clone(&ends);
         let has_tls = tls.is_some();
-        let port = Arc::new(Port {
-            name,
-            site,
-            admit,
-            is_guarded,
-            tls,
-            told: Mutex::default(),
-            logins: Mutex::default(),
-        });
+        let port =
+            Arc::new(Port { name, site, admit, is_guarded, tls, mishaps: Mishaps::new(name) });
         let body = move || {
             runtime.block_on(async {
                 tokio::select! {
-                    ended = accept(socket, port) => {
+                    ended = accept(socket, Arc::clone(&port)) => {
                         if let Err(error) = ended {
                             error!(%error, "the port of `{name}` can't be used any more");
                         }
                     }
+                    () = port.mishaps.keep_telling() => {}
                     () = until.notified() => {}
                 }
+                port.mishaps.tell(Micros::NEVER);
             });
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body)?;
@@ -253,36 +246,7 @@ struct Port {
     admit: Option<Admit>,
     is_guarded: bool,
     tls: Option<Arc<Acceptor>>,
-    /// When a caller that was closed because of TLS was last logged.
-    told: Mutex<Option<Micros>>,
-    logins: Mutex<FailedLogins>,
-}
-
-/// The requests of all ports of this process that had a wrong user or password.
-static FAILED_LOGINS: AtomicU64 = AtomicU64::new(0);
-
-/// Returns the number of requests that had a wrong user or password, at all ports of this process.
-pub(crate) fn failed_logins() -> u64 {
-    FAILED_LOGINS.load(Ordering::Relaxed)
-}
-
-/// The requests with a wrong user or password that have not been logged.
-#[derive(Debug, Default)]
-struct FailedLogins {
-    count: u64,
-    told: Option<Micros>,
-}
-
-impl FailedLogins {
-    /// Counts one. Returns the number since the last log line, if the next one is due.
-    fn add(&mut self, now: Micros) -> Option<u64> {
-        self.count += 1;
-        if self.told.is_some_and(|told| now < told + TOLD_EVERY) {
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.count))
-    }
+    mishaps: Mishaps,
 }
 
 async fn accept(socket: TcpListener, port: Arc<Port>) -> io::Result<()> {
@@ -340,19 +304,19 @@ async fn secure(stream: TcpStream, from: IpAddr, port: &Port) {
     match (&port.tls, is_hello(&first[..bytes])) {
         (None, false) => serve(stream, from, port).await,
         (None, true) => {
-            port.tell(from, &Failure::Unexpected);
+            port.mishaps.tls_failed(from, Failure::Unexpected);
             turn_away(stream, NO_HTTPS).await;
         }
         (Some(_), false) if bytes == 0 => {}
         (Some(_), false) => {
-            port.tell(from, &Failure::Plain);
+            port.mishaps.tls_failed(from, Failure::Plain);
             turn_away(stream, HTTPS_ONLY).await;
         }
         (Some(tls), true) => {
             let accept = TlsAcceptor::from(tls.config()).accept(stream);
             match tokio::time::timeout(HEAD_TIMEOUT, accept).await {
                 Ok(Ok(stream)) => serve(stream, from, port).await,
-                Ok(Err(error)) => port.tell(from, &Failure::of_io(&error)),
+                Ok(Err(error)) => port.mishaps.tls_failed(from, Failure::of_io(&error)),
                 Err(_) => {}
             }
         }
@@ -375,30 +339,6 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, from: IpAddr, port: 
 }
 
 impl Port {
-    /// Says in the log, now and then, that a caller was closed because of TLS.
-    fn tell(&self, from: IpAddr, why: &Failure) {
-        let now = Micros::boottime();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|told| now >= told + TOLD_EVERY) {
-            *told = Some(now);
-            warn!("closed a caller of `{}` because of TLS: {why}; it came from {from}", self.name);
-        }
-    }
-
-    /// Counts a wrong user or password, and says so in the log now and then.
-    fn login_failed(&self, from: IpAddr, now: Micros) {
-        FAILED_LOGINS.fetch_add(1, Ordering::Relaxed);
-        let due = self.logins.lock().unwrap_or_else(PoisonError::into_inner).add(now);
-        if let Some(failed) = due {
-            warn!(
-                failed,
-                "refused requests to `{}` because of a wrong user or password; the last came from {from}: give that \
-                 client the right one, or close the port to it",
-                self.name
-            );
-        }
-    }
-
     fn answer(&self, request: &Request<Incoming>, from: IpAddr) -> Response<Full<Bytes>> {
         let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
         let has_passwords = self.admit.is_some();
@@ -409,7 +349,7 @@ impl Port {
         if !self.admits(header(AUTHORIZATION)) {
             // A browser first asks without any.
             if header(AUTHORIZATION).is_some() {
-                self.login_failed(from, Micros::boottime());
+                self.mishaps.login_failed(from);
             }
             let mut refusal = said(StatusCode::UNAUTHORIZED, "give a user and a password\n");
             let challenge = HeaderValue::from_static("Basic realm=\"standin\"");

@@ -6,13 +6,15 @@
 //! process.rs ─────────┴► exposition.rs ─────► the metrics (negotiation.rs) ─┐
 //!                        text or OpenMetrics                                ├► http.rs ◄─ GET
 //!                                                           another site ───┘  connections, users,
-//!                                                                              who may ask (guard.rs)
+//!                                                                              who may ask (guard.rs),
+//!                                                                              what fails (mishaps.rs)
 //! ```
 //! Not here: which figures a role has. Each role has a list, and gives the values when it is asked.
 
 mod exposition;
 mod guard;
 mod http;
+mod mishaps;
 mod negotiation;
 pub mod process;
 mod prometheus;

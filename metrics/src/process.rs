@@ -5,7 +5,7 @@ use procfs::process::{LimitValue, Process};
 use standin_protocol::counters::{Sample, samples};
 
 use crate::exposition::Group;
-use crate::http;
+use crate::mishaps;
 
 /// The prefix of [`ProcessFigures`].
 pub const PROCESS: &str = "process";
@@ -55,6 +55,9 @@ standin_protocol::counters! {
         /// Requests to the port of the metrics or of the dashboard that were refused because of a wrong user or
         /// password.
         Counter http_auth_failures,
+        /// Connections to the port of the metrics or of the dashboard that were closed because TLS failed on them, or
+        /// was spoken where there is none, or was not spoken where it has to be.
+        Counter http_tls_failures,
     }
 }
 
@@ -65,7 +68,11 @@ pub fn groups(role: &str) -> Vec<Group> {
     let build = BuildFigures { build_info: 1 }.values();
     let labels = [env!("CARGO_PKG_VERSION"), role];
     let mut own: Vec<Sample> = samples(BuildFigures::FIGURES, build, &labels).collect();
-    let http = HttpFigures { http_auth_failures: http::failed_logins() }.values();
+    let http = HttpFigures {
+        http_auth_failures: mishaps::failed_logins(),
+        http_tls_failures: mishaps::tls_failures(),
+    }
+    .values();
     own.extend(samples(HttpFigures::FIGURES, http, &[]));
     let mut of_process = Vec::new();
     if let Ok(process) = Process::myself() {

@@ -24,6 +24,7 @@
 //! handback.rs    TCP: keys written elsewhere than at their owner
 //! walk.rs        TCP: keys that a shard has cached
 //! lease.rs       how long a lease holds, for its holder and for its grantor
+//! bursts.rs      events that the log has now and then, and none of which it leaves out
 //! bind.rs        binding an address that a killed process may still hold
 //! mutant.rs      rules that tests can switch off
 //! fault.rs       threads that tests can end
@@ -36,6 +37,7 @@
 pub mod auth;
 pub mod bind;
 pub mod body;
+pub mod bursts;
 pub mod codes;
 pub mod control;
 pub mod counters;

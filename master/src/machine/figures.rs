@@ -7,7 +7,7 @@ use standin_protocol::map::ServerState;
 use standin_protocol::time::Micros;
 
 use super::Machine;
-use crate::counters::{Counters, MasterFigures, StateFigures, ViewFigures};
+use crate::counters::{Counters, MasterFigures, PortCounters, StateFigures, ViewFigures};
 use crate::phase::Phase;
 
 impl Machine {
@@ -15,6 +15,7 @@ impl Machine {
     pub fn figures() -> impl Iterator<Item = &'static Figure> {
         let lists = [
             Counters::FIGURES,
+            PortCounters::FIGURES,
             MasterFigures::FIGURES,
             ViewFigures::FIGURES,
             StateFigures::FIGURES,
@@ -22,10 +23,16 @@ impl Machine {
         lists.into_iter().flatten()
     }
 
-    /// The figures now. The machine does not know the number of log lines that were lost, and the names
-    /// of the groups.
+    /// The figures now. The machine does not know the number of log lines that were lost, the counters of the port, and
+    /// the names of the groups.
     #[must_use]
-    pub fn samples(&self, now: Micros, log_lines_lost: u64, groups: &[String]) -> Vec<Sample> {
+    pub fn samples(
+        &self,
+        now: Micros,
+        log_lines_lost: u64,
+        port: &PortCounters,
+        groups: &[String],
+    ) -> Vec<Sample> {
         let of_master = MasterFigures {
             term: self.term().into(),
             map_epoch: self.registry.published_epoch().to_u64(),
@@ -37,6 +44,7 @@ impl Machine {
         };
         let mut all: Vec<Sample> =
             samples(Counters::FIGURES, self.counters.values(), &[]).collect();
+        all.extend(samples(PortCounters::FIGURES, port.values(), &[]));
         all.extend(samples(MasterFigures::FIGURES, of_master.values(), &[]));
         let mut silent_us = vec![0; self.servers.len()];
         if self.registry.is_announcing() {
@@ -53,6 +61,7 @@ impl Machine {
                 server_silent_us: micros(now.since(server.verify.heard_at())),
                 server_probing: server.verify.probe_under_way().is_some().into(),
                 server_withheld: matches!(server.verify.phase(), Phase::Frozen { .. }).into(),
+                server_stopped: is_stopped(status.state, server.by_verdict).into(),
                 server_unacknowledged_us: unacknowledged_us,
             };
             all.extend(samples(ViewFigures::FIGURES, view.values(), &[&*info.name, group]));
@@ -63,6 +72,15 @@ impl Machine {
             }
         }
         all
+    }
+}
+
+/// Whether the server leaves, or is offline because it has left.
+fn is_stopped(state: ServerState, by_verdict: bool) -> bool {
+    match state {
+        ServerState::Leaving => true,
+        ServerState::Offline => !by_verdict,
+        ServerState::Online | ServerState::Returning | ServerState::Waiting => false,
     }
 }
 

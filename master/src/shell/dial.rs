@@ -43,8 +43,7 @@ impl Dial {
             let secured = stream.secure(tls.connect(address), &mut input).await;
             secured.map_err(|error| {
                 if error.kind() == ErrorKind::InvalidData {
-                    let mut warnings = shell.tls_warnings.borrow_mut();
-                    warnings.add(&format!("TLS to the server at {address} failed"), &error);
+                    shell.mishaps.tls_to_failed(address, &error);
                 }
                 failure_of(&error)
             })?;

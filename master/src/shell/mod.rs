@@ -14,6 +14,7 @@ mod connections;
 mod descriptors;
 mod dial;
 mod error;
+mod mishaps;
 mod probe;
 mod ready;
 mod saver;
@@ -46,6 +47,7 @@ use access::Access;
 pub use access::Reloader;
 pub use descriptors::TooFewDescriptors;
 pub use error::MasterError;
+use mishaps::Mishaps;
 use ready::{Notify, Permits, Ready};
 use saver::Saver;
 pub use scrape::Scrape;
@@ -70,7 +72,7 @@ pub(crate) struct Shell {
     tls: Option<Arc<Acceptor>>,
     /// Whom this side trusts when it calls servers, if their ports have TLS.
     tls_calls: Option<Arc<Connector>>,
-    tls_warnings: RefCell<udp::LimitedWarnings>,
+    mishaps: Mishaps,
     udp: UdpSocket,
     saver: Saver,
     probe_permits: Rc<Permits>,
@@ -124,7 +126,8 @@ impl Shell {
     fn give_figures(&self) {
         let now = Micros::boottime();
         let lost = self.log_lines_lost.load(Ordering::Relaxed);
-        self.scraped.give(now, || self.machine.borrow().samples(now, lost, &self.groups));
+        let port = self.mishaps.counters();
+        self.scraped.give(now, || self.machine.borrow().samples(now, lost, &port, &self.groups));
     }
 
     fn drain(self: &Rc<Self>) {
@@ -225,11 +228,13 @@ impl Shell {
         if timeout(STOP_WAIT, all).await.is_err() {
             warn!(tasks = self.tasks.get(), "stopping while tasks are still running");
         }
+        self.mishaps.tell(Micros::NEVER);
     }
 
     async fn keep_time(self: Rc<Self>) {
         while !self.is_stopping.get() {
             let now = Micros::boottime();
+            self.mishaps.tell(now);
             let deadline = self.next_deadline();
             if deadline <= now {
                 self.feed_results_of_saves();

@@ -24,6 +24,7 @@ use crate::shell::access::{Access, Reloader};
 use crate::shell::connections::CONNECTIONS_MAX;
 use crate::shell::descriptors::{self, Bounds, TooFewDescriptors};
 use crate::shell::error::MasterError;
+use crate::shell::mishaps::Mishaps;
 use crate::shell::ready::{Notify, Permits};
 use crate::shell::saver::{self, Saver};
 use crate::shell::scrape::{self, Scrape};
@@ -282,7 +283,7 @@ impl Master {
             lets_clients_in: cluster.tls.as_ref().is_some_and(TlsConfig::lets_clients_in),
             tls,
             tls_calls,
-            tls_warnings: RefCell::default(),
+            mishaps: Mishaps::default(),
             access: RefCell::new(Rc::new(Access::new(cluster))),
             reloader,
             udp,

@@ -5,7 +5,7 @@
 //! frame that has begun, for taking an answer, and of silence.
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,7 +28,6 @@ use crate::shell::access::Access;
 use crate::shell::connections::Connections;
 use crate::shell::ready::{Ready, yield_now};
 use crate::shell::stream::Stream;
-use crate::shell::udp::LimitedWarnings;
 
 /// The shortest interval between two connections for which others are closed.
 const PACE: Duration = Duration::from_millis(1);
@@ -44,7 +43,6 @@ const IDLE: Duration = Duration::from_secs(300);
 /// Accepts connections until the master stops.
 pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: Ready) {
     let connections = Connections::new(shell.connections_max);
-    let mut warnings = LimitedWarnings::default();
     while !shell.is_stopping.get() {
         let now = Micros::boottime();
         let room_at = connections.room_at().unwrap_or(Micros::NEVER);
@@ -54,19 +52,17 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: R
             continue;
         }
         match listener.accept() {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 let serving = shell.clone();
                 let connections = connections.clone();
                 shell.spawn(async move {
                     // The error concerns the other side, which has left or is too slow, or has no TLS
                     // as it should.
-                    if let Err(error) = serve(&serving, &connections, stream).await
+                    let from = from.ip().to_canonical();
+                    if let Err(error) = serve(&serving, &connections, stream, from).await
                         && error.kind() == io::ErrorKind::InvalidData
                     {
-                        serving
-                            .tls_warnings
-                            .borrow_mut()
-                            .add("callers closed because of TLS", &error);
+                        serving.mishaps.tls_failed(from, &error);
                     }
                 });
                 match room_at {
@@ -85,20 +81,26 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: R
             Err(_) if shell.is_stopping.get() => return,
             Err(error) => {
                 // Most likely there are no descriptors left. Waiting callers are accepted later.
-                warnings.add("connections not accepted", &error);
+                shell.mishaps.not_accepted(&error);
                 sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-async fn serve(shell: &Shell, connections: &Rc<Connections>, stream: TcpStream) -> io::Result<()> {
+async fn serve(
+    shell: &Shell,
+    connections: &Rc<Connections>,
+    stream: TcpStream,
+    from: IpAddr,
+) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
     let mut connection = Stream::new(stream, &shell.streams)?;
     let place = connections.accept(Micros::boottime(), connection.closer());
-    let mut session = Session::default();
+    let mut session =
+        Session { from, greeted: None, listener: Listener::default(), is_over: false };
     let mut input = Vec::new();
     let mut output = Vec::new();
     let mut deadline = Micros::boottime() + shell.handshake_timeout;
@@ -111,6 +113,7 @@ async fn serve(shell: &Shell, connections: &Rc<Connections>, stream: TcpStream) 
             }
             return Err(error);
         }
+        shell.mishaps.tls_set_up();
     }
     loop {
         let was_greeted = session.greeted.is_some();
@@ -167,8 +170,9 @@ async fn turn_away(shell: &Shell, connection: &Stream, text: &[u8]) -> io::Resul
 }
 
 /// The state of a connection.
-#[derive(Default)]
 struct Session {
+    /// The caller's address.
+    from: IpAddr,
     greeted: Option<Greeted>,
     listener: Listener,
     is_over: bool,
@@ -286,6 +290,7 @@ impl Session {
             Opcode::Stats => {
                 let uptime = Micros::boottime().since(shell.started_at);
                 let mut counters = machine.counters().list();
+                counters.extend(shell.mishaps.counters().list());
                 let lost = shell.log_lines_lost.load(Ordering::Relaxed);
                 counters.push(Counter { name: "log_lines_lost".to_owned(), value: lost });
                 let stats = StatsReply {
@@ -325,6 +330,9 @@ impl Session {
             }
             Heard::Refused(status, error) => {
                 self.is_over = true;
+                if status == Status::AuthFailed {
+                    shell.mishaps.login_failed(self.from);
+                }
                 self.reply(shell, header, status, error.to_string().as_bytes(), output);
             }
         }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, SENDER_CLIENT};
-use standin_protocol::time::Micros;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::machine::Input;
 use crate::shell::Shell;
@@ -15,13 +14,10 @@ use crate::shell::ready::{Ready, yield_now};
 
 /// The number of datagrams received before other tasks run.
 const BURST: usize = 64;
-/// The smallest interval between two warnings of one kind.
-const WARNING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Receives datagrams until the master stops.
 pub(crate) async fn receive(shell: Rc<Shell>, ready: Ready) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX + 1];
-    let mut warnings = LimitedWarnings::default();
     while !shell.is_stopping.get() {
         for _ in 0..BURST {
             match shell.udp.recv_from(&mut buffer) {
@@ -31,20 +27,20 @@ pub(crate) async fn receive(shell: Rc<Shell>, ready: Ready) {
                     match Datagram::parse_by_any(&buffer[..len], &access.keys, topology) {
                         Ok(datagram) => shell.feed(Input::Datagram { from, datagram }),
                         Err(error) => {
-                            warnings.add("datagrams dropped", &format_args!("from {from}: {error}"))
+                            shell.mishaps.datagram_dropped(&format_args!("from {from}: {error}"));
                         }
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Err(error) = ready.readable().await {
                         // A master needs its datagrams, so it keeps trying, with pauses.
-                        warnings.add("datagrams dropped", &error);
+                        shell.mishaps.datagram_dropped(&error);
                         monoio::time::sleep(Duration::from_millis(100)).await;
                     }
                     break;
                 }
                 Err(error) => {
-                    warnings.add("datagrams dropped", &error);
+                    shell.mishaps.datagram_dropped(&error);
                     break;
                 }
             }
@@ -68,25 +64,5 @@ pub(crate) fn send(shell: &Shell, to: std::net::SocketAddr, datagram: &Datagram)
             keys.iter().for_each(|key| send(Some(key)));
         }
         keys => send(keys.first()),
-    }
-}
-
-/// Counts problems, and logs them at a limited rate, so that many of them do not fill the log.
-#[derive(Default)]
-pub(crate) struct LimitedWarnings {
-    count: u64,
-    last_at: Option<Micros>,
-}
-
-impl LimitedWarnings {
-    pub(crate) fn add(&mut self, what: &str, why: &dyn std::fmt::Display) {
-        self.count += 1;
-        let now = Micros::boottime();
-        if self.last_at.is_some_and(|at| now.since(at) < WARNING_INTERVAL) {
-            return;
-        }
-        warn!(count = self.count, "{what}: {why}");
-        self.last_at = Some(now);
-        self.count = 0;
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use standin_config::ClusterConfig;
+use standin_protocol::bursts::Bursts;
 use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 
@@ -108,7 +109,8 @@ impl Admission {
     }
 
     /// The number of places of this role that are taken.
-    pub(crate) fn taken(&self, role: Role) -> u32 {
+    #[must_use]
+    pub fn taken(&self, role: Role) -> u32 {
         self.taken[role as usize].load(Ordering::Relaxed)
     }
 
@@ -174,51 +176,30 @@ impl Handshakes {
     }
 }
 
-/// The interval between two log lines about refused connections of a role.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
-
 /// The refused connections that have not been logged.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    clients: Refused,
-    peers: Refused,
-    masters: Refused,
-    observers: Refused,
+    clients: Bursts<()>,
+    peers: Bursts<()>,
+    masters: Bursts<()>,
+    observers: Bursts<()>,
     /// Those that had not said hello.
-    handshakes: Refused,
-}
-
-/// Those of one role.
-#[derive(Debug, Default)]
-struct Refused {
-    count: u64,
-    told: Option<Micros>,
-}
-
-impl Refused {
-    /// Returns the number since the last log line, if the next one is due.
-    fn due(&mut self, now: Micros) -> Option<u64> {
-        if self.count == 0 || self.told.is_some_and(|told| now < told + TOLD_EVERY) {
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.count))
-    }
+    handshakes: Bursts<()>,
 }
 
 impl Refusals {
     /// Counts a refused caller of this role; `None`: it had not said hello.
     pub(super) fn add(&mut self, role: Option<Role>) {
-        self.of(role).count += 1;
+        self.of(role).add(1, ());
     }
 
     /// Returns the roles whose next log line is due, each with the number since the last one.
     pub(super) fn due(&mut self, now: Micros) -> Vec<(Option<Role>, u64)> {
         let roles = Role::ALL.iter().copied().map(Some).chain([None]);
-        roles.filter_map(|role| Some((role, self.of(role).due(now)?))).collect()
+        roles.filter_map(|role| Some((role, self.of(role).due(now)?.0))).collect()
     }
 
-    fn of(&mut self, role: Option<Role>) -> &mut Refused {
+    fn of(&mut self, role: Option<Role>) -> &mut Bursts<()> {
         match role {
             Some(Role::Client) => &mut self.clients,
             Some(Role::Peer) => &mut self.peers,

@@ -2,9 +2,9 @@
 //! caller. Connections do not keep their addresses; the loop looks one up when a login has failed.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use standin_config::ServiceProtocol;
+use standin_protocol::bursts::Bursts;
 use standin_protocol::time::Micros;
 use tracing::warn;
 
@@ -12,35 +12,12 @@ use super::backend::Backend;
 use super::conn::ConnKind;
 use super::{ConnKey, Core, Io, Mishap};
 
-/// The interval between two log lines about logins by a protocol.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
-
-/// The logins that have failed and that have not been logged.
+/// The logins that have failed, each with its caller; `None`: it came through a Unix socket, or had already left.
 #[derive(Debug, Default)]
 pub(super) struct FailedLogins {
-    native: Failed,
-    memcached: Failed,
-    redis: Failed,
-}
-
-/// Those by one protocol.
-#[derive(Debug, Default)]
-struct Failed {
-    count: u64,
-    /// The last caller; `None`: it came through a Unix socket, or had already left.
-    from: Option<IpAddr>,
-    told: Option<Micros>,
-}
-
-impl Failed {
-    /// Returns the number since the last log line and the last caller, if the next line is due.
-    fn due(&mut self, now: Micros) -> Option<(u64, Option<IpAddr>)> {
-        if self.count == 0 || self.told.is_some_and(|told| now < told + TOLD_EVERY) {
-            return None;
-        }
-        self.told = Some(now);
-        Some((std::mem::take(&mut self.count), self.from.take()))
-    }
+    native: Bursts<Option<IpAddr>>,
+    memcached: Bursts<Option<IpAddr>>,
+    redis: Bursts<Option<IpAddr>>,
 }
 
 impl FailedLogins {
@@ -50,8 +27,8 @@ impl FailedLogins {
             Some(ServiceProtocol::Memcached) => &mut self.memcached,
             Some(ServiceProtocol::Redis) => &mut self.redis,
         };
-        failed.count += u64::from(count);
-        failed.from = from.or(failed.from);
+        let known = failed.last().and_then(|last| *last);
+        failed.add(count.into(), from.or(known));
     }
 
     /// Says in the log that logins have failed, now and then.
@@ -74,6 +51,14 @@ impl FailedLogins {
 }
 
 impl<B: Backend> Core<B> {
+    /// Says in the log, now and then, what has failed of connections. A shard that ends leaves nothing out.
+    pub(super) fn tell_mishaps(&mut self, now: Micros) {
+        let now = if self.stopping { Micros::NEVER } else { now };
+        self.tell_refusals(now);
+        self.failures.tell(now);
+        self.logins.tell(now);
+    }
+
     /// Notes that logins have failed on a connection.
     pub(super) fn login_failed(&mut self, key: ConnKey, count: u32) {
         // It has been closed.

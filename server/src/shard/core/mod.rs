@@ -211,6 +211,7 @@ impl<B: Backend> Core<B> {
             Message::Access(access) => self.take_access(access),
             Message::Stop { .. } => {
                 self.stopping = true;
+                self.tell_mishaps(now.mono);
                 if self.node.parts().is_some() {
                     self.stop_walks(now);
                 }
@@ -345,9 +346,7 @@ impl<B: Backend> Core<B> {
             self.node.counters().in_flight = self.node.in_flight() as u64;
             self.node.counters().output_bytes = self.outbound.unsent() as u64;
             self.effects.push_back(Effect::Refresh);
-            self.tell_refusals(now.mono);
-            self.failures.tell(now.mono);
-            self.logins.tell(now.mono);
+            self.tell_mishaps(now.mono);
         }
         if now.mono >= self.swept + SWEEP {
             self.swept = now.mono;

@@ -9,8 +9,8 @@
 //! done by the shard that accepts; a connection moves to its own shard when it is greeted.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
+use standin_protocol::bursts::Bursts;
 use standin_protocol::time::Micros;
 use standin_tls::Failure;
 use tracing::warn;
@@ -20,46 +20,41 @@ use super::conn::ConnKind;
 use super::{ConnKey, Core, Io, Mishap, empty};
 use crate::node::Now;
 
-/// The interval between two log lines about connections that have failed.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
-
-/// The connections on which TLS has failed and that have not been logged.
+/// The connections on which TLS has failed.
 #[derive(Debug, Default)]
-pub(super) struct Failures {
-    count: u64,
-    /// The last one, and whether the other side has called.
-    last: Option<(bool, Failure)>,
-    /// The address of the last caller, if it was known.
+pub(super) struct Failures(Bursts<Failed>);
+
+/// One of them.
+#[derive(Debug)]
+struct Failed {
+    /// Whether the other side has called.
+    is_accepted: bool,
+    why: Failure,
+    /// The address of the caller, if it is known.
     from: Option<IpAddr>,
-    told: Option<Micros>,
 }
 
 impl Failures {
     pub(super) fn add(&mut self, is_accepted: bool, failure: Failure) {
-        self.count += 1;
-        self.last = Some((is_accepted, failure));
-        self.from = None;
+        self.0.add(1, Failed { is_accepted, why: failure, from: None });
     }
 
     /// Takes the address of the last caller.
     pub(super) fn came_from(&mut self, from: Option<IpAddr>) {
-        self.from = from;
+        if let Some(last) = self.0.last() {
+            last.from = from;
+        }
     }
 
     /// Says in the log that connections have failed, now and then.
     pub(super) fn tell(&mut self, now: Micros) {
-        if self.told.is_some_and(|told| now < told + TOLD_EVERY) {
-            return;
-        }
-        let Some((is_accepted, last)) = self.last.take() else { return };
-        let who = match self.from.take() {
+        let Some((failed, Failed { is_accepted, why, from })) = self.0.due(now) else { return };
+        let who = match from {
             Some(from) if is_accepted => format!("caller, from {from}"),
             _ if is_accepted => "caller".to_owned(),
             _ => "server that was called".to_owned(),
         };
-        self.told = Some(now);
-        let failed = std::mem::take(&mut self.count);
-        warn!(failed, "closed connections because of TLS; the last {who}: {last}");
+        warn!(failed, "closed connections because of TLS; the last {who}: {why}");
     }
 }
 
