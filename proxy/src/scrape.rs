@@ -1,9 +1,12 @@
 //! The metrics of a proxy: those figures of its shards that a proxy has.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use standin_protocol::counters::{Figure, Sample};
+use standin_protocol::counters::{Figure, Sample, samples};
+use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
+use standin_server::shard::admission::Admission;
 use standin_server::stats::StatsHub;
 
 use crate::view::Views;
@@ -47,29 +50,46 @@ const KEPT: [&str; 34] = [
     "shard_age_us",
 ];
 
+standin_protocol::counters! {
+    /// The figures of a proxy as a whole.
+    pub(crate) struct ProxyFigures {
+        /// Log lines that could not be written.
+        Counter log_lines_lost,
+        /// Connections of clients that there may be at once.
+        Gauge connections_max,
+        /// Connections of clients, which excludes those that have not said hello.
+        Gauge client_connections,
+    }
+}
+
 /// What the metrics of a proxy are read from.
 #[derive(Clone)]
 pub struct Scrape {
-    hub: Arc<StatsHub>,
-    views: Arc<Views>,
+    pub(crate) hub: Arc<StatsHub>,
+    pub(crate) views: Arc<Views>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) log_lines_lost: Arc<AtomicU64>,
 }
 
 impl Scrape {
-    pub(crate) fn new(hub: Arc<StatsHub>, views: Arc<Views>) -> Self {
-        Self { hub, views }
-    }
-
     /// All figures of a proxy, for documents.
     pub fn figures() -> impl Iterator<Item = &'static Figure> {
-        StatsHub::shard_figures().filter(|figure| is_kept(figure)).chain(Views::figures())
+        let of_shards = StatsHub::shard_figures().filter(|figure| is_kept(figure));
+        of_shards.chain(ProxyFigures::FIGURES).chain(Views::figures())
     }
 
     /// The figures of the proxy now.
     #[must_use]
     pub fn samples(&self, now: Micros) -> Vec<Sample> {
-        let samples = self.hub.shard_samples(now).into_iter();
-        let of_shards = samples.filter(|sample| is_kept(&sample.figure));
-        of_shards.chain(self.views.samples(now)).collect()
+        let of_shards = self.hub.shard_samples(now).into_iter();
+        let of_shards = of_shards.filter(|sample| is_kept(&sample.figure));
+        let own = ProxyFigures {
+            log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
+            connections_max: self.admission.places().clients.into(),
+            client_connections: self.admission.taken(Role::Client).into(),
+        };
+        let own = samples(ProxyFigures::FIGURES, own.values(), &[]);
+        of_shards.chain(own).chain(self.views.samples(now)).collect()
     }
 }
 
@@ -86,7 +106,7 @@ mod tests {
         for name in KEPT {
             assert!(StatsHub::shard_figures().any(|figure| figure.name == name), "{name}");
         }
-        let own = Views::figures().count();
+        let own = Views::figures().count() + ProxyFigures::FIGURES.len();
         assert_eq!(Scrape::figures().count(), KEPT.len() + own);
     }
 }

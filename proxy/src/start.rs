@@ -94,6 +94,7 @@ pub struct Proxy {
     hub: Arc<StatsHub>,
     views: Arc<Views>,
     admission: Arc<Admission>,
+    log_lines_lost: Arc<AtomicU64>,
     shards: Vec<JoinHandle<Result<(), LoopError>>>,
     listening: Vec<Listening>,
     certificates: Certificates,
@@ -150,7 +151,8 @@ impl Proxy {
         }
         let mailboxes = Mailboxes::new(config.threads).map_err(system("mailboxes"))?;
         let hub = StatsHub::new("proxy".to_owned(), random()?, config.threads, Micros::boottime());
-        let hub = Arc::new(hub.with_config(&cluster, 0).with_log_lines_lost(log_lines_lost));
+        let hub = hub.with_config(&cluster, 0).with_log_lines_lost(Arc::clone(&log_lines_lost));
+        let hub = Arc::new(hub);
         let admission = Arc::new(Admission::new(places));
         let context = ShardContext {
             shard: 0,
@@ -188,6 +190,7 @@ impl Proxy {
             hub,
             views,
             admission,
+            log_lines_lost,
             shards,
             listening,
             certificates,
@@ -203,7 +206,12 @@ impl Proxy {
     /// Returns what the metrics are read from.
     #[must_use]
     pub fn scrape(&self) -> Scrape {
-        Scrape::new(Arc::clone(&self.hub), Arc::clone(&self.views))
+        Scrape {
+            hub: Arc::clone(&self.hub),
+            views: Arc::clone(&self.views),
+            admission: Arc::clone(&self.admission),
+            log_lines_lost: Arc::clone(&self.log_lines_lost),
+        }
     }
 
     /// Takes over the limits and users of a changed file, and reads the password files of its services again.

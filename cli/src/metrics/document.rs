@@ -104,6 +104,44 @@ fn the_document_is_what_the_lists_of_metrics_say() {
     );
 }
 
+/// The table of what to do for each alert is what the alerts themselves say, to the one who is woken by them.
+#[test]
+fn the_table_of_alerts_is_what_the_rules_say() {
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/monitoring");
+    let rules = std::fs::read_to_string(format!("{FOLDER}/alerts.yml")).expect("alerts.yml");
+    let mut table = String::new();
+    for rule in rules.split("      - alert: ").skip(1) {
+        // A text is in single quotes, and has each of its own twice.
+        let text = |key: &str| {
+            let line = rule.lines().find_map(|line| line.trim().strip_prefix(key));
+            let quoted = line.and_then(|line| line.strip_prefix(": '")?.strip_suffix('\''));
+            let text = quoted.unwrap_or_else(|| panic!("no {key} in {rule}")).replace("''", "'");
+            assert!(!text.contains('|') && text.ends_with('.'), "{key} of {rule}");
+            text
+        };
+        let name = rule.lines().next().expect("a name");
+        let severity = rule.split_once("severity: ").and_then(|(_, rest)| rest.split_once(' '));
+        let severity = severity.unwrap_or_else(|| panic!("no severity in {rule}")).0;
+        let (cause, action) = (text("cause"), text("action"));
+        writeln!(table, "| `{name}` | {severity} | {cause} | {action} |")
+            .expect("a string takes everything");
+    }
+    assert!(table.lines().count() > 30, "{table}");
+    let path = format!("{FOLDER}/README.md");
+    let document = std::fs::read_to_string(&path).expect("README.md");
+    const HEAD: &str = "| alert | severity | cause | what to do |\n|---|---|---|---|\n";
+    let (before, _) = document.split_once(HEAD).expect("it has the table, at its end");
+    let wanted = format!("{before}{HEAD}{table}");
+    if std::env::var_os("STANDIN_METRICS").is_some_and(|value| value == "write") {
+        std::fs::write(&path, &wanted).expect("docs/ can be written");
+        return;
+    }
+    assert!(
+        document == wanted,
+        "docs/monitoring/README.md is out of date: STANDIN_METRICS=write cargo test -p standin metrics"
+    );
+}
+
 #[test]
 fn no_two_metrics_have_one_name_and_each_says_what_it_is() {
     let mut seen = BTreeSet::new();

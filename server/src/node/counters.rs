@@ -6,123 +6,134 @@ use standin_protocol::counters;
 counters! {
     /// The counters of one shard since its start.
     pub struct Counters {
-        /// Requests received, of every kind.
+        /// Requests that this process has taken up, by all protocols, of clients and of other members, data or not. A
+        /// request that a server sends on to another one is counted by both.
         Counter requests,
-        /// Requests for keys or partitions, which excludes PING, STATS and the like.
+        /// Those of them that are for keys or partitions, which excludes PING, STATS and the like.
         Counter data_requests,
-        /// Requests of clients by Standin's own protocol.
+        /// Requests by Standin's own protocol of clients, the master and observers, which excludes those of other
+        /// servers.
         Counter requests_native,
-        /// Requests by memcached's protocol. Each key of a command with many is one.
+        /// Requests of clients by memcached's protocol. Each key of a command with many is one.
         Counter requests_memcached,
-        /// Requests by Redis' protocol. Each key of a command with many is one.
+        /// Requests of clients by Redis' protocol. Each key of a command with many is one.
         Counter requests_redis,
-        /// Reads answered from the cache.
+        /// Reads answered from the cache, whether a client or another server has asked.
         Counter hits,
-        /// Reads that found nothing in the cache.
+        /// Reads of keys that were not in the cache when they came, whether a client or another server has asked.
         Counter misses,
-        /// Reads that shared another read's fetch.
+        /// Reads that waited for the answer of the database to another read of the same key, and asked for nothing
+        /// themselves.
         Counter coalesced,
-        /// Fetches sent to the origin.
+        /// Reads sent to the database.
         Counter origin_reads,
-        /// Writes and deletes sent to the origin.
+        /// Writes and deletes sent to the database.
         Counter origin_writes,
-        /// Writes of keyspaces without a database that ended when they arrived.
+        /// Writes to keyspaces without a database that were done when they arrived, and waited for nothing.
         Counter writes_at_once,
-        /// Calls that were not made because too many wait for the origin. Their requests are answered
-        /// OVERLOADED.
+        /// Reads and writes that were not sent to the database because too many wait for it. Their requests are
+        /// answered OVERLOADED.
         Counter origin_shed,
-        /// Calls that the origin failed or refused, and those that were not made.
+        /// Reads and writes that the database has failed or refused, and those that were not sent to it.
         Counter origin_failures,
-        /// Writes whose outcome is unknown.
+        /// Writes that may or may not have been carried out, because the database has not answered, or another server
+        /// has not. They are answered OUTCOME_UNKNOWN.
         Counter outcomes_unknown,
-        /// Values kept for no longer than a lease, before this server owned their partitions.
+        /// Values cached for no longer than a lease, because this server did not own their partitions yet when it read
+        /// them.
         Counter kept_briefly,
-        /// Results not kept because the key or its partition changed meanwhile.
+        /// Values read from the database that were not cached, because the key was written or its partition changed
+        /// hands meanwhile.
         Counter fills_refused,
-        /// Requests forwarded to the partition's owner.
+        /// Requests that were sent on to the server that owns the partition.
         Counter forwarded,
-        /// Requests whose clients were referred to the shard that serves the key.
+        /// Requests of Redis Cluster clients that were answered with the address of the shard that serves the key
+        /// (MOVED).
         Counter redirected,
-        /// Forwards that failed.
+        /// Requests that were sent on to another server and that it has not answered.
         Counter forwards_failed,
-        /// Requests processed for another server that the master has marked offline.
+        /// Requests for partitions of a server that the master has marked offline, which this server has processed in
+        /// its place.
         Counter stand_in_requests,
-        /// Requests processed for another server before the master has decided.
+        /// Requests for partitions of a server that does not answer and that the master has not marked offline yet,
+        /// which this server has processed in its place.
         Counter provisional_requests,
-        /// Requests for partitions that currently have no owner.
+        /// Requests for partitions that had no owner. Reads go to the database; writes may have to wait.
         Counter through_requests,
-        /// Times that a write began to wait for its partition to get an owner.
+        /// Writes that had to wait because their partition had no owner.
         Counter parked,
-        /// Times that the right to act as an owner ended because the lease was lost.
+        /// Times that a shard lost the right to act as an owner because the server's lease had expired.
         Counter leases_lost,
-        /// Times that this shard became an orphan: it went on without the master because nobody in
-        /// its group heard the master.
+        /// Times that a shard became an orphan: it went on without the master because nobody in its group heard the
+        /// master.
         Counter orphaned,
-        /// Requests relayed through a member of the group because only this server can't reach the
-        /// owner.
+        /// Requests that were sent on through a third server of the group, because this one can't reach the owner.
         Counter relayed,
-        /// Keys written here that were logged for a server that has to drop them.
+        /// Keys written here that were noted for a server that has to drop them from its cache.
         Counter keys_logged,
-        /// Keys that could not be logged because there was no room.
+        /// Keys written here that could not be noted for lack of room. The server that they were for drops its cache of
+        /// their partitions.
         Counter keys_not_logged,
-        /// Times that a key was logged for an owner that is online.
+        /// Keys written here that were noted for an owner that is online but can't be reached from here.
         Counter keys_owed,
-        /// SETTLEs sent.
+        /// Messages (SETTLE) that tell an owner to drop keys that were written here.
         Counter settles_sent,
-        /// Keys dropped because another server wrote them (SETTLE).
+        /// Keys dropped from the cache because another server has written them (SETTLE).
         Counter keys_settled,
-        /// Returning servers that were told of all keys written here.
+        /// Times that a returning server was told of all keys that were written here while it was away.
         Counter handed_back,
-        /// Returning servers that could not be told of all keys written here.
+        /// Times that a returning server could not be told of all keys that were written here while it was away. It
+        /// drops its cache of their partitions.
         Counter handbacks_failed,
-        /// Copies of writes that were answered from memory.
+        /// Repeated sends of a write that had been carried out, which were answered as the first one was.
         Counter retries_answered,
-        /// Copies of writes that joined one under way.
+        /// Repeated sends of a write that was still under way, which were answered together with it.
         Counter retries_joined,
-        /// Fetches held back after a change of owner.
+        /// Reads of the database that were held back after a change of owner.
         Counter surge_held,
-        /// Reads refused because too many fetches were held back, or because they were held back
-        /// for too long.
+        /// Reads refused (OVERLOADED) after a change of owner, because too many reads of the database were held back,
+        /// or for too long.
         Counter surge_refused,
-        /// Fetches that waited because rows under way and replies not taken had reached the limit
-        /// in bytes.
+        /// Reads of the database that were delayed because rows under way and replies that clients do not take had
+        /// reached a limit in bytes.
         Counter fetches_delayed,
-        /// Fetches held back because of `reads_per_second`.
+        /// Reads of the database that were held back because of `reads_per_second`.
         Counter rate_held,
-        /// Reads refused because of `reads_per_second`.
+        /// Reads refused (OVERLOADED) because of `reads_per_second`.
         Counter rate_refused,
-        /// Writes that were executed but answered OUTCOME_UNKNOWN because no owner confirmed that
-        /// it had dropped the key.
+        /// Writes that were carried out but answered OUTCOME_UNKNOWN, because no owner has confirmed in time that it
+        /// dropped the old value.
         Counter writes_unacknowledged,
-        /// Waiting writes that were dropped because this server had been stopped or their clients
-        /// had left.
+        /// Writes that waited and were dropped without being carried out, because this server had been stopped for a
+        /// while or their clients had left.
         Counter writes_dropped,
-        /// Requests sent here by another server although this server does not own their partition.
+        /// Requests that another server has sent here although this server does not own their partition.
         Counter not_owner,
-        /// Partitions dropped because their owner changed.
+        /// Times that the cached values of a partition were dropped because its owner had changed.
         Counter partitions_dropped,
-        /// Partitions that came back to this server and whose cached values were kept.
+        /// Times that a partition came back to this server and its cached values were kept.
         Counter partitions_kept,
-        /// Flushes of a keyspace in one partition.
+        /// Flushes of a keyspace, counted in each partition.
         Counter partitions_flushed,
-        /// Requests refused for lack of room.
+        /// Requests refused (OVERLOADED) for lack of room. Those of `reads_per_second` and of a change of owner are
+        /// counted apart.
         Counter overloaded,
-        /// Requests whose deadline had passed.
+        /// Requests dropped or refused because the deadline that they bring had passed.
         Counter deadlines_passed,
         /// Requests that took longer than the `log_slower_than` of their keyspace.
         Counter slow_requests,
-        /// Requests for another shard of this server.
+        /// Requests that came to a shard and were for another shard of this server.
         Counter strayed,
-        /// Reports to the master.
+        /// Reports to the master that a server does not answer.
         Counter reports,
-        /// Maps applied.
+        /// Times that a shard has taken over a newer map of the cluster.
         Counter maps_applied,
-        /// Open connections.
+        /// Open connections that others have made, of every kind.
         Gauge connections,
-        /// Connections accepted.
+        /// Connections accepted, of every kind.
         Counter connections_accepted,
-        /// Connections refused because all for callers of that kind are in use, or because this
-        /// server is about to end.
+        /// Connections closed at once because all places for callers of that kind are taken, or because this process is
+        /// about to end.
         Counter connections_refused,
         /// Of these, connections of clients.
         Counter clients_refused,
@@ -132,7 +143,7 @@ counters! {
         Counter masters_refused,
         /// Of these, connections of observers, such as `standin status`.
         Counter observers_refused,
-        /// Of these, connections of callers that had not said hello.
+        /// Of these, connections of callers that had not said who they are when too many did not.
         Counter handshakes_refused,
         /// Connections on which TLS was set up.
         Counter tls_handshakes,
@@ -146,37 +157,40 @@ counters! {
         Counter auth_failures_memcached,
         /// Logins by Redis' protocol that failed because of a wrong user or password.
         Counter auth_failures_redis,
-        /// Connections closed because of what the other side sent or failed to send.
+        /// Connections closed because of what the other side did: it sent what is no request, did not finish a request
+        /// or its login in time, did not take its replies, or is no longer admitted.
         Counter connections_dropped,
         /// Items in the cache.
         Gauge items,
         /// Bytes of the items in the cache.
         Gauge items_bytes,
-        /// Items evicted.
+        /// Items dropped from the cache to make room.
         Counter evicted,
-        /// Items that had been used and that eviction kept.
+        /// Items that eviction came upon and kept, because they had been used.
         Counter eviction_kept,
-        /// Items dropped because they had expired, or because their partitions were dropped before.
+        /// Items found in the cache and dropped because their lifetime had ended, or because their partitions had been
+        /// dropped before.
         Counter expired,
-        /// Memory for items: the size of the arena.
+        /// Memory set aside for items, used or not: the size of the arena.
         Gauge arena_bytes,
         /// Memory of the index and of the lists by which items are evicted.
         Gauge index_bytes,
-        /// Replies that connections have not read yet.
+        /// Bytes of replies that connections have not taken yet.
         Gauge output_bytes,
-        /// Keys and values of the requests that wait.
+        /// Bytes of the keys and values of the requests that wait.
         Gauge waiting_bytes,
-        /// Fetches that are held back after a change of owner, or because of `reads_per_second`.
+        /// Reads of the database that are held back at the moment, after a change of owner or because of
+        /// `reads_per_second`.
         Gauge fetches_held,
-        /// Requests that wait for the origin or a peer.
+        /// Requests that wait at the moment for the database or for another server.
         Gauge in_flight,
-        /// Times that this shard had been stopped, or starved, for so long that it dropped the
-        /// requests it held.
+        /// Times that a shard had been stopped, or had got no CPU time, for so long that it dropped the requests it
+        /// held.
         Counter pauses,
-        /// Longest turn of the shard's loop in the last second.
+        /// Longest turn of a shard's loop in the last second.
         Maximum loop_lag_us,
-        /// Time that the shard's loop has spent in its turns. What the kernel does for
-        /// it while it waits is not part of it.
+        /// Time that the loops of the shards have spent in their turns. What the kernel does for them while they wait
+        /// is not part of it.
         Counter busy_us,
     }
 }

@@ -8,7 +8,8 @@ standin_protocol::counters! {
         Counter log_lines_lost,
         /// The memory of this server's caches together, in bytes.
         Gauge memory_bytes,
-        /// The limit of the whole cluster on reads of the database per second; zero: no limit.
+        /// The limit of the whole cluster on reads of the database per second (`reads_per_second` of the file); zero:
+        /// no limit.
         Gauge reads_per_second,
         /// 1 if the mode of the cluster is `strict`, 0 if it is `available`.
         Gauge is_strict,
@@ -36,9 +37,17 @@ standin_protocol::counters! {
 }
 
 standin_protocol::counters! {
+    /// The name of the server.
+    pub struct InfoFigures by ["server"] {
+        /// 1; the label says which server of the cluster file publishes at this port.
+        Gauge server_info,
+    }
+}
+
+standin_protocol::counters! {
     /// The figures of one shard, beside those that are summed over all of them.
     pub struct ShardFigures by ["shard"] {
-        /// Requests that this shard has received, of every kind.
+        /// Requests that this shard has taken up, as `standin_requests_total` counts them.
         Counter shard_requests,
         /// Connections of this shard.
         Gauge shard_connections,

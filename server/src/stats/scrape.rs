@@ -10,7 +10,7 @@ use standin_protocol::time::Micros;
 use super::StatsHub;
 use super::answers::{self, Layout};
 use super::callers::CallerFigures;
-use super::figures::{QueueFigures, ServerFigures, ShardFigures};
+use super::figures::{InfoFigures, QueueFigures, ServerFigures, ShardFigures};
 use crate::control::agent::AgentCounters;
 use crate::histogram::Histogram;
 use crate::node::counters::Counters;
@@ -33,6 +33,7 @@ impl Scrape {
         let of_server = [
             AgentCounters::FIGURES,
             ServerFigures::FIGURES,
+            InfoFigures::FIGURES,
             QueueFigures::FIGURES,
             &[ORIGIN_DURATION],
             CallerFigures::FIGURES,
@@ -48,6 +49,8 @@ impl Scrape {
         all.extend(samples(AgentCounters::FIGURES, agent, &[]));
         let figures = self.hub.figures(now, &self.origin.state());
         all.extend(samples(ServerFigures::FIGURES, figures.values(), &[]));
+        let info = InfoFigures { server_info: 1 };
+        all.extend(samples(InfoFigures::FIGURES, info.values(), &[&*self.hub.server]));
         for (calls, (length, bytes)) in self.origin.waiting().into_iter().flatten() {
             let figures =
                 QueueFigures { origin_queue: length as u64, origin_queue_bytes: bytes as u64 };

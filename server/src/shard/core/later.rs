@@ -30,12 +30,14 @@ impl<B: Backend> Core<B> {
     pub(super) fn serve_stats(&mut self, now: Now, key: ConnKey, tag: u64) {
         // The replies are written at the end of the turn: until then nothing else bounds them.
         let Some(to) = self.answer_later(now, key, tag) else { return };
+        self.node.counters().requests += 1;
         self.effects.push_back(Effect::Stats { to });
     }
 
     /// The keys that the server is asked for most, of all its shards.
     pub(super) fn serve_hot(&mut self, now: Now, key: ConnKey, tag: u64) {
         let Some(to) = self.answer_later(now, key, tag) else { return };
+        self.node.counters().requests += 1;
         self.effects.push_back(Effect::Hot { to });
     }
 
