@@ -12,6 +12,7 @@
 //! Reading decides nothing, and judging reads nothing: the same facts and the same cluster always give
 //! the same report.
 
+mod cgroups;
 pub mod change;
 mod facts;
 mod judge;

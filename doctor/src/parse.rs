@@ -79,26 +79,6 @@ pub(crate) fn meminfo(text: &str, name: &str) -> Option<u64> {
     }
 }
 
-/// The path of a process in the second version of cgroups, from `/proc/PID/cgroup`.
-pub(crate) fn cgroup(text: &str) -> Option<&str> {
-    text.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| path.starts_with('/'))
-}
-
-/// Whether a controller belongs to the first version of cgroups, by `/proc/PID/cgroup`.
-pub(crate) fn is_in_first_version(text: &str, controller: &str) -> bool {
-    let controllers = text.lines().filter_map(|line| line.split(':').nth(1));
-    controllers.flat_map(|names| names.split(',')).any(|name| name == controller)
-}
-
-/// Where the second version of cgroups is mounted, from `/proc/PID/mountinfo`.
-pub(crate) fn cgroup_mount(text: &str) -> Option<&str> {
-    text.lines().find_map(|line| {
-        let (mount, kind) = line.split_once(" - ")?;
-        let place = mount.split(' ').nth(4)?;
-        (kind.split(' ').next() == Some("cgroup2")).then_some(place)
-    })
-}
-
 /// `cpu.max`: the quota as hundredths of a core; `None` inside is "no quota".
 pub(crate) fn cpu_quota(text: &str) -> Option<Option<u64>> {
     let mut words = text.split_whitespace();
@@ -108,11 +88,6 @@ pub(crate) fn cpu_quota(text: &str) -> Option<Option<u64>> {
     }
     let (quota, period): (u64, u64) = (quota.parse().ok()?, period.parse().ok()?);
     Some(Some(quota.checked_mul(100)?.checked_div(period)?))
-}
-
-/// A limit of cgroups in bytes; `u64::MAX` is "max".
-pub(crate) fn cgroup_bytes(text: &str) -> Option<u64> {
-    if text == "max" { Some(u64::MAX) } else { text.parse().ok() }
 }
 
 /// The interface of the first default route in `/proc/net/route`.
@@ -192,14 +167,6 @@ mod tests {
         assert_eq!(meminfo(memory, "MemTotal"), Some(24_683_656 << 10));
         assert_eq!(meminfo(memory, "HugePages_Total"), Some(3));
         assert_eq!(meminfo(memory, "Mem"), None);
-        assert_eq!(cgroup("9:name=systemd:/\n0::/system.slice/a\n"), Some("/system.slice/a"));
-        for (name, is) in [("cpu", true), ("cpuacct", true), ("memory", false), ("", true)] {
-            let groups = "9:name=systemd:/\n1:cpu,cpuacct:/a\n0::/\n";
-            assert_eq!(is_in_first_version(groups, name), is, "{name}");
-        }
-        let mounts = "31 23 0:27 / /sys/fs/cgroup rw,nosuid - tmpfs tmpfs rw\n\
-                      41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
-        assert_eq!(cgroup_mount(mounts), Some("/sys/fs/cgroup/unified"));
         assert_eq!(cpu_quota("max 100000"), Some(None));
         assert_eq!(cpu_quota("150000 100000"), Some(Some(150)));
         assert_eq!(cpu_quota("1 0"), None);
@@ -234,7 +201,7 @@ mod tests {
         fn any_text_is_answered(text in "(?s).{0,200}") {
             let _ = (cores(&text), is_any_in_mask(&text), chosen(&text), release(&text));
             let _ = (hard_limit(&text, "Max open files"), meminfo(&text, "MemTotal"));
-            let _ = (is_in_first_version(&text, "cpu"), cgroup(&text), cgroup_mount(&text), cpu_quota(&text), cgroup_bytes(&text));
+            let _ = cpu_quota(&text);
             let _ = (default_route(&text), interrupts(&text), is_queue(&text), backlog_drops(&text));
         }
 

@@ -406,6 +406,67 @@ fn the_cluster_file_decides_what_is_wanted() {
     assert_eq!(verdict(clients, "descriptors").0, Verdict::Warning);
 }
 
+/// Many systems have the first version of control groups beside the second one, which then has no controllers.
+#[test]
+fn limits_in_the_first_version_of_control_groups_are_judged_too() {
+    let host = Host::new();
+    host.put(
+        "proc/self/cgroup",
+        "9:name=systemd:/\n4:memory:/api\n3:cpuset:/\n1:cpu,cpuacct:/a\n0::/\n",
+    );
+    host.put(
+        "proc/self/mountinfo",
+        "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
+         32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
+         34 31 0:31 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset\n\
+         35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+         41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n",
+    );
+    for (file, text) in [
+        ("cpu,cpuacct/cpu.cfs_quota_us", "-1"),
+        ("cpu,cpuacct/cpu.cfs_period_us", "100000"),
+        ("cpu,cpuacct/a/cpu.cfs_quota_us", "-1"),
+        ("cpu,cpuacct/a/cpu.cfs_period_us", "100000"),
+        ("cpuset/cpuset.effective_cpus", "0-7"),
+        ("memory/memory.limit_in_bytes", "9223372036854771712"),
+        ("memory/api/memory.limit_in_bytes", "9223372036854771712"),
+    ] {
+        host.put(&format!("sys/fs/cgroup/{file}"), &format!("{text}\n"));
+    }
+    let judged = |setting: &str| {
+        let report = host.judged(|_| {});
+        let found = find(&report, setting);
+        (found.verdict, found.found.clone())
+    };
+    for setting in ["cgroup cpu.max", "cgroup cpuset", "cgroup memory.max"] {
+        let (verdict, found) = judged(setting);
+        assert_eq!(verdict, Verdict::Good, "{setting}: {found}");
+    }
+    for (file, text, setting, verdict, part) in [
+        (
+            "cpu,cpuacct/a/cpu.cfs_quota_us",
+            "150000",
+            "cgroup cpu.max",
+            Verdict::Serious,
+            "1.50 cores",
+        ),
+        ("cpuset/cpuset.effective_cpus", "4-7", "cgroup cpuset", Verdict::Warning, "without 0-3"),
+        (
+            "memory/memory.limit_in_bytes",
+            "104857600",
+            "cgroup memory.max",
+            Verdict::Serious,
+            "100 MiB",
+        ),
+    ] {
+        host.put(&format!("sys/fs/cgroup/{file}"), &format!("{text}\n"));
+        let (found, said) = judged(setting);
+        assert!(found == verdict && said.contains(part), "{setting}: {found:?} {said}");
+    }
+    host.put("sys/fs/cgroup/memory/memory.limit_in_bytes", "much\n");
+    assert_eq!(judged("cgroup memory.max").0, Verdict::Unread);
+}
+
 #[test]
 fn io_decides_how_bad_a_kernel_without_io_uring_is() {
     use standin_config::IoKind::{Auto, Epoll, Uring};

@@ -1,6 +1,7 @@
 //! The kernel, its limits for the process, its control group, and its clocks.
 
 use super::{Host, count, needed, size};
+use crate::cgroups::{Groups, Limit};
 use crate::facts::{Unread, odd};
 use crate::parse;
 use crate::report::{Area, Finding, Guide, Verdict};
@@ -224,11 +225,9 @@ fn of_all(host: &Host<'_>, guide: &Guide, path: &str, is_sum: bool) -> Finding {
 
 fn quota(host: &Host<'_>) -> Finding {
     let shards = host.wanted.shards() as u64;
-    // Without a quota: the largest number, which is never the smallest of several.
-    let parse = |text: &str| Some(parse::cpu_quota(text)?.unwrap_or(u64::MAX));
-    match host.cgroup_limit("cpu.max", parse) {
+    match host.cgroup_limit(Limit::Quota) {
         Err(unread) => QUOTA.unread(&unread, "none"),
-        Ok(None) => QUOTA.unread(&host.no_limit("cpu"), "none"),
+        Ok(None) => QUOTA.unread(&Unread::Absent, "none"),
         Ok(Some((u64::MAX, _))) => QUOTA.good("none", "none"),
         Ok(Some((hundredths, group))) => {
             let is_too_little = hundredths < shards * 100;
@@ -244,14 +243,18 @@ fn quota(host: &Host<'_>) -> Finding {
 
 fn cpuset(host: &Host<'_>) -> Finding {
     let wanted = "the shards' cores among them";
-    let groups = match host.cgroups() {
-        Ok(groups) => groups,
+    let Groups { version, folders } = match host.cgroups(Limit::Cores) {
+        Ok(Some(groups)) => groups,
+        Ok(None) => return CPUSET.unread(&Unread::Absent, wanted),
         Err(unread) => return CPUSET.unread(&unread, wanted),
     };
     let some = |text: &str| parse::cores(text).filter(|cores| !cores.is_empty());
-    let read = |group: &String| host.parsed(&format!("{group}/cpuset.cpus.effective"), some);
-    match groups.iter().map(read).find(|cores| *cores != Err(Unread::Absent)) {
-        None => CPUSET.unread(&host.no_limit("cpuset"), wanted),
+    let files = Limit::Cores.files(version);
+    let files =
+        folders.iter().flat_map(|group| files.iter().map(move |name| format!("{group}/{name}")));
+    let mut found = files.map(|file| host.parsed(&file, some));
+    match found.find(|cores| *cores != Err(Unread::Absent)) {
+        None => CPUSET.unread(&Unread::Absent, wanted),
         Some(Err(unread)) => CPUSET.unread(&unread, wanted),
         Some(Ok(allowed)) => {
             let missing = host.wanted.cores().difference(&allowed).copied().collect();
@@ -272,9 +275,9 @@ fn cpuset(host: &Host<'_>) -> Finding {
 fn group_memory(host: &Host<'_>) -> Finding {
     let least = host.wanted.memory_bytes();
     let wanted = format!("above {}", size(least));
-    match host.cgroup_limit("memory.max", parse::cgroup_bytes) {
+    match host.cgroup_limit(Limit::Memory) {
         Err(unread) => GROUP_MEMORY.unread(&unread, wanted),
-        Ok(None) => GROUP_MEMORY.unread(&host.no_limit("memory"), wanted),
+        Ok(None) => GROUP_MEMORY.unread(&Unread::Absent, wanted),
         Ok(Some((found, _))) if found > least => GROUP_MEMORY.good(size(found), wanted),
         Ok(Some((found, group))) => GROUP_MEMORY.found(
             Verdict::Serious,

@@ -1,6 +1,7 @@
 //! Memory: its size, huge pages, overcommit, swap, and NUMA.
 
 use super::{Host, size, sysctl};
+use crate::cgroups::Limit;
 use crate::facts::Unread;
 use crate::parse;
 use crate::report::{Area, Finding, Guide, Verdict};
@@ -157,7 +158,7 @@ fn swap(host: &Host<'_>) -> Finding {
     if areas == 0 {
         return SWAP.good("none", wanted);
     }
-    if matches!(host.cgroup_limit("memory.swap.max", parse::cgroup_bytes), Ok(Some((0, _)))) {
+    if matches!(host.cgroup_limit(Limit::Swap), Ok(Some((0, _)))) {
         return SWAP.good("not for this control group", wanted);
     }
     let swappiness = host.number("/proc/sys/vm/swappiness");

@@ -11,7 +11,8 @@ mod network;
 #[cfg(test)]
 mod tests;
 
-use crate::facts::{Facts, Reading, Unread};
+use crate::cgroups::{Groups, Limit};
+use crate::facts::{Facts, Reading, Unread, odd};
 use crate::parse;
 use crate::report::{Finding, Guide, Report, Verdict};
 use crate::wanted::Wanted;
@@ -47,7 +48,7 @@ impl Host<'_> {
     /// A file that `parse` understands.
     fn parsed<'h, T>(&'h self, path: &str, parse: impl Fn(&'h str) -> Option<T>) -> Reading<T> {
         let text = self.facts.files.text(path)?;
-        parse(text).ok_or_else(|| crate::facts::odd(text))
+        parse(text).ok_or_else(|| odd(text))
     }
 
     fn online(&self) -> Reading<std::collections::BTreeSet<usize>> {
@@ -58,53 +59,32 @@ impl Host<'_> {
         needed(self.parsed("/proc/meminfo", |text| parse::meminfo(text, name)))
     }
 
-    /// The smallest value of a limit of the process's control group and of all above it, with the group.
-    fn cgroup_limit(
-        &self,
-        name: &str,
-        parse: impl Fn(&str) -> Option<u64>,
-    ) -> Reading<Option<(u64, String)>> {
-        let groups = self.cgroups()?;
+    /// The smallest of a limit in the process's control group and in all above it, with the group.
+    fn cgroup_limit(&self, limit: Limit) -> Reading<Option<(u64, String)>> {
+        let Some(Groups { version, folders }) = self.cgroups(limit)? else { return Ok(None) };
         let mut least: Option<(u64, String)> = None;
-        for group in &groups {
-            match self.parsed(&format!("{group}/{name}"), &parse) {
-                Ok(limit) if least.as_ref().is_none_or(|(least, _)| limit < *least) => {
-                    least = Some((limit, group.clone()));
-                }
+        for group in folders {
+            let texts =
+                limit.files(version).iter().map(|name| self.text(&format!("{group}/{name}")));
+            let texts: Vec<&str> = match texts.collect() {
+                Ok(texts) => texts,
                 // The group at the top has no limits, and others have those of enabled controllers only.
-                Ok(_) | Err(Unread::Absent) => {}
+                Err(Unread::Absent) => continue,
                 Err(unread) => return Err(unread),
+            };
+            let found = limit.read(version, &texts).ok_or_else(|| odd(&texts.join(" ")))?;
+            if least.as_ref().is_none_or(|(least, _)| found < *least) {
+                least = Some((found, group));
             }
         }
         Ok(least)
     }
 
-    /// Why a control group has no limit of this controller.
-    fn no_limit(&self, controller: &str) -> Unread {
-        let groups = self.text(&format!("/proc/{}/cgroup", self.facts.process));
-        match groups.is_ok_and(|groups| parse::is_in_first_version(groups, controller)) {
-            true => {
-                Unread::Failed("it is in version 1 of control groups, which is not read".into())
-            }
-            false => Unread::Absent,
-        }
-    }
-
-    /// The folders of the process's control group and of those above it, the innermost first.
-    fn cgroups(&self) -> Reading<Vec<String>> {
+    /// The process's control group and those above it, where a limit is set.
+    fn cgroups(&self, limit: Limit) -> Reading<Option<Groups>> {
         let process = &self.facts.process;
         let own = self.text(&format!("/proc/{process}/cgroup"))?;
-        let mounts = self.text(&format!("/proc/{process}/mountinfo"))?;
-        let (Some(own), Some(mount)) = (parse::cgroup(own), parse::cgroup_mount(mounts)) else {
-            return Ok(Vec::new());
-        };
-        let mut path = own.trim_end_matches('/');
-        let mut groups = vec![format!("{mount}{path}")];
-        while let Some(at) = path.rfind('/') {
-            path = &path[..at];
-            groups.push(format!("{mount}{path}"));
-        }
-        Ok(groups)
+        Ok(limit.groups(own, self.text(&format!("/proc/{process}/mountinfo"))?))
     }
 }
 

@@ -92,6 +92,8 @@ fn paths() -> Vec<String> {
         "/sys/fs/cgroup/a/cpu.max",
         "/sys/fs/cgroup/a/memory.max",
         "/sys/fs/cgroup/a/cpuset.cpus.effective",
+        "/sys/fs/cgroup/m/a/memory.limit_in_bytes",
+        "/sys/fs/cgroup/m/memory.limit_in_bytes",
     ];
     fixed.map(str::to_owned).to_vec()
 }
@@ -138,6 +140,8 @@ fn content() -> impl Strategy<Value = Reading<String>> {
         "Mitigation: x",
         "0::/a",
         "41 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
+        "4:memory:/a",
+        "35 31 0:32 / /sys/fs/cgroup/m rw - cgroup cgroup rw,memory",
         "Max open files 1 2 files\nMax locked memory 1 2 bytes",
         "MemTotal: 18446744073709551615 kB",
         "MemTotal: 1024 kB\nHugePages_Total: 9\nHugepagesize: 2048 kB",

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::Root;
+use crate::cgroups::Limit;
 use crate::facts::{Files, PROCESSES, Reading, Unread};
 use crate::parse;
 
@@ -99,22 +100,16 @@ impl<'r> Reader<'r> {
 
     /// The limits of a control group and of all above it.
     fn cgroups(&mut self, process: &str) {
-        let own = self.files.text(&format!("/proc/{process}/cgroup")).ok().and_then(parse::cgroup);
-        let mounts = self.files.text(&format!("/proc/{process}/mountinfo")).ok();
-        let Some((own, mount)) = own.zip(mounts.and_then(parse::cgroup_mount)) else { return };
-        let (mount, mut path) = (mount.to_owned(), own.trim_end_matches('/').to_owned());
-        if path.split('/').any(|part| part == "..") {
-            return;
-        }
-        loop {
-            for name in ["cpu.max", "memory.max", "memory.swap.max", "cpuset.cpus.effective"] {
-                self.file(&format!("{mount}{path}/{name}"));
-            }
-            match path.rfind('/') {
-                Some(at) => path.truncate(at),
-                None => break,
+        let text = |name| self.files.text(&format!("/proc/{process}/{name}")).ok();
+        let Some((own, mounts)) = text("cgroup").zip(text("mountinfo")) else { return };
+        let mut files = BTreeSet::new();
+        for limit in Limit::ALL {
+            let Some(groups) = limit.groups(own, mounts) else { continue };
+            for name in limit.files(groups.version) {
+                files.extend(groups.folders.iter().map(|folder| format!("{folder}/{name}")));
             }
         }
+        files.iter().for_each(|path| self.file(path));
     }
 
     fn cores(&mut self) {
