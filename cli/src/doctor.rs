@@ -20,13 +20,6 @@ const CLUSTER_FILE: &str = "cluster.toml";
 
 /// `standin doctor`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Exit codes: 0: nothing is to be changed. 1: something is to be changed, or could not be \
-                  read. 2: the call or the cluster file is wrong. 3: something is serious: a server could \
-                  not start, or not do what the cluster file says.\nWith --apply and --revert: 0: all is \
-                  done. 1: some settings could not be written, or were changed by somebody else. 2: \
-                  nothing was written."
-)]
 pub(crate) struct DoctorArgs {
     /// The cluster file. Without it: cluster.toml, or if there is none, a server with the default settings.
     #[arg(long, short, value_name = "FILE")]

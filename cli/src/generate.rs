@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::{Ended, out};
+use crate::{Ended, out, pages};
 
 /// `standin completions`.
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ pub(crate) fn man(args: &ManArgs, definition: Command) -> Ended {
     let folder = &args.folder;
     let write = || -> Result<(), std::io::Error> {
         std::fs::create_dir_all(folder)?;
-        clap_mangen::generate_to(definition, folder)
+        pages::write_manual(definition, folder)
     };
     write().map_err(|error| -> Box<dyn Error> {
         format!("{}: {error}; give a folder that can be written to", folder.display()).into()

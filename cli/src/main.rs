@@ -17,7 +17,7 @@
 //! client-config       write a client's file               client_config.rs
 //! user                a line for the file of users         user.rs
 //! doctor              check a host, and tune it           doctor.rs
-//! completions, man    made from the command line's definition    generate.rs
+//! completions, man    made from the command line's definition    generate.rs, pages.rs
 //! demo, load          call the load generator's library
 //! show.rs             once or again and again, as a table or as JSON: status and hot
 //! out.rs              standard output of all commands except the roles
@@ -36,6 +36,7 @@ mod generate;
 mod hot;
 mod metrics;
 mod out;
+mod pages;
 mod port;
 mod private;
 mod reload;
@@ -53,7 +54,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use standin_config::{Checked, ClusterConfig, KeyspaceConfig, Mistake};
 
 use crate::out::OutError;
@@ -191,7 +192,10 @@ fn report(args: &standin_loadgen::compare::ReportArgs) -> Ended {
 
 fn main() -> ExitCode {
     descriptors::raise_limit();
-    let ended = match Cli::parse().command {
+    let definition = pages::with_help(Cli::command());
+    let given = definition.clone().get_matches();
+    let given = Cli::from_arg_matches(&given).unwrap_or_else(|error| error.exit());
+    let ended = match given.command {
         Command::Server(args) => roles::server(&args),
         Command::Master(args) => roles::master(&args),
         Command::Proxy(args) => roles::proxy(&args),
@@ -210,8 +214,8 @@ fn main() -> ExitCode {
         Command::ClientConfig(args) => client_config::client_config(&args),
         Command::User(args) => user::user(&args),
         Command::Doctor(args) => doctor::doctor(&args),
-        Command::Completions(args) => generate::completions(&args, Cli::command()),
-        Command::Man(args) => generate::man(&args, Cli::command()),
+        Command::Completions(args) => generate::completions(&args, definition),
+        Command::Man(args) => generate::man(&args, definition),
     };
     let ended = ended.unwrap_or_else(|error| {
         if let Some(OutError::ReaderGone) = error.downcast_ref() {

@@ -26,8 +26,7 @@ use crate::{ConfigArg, Ended};
 #[derive(Debug, Args)]
 #[command(
     after_help = "The rates are estimates from a sample of the last eight seconds or so: see \
-                  docs/SLOW_AND_HOT.md. Exit codes: 0: all servers have answered. 1: some have not. \
-                  2: no server could be asked."
+                  docs/SLOW_AND_HOT.md."
 )]
 pub(crate) struct HotArgs {
     #[command(flatten)]

@@ -32,11 +32,6 @@ const BUSY_FOR: Duration = Duration::from_secs(2);
 
 /// `standin status`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Exit codes: 0: all is well. 1: something is wrong, but every partition has a server \
-                  that may write it and reaches the database. 2: neither the master nor a server \
-                  could be asked. 3: some partitions have no such server."
-)]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     config: ConfigArg,

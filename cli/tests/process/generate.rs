@@ -47,6 +47,7 @@ fn every_subcommand_has_a_manual_page() {
         let page = std::fs::read_to_string(folder.join(format!("standin-{name}.1")));
         let page = page.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(page.contains(".SH SYNOPSIS") && page.contains(&name), "{page}");
+        assert!(page.contains(".SH \"EXIT STATUS\""), "{page}");
     }
     let file = scratch.file("file");
     std::fs::write(&file, "").expect("the folder is ours");
