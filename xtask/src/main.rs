@@ -15,6 +15,7 @@
 //! machines/           machines with systemd in namespaces
 //! operations.rs       docs/OPERATIONS.md, followed to the letter on such machines
 //! package/            the static program and the Debian package
+//! container.rs        the container image, built and run by buildah
 //! chaos.rs            faults on a real cluster, on its peers, and under client libraries of other languages;
 //!                     incidents, and where they are named: programs of chaos/, benches/
 //! ```
@@ -24,6 +25,7 @@
 mod architecture;
 mod bench;
 mod chaos;
+mod container;
 mod counts;
 mod demo;
 mod deny;
@@ -77,6 +79,8 @@ The project's checks and longer runs.
       --try                          installs it on a machine in namespaces, upgrades it under
                                      load, removes and purges it (root, debootstrap,
                                      systemd-nspawn; the first time some minutes)
+  cargo xtask container              the image of packaging/container, and a cluster of containers
+                                     from it (root, buildah); --program as above
   cargo xtask operations             follows docs/OPERATIONS.md to the letter, on four such
                                      machines; --program as above
   cargo xtask help                   this text
@@ -137,6 +141,12 @@ fn run(mut arguments: Vec<String>) -> Result<bool, String> {
                 (true, None) => package::trial::run(&Workspace::find()?, program),
                 (true, Some(_)) => Err("--try chooses the revisions itself".to_owned()),
             }
+        }
+        "container" => {
+            let mut options = Options::new(arguments);
+            let program = options.value("--program")?.map(Into::into);
+            options.end()?;
+            container::run(&Workspace::find()?, program)
         }
         "operations" => {
             let mut options = Options::new(arguments);

@@ -16,7 +16,7 @@ const RELEASE: &str = "bookworm";
 const PACKAGES: &str = "systemd systemd-sysv dbus iproute2 procps curl openssl ca-certificates openssh-server \
                         openssh-client";
 /// What documents install.
-const IN_CACHE: &str = "postgresql prometheus";
+const IN_CACHE: &str = "postgresql prometheus logrotate";
 /// Debian's mirror, if the environment names no other.
 const MIRROR: &str = "http://deb.debian.org/debian";
 const LIMIT: Duration = Duration::from_secs(1_200);

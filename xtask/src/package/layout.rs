@@ -25,8 +25,11 @@ const COPIED: &[(&str, &str)] = &[
     ("docs/monitoring/dashboard.json", "usr/share/doc/standin/monitoring/dashboard.json"),
 ];
 /// Files of operators, in which a package that is installed over another keeps what they have changed.
-pub(super) const CONFIGURATION: &[&str] =
-    &["etc/standin/cluster.example.toml", "etc/standin/proxy.example.toml"];
+pub(super) const CONFIGURATION: &[&str] = &[
+    "etc/standin/cluster.example.toml",
+    "etc/standin/proxy.example.toml",
+    "etc/logrotate.d/standin",
+];
 /// Lines of the example that are for a cluster in one's own folder, and what they are on a machine: a unit can write
 /// only there.
 const PLACES: &[(&str, &str)] = &[
@@ -55,8 +58,10 @@ pub(super) fn lay_out(
     }
     let example = text(&workspace.root().join("cluster.example.toml"))?;
     write(&root.join(CONFIGURATION[0]), with_places(&example)?.as_bytes(), 0o644)?;
-    let proxy = read(&workspace.root().join("proxy.example.toml"))?;
-    write(&root.join(CONFIGURATION[1]), &proxy, 0o644)?;
+    let others = ["proxy.example.toml", "packaging/debian/logrotate"];
+    for (from, to) in others.iter().zip(&CONFIGURATION[1..]) {
+        write(&root.join(to), &read(&workspace.root().join(from))?, 0o644)?;
+    }
     generated(workspace, program, root)?;
     documents(workspace, architecture, &root.join(DOCUMENTS))
 }

@@ -64,9 +64,7 @@ pub(crate) fn make(
     let program = match &made.program {
         Some(program) => program.clone(),
         None => {
-            report.step("prerequisites", &[], || prerequisites::for_package(workspace));
-            let build = || build::build(workspace, &architecture);
-            report.step("static program", &["prerequisites"], build);
+            build(workspace, report, &architecture);
             architecture.program(workspace)
         }
     };
@@ -81,6 +79,13 @@ pub(crate) fn make(
         report.step("lintian", &[&name], || lintian(workspace, &file));
     }
     Ok(Package { file, version })
+}
+
+/// The steps that build the static program; the last one is `static program`.
+pub(crate) fn build(workspace: &Workspace, report: &mut Report, architecture: &Architecture) {
+    report.step("prerequisites", &[], || prerequisites::for_package(workspace));
+    let build = || build::build(workspace, architecture);
+    report.step("static program", &["prerequisites"], build);
 }
 
 /// The package's version and place, whether or not it has been made.

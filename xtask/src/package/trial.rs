@@ -69,6 +69,7 @@ pub(crate) fn run(workspace: &Workspace, program: Option<PathBuf>) -> Result<boo
     step(ALONE, &|| alone(&machine));
     step("a cluster by its units", &|| started(&machine));
     step("units keep their sandboxes", &|| confined(&machine));
+    step("events are rotated", &|| rotated(&machine));
     step("upgraded under load", &|| upgraded(&machine, &second));
     step("removed", &|| removed(&machine));
     step("installed again", &|| again(&machine, &second));
@@ -145,6 +146,7 @@ fn installed(machine: &Machine, package: &Package) -> Outcome {
         test "$(getent passwd standin | cut -d: -f7)" = /usr/sbin/nologin
         dpkg-query -W -f '${{Conffiles}}' standin | grep ' /etc/standin/cluster.example.toml ' > /dev/null
         dpkg-query -W -f '${{Conffiles}}' standin | grep ' /etc/standin/proxy.example.toml ' > /dev/null
+        dpkg-query -W -f '${{Conffiles}}' standin | grep ' /etc/logrotate.d/standin ' > /dev/null
         standin check-config --config /etc/standin/cluster.example.toml
         zcat /usr/share/man/man1/standin-server.1.gz | grep 'Run a server of the cluster' > /dev/null
         bash -n /usr/share/bash-completion/completions/standin
@@ -260,6 +262,46 @@ fn confined(machine: &Machine) -> Outcome {
     let io = if uring.trim() == "0" { "io_uring" } else { "epoll" };
     let limits = said.trim().replace('\n', ", ");
     Ok(Passed::with_note(format!("{limits}; {io}; a stopped server was restarted by its watchdog")))
+}
+
+/// The real logrotate moves the master's events away, and the master goes on in a new file.
+fn rotated(machine: &Machine) -> Outcome {
+    machine.run("apt-get install --yes --no-install-recommends logrotate 2>&1")?;
+    check(
+        machine,
+        r#"
+        cd /var/log/standin
+        pid=$(systemctl show -P MainPID standin-master)
+        rotate() { logrotate --force --state /srv/logrotate.state /etc/logrotate.d/standin; }
+        until_there() { tries=300; until "$@"; do tries=$((tries - 1)); test $tries -gt 0; sleep 0.1; done; }
+        # It takes the file among the others of /etc/logrotate.d, and finds no mistake.
+        logrotate --debug /etc/logrotate.conf > /srv/logrotate.said 2>&1
+        grep -q 'considering log /var/log/standin/events.jsonl' /srv/logrotate.said
+        no grep -i error /srv/logrotate.said
+        rotate
+        test -s events.jsonl.1
+        until_there test -e events.jsonl
+        test "$(stat -c '%U:%G %a' events.jsonl)" = 'standin:standin 600'
+        # What happens now is in the new file, and only there.
+        before=$(wc -l < events.jsonl.1)
+        systemctl restart standin-server@a2
+        until_there grep -q '"a2"' events.jsonl
+        test "$(wc -l < events.jsonl.1)" = "$before"
+        rotate
+        test -s events.jsonl.2.gz
+        zcat events.jsonl.2.gz | tail -n 1 | grep -q '^{.*}$'
+        until_there test -e events.jsonl
+        test "$(systemctl show -P MainPID standin-master)" = "$pid"
+        # Without the master nothing fails, nor without a file.
+        systemctl stop standin-master
+        rotate
+        rm events.jsonl*
+        rotate
+        systemctl start standin-master
+        "#,
+    )?;
+    machine.until(WITHIN, STATUS)?;
+    Ok(Passed::with_note("by logrotate, while the master runs, is stopped, and has no file"))
 }
 
 /// The second package over the first, while clients read and write: nothing of theirs fails, the master goes on from

@@ -42,6 +42,22 @@ const FOR_MACHINES: &[Need] = &[
     },
 ];
 
+const FOR_CONTAINER: &[Need] = &[Need {
+    name: "buildah",
+    what_for: "an image of a container, without a daemon",
+    is_there: || runs("buildah", &["--version"]),
+    packages: &["buildah"],
+}];
+
+/// Checks for the programs that images of containers need.
+pub(crate) fn for_container(workspace: &Workspace) -> Outcome {
+    if !is_root() {
+        let remedy = "run this as root: namespaces and mounts need it";
+        return Err(Failed::new("this user is not root", remedy));
+    }
+    ensure(workspace, FOR_CONTAINER, Vec::new())
+}
+
 /// Checks for the programs that `cargo xtask package` needs.
 pub(crate) fn for_package(workspace: &Workspace) -> Outcome {
     ensure(workspace, FOR_PACKAGE, Vec::new())
