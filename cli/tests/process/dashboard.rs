@@ -91,6 +91,66 @@ pub(crate) fn pictures(browser: &Browser, name: &str) {
 pub(crate) const OVERFLOWS: &str =
     "document.documentElement.scrollWidth > document.documentElement.clientWidth";
 
+/// The widths of a phone, a tablet, a small and a large screen.
+const WIDTHS: [u32; 4] = [360, 768, 1_300, 1_920];
+
+/// A function that returns the texts which overlap others, or touch those of another cell. Lines of one text are close
+/// to each other, so that a third of their height counts.
+const COLLISIONS: &str = "function collisions() { \
+    const boxes = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT); \
+    const cell = node => { let it = node.parentElement; \
+        while (it && getComputedStyle(it).display.startsWith('inline')) it = it.parentElement; return it; }; \
+    const isClipped = it => { for (; it; it = it.parentElement) { \
+        if (getComputedStyle(it).clipPath !== 'none') return true; } return false; }; \
+    for (let node; (node = walker.nextNode());) { \
+        const parent = node.parentElement; \
+        if (!node.data.trim() || ['SCRIPT', 'STYLE', 'NOSCRIPT'].includes(parent.tagName) || isClipped(parent)) continue; \
+        const list = parent.closest('#timeline ol'), seen = list && list.getBoundingClientRect(); \
+        const range = document.createRange(); range.selectNodeContents(node); \
+        for (const it of range.getClientRects()) { \
+            const top = seen ? Math.max(it.top, seen.top) : it.top; \
+            const bottom = seen ? Math.min(it.bottom, seen.bottom) : it.bottom; \
+            if (it.width > 1 && bottom - top > 1) { \
+                boxes.push({ node, cell: cell(node), left: it.left, right: it.right, top, bottom, text: node.data.trim() }); } } } \
+    const found = []; \
+    boxes.forEach((a, i) => boxes.slice(i + 1).forEach(b => { \
+        if (a.node === b.node) return; \
+        const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top); \
+        const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left); \
+        if (high > Math.min(a.bottom - a.top, b.bottom - b.top) / 3 && wide > (a.cell === b.cell ? 1 : -3)) { \
+            found.push(a.text + ' | ' + b.text); } })); \
+    if (!boxes.length) found.push('there is no text'); \
+    return found; }";
+
+/// Shows what is known with figures as wide as they come: an IPv6 address, large numbers, long states.
+const WIDE: &str = "const view = structuredClone(newest); \
+    view.groups[0].servers.forEach(server => { server.address = '[2001:db8:1234:5678:9abc:def0:1234:5678]:65535'; \
+        server.name = 'database-cache-17'; server.state = 'returning'; server.is_stale = true; server.age_ms = 3599000; \
+        server.moving = 1000; server.stood_in_by = [{ server: 'database-cache-18', partitions: 1024 }]; \
+        const f = server.figures; if (!f) return; \
+        Object.assign(f, { requests_per_s: 1234567, hit_ratio: 1, refused_per_s: 123456, items_bytes: 1.5e12, \
+            memory_bytes: 2e12, busy: 1, loop_lag_us: 123456, uptime_ms: 9e9, is_leased: false }); \
+        for (const of of ['hit', 'miss', 'write']) f[of] = { p50_us: 1234567, p99_us: 9876543 }; \
+        f.database = { up: true, reads_per_s: 123456, writes_per_s: 123456, read: { p99_us: 1234567 }, write: { p99_us: 1234567 } }; });";
+
+/// No two texts of the page overlap or touch, on any screen.
+#[track_caller]
+fn assert_no_texts_collide(browser: &Browser, when: &str) {
+    for width in WIDTHS {
+        browser.resize(width, 900);
+        for (what, show) in [("as it is", ""), ("with wide figures", "show(view);")] {
+            // In one expression, because the page draws itself again each second.
+            let wide = if show.is_empty() { "" } else { WIDE };
+            let expression =
+                format!("(() => {{ {wide} {show} {COLLISIONS} return collisions(); }})()");
+            let found = browser.value(&expression);
+            assert_eq!(found, serde_json::json!([]), "{when}, {what}, at {width} pixels");
+        }
+        assert_eq!(browser.value(OVERFLOWS), false, "{when}, at {width} pixels");
+    }
+    browser.resize(1440, 900);
+}
+
 #[test]
 fn the_page_names_a_killed_server_and_its_stand_in_until_it_is_back() {
     let Some(browser) = Browser::start_or_skip("the dashboard in a browser") else { return };
@@ -110,7 +170,7 @@ fn the_page_names_a_killed_server_and_its_stand_in_until_it_is_back() {
         browser.resize(width, 900);
         assert_eq!(browser.value(OVERFLOWS), false, "at {width} pixels");
     }
-    browser.resize(1440, 900);
+    assert_no_texts_collide(&browser, "all is well");
 
     cluster.kill("a1");
     browser.wait("a1 is offline", &row("a1", "offline", &["offline", "a2 stands in: "]));
@@ -125,6 +185,7 @@ fn the_page_names_a_killed_server_and_its_stand_in_until_it_is_back() {
     browser.wait("the stand-in", &event("stands_in", &["a2 stands in for a1"]));
     browser.wait("b1 is untouched", &row("b1", "online", &[]));
     pictures(&browser, "2-killed");
+    assert_no_texts_collide(&browser, "a1 is killed");
 
     cluster.start_server("a1");
     cluster.wait_all(Online);
