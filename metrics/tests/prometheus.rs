@@ -1,14 +1,17 @@
-//! The ports as callers see them, well-meaning and hostile ones.
+//! The ports as callers see them, well-meaning and hostile ones, and a real Prometheus.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use standin_config::{KernelUse, TlsAuthorities, TlsCalls, TlsConfig, TlsPort};
 use standin_metrics::{Admit, Answer, Endpoint, Group, Listener, Status, metrics};
 use standin_protocol::counters::{Figure, FigureKind, Sample, SampleValue};
-use standin_testkit::{Authority, Issued, Scratch, read_some};
+use standin_testkit::{
+    Authority, Issued, Prometheus, Scratch, prometheus, read_some, skip, wait_until,
+};
 use standin_tls::{Acceptor, Connector};
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -154,6 +157,90 @@ fn wrong_passwords_are_counted_and_no_password_is_not() {
     }
     // Other tests of this process have wrong passwords, too.
     assert!(failed() >= before + 3);
+}
+
+const CELLS: Figure = Figure {
+    name: "wait_us",
+    kind: FigureKind::Histogram,
+    labels: &["calls"],
+    help: "Time, with a \\ in it.",
+};
+const BYTES: Figure =
+    Figure { name: "held_bytes", kind: FigureKind::Gauge, labels: &["whose"], help: "Bytes." };
+
+/// A label that only a parser of the format reads right.
+const ODD: &str = "a \"quoted\" \\ path\nin two lines, {x=\"y\"} # and ü";
+
+/// A real Prometheus, which asks for OpenMetrics, and its `promtool`, which reads the other format, understand all kinds
+/// of figures, units, and labels with any text in them.
+#[test]
+fn a_real_prometheus_reads_every_kind_of_figure_as_it_was_given() {
+    if let Err(missing) = Prometheus::available() {
+        return skip("every kind of figure", "STANDIN_REQUIRE_PROMETHEUS", missing);
+    }
+    let histogram = SampleValue::Histogram {
+        buckets: vec![(1_000, 2), (250_000, 1)],
+        beyond: 4,
+        sum: 9_500_000,
+    };
+    let labelled =
+        |figure, label: &str, value| Sample { figure, labels: vec![label.to_owned()], value };
+    let figures = move || {
+        let samples = vec![
+            Sample::new(REQUESTS, 1 << 52),
+            labelled(BYTES, ODD, SampleValue::Number(4_096)),
+            labelled(BYTES, "", SampleValue::Number(0)),
+            labelled(CELLS, "read", histogram.clone()),
+        ];
+        vec![Group { prefix: "standin", samples }]
+    };
+    let listener =
+        Listener::bind(([127, 0, 0, 1], 0).into(), "metrics").expect("loopback has ports");
+    let endpoint = listener.serve(metrics(Box::new(figures)), None).expect("a thread");
+    let reply = get(endpoint.address(), "/metrics", "");
+    let text = reply.split_once("\r\n\r\n").expect("a head and a body").1;
+    let scratch = Scratch::new("metrics-real");
+    prometheus::promtool(&["check", "metrics"], scratch.path(), text)
+        .unwrap_or_else(|said| panic!("{said}\n{text}"));
+
+    let rules = scratch.file("rules.yml");
+    std::fs::write(&rules, "groups: []\n").expect("the folder is ours");
+    let real = Prometheus::start(&[endpoint.address()], &rules);
+    wait_until(WITHIN, "a scrape without a mistake", || real.reads_all(1));
+    let value = |series: &Value| series["value"][1].as_str().and_then(|it| it.parse::<f64>().ok());
+    let one = |query: &str| {
+        let found = real.query(query).unwrap_or_default();
+        assert!(found.len() <= 1, "{query}: {found:?}");
+        found.first().and_then(value)
+    };
+    let wait = "standin_wait_seconds";
+    for (query, expected) in [
+        ("standin_requests_total".to_owned(), (1_u64 << 52) as f64),
+        ("sum(standin_held_bytes)".to_owned(), 4_096.0),
+        (format!("{wait}_bucket{{le=\"0.001\",calls=\"read\"}}"), 2.0),
+        (format!("{wait}_bucket{{le=\"0.25\"}}"), 3.0),
+        (format!("{wait}_bucket{{le=\"+Inf\"}}"), 7.0),
+        (format!("{wait}_count"), 7.0),
+        (format!("{wait}_sum"), 9.5),
+        (format!("histogram_quantile(0.4, {wait}_bucket)"), 0.25 * 0.8 + 0.001 * 0.2),
+    ] {
+        wait_until(WITHIN, &query, || one(&query).is_some());
+        let found = one(&query).expect("it is there");
+        assert!((found - expected).abs() <= expected * 1e-9, "{query}: {found}, not {expected}");
+    }
+    let series = real.query("standin_held_bytes").expect("it answers");
+    let whose = |wanted: &str| {
+        let is_it = |one: &&Value| one["metric"]["whose"].as_str().unwrap_or_default() == wanted;
+        series.iter().find(is_it).and_then(value)
+    };
+    assert_eq!((whose(ODD), whose("")), (Some(4_096.0), Some(0.0)), "{series:?}");
+    let kinds = real.ask("/api/v1/metadata").expect("it answers");
+    for (name, kind) in
+        [("standin_requests", "counter"), ("standin_held_bytes", "gauge"), (wait, "histogram")]
+    {
+        assert_eq!(kinds["data"][name][0]["type"], kind, "{kinds}");
+    }
+    assert_eq!(kinds["data"][wait][0]["help"], CELLS.help);
 }
 
 #[test]
