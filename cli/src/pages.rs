@@ -341,8 +341,8 @@ mod tests {
             let help = command.clone().render_long_help().to_string();
             let file = format!("standin-{}.1", page.name.replace(' ', "-"));
             let manual = std::fs::read_to_string(scratch.file(&file)).unwrap();
-            // In a manual page, a hyphen is written as one.
-            let manual = manual.replace("\\-", "-");
+            // Hyphens and apostrophes are written by their names.
+            let manual = manual.replace("\\-", "-").replace("\\*(Aq", "'");
             assert!(
                 manual.contains(".SH \"EXIT STATUS\"") && !manual.contains("EXTRA"),
                 "{manual}"

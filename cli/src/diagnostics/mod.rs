@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use standin_config::LogLevel;
+use standin_protocol::time::Micros;
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
@@ -27,6 +28,7 @@ use tracing_subscriber::layer::{Layer, Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
+use limit::Places;
 pub(crate) use sink::{Sink, Target};
 use style::Style;
 
@@ -43,7 +45,7 @@ const STDERR_PATIENCE: Duration = Duration::from_secs(1);
 static STDERR: OnceLock<Option<Sink>> = OnceLock::new();
 
 /// The log of this process, if it has one.
-static LOG: OnceLock<(Sink, Style)> = OnceLock::new();
+static LOG: OnceLock<(Sink, Style, Places)> = OnceLock::new();
 
 /// The options of a role's log.
 #[derive(Debug, Args)]
@@ -103,7 +105,10 @@ impl Diagnostics {
         let note = Box::new(move |count| {
             of_note.line(Level::WARN, &format!("{count} log lines could not be written"))
         });
-        let log = Sink::start("log", target, Arc::clone(&lost), note)?;
+        let places = Places::default();
+        let (of_sink, of_rest) = (places.clone(), style.clone());
+        let rest = Box::new(move |now| of_sink.rest(now, &of_rest));
+        let log = Sink::start_with("log", target, Arc::clone(&lost), note, rest)?;
         if let Some(path) = &args.log_file
             && !wait_open(&log, "--log-file", path)?
         {
@@ -123,10 +128,10 @@ impl Diagnostics {
             Format::Text => lines.boxed(),
             Format::Json => lines.event_format(style.clone()).boxed(),
         };
-        let limit = limit::Limit::new(log.clone(), style.clone());
+        let limit = limit::Limit::new(places.clone(), log.clone(), style.clone());
         let _ = tracing_subscriber::registry().with(lines).with(filter).with(limit).try_init();
         let levels = is_of_file.then_some(levels);
-        let _ = LOG.set((log.clone(), style));
+        let _ = LOG.set((log.clone(), style, places));
         std::panic::set_hook(Box::new(|panic| {
             let thread = std::thread::current();
             let name = thread.name().unwrap_or("without a name");
@@ -211,7 +216,8 @@ pub(crate) fn remark(text: &str) {
 
 /// Waits briefly for lines that are still to be written.
 pub(crate) fn flush() {
-    if let Some((log, _)) = LOG.get() {
+    if let Some((log, style, places)) = LOG.get() {
+        places.rest(Micros::NEVER, style).iter().for_each(|line| log.push(line.as_bytes()));
         log.flush(FLUSH_WITHIN);
     }
     if let Some(Some(stderr)) = STDERR.get() {
@@ -220,7 +226,7 @@ pub(crate) fn flush() {
 }
 
 fn log_now(text: &str) {
-    if let Some((log, style)) = LOG.get() {
+    if let Some((log, style, _)) = LOG.get() {
         log.push(style.line(Level::ERROR, text).as_bytes());
     }
 }

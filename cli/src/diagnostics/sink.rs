@@ -126,13 +126,27 @@ struct State {
 /// Formats the line that reports the number of lost lines.
 type Note = Box<dyn Fn(u64) -> String + Send>;
 
+/// Returns lines that are due although nobody has pushed any. Asked about once a second.
+type Rest = Box<dyn Fn(Micros) -> Vec<String> + Send>;
+
 impl Sink {
     /// Starts the thread. `lost` counts the lines that could not be written.
     pub(crate) fn start(
         name: &str,
+        target: Target,
+        lost: Arc<AtomicU64>,
+        note: Note,
+    ) -> io::Result<Self> {
+        Self::start_with(name, target, lost, note, Box::new(|_| Vec::new()))
+    }
+
+    /// Starts the thread of a sink that has lines of its own.
+    pub(super) fn start_with(
+        name: &str,
         mut target: Target,
         lost: Arc<AtomicU64>,
         note: Note,
+        rest: Rest,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -142,7 +156,8 @@ impl Sink {
         });
         let sink = Self { shared: Arc::clone(&shared) };
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            while catch_unwind(AssertUnwindSafe(|| shared.run(&mut target, &note))).is_err() {
+            while catch_unwind(AssertUnwindSafe(|| shared.run(&mut target, &note, &rest))).is_err()
+            {
                 std::thread::park_timeout(TRY_AGAIN);
             }
         })?;
@@ -231,7 +246,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, target: &mut Target, note: &Note) {
+    fn run(&self, target: &mut Target, note: &Note, rest: &Rest) {
+        let mut rest_at = Micros::boottime() + TRY_AGAIN;
         // A line that a failed write has cut off is ended before the next one.
         let mut is_cut = false;
         // It is still set if this thread panicked while it wrote a line.
@@ -242,6 +258,15 @@ impl Shared {
         loop {
             standin_protocol::fault::point();
             let (line, untold) = self.next();
+            let now = Micros::boottime();
+            if now >= rest_at {
+                rest_at = now + TRY_AGAIN;
+                for line in rest(now) {
+                    // What can't be written is lost, as any line.
+                    let written = Self::write(target, &mut is_cut, line.as_bytes());
+                    self.lost.fetch_add(u64::from(written.is_err()), Ordering::Relaxed);
+                }
+            }
             if self.reopens.swap(false, Ordering::AcqRel)
                 && let Target::File(path, file) = target
             {
@@ -254,7 +279,8 @@ impl Shared {
             if untold > 0 && Self::write(target, &mut is_cut, note(untold).as_bytes()).is_ok() {
                 self.lock().untold -= untold;
             }
-            let written = line.map_or(Ok(()), |line| Self::write(target, &mut is_cut, &line));
+            let Some(line) = line else { continue };
+            let written = Self::write(target, &mut is_cut, &line);
             let mut state = self.lock();
             state.is_writing = false;
             state.done += 1;
@@ -296,7 +322,7 @@ impl Shared {
             let waited = self.changed.wait_timeout(state, TRY_AGAIN);
             let (now, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             state = now;
-            if timeout.timed_out() && state.untold > 0 && state.lines.is_empty() {
+            if timeout.timed_out() && state.lines.is_empty() {
                 return (None, state.untold);
             }
         }

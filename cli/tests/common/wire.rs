@@ -51,7 +51,8 @@ impl Wire {
             .or_else(|_| Self::greet(address, topology, (shard, role), OLD_SECRET))
     }
 
-    fn greet(
+    /// Connects to an address and sends a HELLO, with a proof by this secret if one is asked for.
+    pub fn greet(
         address: SocketAddr,
         topology: &Topology,
         (shard, role): (u16, Role),

@@ -14,6 +14,7 @@
 //! generate.rs     completions and manual pages
 //! levels.rs       the levels of log lines
 //! metrics.rs      the metrics of all processes, and what Prometheus makes of them
+//! mishaps.rs      callers that fail at ports are counted and told, all of a burst
 //! output.rs       nobody reads the output of a command, or a file has no room
 //! pipes.rs        pipes that nobody reads
 //! threads.rs      each thread is killed in turn
@@ -42,6 +43,7 @@ mod faults;
 mod generate;
 mod levels;
 mod metrics;
+mod mishaps;
 mod output;
 mod pipes;
 mod reload;
