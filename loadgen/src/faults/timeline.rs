@@ -327,9 +327,12 @@ impl Stage {
         }
         self.is_over = true;
         let Some(start) = self.start else { return };
-        // Commands that have not ended by themselves would go on with what is undone now.
-        self.errands.iter_mut().for_each(|errand| errand.process.ask_to_end());
-        self.errands.drain(..).for_each(Errand::end);
+        // Commands that have not ended by themselves would go on with what is undone now; those that undo are waited for.
+        let is_undo = |errand: &Errand| self.marks[errand.mark].is_undo;
+        let (undoing, mut under_way): (Vec<_>, Vec<_>) = self.errands.drain(..).partition(is_undo);
+        under_way.iter_mut().for_each(|errand| errand.process.ask_to_end());
+        under_way.into_iter().for_each(Errand::end);
+        self.errands = undoing;
         for fault in self.holds.open() {
             self.carry_out(fault, true, Micros::boottime().since(start), None);
         }
@@ -457,11 +460,41 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(20);
 
+    fn shell(script: String) -> Vec<String> {
+        vec!["/bin/sh".to_owned(), "-c".to_owned(), script]
+    }
+
+    #[test]
+    fn an_undo_that_is_under_way_at_the_end_is_waited_for() {
+        let scratch = Scratch::new("faults-undoing");
+        let log = scratch.file("log");
+        let undo =
+            format!("echo undoing >> {log}; sleep 0.5; echo undone >> {log}", log = log.display());
+        let fault = FaultSpec {
+            name: "command".to_owned(),
+            line: 1,
+            at: Duration::ZERO,
+            after: None,
+            lasts: Some(Duration::from_millis(1)),
+            deed: Deed::Command { begin: vec!["true".to_owned()], undo: shell(undo) },
+        };
+        let script = Script { processes: Vec::new(), faults: vec![fault] };
+        let mut stage = Stage::prepare(&script, scratch.path(), 1, None).unwrap();
+        stage.begin(Micros::boottime());
+        wait_until(SOON, "the undo", || {
+            stage.act(Micros::boottime());
+            log.exists()
+        });
+        stage.undo();
+        assert_eq!(std::fs::read_to_string(log).unwrap(), "undoing\nundone\n");
+        let undone = stage.marks().iter().filter(|mark| mark.is_undo);
+        assert!(undone.map(|mark| (mark.done.is_some(), &mark.error)).eq([(true, &None)]));
+    }
+
     #[test]
     fn a_command_that_is_under_way_ends_before_it_is_undone() {
         let scratch = Scratch::new("faults-under-way");
         let (log, pid) = (scratch.file("log"), scratch.file("pid"));
-        let shell = |script: String| vec!["/bin/sh".to_owned(), "-c".to_owned(), script];
         let begin = shell(format!(
             "trap 'echo ended >> {log}; exit' TERM; sleep 600 & echo $! > {pid}; wait",
             log = log.display(),

@@ -94,7 +94,7 @@ fn sweep(
 /// read. The run is over, so nothing that happens here is a reason to discard it.
 pub(super) fn read_counters(
     load: &Load,
-    plan: &Plan,
+    (plan, live): (&Plan, &Arc<Live>),
     recording: &mut Recording,
     interrupt: Option<&Interrupt>,
     console: &mut Console,
@@ -104,11 +104,16 @@ pub(super) fn read_counters(
     let counts = load.counts();
     let keys = counts.first_counter()..counts.all();
     let all = share_of(load, &keys);
-    let is_interrupted = || interrupt.is_some_and(Interrupt::is_set);
+    // Who has no interrupts is ended through what is live, such as an agent. A search ends a measurement so, too, whose
+    // counters are then read nevertheless.
+    let is_interrupted = || interrupt.map_or(live.is_stopped(), Interrupt::is_set);
     let (mut read, mut problem) = (Counts::default(), None);
     if !is_interrupted() {
-        let (plan, access) = ((plan, Live::new(load.workers)), SweepAccess::ReadCounters);
-        match sweep(load, plan, (keys, access), interrupt, console) {
+        let part = match live.is_stopped() {
+            true => Live::new(load.workers),
+            false => Live::part_of(live, load.workers),
+        };
+        match sweep(load, (plan, part), (keys, SweepAccess::ReadCounters), interrupt, console) {
             Ok(recording) => {
                 read = recording.counts();
                 problem = recording.quotes.first().cloned().filter(|_| read.failed > 0);

@@ -293,7 +293,7 @@ impl<'l> Prepared<'l> {
         }
         let ran_for = Micros::boottime().since(recording.start);
         let observed = observers.finish(&plan, recording.start);
-        problems.extend(read_counters(load, &plan, &mut recording, interrupt, console));
+        problems.extend(read_counters(load, (&plan, live), &mut recording, interrupt, console));
         problems.extend(own_cluster::lost_writes(load, &plan, stage));
         let started = wall_time(recording.start);
         let is_stopped = live.is_stopped();

@@ -16,7 +16,7 @@ use standin_testkit::fake_server::FakeServer;
 use standin_testkit::{Scratch, free_ports};
 
 use super::options::tests::parse;
-use super::{Load, Prepared, find, pacing, read_counters, run, run_shown, whole};
+use super::{Load, Prepared, find, read_counters, run, run_shown};
 use crate::console::Console;
 use crate::live::Live;
 use crate::observer::OriginPoint;
@@ -34,28 +34,6 @@ fn load(arguments: &[&str]) -> Load {
 
 fn run_load(load: &Load) -> Document {
     run(load, &Arc::new(Live::new(load.workers))).unwrap_or_else(|error| panic!("{error}"))
-}
-
-#[test]
-fn how_many_requests_there_will_be_is_known_of_a_rate_alone() {
-    let trace = ["--trace", "t", "--format", "csv"];
-    for (options, requests) in [
-        (&["--rate", "50"][..], 250),
-        (&["--closed", "1x1"], 0),
-        (&trace, 0),
-        (&[&trace[..], &["--rate", "20"]].concat(), 100),
-    ] {
-        let load = load(&[&["--seconds", "5"], options].concat());
-        assert_eq!(whole(&pacing(&load), load.duration), requests, "{options:?}");
-    }
-}
-
-#[test]
-fn only_what_needs_a_folder_gets_one() {
-    let cache = ["--target", "memcached://a:1"];
-    let needs = |options: &[&str]| load(&[&cache[..], options].concat()).needs_folder();
-    assert!(!needs(&[]) && !needs(&["--database", "postgres://a/b"]));
-    assert!(needs(&["--folder", "f"]) && needs(&["--database", "sqlite"]));
 }
 
 /// A run of a second or so with every file.
@@ -347,9 +325,15 @@ fn counters_that_can_t_be_read_at_the_end_are_told() {
         let prepared = Prepared::new(&load, &live, None, &mut Console::silent());
         let plan = prepared.unwrap_or_else(|error| panic!("{error}")).plan.clone();
         let mut recording = Recorder::new(Micros(0), 1, Duration::from_secs(1)).finish();
-        let problem = read_counters(&load, &plan, &mut recording, None, &mut Console::silent());
-        let problem = problem.expect("there is nothing to read");
+        let mut read = |live: &Arc<Live>| {
+            read_counters(&load, (&plan, live), &mut recording, None, &mut Console::silent())
+        };
+        let problem = read(&live).expect("there is nothing to read");
         assert!(problem.contains(why) && problem.contains("7 of 7"), "{problem}");
+        // As an agent whose coordinator has been interrupted.
+        live.stop();
+        let problem = read(&live).expect("nothing is read");
+        assert!(problem.contains("7 of 7") && problem.contains("interrupted"), "{problem}");
         assert_eq!(recording.counts().counters_read, 0);
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -57,7 +58,9 @@ impl Outputs {
             let shown = path.display();
             // The names of the files of percentiles only begin so.
             let is_whole = option != "hgrm";
-            let (Some(name), false) = (path.file_name(), is_whole && path.is_dir()) else {
+            let is_folder =
+                path.as_os_str().as_bytes().ends_with(b"/") || is_whole && path.is_dir();
+            let (Some(name), false) = (path.file_name(), is_folder) else {
                 return Err(format!("--{option} {shown}: name a file, not a folder"));
             };
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -237,6 +240,7 @@ mod tests {
             (Outputs { hgrm: file("none/a"), ..none() }, "its folder is not there"),
             (Outputs { html: Some(scratch.path().to_owned()), ..none() }, "not a folder"),
             (Outputs { html: Some(PathBuf::new()), ..none() }, "--html"),
+            (Outputs { hgrm: file("new/"), ..none() }, "not a folder"),
             (Outputs { json: file("a"), csv: Some(other_name), ..none() }, "--json and --csv"),
         ] {
             let said = outputs.check().unwrap_err();

@@ -1,6 +1,7 @@
 //! What a load is without options, and options that do not fit together.
 
 use super::super::options::tests::parse;
+use super::super::{pacing, whole};
 use super::*;
 
 fn resolve(arguments: &[&str]) -> Result<Load, LoadError> {
@@ -103,4 +104,26 @@ fn histograms_that_take_too_much_memory_are_refused() {
     let mut shared = resolve(&[&trace[..], &["1"]].concat()).unwrap();
     shared.workers = 1_024;
     assert!(shared.check_memory().is_err());
+}
+
+#[test]
+fn how_many_requests_there_will_be_is_known_of_a_rate_alone() {
+    let trace = ["--trace", "t", "--format", "csv"];
+    for (options, requests) in [
+        (&["--rate", "50"][..], 250),
+        (&["--closed", "1x1"], 0),
+        (&trace, 0),
+        (&[&trace[..], &["--rate", "20"]].concat(), 100),
+    ] {
+        let load = resolve(&[&["--seconds", "5"], options].concat()).unwrap();
+        assert_eq!(whole(&pacing(&load), load.duration), requests, "{options:?}");
+    }
+}
+
+#[test]
+fn only_what_needs_a_folder_gets_one() {
+    let cache = ["--target", "memcached://a:1"];
+    let needs = |options: &[&str]| resolve(&[&cache[..], options].concat()).unwrap().needs_folder();
+    assert!(!needs(&[]) && !needs(&["--database", "postgres://a/b"]));
+    assert!(needs(&["--folder", "f"]) && needs(&["--database", "sqlite"]));
 }
