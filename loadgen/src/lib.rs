@@ -10,7 +10,7 @@
 //! database/  the database itself, alone or behind a cache that an application fills
 //! schedule   when   ─┐
 //! workload   what    ├ pure, seeded: the same seed gives the same requests
-//! request, popularity, key_names, value_sizes, zipf, trace
+//! request, popularity, key_list, key_names, value_sizes, zipf, trace
 //! checker    stale?  │
 //! recorder/  how long, how many ─► report/  figures, table, plots, page ─► compare/  runs with each other
 //! faults/    processes, and what breaks them    net/       namespaces, cuts and losses
@@ -28,6 +28,7 @@ pub mod drive;
 pub mod faults;
 mod folder;
 pub mod interrupt;
+pub mod key_list;
 pub mod key_names;
 pub mod live;
 pub mod load;

@@ -1,8 +1,10 @@
 //! The choice of requests: the key, read or write, and the size. Uses no clock and no socket.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::key_list::KeyList;
 use crate::key_names::{DIGITS_MAX, KeyNames, push_number};
 use crate::popularity::{Chooser, Popularity};
 use crate::request::{Access, Recorded, Request, ValueSizes};
@@ -16,6 +18,8 @@ pub enum Keys {
     Numbered,
     /// Names that are made from the index in another way.
     Named(KeyNames),
+    /// Names that somebody else has given.
+    Listed(Arc<KeyList>),
 }
 
 impl Keys {
@@ -30,6 +34,7 @@ impl Keys {
                 name
             }
             Self::Named(names) => names.name(index),
+            Self::Listed(list) => list.get(index).to_vec(),
         }
     }
 }
@@ -249,7 +254,8 @@ impl Iterator for Supply {
                 }
                 let key = chooser.draw(random);
                 let share = random.unit() * 100.0 - mix.reads_percent;
-                if share >= 0.0 {
+                // A share of 100 is all, however it is rounded.
+                if share >= 0.0 && mix.reads_percent < 100.0 {
                     let write = change(mix, (chooser, own), key, share, random);
                     let is_plain = matches!(write.access, Access::Write { .. });
                     if !(mix.reads_first && is_plain) {

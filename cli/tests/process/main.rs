@@ -21,6 +21,7 @@
 //! secrets.rs      no output shows a secret
 //! report.rs       the page of a load in a browser, and its logs as another library reads them
 //! reload.rs       SIGHUP: what is taken over, what is refused
+//! rows.rs         load on rows that somebody else owns
 //! service.rs      what a service manager hears, and the units
 //! signals.rs      stopping takes a limited time, files are reopened
 //! slow_and_hot.rs the log of slow requests, `standin hot`, and totals by keyspace
@@ -48,6 +49,7 @@ mod output;
 mod pipes;
 mod reload;
 mod report;
+mod rows;
 mod secrets;
 mod service;
 mod signals;

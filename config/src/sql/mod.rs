@@ -5,9 +5,11 @@
 //! and `::` is a cast. All else passes unchanged: this is no SQL parser, and whether a
 //! statement means something only the database can tell.
 
+mod all_keys;
 mod key;
 mod scan;
 
+pub use all_keys::all_keys;
 pub use key::{KeyUse, Merge, key_use};
 use scan::{Piece, Scanner};
 

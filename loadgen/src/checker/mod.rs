@@ -20,6 +20,7 @@
 //! a lock is taken at the end of a write, for a read that looks stale, and for an increment.
 
 mod history;
+mod rows;
 mod sums;
 mod swaps;
 
@@ -33,6 +34,7 @@ use standin_protocol::lease::DRIFT_PARTS;
 use standin_protocol::time::Micros;
 
 use self::history::{Acknowledged, History};
+pub use self::rows::{Content, RowsChecker};
 use self::sums::Counters;
 pub use self::sums::{Counted, Increment, Off, Sums, first_number};
 pub use self::swaps::Swap;
@@ -99,9 +101,15 @@ pub enum Verdict {
     /// Older than an acknowledged write, but of a write that failed or whose outcome is
     /// unknown, and which may have taken effect after it.
     Late,
+    /// A value that others have written since the run began, of a row that is not the run's own.
+    Changed,
+    /// Of a row that is not the run's own, and that others have changed meanwhile, or that could not be read again: nothing
+    /// can be said.
+    Unjudged,
     /// Older than an acknowledged write.
     Stale {
-        /// The number of writes by which it is older; for an absent row, all of them.
+        /// The number of writes by which it is older; for an absent row, all of them. 0: that is not known, because the row
+        /// is not the run's own.
         behind: u32,
         /// The least time for which the next write had been acknowledged when the read was sent.
         /// [`Duration::MAX`]: the absent row had never been deleted.
@@ -151,6 +159,29 @@ pub enum Wrong {
     SwappedTwice,
     /// The sum is higher than all that was sent.
     CountedTwice,
+}
+
+impl Verdict {
+    /// Whether it is about an answer that should not have been given.
+    #[must_use]
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Stale { .. } | Self::Wrong(_))
+    }
+
+    /// What is wrong with an answer, in words; `None`: nothing is.
+    #[must_use]
+    pub fn complaint(self) -> Option<String> {
+        match self {
+            Self::Stale { behind: 0, age, .. } => Some(format!(
+                "stale: the database had another value since {age:?} before the read was sent, or longer"
+            )),
+            Self::Stale { behind, age, .. } => {
+                Some(format!("stale by {behind} writes and {age:?}"))
+            }
+            Self::Wrong(wrong) => Some(format!("wrong value ({wrong:?})")),
+            Self::Fresh | Self::Late | Self::Changed | Self::Unjudged => None,
+        }
+    }
 }
 
 /// See [`Checker::last_word_after`].

@@ -9,6 +9,7 @@
 //! Not here: what an application makes of the answers. `drive/aside.rs` is such an application.
 
 mod done;
+mod keys;
 mod postgres;
 mod sqlite;
 
@@ -20,10 +21,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use standin_config::sql::{Dialect, Parameter, SqlError, Translated, translate};
-use standin_config::{KeyspaceConfig, OriginConfig, OriginKind, SslMode};
+use standin_config::{ColumnType, KeyspaceConfig, OriginConfig, OriginKind, SslMode};
 
 pub use done::Done;
 pub use done::Finished;
+pub use keys::KeysError;
 
 use crate::recorder::FailureKind;
 use crate::targets::operation::Failure;
@@ -38,6 +40,9 @@ pub struct Database {
     get: Translated,
     put: Option<Translated>,
     delete: Option<Translated>,
+    key_type: ColumnType,
+    /// Whether the database is asked to refuse whatever writes.
+    pub is_read_only: bool,
     /// Connections of each load thread.
     pub connections: u16,
     /// The longest time for an answer, and for a connect.
@@ -137,6 +142,8 @@ impl Database {
             get: translated("get", &keyspace.get)?,
             put: keyspace.put.as_ref().map(|sql| translated("put", sql)).transpose()?,
             delete: keyspace.delete.as_ref().map(|sql| translated("delete", sql)).transpose()?,
+            key_type: keyspace.key_type,
+            is_read_only: false,
             place,
             connections: 1,
             timeout: Duration::from_secs(5),
@@ -160,6 +167,12 @@ impl Database {
                 Ok(DatabasePlace::Postgres(postgres::with_password(url, &access.password)?))
             }
         }
+    }
+
+    /// A database with the same statements whose reads are counted apart.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { reads: Arc::default(), ..self.clone() }
     }
 
     /// As reports have it.

@@ -8,17 +8,24 @@ use std::time::Duration;
 use bytes::BytesMut;
 use standin_config::PasswordSource;
 use standin_config::sql::Translated;
+use standin_protocol::key::KeyForm;
 use standin_tls::private;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
-use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type};
+use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls};
 
+use super::keys::{KeysError, TakeKey};
 use super::{Call, Database, DatabaseError, Done, Ended, Statement, bound};
 use crate::origin::in_words;
 use crate::recorder::FailureKind;
 use crate::targets::operation::Failure;
+
+/// Rows of keys that are fetched at once.
+const KEY_ROWS: i32 = 10_000;
+/// The time between two looks whether the run was interrupted.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A connection with its statements.
 struct Session {
@@ -65,18 +72,22 @@ pub(super) fn with_password(url: &str, source: &PasswordSource) -> Result<String
     })
 }
 
+fn config(url: &str) -> Result<Config, DatabaseError> {
+    url.parse().map_err(|_| {
+        // The driver's own text may quote the password.
+        DatabaseError::Refused(
+            "the connection string can't be read; write postgres://user@host/database".to_owned(),
+        )
+    })
+}
+
 /// Starts the thread, and waits until all connections are open.
 pub(super) fn start(
     database: &Database,
     url: &str,
     done: &Done,
 ) -> Result<UnboundedSender<Call>, DatabaseError> {
-    let config: Config = url.parse().map_err(|_| {
-        // The driver's own text may quote the password.
-        DatabaseError::Refused(
-            "the connection string can't be read; write postgres://user@host/database".to_owned(),
-        )
-    })?;
+    let config = config(url)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (sender, calls) = unbounded_channel();
     let slots: Vec<Slot> = (0..database.connections.max(1)).map(|_| Slot::default()).collect();
@@ -117,7 +128,7 @@ async fn serve(
     }
 }
 
-async fn open(database: &Database, config: &Config) -> Result<Session, Failure> {
+async fn connect(database: &Database, config: &Config) -> Result<Client, Failure> {
     let within = database.timeout;
     let connected = timeout(within, config.connect(NoTls)).await;
     let (client, connection) = connected.map_err(|_| overdue(within))?.map_err(|e| failure(&e))?;
@@ -127,6 +138,17 @@ async fn open(database: &Database, config: &Config) -> Result<Session, Failure> 
             tracing::debug!(%error, "a connection to the database has ended");
         }
     });
+    if database.is_read_only {
+        let set = client.batch_execute("SET default_transaction_read_only = on");
+        let set = timeout(within, set).await.map_err(|_| overdue(within))?;
+        set.map_err(|error| failure(&error))?;
+    }
+    Ok(client)
+}
+
+async fn open(database: &Database, config: &Config) -> Result<Session, Failure> {
+    let within = database.timeout;
+    let client = connect(database, config).await?;
     let prepare = async |statement: Option<&Translated>| match statement {
         Some(statement) => client.prepare(&statement.text).await.map(Some),
         None => Ok(None),
@@ -138,6 +160,64 @@ async fn open(database: &Database, config: &Config) -> Result<Session, Failure> 
     let prepared = timeout(within, prepared).await.map_err(|_| overdue(within))?;
     let (get, put, delete) = prepared.map_err(|error: tokio_postgres::Error| failure(&error))?;
     Ok(Session { client, get, put, delete })
+}
+
+/// See [`Database::keys`].
+pub(super) fn keys(
+    database: &Database,
+    url: &str,
+    statement: &str,
+    is_interrupted: &dyn Fn() -> bool,
+    take: TakeKey<'_>,
+) -> Result<(), KeysError> {
+    let config = config(url)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(DatabaseError::System)?;
+    runtime.block_on(async {
+        let interrupted = async {
+            while !is_interrupted() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            read = read_keys(database, &config, statement, take) => read,
+            // The connection ends with the runtime, and the database ends the statement when it sees that.
+            () = interrupted => Err(KeysError::Interrupted),
+        }
+    })
+}
+
+async fn read_keys(
+    database: &Database,
+    config: &Config,
+    statement: &str,
+    take: TakeKey<'_>,
+) -> Result<(), KeysError> {
+    let refused = |failure: Failure| DatabaseError::Refused(failure.text);
+    let failed = |error: tokio_postgres::Error| refused(failure(&error));
+    let mut client = connect(database, config).await.map_err(refused)?;
+    let transaction = client.build_transaction().read_only(true).start().await.map_err(failed)?;
+    let statement = transaction.prepare(statement).await.map_err(failed)?;
+    match statement.columns() {
+        [column] if !Bytes::accepts(column.type_()) => {
+            return Err(KeysError::Type(column.type_().name().to_owned()));
+        }
+        [_] => {}
+        columns => return Err(KeysError::Columns(columns.len())),
+    }
+    let portal = transaction.bind(&statement, &[]).await.map_err(failed)?;
+    loop {
+        let rows = transaction.query_portal(&portal, KEY_ROWS).await.map_err(failed)?;
+        for row in &rows {
+            let key = row.try_get::<_, Option<Bytes>>(0).map_err(failed)?;
+            if !take(key.as_ref().map(|key| &key.0[..]))? {
+                return Ok(());
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+    }
 }
 
 async fn execute(database: &Database, config: &Config, slot: &Slot, call: &Call) -> Ended {
@@ -225,17 +305,46 @@ impl ToSql for Text<'_> {
     }
 }
 
-/// The bytes of a column whose type has the form of a text or of bytes.
+/// The bytes of a column whose type has one form as a text, or is of bytes.
 struct Bytes(Vec<u8>);
 
 impl<'a> FromSql<'a> for Bytes {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        // A number of its version goes before the text.
-        let raw = if *ty == Type::JSONB { raw.get(1..).unwrap_or_default() } else { raw };
-        Ok(Self(raw.to_vec()))
+        if let Kind::Domain(base) = ty.kind() {
+            return Self::from_sql(base, raw);
+        }
+        Ok(Self(match *ty {
+            // A number of its version goes before the text.
+            Type::JSONB => raw.get(1..).unwrap_or_default().to_vec(),
+            Type::INT2 => i16::from_be_bytes(raw.try_into()?).to_string().into_bytes(),
+            Type::INT4 => i32::from_be_bytes(raw.try_into()?).to_string().into_bytes(),
+            Type::INT8 => i64::from_be_bytes(raw.try_into()?).to_string().into_bytes(),
+            Type::UUID => {
+                let digits: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+                let form = KeyForm::Uuid.bring(digits.as_bytes());
+                form.ok_or("a UUID has 16 bytes")?.into_owned()
+            }
+            _ => raw.to_vec(),
+        }))
     }
 
     fn accepts(ty: &Type) -> bool {
-        [Type::BYTEA, Type::TEXT, Type::VARCHAR, Type::BPCHAR, Type::JSON, Type::JSONB].contains(ty)
+        const VERBATIM: [Type; 8] = [
+            Type::BYTEA,
+            Type::TEXT,
+            Type::VARCHAR,
+            Type::BPCHAR,
+            Type::NAME,
+            Type::JSON,
+            Type::XML,
+            Type::UNKNOWN,
+        ];
+        const CONVERTED: [Type; 5] = [Type::JSONB, Type::INT2, Type::INT4, Type::INT8, Type::UUID];
+        match ty.kind() {
+            Kind::Domain(base) => Self::accepts(base),
+            Kind::Enum(_) => true,
+            // The extension's type has no fixed OID.
+            _ => VERBATIM.contains(ty) || CONVERTED.contains(ty) || ty.name() == "citext",
+        }
     }
 }

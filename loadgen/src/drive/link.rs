@@ -64,7 +64,12 @@ async fn run(shared: Rc<Shared>, client: Client, keyspace: u8, job: Job) {
 }
 
 /// Sends the requests for all keys at once, as the client's own `get_many`, and waits for the last answer.
-async fn run_many(shared: &Shared, client: &Client, keyspace: u8, mut many: Many) -> Option<Job> {
+async fn run_many(
+    shared: &Rc<Shared>,
+    client: &Client,
+    keyspace: u8,
+    mut many: Many,
+) -> Option<Job> {
     let get = |key| Operation { keyspace, key, action: Action::Get };
     let operations = many.names(shared).into_iter().map(get).collect();
     let results = client.run_all(operations).await;

@@ -1,14 +1,17 @@
 //! A request for many keys, from being sent to being recorded. It ends with the last of its answers, and has one
 //! latency; each key's answer is judged by itself. It has failed if the answer for any of its keys has.
 
+use std::rc::Rc;
+
 use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
+use super::rechecks::{self, Doubt};
 use super::request::{Absent, Job, ManyKeys, after_read, phase_at_end, report_answer};
 use super::shared::Shared;
-use crate::checker::{Floor, Seen, Verdict};
+use crate::checker::{Content, Floor, Seen, Verdict};
 use crate::live::Step;
-use crate::recorder::{self, Counts, Displaced, Logged, OpKind, Sample};
+use crate::recorder::{self, Counts, Displaced, Judged, Logged, OpKind, Sample};
 use crate::targets::operation::Failure;
 
 /// The answer for one key.
@@ -76,7 +79,7 @@ impl Many {
     /// The key at this place is answered.
     pub(super) fn answered(
         &mut self,
-        shared: &Shared,
+        shared: &Rc<Shared>,
         now: Micros,
         place: usize,
         answer: KeyAnswer<'_>,
@@ -88,20 +91,23 @@ impl Many {
         let seen = value.map_or(Seen::Absent, Seen::Value);
         let checker = shared.plan.checker.as_deref().zip(self.floors.get(place));
         let verdict = checker.map(|(checker, floor)| checker.after_read(key, *floor, seen));
+        let seen = shared.plan.rows.as_ref().map(|rows| (rows, Content::from(seen)));
+        let agreed = seen.filter(|(rows, seen)| rows.checker.agrees(key, *seen));
+        let verdict = verdict.or(agreed.map(|_| Verdict::Fresh));
         self.counts.add_answer(OpKind::Read, flags, value.is_none(), verdict);
         self.counts.multi_keys += 1;
         if value.is_none() {
             self.first_absent.get_or_insert(key);
         }
         report_answer(shared, phase_at_end(shared, self.phase), now, (server, flags));
-        let what = match verdict {
-            Some(Verdict::Stale { behind, age, .. }) => {
-                format!("stale by {behind} writes and {age:?}, from server {server}")
-            }
-            Some(Verdict::Wrong(wrong)) => format!("wrong value ({wrong:?}) from server {server}"),
-            Some(Verdict::Fresh | Verdict::Late) | None => return,
-        };
-        self.quote(shared, key, &what);
+        if let (Some((_, seen)), None) = (seen, agreed) {
+            let phase = phase_at_end(shared, self.phase);
+            let answer = Judged { phase, due: self.due, ended: now };
+            rechecks::doubt(shared, key, Doubt { seen, sent: self.sent, server, answer });
+        }
+        if let Some(said) = verdict.and_then(Verdict::complaint) {
+            self.quote(shared, key, &format!("{said}, from server {server}"));
+        }
     }
 
     /// These keys have failed.

@@ -18,6 +18,7 @@ mod judging;
 mod link;
 mod many;
 mod pacer;
+mod rechecks;
 mod request;
 mod shared;
 #[cfg(test)]
@@ -34,8 +35,8 @@ use std::time::Duration;
 use standin_client::ClientEvent;
 use standin_protocol::time::Micros;
 
-use crate::checker::Checker;
-use crate::database::DatabaseError;
+use crate::checker::{Checker, RowsChecker};
+use crate::database::{Database, DatabaseError};
 use crate::live::Live;
 use crate::recorder::{Moments, Recording};
 use crate::request::ValueSizes;
@@ -128,6 +129,15 @@ pub struct Together {
     pub gate: Option<Gate>,
 }
 
+/// Rows that are not the run's own: what is known of them, and the database that has them.
+#[derive(Debug)]
+pub struct Rows {
+    /// What is known.
+    pub checker: RowsChecker,
+    /// The database.
+    pub database: Database,
+}
+
 /// A run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -150,6 +160,10 @@ pub struct Plan {
     pub form: ValueForm,
     /// Judges the reads; without it every value carries sequence 0.
     pub checker: Option<Arc<Checker>>,
+    /// Rows that are not the run's own, by which reads are judged instead.
+    pub rows: Option<Arc<Rows>>,
+    /// Whether the keys are somebody else's, so that nothing may be written.
+    pub is_read_only: bool,
     /// Number of phases.
     pub phases: usize,
     /// Step of the timeline.
@@ -175,6 +189,8 @@ impl Plan {
             fills: None,
             form: ValueForm::default(),
             checker: None,
+            rows: None,
+            is_read_only: false,
             phases: 1,
             slot: Duration::from_secs(1),
             moments: Arc::default(),

@@ -6,6 +6,7 @@
 //! ```
 
 use std::ops::Deref;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use standin_protocol::frame::response_flags;
@@ -14,10 +15,11 @@ use standin_protocol::time::Micros;
 use super::Notable;
 use super::asked::Asked;
 use super::judging::{Place, count, end, judge};
+use super::rechecks::{self, Doubt};
 use super::shared::Shared;
-use crate::checker::{Floor, Verdict, WriteKind, first_number};
+use crate::checker::{Content, Floor, Verdict, WriteKind, first_number};
 use crate::live::Step;
-use crate::recorder::{self, Displaced, Logged, OpKind, Sample};
+use crate::recorder::{self, Displaced, Judged, Logged, OpKind, Sample};
 use crate::request::{Access, Recorded, Request, ValueSizes};
 use crate::rng::Random;
 use crate::targets::operation::{Ending, Found, Kind};
@@ -151,6 +153,8 @@ impl Job {
 fn place(shared: &Shared, wanted: Request, now: Micros) -> Job {
     let Request { mut key, access } = wanted;
     let mut displaced = Displaced::default();
+    let is_write = !matches!(access, Access::Read | Access::ReadMany { .. });
+    assert!(!(is_write && shared.plan.is_read_only), "rows of somebody else are never written");
     let (kind, value_bytes) = match access {
         Access::Read => return Job::read(key, displaced),
         Access::ReadMany { keys } => {
@@ -307,7 +311,12 @@ impl Flight {
 
     /// Judges and records the request. Returns the one that follows from it: the write that fills the key of
     /// a read that found nothing, or the next request of a closed loop.
-    pub(super) fn end(mut self, shared: &Shared, now: Micros, ending: Ending<'_>) -> Option<Job> {
+    pub(super) fn end(
+        mut self,
+        shared: &Rc<Shared>,
+        now: Micros,
+        ending: Ending<'_>,
+    ) -> Option<Job> {
         let (key, is_read) = (self.key, self.kind == Kind::Get);
         let phase = shared.has_phases.then_some(self.phase);
         let replacement = self.replacement(shared, now, &ending);
@@ -361,13 +370,17 @@ impl Flight {
     }
 
     /// Returns whether it was answered that there is nothing.
-    fn record(self, shared: &Shared, ended: Micros, ending: Ending<'_>) -> bool {
+    fn record(self, shared: &Rc<Shared>, ended: Micros, ending: Ending<'_>) -> bool {
         let Self { key, kind, place, floor, displaced, is_fill, is_scheduled, .. } = self;
         let Self { phase, due, sent, .. } = self;
         let checker = shared.plan.checker.as_deref();
         // Before the own write counts.
         let verdict = judge(checker, key, kind, floor, &ending);
         let verdict = checker.and_then(|checker| end(checker, place, ended, &ending)).or(verdict);
+        let seen = shared.plan.rows.as_ref().zip(ending.as_ref().ok());
+        let seen = seen.map(|(rows, answer)| (rows, Content::from(answer.found.seen())));
+        let agreed = seen.filter(|(rows, seen)| rows.checker.agrees(key, *seen));
+        let verdict = verdict.or(agreed.map(|_| Verdict::Fresh));
         let op = if kind.is_read() { OpKind::Read } else { OpKind::Write };
         let phase = phase_at_end(shared, phase);
         report(shared, phase, ended, &ending);
@@ -406,6 +419,11 @@ impl Flight {
         }
         drop(recorder);
         shared.live.add(shared.number, step(&sample));
+        if let (Some((_, seen)), None) = (seen, agreed) {
+            let answer = Judged { phase, due, ended };
+            let server = ending.as_ref().map_or(0, |answer| answer.server);
+            rechecks::doubt(shared, key, Doubt { seen, sent, server, answer });
+        }
         matches!(told, recorder::Ending::Answered { is_absent: true, .. })
     }
 }
@@ -425,20 +443,16 @@ fn phase_of(sent: usize, ended: usize) -> usize {
 }
 
 fn is_complaint(ending: &Ending<'_>, verdict: Option<Verdict>) -> bool {
-    ending.is_err() || matches!(verdict, Some(Verdict::Stale { .. } | Verdict::Wrong(_)))
+    ending.is_err() || verdict.is_some_and(Verdict::is_bad)
 }
 
 fn complaint(ending: &Ending<'_>, verdict: Option<Verdict>) -> String {
-    match (ending, verdict) {
-        (Err(failure), _) => failure.text.clone(),
-        (Ok(answer), Some(Verdict::Stale { behind, age, .. })) => format!(
-            "stale by {behind} writes and {age:?}, from server {} with flags {:#04x}",
-            answer.server, answer.flags
-        ),
-        (Ok(answer), Some(Verdict::Wrong(wrong))) => {
-            format!("wrong value ({wrong:?}) from server {}", answer.server)
+    match ending {
+        Err(failure) => failure.text.clone(),
+        Ok(answer) => {
+            let said = verdict.and_then(Verdict::complaint).unwrap_or_default();
+            format!("{said}, from server {} with flags {:#04x}", answer.server, answer.flags)
         }
-        (Ok(_), _) => String::new(),
     }
 }
 
@@ -467,7 +481,7 @@ fn step(sample: &Sample) -> Step {
             is_failed: false,
             is_read_answer: is_read,
             is_hit: is_read && flags & response_flags::HIT != 0,
-            is_bad: matches!(verdict, Some(Verdict::Stale { .. } | Verdict::Wrong(_))),
+            is_bad: verdict.is_some_and(Verdict::is_bad),
         },
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Poll, Waker};
 
 use standin_protocol::time::Micros;
 
+use super::rechecks::Rechecks;
 use super::{Notable, Pacing, Plan};
 use crate::live::Live;
 use crate::recorder::Recorder;
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     pub(super) notables: Sender<Notable>,
     pub(super) supply: RefCell<Supply>,
     pub(super) recorder: RefCell<Recorder>,
+    /// Asks the database again for rows of which there is a doubt.
+    pub(super) rechecks: Option<Rechecks>,
     /// The phases, servers and roles that have answered already.
     seen: RefCell<BTreeSet<(usize, u16, bool)>>,
     /// The number of tasks that have not ended.
@@ -61,11 +64,17 @@ impl Shared {
             notables,
             supply: RefCell::new(supply),
             recorder,
+            rechecks: None,
             seen: RefCell::default(),
             open: Cell::new(0),
             starved: Cell::new(0),
             idle: RefCell::default(),
         }
+    }
+
+    /// With what asks the database again for rows of which there is a doubt.
+    pub(super) fn with_rechecks(self, rechecks: Option<Rechecks>) -> Self {
+        Self { rechecks, ..self }
     }
 
     /// Counts a chain of a closed loop that ends although the trace goes on: it was not read that far.

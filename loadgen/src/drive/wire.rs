@@ -93,7 +93,13 @@ impl Token {
     }
 }
 
-fn end_part(whole: &mut Many, shared: &Shared, now: Micros, places: &[usize], ending: Ending<'_>) {
+fn end_part(
+    whole: &mut Many,
+    shared: &Rc<Shared>,
+    now: Micros,
+    places: &[usize],
+    ending: Ending<'_>,
+) {
     let Answer { found, server, sends, .. } = match ending {
         Ok(answer) => answer,
         Err(failure) => return whole.failed(shared, places, failure),

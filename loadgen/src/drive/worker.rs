@@ -16,6 +16,7 @@ use super::database::DatabaseClient;
 use super::effort::Effort;
 use super::link::Link;
 use super::pacer::Pacer;
+use super::rechecks::Rechecks;
 use super::request::{Arrival, Job, next_of_loop};
 use super::shared::Shared;
 use super::wire::WireClient;
@@ -65,6 +66,7 @@ async fn run_in_loop(
     let WorkerParameters { plan, number, place, live, notables, ready, started } = parameters;
     let (own, all) = place;
     let links = connect(&plan, number, place, &notables).await?;
+    let rechecks = plan.rows.as_ref().map(Rechecks::connect).transpose()?;
     let pacer = Pacer::new()?;
     // Blocking is right: nothing runs in this loop yet.
     let _ = ready.send(());
@@ -75,7 +77,8 @@ async fn run_in_loop(
     // What came before, such as waiting for other agents, is no part of the run.
     pacer.wait_until(start - EFFORT_LEAD).await?;
     let (effort, since) = (Effort::own(), Micros::boottime());
-    let shared = Rc::new(Shared::new(plan, number, start, live, notables, supply));
+    let shared = Shared::new(plan, number, start, live, notables, supply);
+    let shared = Rc::new(shared.with_rechecks(rechecks));
     match &shared.plan.pacing {
         Pacing::Open { rates, arrivals } => {
             let seed = shared.plan.seed;

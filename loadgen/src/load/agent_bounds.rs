@@ -68,7 +68,7 @@ impl AgentFiles {
             Rate::File { path, .. } => Some(path),
             Rate::Given(_) => None,
         });
-        for path in args.trace.iter_mut().chain(curves) {
+        for path in args.trace.iter_mut().chain(curves).chain(args.rows.file_mut()) {
             *path = self.find_public(path)?;
         }
         for path in args.config.iter_mut().chain(args.database.file_mut()) {
@@ -223,6 +223,7 @@ mod tests {
             &["--target", "redis://a:1", "--ca-file", outside],
             &["--database", "../c.toml"],
             &["--config", "a", "--phases", "@."],
+            &["--target", "redis://a:1", "--row-keys", "../b"],
             &[],
         ] {
             let error = confined(&files, wrong).unwrap_err().to_string();

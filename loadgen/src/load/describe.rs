@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::Load;
+use super::rows::args::KeySource;
 use crate::popularity::{Popularity, PopularityKind};
 use crate::schedule::Rates;
 use crate::schedule::phases::{Rate, Written};
@@ -26,6 +27,7 @@ pub(super) fn scenario(load: &Load) -> Value {
         Rates::Steady(rate_per_s) => open.then_some(rate_per_s),
         Rates::Phased(_) => None,
     };
+    let rows = load.rows.as_ref();
     let (trace, is_made) = (load.trace.as_ref(), load.trace.is_none());
     let path = |path: &Option<_>| path.as_deref().map(shown);
     let seconds = |duration: Duration| duration.as_secs_f64();
@@ -63,8 +65,18 @@ pub(super) fn scenario(load: &Load) -> Value {
         "keys": {
             "count": is_made.then_some(load.keys),
             "type": load.key_type.map(word),
-            "template": load.template.to_string(),
-            "first": load.first_key,
+            "template": rows.is_none().then(|| load.template.to_string()),
+            "first": rows.is_none().then_some(load.first_key),
+            "existing_rows": rows.is_some(),
+            "row_query": rows.and_then(|rows| match &rows.source {
+                KeySource::Query(query) => Some(query),
+                KeySource::Table | KeySource::File(_) => None,
+            }),
+            "row_keys": rows.and_then(|rows| match &rows.source {
+                KeySource::File(path) => Some(shown(path)),
+                KeySource::Table | KeySource::Query(_) => None,
+            }),
+            "sample_rows": rows.is_some_and(|rows| rows.is_sample),
             "popularity": popularity,
             "zipf": exponent,
             "hot_keys": hot.map(|hot| hot.0),

@@ -7,7 +7,7 @@ use standin_protocol::map::MapError;
 
 use super::access::AccessError;
 use crate::agents::AgentError;
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, KeysError};
 use crate::drive::DriveError;
 use crate::faults::SettingError;
 use crate::observer::usage::UsageError;
@@ -83,6 +83,23 @@ pub enum LoadError {
         keys: u64,
         /// The first failure.
         first: String,
+    },
+    /// Keys of existing rows.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The rows are in no database that is known.
+    #[error(
+        "existing rows are in a database, and the cluster file has no [origin]: use a file that has one, or --row-keys \
+         without --check"
+    )]
+    RowsWithoutOrigin,
+    /// What rows have could not be read.
+    #[error("{unread} existing rows could not be read before the run: {why}")]
+    Rows {
+        /// Their number.
+        unread: u64,
+        /// The first error.
+        why: String,
     },
     /// The scenario's processes.
     #[error(transparent)]

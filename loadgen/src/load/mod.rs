@@ -6,12 +6,13 @@
 //! describe.rs: a Load as its results have it; objective/: what it must keep
 //! Load ─► run ───────┬ trace file, if any
 //!                    ├ subject.rs: the cluster of a file, or the target of a URL
+//!                    ├ rows/: keys of existing rows, and what the database has of them
 //!                    ├ fill.rs, --fill: every key written once (a closed loop)
 //!                    ├ the warm-up: the same load, which nobody counts
 //!                    ├ own_cluster.rs: keys of servers that faults concern, and what the database has at the end
 //!                    ├ observers.rs: database, processors, what the servers say
 //!                    ├ the run, watched by watch.rs: drive, recorder, checker (with --check); with --find many (find/)
-//!                    ├ fill.rs: the counters, read once more (with --check)
+//!                    ├ fill.rs and rows/: the counters, and existing rows, read once more (with --check)
 //!                    └ outcome.rs: the Document and its table, what the generator itself held up
 //! ```
 
@@ -34,6 +35,7 @@ mod own_cluster;
 mod phases;
 mod presets;
 mod replay;
+mod rows;
 mod scenario;
 mod settings;
 mod subject;
@@ -41,6 +43,7 @@ mod together;
 mod watch;
 mod words;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::error::Error;
 use std::path::Path;
@@ -174,7 +177,7 @@ fn run_shown(
 
 /// A load whose target is known and filled. It can be measured several times.
 struct Prepared<'l> {
-    load: &'l Load,
+    load: Cow<'l, Load>,
     plan: Plan,
     /// What a trace must be for the target.
     demands: Demands,
@@ -223,7 +226,12 @@ impl<'l> Prepared<'l> {
             .map_err(LoadError::system("the run's folder (--folder, or one in TMPDIR)"))?;
         let path = folder.as_ref().map_or(Path::new(""), RunFolder::path);
         let stage = Stage::prepare(&load.script, path, load.seed, interrupt)?;
-        let mut subject = Subject::find(load, &stage, path, console)?;
+        let mut subject = Subject::find(load, &stage, path, interrupt, console)?;
+        let mut whole = Cow::Borrowed(load);
+        if let Keys::Listed(list) = &subject.keys {
+            whole.to_mut().keys = list.len();
+        }
+        let load = &*whole;
         let plan = plan(load, &subject)?;
         let demands = Demands::of(load, &subject);
         let numbering = match &load.trace {
@@ -236,7 +244,7 @@ impl<'l> Prepared<'l> {
             }
             Some(_) | None => None,
         };
-        let checker = load.check.then(|| {
+        let checker = load.owns_keys().then(|| {
             let counts = match &numbering {
                 Some(numbering) => KeyCounts { plain: numbering.keys(), ..KeyCounts::default() },
                 None => load.counts(),
@@ -246,7 +254,7 @@ impl<'l> Prepared<'l> {
         });
         let (plan, stage) = (Plan { checker, ..plan }, RefCell::new(stage));
         let table = subject.table.take();
-        Ok(Self { load, plan, demands, numbering, _table: table, stage, _folder: folder })
+        Ok(Self { load: whole, plan, demands, numbering, _table: table, stage, _folder: folder })
     }
 
     /// Warms up, and measures. Returns the results, and the counts of the warm-up.
@@ -257,6 +265,7 @@ impl<'l> Prepared<'l> {
         console: &mut Console,
     ) -> Result<(Document, Counts), LoadError> {
         let Self { load, plan, stage, .. } = self;
+        let load = &**load;
         let stage = &mut *stage.borrow_mut();
         let Run { pacing, seed, live, shown, command, gate } = run;
         let together = Together { place: load.place, gate: gate.cloned() };
@@ -295,6 +304,11 @@ impl<'l> Prepared<'l> {
         let observed = observers.finish(&plan, recording.start);
         problems.extend(read_counters(load, (&plan, live), &mut recording, interrupt, console));
         problems.extend(own_cluster::lost_writes(load, &plan, stage));
+        // A search has many runs.
+        if let Some(rows) = plan.rows.as_ref().filter(|_| shown != Shown::Search) {
+            let end = rows::end(&plan.keys, rows, &mut recording, interrupt, console);
+            problems.extend(end);
+        }
         let started = wall_time(recording.start);
         let is_stopped = live.is_stopped();
         let circumstances = Circumstances { started, ran_for, is_stopped, observed, command };
@@ -315,6 +329,7 @@ impl<'l> Prepared<'l> {
     /// The supplies of the load threads, and what reads the trace for them.
     fn supplies(&self, seed: u64) -> Result<(Option<Feeding>, Vec<Supply>), LoadError> {
         let Self { load, demands, numbering, .. } = self;
+        let load = &**load;
         match &load.trace {
             Some(trace) => {
                 let (feeding, supplies) =
@@ -345,10 +360,12 @@ fn plan(load: &Load, subject: &Subject) -> Result<Plan, LoadError> {
     // Not from the seed: the values of an earlier run with the same seed are not ours.
     let run = getrandom::u32().unwrap_or(1);
     Ok(Plan {
-        keys: Keys::Named(subject.key_names.clone()),
+        keys: subject.keys.clone(),
         duration: load.duration,
         fills: load.fill_misses.then_some(load.sizes),
         form: load.form,
+        rows: subject.rows.clone(),
+        is_read_only: load.rows.is_some(),
         phases: load.rates.spans().len().max(1),
         slot: load.interval,
         ..Plan::new(subject.target.clone(), pacing, load.seed, run)
@@ -358,7 +375,11 @@ fn plan(load: &Load, subject: &Subject) -> Result<Plan, LoadError> {
 /// The number of a load thread among those that share its keys, and the number of these: only the threads of this
 /// process, if each process has keys of its own.
 fn among(load: &Load, worker: u32) -> (u32, u32) {
-    if load.check { (worker, load.workers) } else { load.place.of_worker(worker, load.workers) }
+    if load.owns_keys() {
+        (worker, load.workers)
+    } else {
+        load.place.of_worker(worker, load.workers)
+    }
 }
 
 /// A trace is dealt out to all load threads, and one without a client would never send its part.
@@ -378,7 +399,7 @@ fn check_clients(load: &Load) -> Result<(), LoadError> {
 fn supply(load: &Load, worker: u32, seed: u64) -> Supply {
     let (number, all) = among(load, worker);
     // Otherwise agents with keys of their own would all send the same.
-    let seed = if load.check { seed ^ (u64::from(load.place.first) << 32) } else { seed };
+    let seed = if load.owns_keys() { seed ^ (u64::from(load.place.first) << 32) } else { seed };
     let mix = Mix {
         keys: load.keys,
         popularity: load.popularity,

@@ -130,7 +130,7 @@ fn generator(
         limits: limits(&threads, late_p99_us),
         threads,
         asked_per_s,
-        is_checked: plan.checker.is_some(),
+        is_checked: plan.checker.is_some() || plan.rows.is_some(),
         lateness,
     }
 }
@@ -249,6 +249,16 @@ pub(super) fn to_text(document: &Document) -> String {
         }
     }
     text += &own_kinds(counts);
+    if counts.rows_read + counts.changed + counts.unjudged > 0 {
+        text += &format!(
+            "\n  {} existing rows read at the end, {} of them changed by others; {} reads showed what others have written, and \
+             of {} nothing can be said",
+            thousands(counts.rows_read),
+            thousands(counts.rows_changed),
+            thousands(counts.changed),
+            thousands(counts.unjudged)
+        );
+    }
     if counts.late_writes > 0 {
         text += &format!(
             "\n  {} reads showed a write without an acknowledgement that took effect after a newer one",

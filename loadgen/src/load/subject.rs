@@ -7,12 +7,15 @@ use standin_client::blocking::{Client, discover};
 use standin_client::{Bootstrap, ClientConfig, Target as Party};
 use standin_config::{ClusterConfig, ColumnType, KeyspaceConfig};
 
+use super::rows::args::KeySource;
+use super::rows::{self, Place};
 use super::{Load, LoadError, database};
 use crate::checker::{Checker, age_allowed, grace};
 use crate::console::Console;
 use crate::database::CALLS_MAX;
-use crate::drive::Pacing;
+use crate::drive::{Pacing, Rows};
 use crate::faults::{Places, Stage};
+use crate::interrupt::Interrupt;
 use crate::key_names::{KeyNames, KeyType};
 use crate::origin::RunOrigin;
 use crate::placeholder::process_in;
@@ -21,6 +24,7 @@ use crate::targets::wire::{OPEN_BYTES_MAX, OPEN_MAX, settings::Settings};
 use crate::targets::{Aside, Standin, Target};
 use crate::trace::KeyRule;
 use crate::value::VALUE_BYTES_MAX;
+use crate::workload::Keys;
 
 /// The longest key of memcached.
 const MEMCACHED_KEY_BYTES: usize = 250;
@@ -41,7 +45,9 @@ const OTHER_KEYS: KeyRule = KeyRule { bytes_max: usize::MAX, is_word: false, why
 pub(super) struct Subject {
     pub(super) target: Target,
     /// The names of keys, unless a trace has them.
-    pub(super) key_names: KeyNames,
+    pub(super) keys: Keys,
+    /// What is known of existing rows, if reads of them are judged.
+    pub(super) rows: Option<Arc<Rows>>,
     /// The keys that it takes.
     pub(super) key_rule: KeyRule,
     /// The largest value that it takes, as far as that is known.
@@ -58,32 +64,38 @@ impl Subject {
         load: &Load,
         stage: &Stage,
         folder: &Path,
+        interrupt: Option<&Interrupt>,
         console: &mut Console,
     ) -> Result<Self, LoadError> {
         let places = stage.places();
         if let Some(name) = &load.database.database {
             let find = |cluster: &ClusterConfig| keyspace(load, cluster).cloned();
             let prepared = database::prepare(load, name, folder, places, &find)?;
-            return Self::of_database(load, prepared, places);
+            return Self::of_database(load, prepared, places, (interrupt, console));
         }
         match &load.target {
             None => {
                 let file = load.config.to_str().and_then(process_in);
                 let file = file.and_then(|name| places.file(name));
-                Self::of_file(load, file.unwrap_or(&load.config), console)
+                Self::of_file(load, file.unwrap_or(&load.config), (interrupt, console))
             }
             Some(url) => {
                 let url = url.with_processes(|name| places.addresses(name))?;
-                Self::of_url(load, &url)
+                Self::of_url(load, &url, (interrupt, console))
             }
         }
     }
 
-    fn of_file(load: &Load, file: &Path, console: &mut Console) -> Result<Self, LoadError> {
+    fn of_file(
+        load: &Load,
+        file: &Path,
+        (interrupt, console): (Option<&Interrupt>, &mut Console),
+    ) -> Result<Self, LoadError> {
         let cluster = ClusterConfig::load(file)?;
-        let (keyspace, key_names) = {
+        let (keyspace, (keys, rows)) = {
             let keyspace = keyspace(load, &cluster)?;
-            (keyspace.id, names_in(load, keyspace, cluster.limits.key_bytes)?)
+            let place = (keyspace, &cluster);
+            (keyspace.id, keys_in(load, place, OTHER_KEYS, interrupt, console)?)
         };
         let client = ClientConfig::from(&cluster);
         let (topology, how) = discover(client.clone(), Arc::new(cluster.topology()?))
@@ -102,7 +114,7 @@ impl Subject {
         };
         let value_bytes_max = cluster.limits.value_bytes;
         let cluster = Some(cluster);
-        Ok(Self { target, key_names, key_rule, value_bytes_max, cluster, table: None })
+        Ok(Self { target, keys, rows, key_rule, value_bytes_max, cluster, table: None })
     }
 
     /// An application with a database, and perhaps a cache. It has no trace.
@@ -110,12 +122,10 @@ impl Subject {
         load: &Load,
         prepared: database::Prepared,
         places: &Places,
+        (interrupt, console): (Option<&Interrupt>, &mut Console),
     ) -> Result<Self, LoadError> {
         let database::Prepared { mut database, file, table } = prepared;
-        let key_names = match &file {
-            Some((keyspace, cluster)) => names_in(load, keyspace, cluster.limits.key_bytes)?,
-            None => names(load, load.key_type.unwrap_or_default()),
-        };
+        database.is_read_only = load.rows.is_some();
         let cache = match &load.target {
             Some(url) => {
                 let url = url.with_processes(|name| places.addresses(name))?;
@@ -123,20 +133,36 @@ impl Subject {
                     unreachable!("options refuse a database beside Standin");
                 };
                 load.access.give_to(&mut settings)?;
-                check_keys(&settings, load, &key_names)?;
                 database.timeout = settings.timeout;
                 Some(settings)
             }
             None => None,
         };
+        let key_rule = match &cache {
+            Some(settings) if settings.protocol.is_memcached() => MEMCACHED_KEYS,
+            Some(_) | None => OTHER_KEYS,
+        };
+        let (keys, rows) = match &file {
+            Some((keyspace, cluster)) => {
+                keys_in(load, (keyspace, cluster), key_rule, interrupt, console)?
+            }
+            None => (Keys::Named(names(load, load.key_type.unwrap_or_default())), None),
+        };
+        if let (Some(settings), Keys::Named(names)) = (&cache, &keys) {
+            check_keys(settings, load, names)?;
+        }
         let writes = load.database.aside_writes.unwrap_or_default();
         let target =
             Target::Database(Box::new(Aside { database, cache, writes, ttl_s: load.others.ttl_s }));
-        let (key_rule, value_bytes_max) = (OTHER_KEYS, VALUE_BYTES_MAX);
-        Ok(Self { target, key_names, key_rule, value_bytes_max, cluster: None, table })
+        let value_bytes_max = VALUE_BYTES_MAX;
+        Ok(Self { target, keys, rows, key_rule, value_bytes_max, cluster: None, table })
     }
 
-    fn of_url(load: &Load, url: &TargetUrl) -> Result<Self, LoadError> {
+    fn of_url(
+        load: &Load,
+        url: &TargetUrl,
+        (interrupt, console): (Option<&Interrupt>, &mut Console),
+    ) -> Result<Self, LoadError> {
         let key_names = names(load, load.key_type.unwrap_or_default());
         let target = match url.resolve()? {
             Resolved::Standin(addresses, keyspace) => {
@@ -151,7 +177,9 @@ impl Subject {
             }
             Resolved::Wire(mut settings) => {
                 load.access.give_to(&mut settings)?;
-                check_keys(&settings, load, &key_names)?;
+                if load.rows.is_none() {
+                    check_keys(&settings, load, &key_names)?;
+                }
                 Target::Wire(settings)
             }
         };
@@ -159,8 +187,12 @@ impl Subject {
             Target::Wire(settings) if settings.protocol.is_memcached() => MEMCACHED_KEYS,
             Target::Wire(_) | Target::Standin(_) | Target::Database(_) => OTHER_KEYS,
         };
+        let (keys, rows) = match &load.rows {
+            Some(rows) => rows::prepare((load, rows), None, key_rule, interrupt, console)?,
+            None => (Keys::Named(key_names), None),
+        };
         let value_bytes_max = VALUE_BYTES_MAX;
-        Ok(Self { target, key_names, key_rule, value_bytes_max, cluster: None, table: None })
+        Ok(Self { target, keys, rows, key_rule, value_bytes_max, cluster: None, table: None })
     }
 
     /// Sets what reads of this system may return.
@@ -197,7 +229,9 @@ fn keyspace<'c>(load: &Load, cluster: &'c ClusterConfig) -> Result<&'c KeyspaceC
     let (reads, sizes) = (load.reads_percent, load.sizes);
     let writes = load.fill
         || load.fill_misses
-        || (load.trace.is_none() && reads + load.others.multi_gets_percent < 100.0);
+        || (load.trace.is_none()
+            && load.rows.is_none()
+            && reads + load.others.multi_gets_percent < 100.0);
     if writes && !keyspace.is_writable() {
         let name = &keyspace.name;
         return Err(LoadError::Options(format!(
@@ -211,13 +245,33 @@ fn keyspace<'c>(load: &Load, cluster: &'c ClusterConfig) -> Result<&'c KeyspaceC
         )));
     }
     // Those of a trace are clamped.
-    if load.trace.is_none() && sizes.max_bytes > cluster.limits.value_bytes {
+    if load.trace.is_none() && load.rows.is_none() && sizes.max_bytes > cluster.limits.value_bytes {
         return Err(LoadError::Options(format!(
             "--value-bytes {} is over the cluster's limits.value_bytes of {}",
             sizes.max_bytes, cluster.limits.value_bytes
         )));
     }
     Ok(keyspace)
+}
+
+/// The keys of a load on a keyspace and, if reads of existing rows are judged, what is known of these.
+fn keys_in(
+    load: &Load,
+    (keyspace, cluster): (&KeyspaceConfig, &ClusterConfig),
+    rule: KeyRule,
+    interrupt: Option<&Interrupt>,
+    console: &mut Console,
+) -> Result<(Keys, Option<Arc<Rows>>), LoadError> {
+    let Some(rows) = &load.rows else {
+        return Ok((Keys::Named(names_in(load, keyspace, cluster.limits.key_bytes)?), None));
+    };
+    let place = Place::of_file(keyspace, cluster);
+    // A file has all that is needed, unless reads are judged.
+    let place = match rows.source {
+        KeySource::File(_) if !load.check => place.ok(),
+        _ => Some(place?),
+    };
+    rows::prepare((load, rows), place.as_ref(), rule, interrupt, console)
 }
 
 fn names(load: &Load, key_type: KeyType) -> KeyNames {

@@ -137,7 +137,7 @@ fn share_out(load: &mut Load, work: &Work) -> Result<(), LoadError> {
     load.workers = workers;
     load.place = Place { first: number * workers, of: Some(of * workers) };
     // Only who writes a key can judge it. Otherwise all share all keys, so that their popularity stays what it is.
-    if load.check {
+    if load.owns_keys() {
         let (keys, count) = (u64::from(load.keys), u64::from(of));
         let begin = keys * u64::from(number) / count;
         let end = keys * (u64::from(number) + 1) / count;

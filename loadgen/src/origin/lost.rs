@@ -20,7 +20,7 @@ pub fn lost_rows(
         let name = String::from_utf8_lossy(&keys.name(key)).into_owned();
         let seen = rows.get(&name).map_or(Seen::Absent, |value| Seen::Value(value));
         match checker.after_read(key, checker.before_read(key, now), seen) {
-            Verdict::Fresh | Verdict::Late => None,
+            Verdict::Fresh | Verdict::Late | Verdict::Changed | Verdict::Unjudged => None,
             Verdict::Stale { behind, .. } => Some(format!("{name}: {behind} acknowledged writes")),
             Verdict::Wrong(wrong) => Some(format!("{name}: {wrong:?}")),
         }

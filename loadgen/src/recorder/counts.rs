@@ -115,6 +115,18 @@ pub struct Counts {
     pub wrong: u64,
     /// Reads that showed a failed write which had taken effect late.
     pub late_writes: u64,
+    /// Of rows that are not the run's own: reads that showed what others have written since the run began.
+    #[serde(default)]
+    pub changed: u64,
+    /// Of such rows: reads of which nothing can be said, because others were changing the row.
+    #[serde(default)]
+    pub unjudged: u64,
+    /// Such rows that were read in the database at the end.
+    #[serde(default)]
+    pub rows_read: u64,
+    /// Of these, changed by others since the run began.
+    #[serde(default)]
+    pub rows_changed: u64,
     /// Reads answered from a cache.
     pub hits: u64,
     /// Reads answered from the database.
@@ -217,12 +229,23 @@ impl Counts {
             self.hits += has(response_flags::HIT);
             self.filled += has(response_flags::FILLED);
         }
-        // The run is not checked.
-        let Some(verdict) = verdict else { return };
+        // The run is not checked, or the answer not yet.
+        if let Some(verdict) = verdict {
+            self.add_verdict(verdict);
+        }
+    }
+
+    /// Adds what was judged of an answer.
+    pub(super) fn add_verdict(&mut self, verdict: Verdict) {
+        if verdict == Verdict::Unjudged {
+            self.unjudged += 1;
+            return;
+        }
         self.checked += 1;
         match verdict {
-            Verdict::Fresh => {}
+            Verdict::Fresh | Verdict::Unjudged => {}
             Verdict::Late => self.late_writes += 1,
+            Verdict::Changed => self.changed += 1,
             Verdict::Stale { age, is_beyond, .. } => {
                 self.stale += 1;
                 self.stale_beyond += u64::from(is_beyond);
@@ -250,6 +273,10 @@ impl Counts {
             (&mut self.stale_beyond, other.stale_beyond),
             (&mut self.wrong, other.wrong),
             (&mut self.late_writes, other.late_writes),
+            (&mut self.changed, other.changed),
+            (&mut self.unjudged, other.unjudged),
+            (&mut self.rows_read, other.rows_read),
+            (&mut self.rows_changed, other.rows_changed),
             (&mut self.hits, other.hits),
             (&mut self.filled, other.filled),
             (&mut self.stand_in, other.stand_in),

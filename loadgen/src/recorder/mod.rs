@@ -113,6 +113,17 @@ pub struct Sample {
     pub ending: Ending,
 }
 
+/// An answer of a request that was recorded, and is judged later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
+    /// Index of the phase to which the request belongs.
+    pub phase: usize,
+    /// The time at which it was due.
+    pub due: Micros,
+    /// The time at which it ended.
+    pub ended: Micros,
+}
+
 /// One request of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Logged {
@@ -333,6 +344,22 @@ impl Recorder {
     #[must_use]
     pub fn with_moments(self, moments: Arc<Moments>) -> Self {
         Self { windows: Windows::new(moments), ..self }
+    }
+
+    /// Takes in what was found of an answer after its request was recorded.
+    pub fn judge_later(&mut self, answer: &Judged, verdict: Verdict) {
+        self.counts_mut(answer.phase).add_verdict(verdict);
+        let (due, ended) = (answer.due.since(self.start), answer.ended.since(self.start));
+        let answers = Answers {
+            stale: u64::from(matches!(verdict, Verdict::Stale { .. })),
+            stale_beyond: u64::from(matches!(verdict, Verdict::Stale { is_beyond: true, .. })),
+            wrong: u64::from(matches!(verdict, Verdict::Wrong(_))),
+            ..Answers::default()
+        };
+        if verdict.is_bad() {
+            self.slots.judge_later(due, answers);
+            self.windows.judge_later(due, ended, answers);
+        }
     }
 
     /// Keeps the text of a failure or bad read, if it is one of the first.

@@ -152,6 +152,18 @@ impl OpenSlots {
         counts.scheduled_ended += is_scheduled;
     }
 
+    /// Takes in what was found later of a request that was due at this time.
+    pub(super) fn judge_later(&mut self, due: Duration, answers: Answers) {
+        let due = self.index(due);
+        let counts = match self.open.get_mut(&due) {
+            Some(slot) => &mut slot.counts,
+            // One that is over needs no histograms for it.
+            None => &mut self.store.slots.entry(due).or_default().counts,
+        };
+        counts.stale += answers.stale;
+        counts.wrong += answers.wrong;
+    }
+
     pub(super) fn finish(mut self) -> SlotStore {
         while self.close_oldest() {}
         self.store

@@ -241,6 +241,17 @@ impl Windows {
         }
     }
 
+    /// Takes in the bad answers that were found later of a request.
+    pub(super) fn judge_later(&mut self, due: Duration, ended: Duration, answers: Answers) {
+        let Some(index) = self.begins.window_at(due) else { return };
+        let begin = self.begins.at(index).unwrap_or(due);
+        let window = &mut self.windows[index];
+        window.stale += answers.stale;
+        window.stale_beyond += answers.stale_beyond;
+        window.wrong += answers.wrong;
+        window.last_bad_us = window.last_bad_us.max(Some(micros(ended.saturating_sub(begin))));
+    }
+
     pub(super) fn finish(self) -> Vec<(Window, Answered)> {
         self.windows.into_iter().zip(self.answered).collect()
     }

@@ -66,7 +66,7 @@ impl LoadArgs {
         }
         if expected().any(Objective::is_about_reads) && self.check != Some(true) {
             return wrong(
-                "stale, stale_beyond and wrong in what is expected need reads that are checked: add --fill and --check",
+                "stale, stale_beyond and wrong in what is expected need reads that are checked: add --check, and --fill or --existing-rows",
             );
         }
         if expected().any(Objective::is_about_masters) && !has_masters {

@@ -98,7 +98,7 @@ fn measure(
     interrupt: Option<&Interrupt>,
     console: &mut Console,
 ) -> Result<Option<Step>, LoadError> {
-    let load = prepared.load;
+    let load = &*prepared.load;
     let pacing = Pacing::Open { rates: rate_per_s.into(), arrivals: load.arrivals };
     // Other requests each time, so that a repeat is more than the same once more.
     let seed = load.seed.wrapping_add(steps.len() as u64);

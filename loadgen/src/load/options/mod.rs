@@ -14,6 +14,7 @@ use super::agent_args::AgentArgs;
 use super::database_args::DatabaseArgs;
 use super::interval::Interval;
 use super::presets::Preset;
+use super::rows::args::RowsArgs;
 use super::{Expect, Objective};
 use crate::faults::script::Script;
 use crate::key_names::{KeyType, Template};
@@ -52,6 +53,9 @@ pub struct LoadArgs {
     /// Requests per second on a fixed schedule (open loop); 1000 by default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub rate: Option<u32>,
+    /// Keys of rows that are there.
+    #[command(flatten)]
+    pub rows: RowsArgs,
     /// Distribution of the arrivals; constant by default.
     #[arg(long, value_enum)]
     pub arrivals: Option<Arrivals>,
@@ -85,7 +89,7 @@ pub struct LoadArgs {
     /// Seconds of the same load before, which are not counted; none by default. Not with --trace.
     #[arg(long, value_name = "SECONDS")]
     pub warm_up: Option<u32>,
-    /// Number of keys; 100000 by default.
+    /// Number of keys; 100000 by default, or all existing rows.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub keys: Option<u32>,
     /// Type of the keys; by default that of the keyspace's keys, and text for other targets.
@@ -280,14 +284,11 @@ impl LoadArgs {
             (below.find, below.find_resolution, below.find_settle) = (None, None, None);
         }
         if self.find.is_some() {
-            below.phases = None;
+            (below.phases, below.interval) = (None, None);
             (below.hdr, below.hgrm, below.csv, below.html) = (None, None, None, None);
-            below.interval = None;
             below.expect = Vec::new();
         }
-        if self.rate.is_some() || self.seconds.is_some() {
-            below.phases = None;
-        }
+        below.phases = below.phases.filter(|_| self.rate.is_none() && self.seconds.is_none());
         if self.phases.is_some() {
             (below.rate, below.seconds) = (None, None);
         }
@@ -297,16 +298,12 @@ impl LoadArgs {
             (below.hot_keys, below.hot_requests) = (None, None);
             (below.adds, below.deletes, below.cas, below.increments) = (None, None, None, None);
             (below.cas_keys, below.counters) = (None, None);
-        }
-        if self.preset.is_some() {
             (below.trace, below.format, below.speed, below.trace_keys) = (None, None, None, None);
         }
         if self.key_type.is_some_and(|key_type| key_type != KeyType::Text) {
             below.key_template = None;
         }
-        if self.key_template.is_some() {
-            below.key_type = None;
-        }
+        below.key_type = below.key_type.filter(|_| self.key_template.is_none());
         if self.popularity.is_some_and(|popularity| popularity != PopularityKind::Hotspot) {
             (below.hot_keys, below.hot_requests) = (None, None);
         }
@@ -321,6 +318,7 @@ impl LoadArgs {
             (below.check, below.trace_keys) = (None, None);
         }
         if self.trace.is_some() {
+            below.rows = RowsArgs::default();
             (below.preset, below.reads, below.reads_first) = (None, None, None);
             (below.value_bytes, below.warm_up) = (None, None);
             (below.keys, below.key_type, below.key_template, below.first_key) =
@@ -333,6 +331,7 @@ impl LoadArgs {
             (below.cas, below.cas_keys, below.increments, below.counters) =
                 (None, None, None, None);
         }
+        let rows = self.rows.over(&mut below);
         Self {
             scenario: self.scenario.or(below.scenario),
             config: self.config.or(below.config),
@@ -340,6 +339,7 @@ impl LoadArgs {
             target: self.target.or(below.target),
             access: self.access.over(below.access),
             database: self.database.over(below.database),
+            rows,
             rate: self.rate.or(below.rate),
             arrivals: self.arrivals.or(below.arrivals),
             phases: self.phases.or(below.phases),

@@ -15,6 +15,7 @@ use super::find::section;
 use super::objective::expect;
 use super::options::{EXPONENT_MAX, LoadArgs, MULTI_GET_KEYS_MAX, SPEEDS};
 use super::phases;
+use super::rows::args::RowsArgs;
 use super::words::{parsed, parsed_as, word};
 use crate::request::ValueSizes;
 use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
@@ -150,7 +151,8 @@ fn arrivals(
     args.arrivals = word(section, "distribution", report);
 }
 
-fn keys(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {
+fn keys(section: &mut Section<'_>, base_dir: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {
+    args.rows = RowsArgs::read(section, base_dir, report);
     let count_max = u64::from(u32::MAX);
     args.keys = section.whole_or_absent("count", 1..=count_max, "100000", report).good();
     args.key_type = word(section, "type", report);

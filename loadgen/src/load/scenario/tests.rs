@@ -295,7 +295,7 @@ fn what_is_expected_is_of_the_run_or_of_an_event_and_has_figures() {
         assert_eq!(args.expect[0].since.as_deref(), Some(since));
         assert!(args.resolve().is_ok());
     }
-    for (that, what) in [("stale=0", "--fill and --check"), ("offline=0", "Standin cluster")] {
+    for (that, what) in [("stale=0", "--existing-rows"), ("offline=0", "Standin cluster")] {
         let error = parse(&expect(that, "")).unwrap().resolve().unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     }

@@ -8,6 +8,7 @@ use super::super::database_args::{DatabaseArgs, DatabaseName};
 use super::super::objective::Find;
 use super::super::options::Closed;
 use super::super::presets::Preset;
+use super::super::rows::args::ExistingRows;
 use super::super::{Expect, LoadError};
 use super::trace::Replay;
 use crate::drive::Place;
@@ -53,8 +54,10 @@ pub struct Load {
     pub duration: Option<Duration>,
     /// The time before, of which nothing is counted.
     pub warm_up: Option<Duration>,
-    /// Number of keys, without a trace.
+    /// Number of keys, without a trace. With existing rows it is known when they are.
     pub keys: u32,
+    /// Rows that are read and never written, instead of keys of the load's own.
+    pub rows: Option<ExistingRows>,
     /// Their type; `None`: that of the keyspace.
     pub key_type: Option<KeyType>,
     /// Their names, if they are texts.
@@ -122,6 +125,12 @@ impl Load {
     #[must_use]
     pub fn is_recorded(&self) -> bool {
         self.trace.as_ref().is_some_and(|trace| trace.speed.is_some())
+    }
+
+    /// Whether reads are judged by what this process alone has written.
+    #[must_use]
+    pub fn owns_keys(&self) -> bool {
+        self.check && self.rows.is_none()
     }
 
     /// The numbers of keys of each kind, without a trace.

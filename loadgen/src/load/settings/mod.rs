@@ -117,6 +117,7 @@ impl LoadArgs {
             duration,
             warm_up: warm_up.filter(|seconds| *seconds > 0).map(of_seconds),
             keys,
+            rows: args.rows.chosen(args.keys),
             key_type: args.key_type.or(has_template.then_some(KeyType::Text)),
             template: args.key_template.unwrap_or_default(),
             first_key,
@@ -167,8 +168,11 @@ impl LoadArgs {
             Some(kind) => matches!(kind, PopularityKind::Zipf | PopularityKind::Hotspot),
         };
         let has_hot = self.hot_keys.is_some() || self.hot_requests.is_some();
-        if is_set(self.check) && !is_set(self.fill) {
-            Err("--check needs --fill: only values of this run can be judged")
+        let has_rows = self.rows.chosen(None).is_some();
+        if is_set(self.check) && !is_set(self.fill) && !has_rows {
+            Err("--check needs --fill or --existing-rows: only what is known can be judged")
+        } else if let Err(text) = self.rows.check(self) {
+            Err(text)
         } else if is_set(self.lossless) && !is_set(self.check) {
             Err("--lossless says what --check judges: add --check")
         } else if self.find.is_none() && has_find {
@@ -182,7 +186,9 @@ impl LoadArgs {
                 "--find asks for rates of its own: leave phases and closed loops away, or the search",
             )
         } else if self.find.as_ref().is_some_and(Objective::is_about_reads) && !is_set(self.check) {
-            Err("stale and wrong in --find need reads that are checked: add --fill and --check")
+            Err(
+                "stale and wrong in --find need reads that are checked: add --check, and --fill or --existing-rows",
+            )
         } else if self.phases.is_some() && (self.rate.is_some() || self.seconds.is_some()) {
             Err("--phases say rate and length: leave --rate and --seconds away")
         } else if let Err(text) = self.database.check(&self.beside_database()) {
@@ -293,8 +299,13 @@ impl LoadArgs {
             }
             (None, None) => Workload::plain(READS_PERCENT, ValueSizes::fixed(VALUE_BYTES)),
         };
+        // Existing rows are never written.
+        let usual_reads = match self.rows.chosen(None) {
+            Some(_) => 100.0 - self.multi_gets.unwrap_or(0.0),
+            None => usual.reads_percent,
+        };
         Ok(Workload {
-            reads_percent: self.reads.unwrap_or(usual.reads_percent),
+            reads_percent: self.reads.unwrap_or(usual_reads),
             reads_first: self.reads_first.unwrap_or(usual.reads_first),
             popularity: self.popularity.unwrap_or(usual.popularity),
             exponent: usual.exponent,
