@@ -50,6 +50,8 @@ pub fn markdown_row(cells: &[String]) -> String {
 
 /// The end of the name of a target with TLS.
 pub const TLS: &str = "-tls";
+/// The end of the name of a target whose TLS the kernel has.
+pub const KERNEL_TLS: &str = "-kernel-tls";
 
 /// One round of one cell.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -137,7 +139,8 @@ impl Report {
             let cell = &self.cells[number];
             let to_peer = cell.peer.as_deref().and_then(|peer| of(&self.cells, cell, peer));
             let to_echo = of(&self.cells, cell, "echo");
-            let plain = cell.target.strip_suffix(TLS);
+            let in_kernel = cell.target.strip_suffix(KERNEL_TLS);
+            let plain = in_kernel.or(cell.target.strip_suffix(TLS));
             let to_plain = plain.and_then(|plain| of(&self.cells, cell, plain));
             (self.cells[number].cpu_to_echo, self.cells[number].cpu_to_peer) = (to_echo, to_peer);
             self.cells[number].cpu_to_plain = to_plain;
@@ -212,6 +215,7 @@ mod tests {
         report.add(10, 16, "standin-uring", peer, vec![round(3.0), round(9.0)]);
         report.add(10, 16, "memcached", None, vec![round(6.0), round(6.0)]);
         report.add(10, 16, "memcached-tls", None, vec![round(9.0), round(12.0)]);
+        report.add(10, 16, "memcached-kernel-tls", None, vec![round(6.0), round(3.0)]);
         report.compare();
         let spread = |median, min, max| Some(Spread { median, min, max });
         assert_eq!(report.cells[1].cpu_to_echo, spread(1.5, 1.5, 1.5));
@@ -219,6 +223,7 @@ mod tests {
         assert_eq!(report.cells[2].cpu_to_echo, None);
         assert_eq!(report.cells[2].cpu_to_peer, spread(1.0, 0.5, 1.5), "round by round");
         assert_eq!(report.cells[4].cpu_to_plain, spread(1.75, 1.5, 2.0));
+        assert_eq!(report.cells[5].cpu_to_plain, spread(0.75, 0.5, 1.0));
         assert!(report.table().contains("| 10 | 1 | standin-uring | 3.000 (3.000–3.000) | 1.50 |"));
     }
 }

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use standin_config::{IoKind, ServiceProtocol, TlsConfig};
+use standin_config::{IoKind, KernelUse, ServiceProtocol, TlsConfig};
+use standin_tls::kernel::KernelTls;
 
 use crate::fixture::{self, Port};
 use crate::targets::{Certificates, Target};
@@ -32,6 +33,9 @@ pub struct Serve {
     /// The folder of the certificates, for a target with TLS.
     #[arg(long)]
     tls: Option<PathBuf>,
+    /// Whether the kernel has to encrypt its connections after their handshakes.
+    #[arg(long, requires = "tls")]
+    kernel_tls: bool,
 }
 
 impl Role {
@@ -40,7 +44,7 @@ impl Role {
     /// # Errors
     /// The target can't start, or has ended.
     pub fn run(&self) -> Result<(), Box<dyn Error>> {
-        let Self::Serve(Serve { target, directory, memory_mib, core, tls }) = self;
+        let Self::Serve(Serve { target, directory, memory_mib, core, tls, kernel_tls }) = self;
         let target = Target::named(target).ok_or_else(|| format!("no target is named {target}"))?;
         let (io, port) = match target {
             Target::StandinUring => (IoKind::Uring, Port::Own),
@@ -61,6 +65,11 @@ impl Role {
         };
         let mut cluster = fixture::cluster(directory, io, memory_mib << 20, *core);
         cluster.tls = tls.as_deref().map(Certificates::ports);
+        if let Some(tls) = cluster.tls.as_mut().filter(|_| *kernel_tls) {
+            // A server would go on without it, and its figures would be those of rustls.
+            KernelTls::probe()?;
+            tls.kernel = KernelUse::Auto;
+        }
         cluster.tls_calls = cluster.tls.as_ref().and_then(TlsConfig::calls);
         fixture::serve_cluster(cluster, port)
     }

@@ -174,7 +174,9 @@ impl Target {
     fn tls_arguments(self, certificates: &Certificates, port: &str) -> Vec<String> {
         let TlsConfig { cert_file, key_file, .. } = Certificates::ports(&certificates.folder);
         let (cert, key) = (cert_file.display().to_string(), key_file.display().to_string());
-        let text = |arguments: &[&str]| arguments.iter().map(|&one| one.to_owned()).collect();
+        let text = |arguments: &[&str]| -> Vec<String> {
+            arguments.iter().map(|&one| one.to_owned()).collect()
+        };
         match self {
             Self::Memcached | Self::MemcachedText => {
                 text(&["-Z", "-o", &format!("ssl_chain_cert={cert},ssl_key={key}")])
@@ -193,7 +195,11 @@ impl Target {
                 "--tls-auth-clients",
                 "no",
             ]),
-            _ => text(&["--tls", &certificates.folder.display().to_string()]),
+            _ => {
+                let folder = certificates.folder.display().to_string();
+                let in_kernel = certificates.is_for_kernel.then(|| "--kernel-tls".to_owned());
+                text(&["--tls", &folder]).into_iter().chain(in_kernel).collect()
+            }
         }
     }
 
@@ -230,6 +236,7 @@ impl Target {
 pub struct Certificates {
     folder: PathBuf,
     connector: Connector,
+    is_for_kernel: bool,
 }
 
 impl Certificates {
@@ -248,7 +255,14 @@ impl Certificates {
             name: None,
             own: None,
         };
-        Ok(Self { folder: folder.to_owned(), connector: Connector::new(&calls)? })
+        let connector = Connector::new(&calls)?;
+        Ok(Self { folder: folder.to_owned(), connector, is_for_kernel: false })
+    }
+
+    /// The certificates of Standin's servers whose connections the kernel encrypts.
+    #[must_use]
+    pub fn for_kernel(self) -> Self {
+        Self { is_for_kernel: true, ..self }
     }
 
     /// The TLS of ports with the certificates of this folder.

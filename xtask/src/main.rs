@@ -12,6 +12,7 @@
 //! tidy/               rules for source files and documents
 //! demo.rs, seeds.rs   the demo and its report; ten of them in a row
 //! bench.rs, fuzz.rs   the benches and the fuzz targets
+//! kernel_tls/         TLS in the kernel, in a virtual machine
 //! machines/           machines with systemd in namespaces
 //! operations.rs       docs/OPERATIONS.md, followed to the letter on such machines
 //! package/            the static program and the Debian package
@@ -30,6 +31,7 @@ mod counts;
 mod demo;
 mod deny;
 mod fuzz;
+mod kernel_tls;
 mod machines;
 mod meanwhile;
 mod operations;
@@ -83,6 +85,10 @@ The project's checks and longer runs.
                                      from it (root, buildah); --program as above
   cargo xtask operations             follows docs/OPERATIONS.md to the letter, on four such
                                      machines; --program as above
+  cargo xtask kernel-tls             TLS in the kernel: the tests of TLS, and CPU per GET with and
+                                     without, in a virtual machine with a kernel of Debian's
+                                     (root, qemu-system-x86; minutes, and longer for CPU per GET)
+      --tests                        only the tests
   cargo xtask help                   this text
 ";
 
@@ -147,6 +153,12 @@ fn run(mut arguments: Vec<String>) -> Result<bool, String> {
             let program = options.value("--program")?.map(Into::into);
             options.end()?;
             container::run(&Workspace::find()?, program)
+        }
+        "kernel-tls" => {
+            let mut options = Options::new(arguments);
+            let is_only_tests = options.flag("--tests");
+            options.end()?;
+            kernel_tls::run(&Workspace::find()?, is_only_tests)
         }
         "operations" => {
             let mut options = Options::new(arguments);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use standin_benches::cpu;
-use standin_benches::report::{Report, Round, TLS};
+use standin_benches::report::{KERNEL_TLS, Report, Round, TLS};
 use standin_benches::serve::Role;
 use standin_benches::targets::{CONNECTIONS, Certificates, Load, Running, SELF, Target};
 use standin_loadgen::rng::Random;
@@ -56,6 +56,10 @@ struct Options {
     /// without.
     #[arg(long)]
     tls: bool,
+    /// With --tls, measure Standin once more with TLS in the kernel, which needs the module `tls`; its peer is
+    /// Standin with TLS by rustls.
+    #[arg(long, requires = "tls")]
+    kernel_tls: bool,
     /// Core for the target.
     #[arg(long, default_value_t = 0)]
     server_core: usize,
@@ -96,7 +100,11 @@ fn bench(options: &Options) -> Result<(), Box<dyn Error>> {
                     true => plain.iter().map(Contestant::with_tls).collect(),
                     false => Vec::new(),
                 };
-                targets.extend(plain.into_iter().chain(sealed));
+                let in_kernel: Vec<Contestant> = match options.kernel_tls && target.is_standin() {
+                    true => plain.iter().map(Contestant::with_kernel_tls).collect(),
+                    false => Vec::new(),
+                };
+                targets.extend(plain.into_iter().chain(sealed).chain(in_kernel));
             }
             None => eprintln!("{} is not installed: left out", target.name()),
         }
@@ -123,7 +131,15 @@ struct Contestant {
     own: PathBuf,
     name: String,
     peer: Option<String>,
-    has_tls: bool,
+    tls: TlsBy,
+}
+
+/// The side that encrypts a target's connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TlsBy {
+    Nobody,
+    Target,
+    Kernel,
 }
 
 impl Contestant {
@@ -135,13 +151,13 @@ impl Contestant {
             own: own.to_owned(),
             name: format!("{name}-beside"),
             peer: None,
-            has_tls: false,
+            tls: TlsBy::Nobody,
         });
         let peer = match &other {
             Some(other) => Some(other.name.clone()),
             None => target.peer().map(|peer| peer.name().to_owned()),
         };
-        let own = Self { target, own, name, peer, has_tls: false };
+        let own = Self { target, own, name, peer, tls: TlsBy::Nobody };
         std::iter::once(own).chain(other).collect()
     }
 
@@ -152,7 +168,18 @@ impl Contestant {
             own: self.own.clone(),
             name: format!("{}{TLS}", self.name),
             peer: self.peer.as_ref().map(|peer| format!("{peer}{TLS}")),
-            has_tls: true,
+            tls: TlsBy::Target,
+        }
+    }
+
+    /// The same target with TLS in the kernel, beside itself with TLS by rustls.
+    fn with_kernel_tls(&self) -> Self {
+        Self {
+            target: self.target,
+            own: self.own.clone(),
+            name: format!("{}{KERNEL_TLS}", self.name),
+            peer: Some(format!("{}{TLS}", self.name)),
+            tls: TlsBy::Kernel,
         }
     }
 }
@@ -167,12 +194,20 @@ fn run_keys(
     let scratch = Scratch::new("side-by-side");
     let mut running = Vec::new();
     let certificates = options.tls.then(|| Certificates::new(scratch.path())).transpose()?;
-    for Contestant { target, own, name, has_tls, .. } in targets {
+    let folder = scratch.file("kernel-tls");
+    std::fs::create_dir(&folder)?;
+    let for_kernel = options.kernel_tls.then(|| Certificates::new(&folder)).transpose()?;
+    let for_kernel = for_kernel.map(Certificates::for_kernel);
+    for Contestant { target, own, name, tls, .. } in targets {
         eprintln!("{keys} keys: loading {name}");
         let directory = scratch.file(name);
         std::fs::create_dir(&directory)?;
         let core = options.server_core;
-        let tls = certificates.as_ref().filter(|_| *has_tls);
+        let tls = match tls {
+            TlsBy::Nobody => None,
+            TlsBy::Target => certificates.as_ref(),
+            TlsBy::Kernel => for_kernel.as_ref(),
+        };
         let started = Running::start(*target, options.load, own, &directory, keys, core, tls);
         running.push(started.map_err(|error| format!("{name}: {error}"))?);
     }

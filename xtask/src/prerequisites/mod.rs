@@ -28,7 +28,9 @@ use standin_testkit::{Browser, Postgres, Prometheus};
 use crate::report::{Failed, Outcome, Passed};
 use crate::workspace::Workspace;
 
-pub(crate) use packages::{for_container, for_machines, for_package, has_lintian};
+pub(crate) use packages::{
+    for_container, for_machines, for_package, for_virtual_machines, has_lintian,
+};
 
 /// Installs client libraries that are missing, and returns their names.
 type Ensure = fn(&Workspace) -> Result<Vec<String>, Failed>;

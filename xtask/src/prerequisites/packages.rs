@@ -58,6 +58,42 @@ pub(crate) fn for_container(workspace: &Workspace) -> Outcome {
     ensure(workspace, FOR_CONTAINER, Vec::new())
 }
 
+const FOR_VIRTUAL_MACHINES: &[Need] = &[
+    Need {
+        name: "qemu-system-x86_64",
+        what_for: "a machine with another kernel",
+        is_there: || runs("qemu-system-x86_64", &["--version"]),
+        packages: &["qemu-system-x86"],
+    },
+    Need {
+        name: "depmod and modprobe",
+        what_for: "the modules of that kernel",
+        is_there: || runs("depmod", &["--version"]),
+        packages: &["kmod"],
+    },
+    Need {
+        name: "openssl",
+        what_for: "certificates",
+        is_there: || runs("openssl", &["version"]),
+        packages: &["openssl"],
+    },
+    Need {
+        name: "ip",
+        what_for: "the loopback interface of the machine",
+        is_there: || runs("ip", &["-V"]),
+        packages: &["iproute2"],
+    },
+];
+
+/// Checks for the programs that a virtual machine needs.
+pub(crate) fn for_virtual_machines(workspace: &Workspace) -> Outcome {
+    if !is_root() {
+        let remedy = "run this as root: mounts and namespaces need it";
+        return Err(Failed::new("this user is not root", remedy));
+    }
+    ensure(workspace, FOR_VIRTUAL_MACHINES, Vec::new())
+}
+
 /// Checks for the programs that `cargo xtask package` needs.
 pub(crate) fn for_package(workspace: &Workspace) -> Outcome {
     ensure(workspace, FOR_PACKAGE, Vec::new())

@@ -1,0 +1,161 @@
+//! `cargo xtask kernel-tls`: TLS in the kernel, tried in a virtual machine whose kernel can, since the kernel of the machine
+//! on which the tests run may lack the module.
+//!
+//! ```text
+//! machine.rs   the virtual machine
+//! ```
+//! The machine has no hardware to run on that it could share, so that times in it say nothing. For the cost of a GET, its
+//! clock counts instructions: one is a nanosecond, and a microsecond of CPU time a thousand of them.
+
+mod machine;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::counts::{self, Counts};
+use crate::prerequisites;
+use crate::process;
+use crate::report::{Failed, Outcome, Passed, Report};
+use crate::workspace::{Workspace, items};
+
+const BUILD_MAX: Duration = Duration::from_secs(3_600);
+const TESTS_MAX: Duration = Duration::from_secs(1_500);
+const BENCH_MAX: Duration = Duration::from_secs(3_000);
+/// One instruction is a nanosecond, and what waits for a time does not wait.
+const COUNTING: [&str; 6] =
+    ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"];
+const WITH_TWO_CORES: [&str; 4] = ["-accel", "tcg", "-smp", "2"];
+
+/// Runs the tests in the machine and, unless `is_only_tests`, measures. Returns whether all went well.
+pub(crate) fn run(workspace: &Workspace, is_only_tests: bool) -> Result<bool, String> {
+    let mut report = Report::new();
+    report.step("programs", &[], || prerequisites::for_virtual_machines(workspace));
+    report.step("kernel", &["programs"], || machine::fetch(workspace));
+    let mut sockets = PathBuf::new();
+    report.step("build the tests", &["kernel"], || {
+        sockets = build_tests(workspace)?;
+        Ok(Passed::default())
+    });
+    let mut lines = Vec::new();
+    report.step("tests in the machine", &["build the tests"], || {
+        test(workspace, &sockets, &mut lines)
+    });
+    if is_only_tests {
+        report.left_out("CPU per GET", "--tests");
+    } else {
+        report.step("build the benchmark", &["kernel"], || build_bench(workspace));
+        report.step("CPU per GET", &["build the benchmark"], || measure(workspace, &mut lines));
+    }
+    let is_good = report.finish(&workspace.logs());
+    println!("{}", lines.join("\n"));
+    Ok(is_good)
+}
+
+/// Builds the tests of the server over real sockets, and returns their program.
+fn build_tests(workspace: &Workspace) -> Result<PathBuf, Failed> {
+    let arguments = ["test", "-p", "standin-server", "--test", "sockets", "--no-run"];
+    let mut command = workspace.cargo(&arguments);
+    command.arg("--message-format=json-render-diagnostics");
+    let log = workspace.logs().join("kernel-tls-build.log");
+    let finished = process::run_step(&mut command, &log, BUILD_MAX)?;
+    let program = finished.output.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is_it = message["target"]["name"] == "sockets"
+            && items(&message["target"]["kind"]).iter().any(|kind| kind == "test");
+        Some(PathBuf::from(message["executable"].as_str().filter(|_| is_it)?))
+    });
+    program.ok_or_else(|| Failed::new(finished.output, "mend what does not compile"))
+}
+
+fn build_bench(workspace: &Workspace) -> Outcome {
+    let arguments = ["build", "--release", "-p", "standin-benches", "--bin", "side_by_side"];
+    let log = workspace.logs().join("kernel-tls-build-bench.log");
+    let finished = process::run_step(&mut workspace.cargo(&arguments), &log, BUILD_MAX)?;
+    match finished.success {
+        true => Ok(Passed::default()),
+        false => Err(Failed::new(finished.output, "mend what does not compile")),
+    }
+}
+
+/// Runs all tests that have to do with TLS, none of which may be skipped.
+fn test(workspace: &Workspace, program: &Path, lines: &mut Vec<String>) -> Outcome {
+    let script = format!(
+        "cd /tmp\nexport STANDIN_REQUIRE_KERNEL_TLS=1 STANDIN_REQUIRE_URING=1\n\
+         {} tls --test-threads 2 2>&1\n",
+        program.display()
+    );
+    let options = &WITH_TWO_CORES;
+    let finished = machine::run(workspace, "tests", &script, options, TESTS_MAX)?;
+    let counts = counts::sum(&finished.output);
+    lines.extend(table(&finished.output));
+    let in_kernel = records(&finished.output);
+    let both = in_kernel.iter().all(|(_, count)| *count > 0);
+    if counts.failed > 0 || counts.passed == 0 || !both {
+        let remedy =
+            "tests in the machine have failed, or the kernel has had no connection; see above";
+        return Err(Failed { counts, ..Failed::new(finished.output, remedy) });
+    }
+    let note = in_kernel.map(|(name, count)| format!("{name} {count}")).join(", ");
+    Ok(Passed { note: format!("{counts}; the kernel's own counts: {note}"), counts })
+}
+
+/// The connections that the kernel has had, by its own counts.
+fn records(output: &str) -> [(&'static str, u64); 2] {
+    ["TlsTxSw", "TlsRxSw"].map(|name| {
+        let of = |line: &str| {
+            let mut words = line.split_whitespace();
+            (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()
+        };
+        (name, output.lines().find_map(of).unwrap_or(0))
+    })
+}
+
+/// A line for each test.
+fn table(output: &str) -> Vec<String> {
+    let of = |line: &str| {
+        let (name, result) = line.trim().strip_prefix("test ")?.split_once(" ... ")?;
+        let result = if result.contains("ok") { "ok" } else { "FAILED" };
+        Some(format!("| {} | {result} |", name.replace("::", ", ").replace('_', " ")))
+    };
+    let head = ["| test, in the machine | result |".to_owned(), "|---|---|".to_owned()];
+    head.into_iter().chain(output.lines().filter_map(of)).collect()
+}
+
+fn measure(workspace: &Workspace, lines: &mut Vec<String>) -> Outcome {
+    let program = workspace.release().join("side_by_side");
+    let script = format!(
+        "cd /tmp\n{} --tls --kernel-tls --targets standin-uring,standin-meta,standin-resp --keys 1000 \
+         --rounds 5 --seconds 0.2 --server-core 0 --driver-core 0 2>/dev/null\n",
+        program.display()
+    );
+    let finished = machine::run(workspace, "bench", &script, &COUNTING, BENCH_MAX)?;
+    let rows: Vec<String> = finished
+        .output
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with('|'))
+        .map(str::to_owned)
+        .collect();
+    if !rows.iter().any(|row| row.contains("-kernel-tls")) {
+        return Err(Failed::new(finished.output, "the benchmark ended without figures; see above"));
+    }
+    lines.push("\nCPU time is counted in instructions: a µs is a thousand of them.".to_owned());
+    lines.extend(rows);
+    Ok(Passed { note: String::new(), counts: Counts::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONSOLE: &str = "Linux 6.12.1\r\ntest tls::a_b::uring ... ok\r\ntest tls::c ... FAILED\r\n\
+                           TlsCurrTxSw \t3\r\nTlsTxSw \t150\r\nTlsRxSw \t149\r\n";
+
+    #[test]
+    fn a_console_becomes_a_table_and_the_kernels_counts() {
+        let rows = table(CONSOLE);
+        assert_eq!(rows[2..], ["| tls, a b, uring | ok |", "| tls, c | FAILED |"]);
+        assert_eq!(records(CONSOLE), [("TlsTxSw", 150), ("TlsRxSw", 149)]);
+        assert_eq!(records("nothing"), [("TlsTxSw", 0), ("TlsRxSw", 0)]);
+    }
+}
