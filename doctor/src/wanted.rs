@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use standin_config::{ClusterConfig, IoKind, OriginConfig};
+use standin_config::{ClusterConfig, IoKind, KernelUse, OriginConfig};
 use standin_server::check;
 
 /// What one server needs.
@@ -23,6 +23,8 @@ pub struct ServerNeeds {
     pub huge_pages: bool,
     /// The event loop that it asks for.
     pub io: IoKind,
+    /// Whether the kernel is to encrypt its connections with TLS.
+    pub kernel_tls: bool,
     /// Descriptors without which it does not start.
     pub descriptors_least: u64,
     /// Descriptors for all clients that it is allowed to have.
@@ -96,6 +98,11 @@ impl Wanted {
         self.servers.iter().fold(0, |sum, server| sum.saturating_add(server.memory_bytes))
     }
 
+    /// Whether the kernel is to encrypt connections with TLS.
+    pub(crate) fn kernel_tls(&self) -> bool {
+        self.servers.iter().any(|server| server.kernel_tls)
+    }
+
     /// Whether a server runs only on io_uring, and whether one may.
     pub(crate) fn uring(&self) -> (bool, bool) {
         let any = |io| self.servers.iter().any(|server| server.io == io);
@@ -114,6 +121,7 @@ fn needs(cluster: &ClusterConfig, server: u16) -> ServerNeeds {
         memory_bytes: check::memory_bytes(cluster, server),
         huge_pages: own.huge_pages,
         io: own.io,
+        kernel_tls: cluster.tls.as_ref().is_some_and(|tls| tls.kernel == KernelUse::Auto),
         descriptors_least: descriptors.needed,
         descriptors: descriptors.wanted,
     }

@@ -75,6 +75,12 @@ const GROUP_MEMORY: Guide = guide(
     "none",
 );
 
+const TLS: Guide = guide(
+    "kernel module tls",
+    "with kernel_tls = \"auto\" the kernel encrypts connections with TLS; without the module the server does",
+    "docs/SECURITY.md says what is different with it",
+);
+
 pub(super) fn judge(host: &Host<'_>, findings: &mut Vec<Finding>) {
     findings.extend([
         version(host),
@@ -92,6 +98,8 @@ pub(super) fn judge(host: &Host<'_>, findings: &mut Vec<Finding>) {
         time(host),
         mitigations(host),
     ]);
+    // Nobody else needs it.
+    findings.extend(host.wanted.kernel_tls().then(|| tls(host)));
 }
 
 /// How bad it is that shards can't use io_uring.
@@ -320,6 +328,20 @@ fn time(host: &Host<'_>) -> Finding {
             "not synchronised, or only by the hypervisor",
             wanted,
             "run chrony or systemd-timesyncd",
+        ),
+    }
+}
+
+fn tls(host: &Host<'_>) -> Finding {
+    let wanted = "loaded before the server starts";
+    match host.text("/proc/sys/net/ipv4/tcp_available_ulp") {
+        Err(unread) => TLS.unread(&unread, wanted),
+        Ok(list) if list.split_whitespace().any(|name| name == "tls") => TLS.good("loaded", wanted),
+        Ok(_) => TLS.found(
+            Verdict::Advice,
+            "not loaded",
+            wanted,
+            "`modprobe tls`, and a line `tls` in a file of /etc/modules-load.d; or kernel_tls = \"off\"",
         ),
     }
 }

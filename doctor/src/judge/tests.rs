@@ -59,6 +59,7 @@ fn paths() -> Vec<String> {
         "/proc/sys/net/core/busy_read",
         "/proc/sys/net/core/netdev_max_backlog",
         "/proc/sys/net/core/somaxconn",
+        "/proc/sys/net/ipv4/tcp_available_ulp",
         "/proc/sys/net/ipv4/tcp_max_syn_backlog",
         "/proc/sys/net/ipv4/tcp_syncookies",
         "/proc/sys/vm/overcommit_memory",
@@ -183,6 +184,24 @@ proptest! {
         }
         let _ = (crate::table(&report, true), crate::table(&report, false), crate::as_json(&report));
     }
+}
+
+#[test]
+fn the_module_for_tls_is_looked_for_where_the_kernel_is_to_encrypt() {
+    let judged = |list: &str, kernel_tls| {
+        let mut files = Files::default();
+        files.put("/proc/sys/net/ipv4/tcp_available_ulp", Ok(list.to_owned()));
+        let mut wanted = wanted(Vec::new());
+        wanted.servers[0].kernel_tls = kernel_tls;
+        let report = judge(&facts(files), &wanted);
+        let mut findings = report.findings.into_iter();
+        findings.find(|one| one.title().contains("module tls")).map(|one| (one.verdict, one.how))
+    };
+    assert_eq!(judged("mptcp", false), None);
+    assert_eq!(judged("mptcp tls", true).map(|found| found.0), Some(Verdict::Good));
+    let (verdict, how) = judged("mptcp", true).expect("it is looked for");
+    assert_eq!(verdict, Verdict::Advice);
+    assert!(how.contains("modprobe tls"), "{how}");
 }
 
 /// A host of which nothing can be read: nothing is called good.

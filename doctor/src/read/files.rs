@@ -32,6 +32,7 @@ const FIXED: &[&str] = &[
     "/proc/sys/net/core/busy_read",
     "/proc/sys/net/core/netdev_max_backlog",
     "/proc/sys/net/core/somaxconn",
+    "/proc/sys/net/ipv4/tcp_available_ulp",
     "/proc/sys/net/ipv4/tcp_max_syn_backlog",
     "/proc/sys/net/ipv4/tcp_syncookies",
     "/proc/sys/vm/overcommit_memory",
