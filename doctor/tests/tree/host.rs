@@ -8,7 +8,7 @@ use standin_doctor::{Finding, Report, Verdict, Wanted, judge};
 use standin_testkit::Scratch;
 
 /// A host of 8 cores, two threads each, whose card `eth9` has four queues.
-pub struct Host {
+pub(crate) struct Host {
     scratch: Scratch,
 }
 
@@ -75,7 +75,7 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 impl Host {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let host = Self { scratch: Scratch::new("doctor") };
         for (path, text) in FILES {
             host.put(path, text);
@@ -108,29 +108,29 @@ impl Host {
         host
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.scratch.file(name)
     }
 
-    pub fn put(&self, name: &str, text: &str) {
+    pub(crate) fn put(&self, name: &str, text: &str) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("not the root")).expect("a folder");
         std::fs::write(path, text).expect("a file");
     }
 
-    pub fn root(&self) -> Root {
+    pub(crate) fn root(&self) -> Root {
         Root::copy(self.scratch.path().to_owned())
     }
 
     /// Judges it for a server with these cores.
-    pub fn judged(&self, change: impl FnOnce(&mut ClusterConfig)) -> Report {
+    pub(crate) fn judged(&self, change: impl FnOnce(&mut ClusterConfig)) -> Report {
         let wanted = wanted(change);
         let looked = Look { root: self.root(), process: None, cards: Vec::new(), origin: None };
         judge(&look(&looked, &wanted), &wanted)
     }
 }
 
-pub fn wanted(change: impl FnOnce(&mut ClusterConfig)) -> Wanted {
+pub(crate) fn wanted(change: impl FnOnce(&mut ClusterConfig)) -> Wanted {
     let address = |port: u16| ([127, 0, 0, 1], port).into();
     let origin = OriginConfig::sqlite("/none/x");
     let mut cluster =
@@ -142,12 +142,12 @@ pub fn wanted(change: impl FnOnce(&mut ClusterConfig)) -> Wanted {
 }
 
 /// The findings that are to be acted upon.
-pub fn bad(report: &Report) -> Vec<String> {
+pub(crate) fn bad(report: &Report) -> Vec<String> {
     let bad = report.findings.iter().filter(|finding| finding.verdict <= Verdict::Advice);
     bad.map(|finding| format!("{}: {}", finding.title(), finding.found)).collect()
 }
 
-pub fn find<'r>(report: &'r Report, setting: &str) -> &'r Finding {
+pub(crate) fn find<'r>(report: &'r Report, setting: &str) -> &'r Finding {
     let found = report.findings.iter().find(|finding| finding.setting == setting);
     found.unwrap_or_else(|| panic!("no {setting}: {report:#?}"))
 }

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
-use super::rechecks::{self, Doubt};
+use super::doubts::Doubt;
+use super::rechecks;
 use super::request::{Absent, Job, ManyKeys, after_read, phase_at_end, report_answer};
 use super::shared::Shared;
 use crate::checker::{Content, Floor, Seen, Verdict};

@@ -13,6 +13,7 @@
 mod aside;
 mod asked;
 mod database;
+mod doubts;
 mod effort;
 mod judging;
 mod link;

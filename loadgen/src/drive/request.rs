@@ -14,8 +14,9 @@ use standin_protocol::time::Micros;
 
 use super::Notable;
 use super::asked::Asked;
+use super::doubts::Doubt;
 use super::judging::{Place, count, end, judge};
-use super::rechecks::{self, Doubt};
+use super::rechecks;
 use super::shared::Shared;
 use crate::checker::{Content, Floor, Verdict, WriteKind, first_number};
 use crate::live::Step;

@@ -10,7 +10,7 @@ use std::task::{Poll, Waker};
 
 use standin_protocol::time::Micros;
 
-use super::rechecks::Rechecks;
+use super::doubts::Rechecks;
 use super::{Notable, Pacing, Plan};
 use crate::live::Live;
 use crate::recorder::Recorder;

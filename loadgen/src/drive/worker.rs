@@ -13,10 +13,10 @@ use standin_protocol::time::Micros;
 
 use super::aside::AsideClient;
 use super::database::DatabaseClient;
+use super::doubts::Rechecks;
 use super::effort::Effort;
 use super::link::Link;
 use super::pacer::Pacer;
-use super::rechecks::Rechecks;
 use super::request::{Arrival, Job, next_of_loop};
 use super::shared::Shared;
 use super::wire::WireClient;

@@ -1,5 +1,6 @@
 //! Existing rows: their keys, what the database has at the beginning, and what it has at the end.
 
+mod against;
 pub(super) mod args;
 
 use std::fs::File;
