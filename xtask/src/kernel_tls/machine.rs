@@ -122,7 +122,8 @@ pub(super) fn run(
     let init = folder.join(format!("{name}.sh"));
     let kernel = folder.join("x");
     let start = INIT.replace("$MODULES", &kernel.display().to_string());
-    std::fs::write(&init, [&start, script, END].concat()).map_err(|error| cannot(&init, &error))?;
+    std::fs::write(&init, [start.as_str(), script, END].concat())
+        .map_err(|error| cannot(&init, &error))?;
     executable(&init).map_err(|error| cannot(&init, &error))?;
     let mut command = Command::new("unshare");
     command.env("MEMORY", MEMORY);

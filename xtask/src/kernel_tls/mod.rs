@@ -77,7 +77,7 @@ fn build_bench(workspace: &Workspace) -> Outcome {
     }
 }
 
-/// Runs all tests that have to do with TLS, none of which may be skipped. A test that fails is repeated alone, because an
+/// The commands that run all tests of TLS, none of which may be skipped. A test that fails is repeated alone, because an
 /// emulated machine may stand still for longer than servers go on with what they have.
 const TESTS: &str = r#"
 cd /tmp
@@ -88,6 +88,7 @@ sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' first | while read -r name; do
 done
 "#;
 
+/// Runs them.
 fn test(workspace: &Workspace, program: &Path, lines: &mut Vec<String>) -> Outcome {
     let script = TESTS.replace("$PROGRAM", &program.display().to_string());
     let finished = machine::run(workspace, "tests", &script, &WITH_TWO_CORES, TESTS_MAX)?;
