@@ -152,7 +152,8 @@ impl Target {
     }
 
     /// Whether it speaks Standin's own protocol.
-    fn is_native(self) -> bool {
+    #[must_use]
+    pub fn is_native(self) -> bool {
         matches!(self, Self::StandinUring | Self::StandinEpoll)
     }
 

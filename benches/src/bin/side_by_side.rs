@@ -56,7 +56,7 @@ struct Options {
     /// without.
     #[arg(long)]
     tls: bool,
-    /// With --tls, measure Standin once more with TLS in the kernel, which needs the module `tls`; its peer is
+    /// With --tls, measure Standin's ports of memcached and Redis once more with TLS in the kernel, which needs the module `tls`; its peer is
     /// Standin with TLS by rustls.
     #[arg(long, requires = "tls")]
     kernel_tls: bool,
@@ -100,7 +100,9 @@ fn bench(options: &Options) -> Result<(), Box<dyn Error>> {
                     true => plain.iter().map(Contestant::with_tls).collect(),
                     false => Vec::new(),
                 };
-                let in_kernel: Vec<Contestant> = match options.kernel_tls && target.is_standin() {
+                // The kernel gets no connections of Standin's own protocol.
+                let has_kernel_tls = target.is_standin() && !target.is_native();
+                let in_kernel: Vec<Contestant> = match options.kernel_tls && has_kernel_tls {
                     true => plain.iter().map(Contestant::with_kernel_tls).collect(),
                     false => Vec::new(),
                 };

@@ -157,7 +157,7 @@ fn table(results: &[Tested]) -> Vec<String> {
 fn measure(workspace: &Workspace, lines: &mut Vec<String>) -> Outcome {
     let program = workspace.release().join("side_by_side");
     let script = format!(
-        "cd /tmp\n{} --tls --kernel-tls --targets standin-uring,standin-meta,standin-resp --keys 1000 \
+        "cd /tmp\n{} --tls --kernel-tls --targets standin-meta,standin-resp --keys 1000 \
          --rounds 5 --seconds 0.2 --server-core 0 --driver-core 0 2>/dev/null\n",
         program.display()
     );
