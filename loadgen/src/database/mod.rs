@@ -215,6 +215,31 @@ impl Database {
         };
         translated.ok_or_else(lacks)
     }
+
+    /// Gives `take` each key that the statement returns, at most `needs`, until it needs no more.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn keys(
+        &self,
+        statement: &str,
+        needs: Option<u64>,
+        is_interrupted: &dyn Fn() -> bool,
+        take: keys::TakeKey<'_>,
+    ) -> Result<(), KeysError> {
+        // Nested below, where a semicolon has no place.
+        let statement = statement.trim_end().trim_end_matches(';');
+        let limit = needs.map_or_else(String::new, |needs| format!(" LIMIT {needs}"));
+        let statement = format!("SELECT * FROM (\n{statement}\n) AS keys{limit}");
+        match &self.place {
+            DatabasePlace::Sqlite(path) => {
+                sqlite::keys(self, path, &statement, is_interrupted, take)
+            }
+            DatabasePlace::Postgres(url) => {
+                postgres::keys(self, url, &statement, is_interrupted, take)
+            }
+        }
+    }
 }
 
 /// A client of the database: gives it calls.
