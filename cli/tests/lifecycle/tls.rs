@@ -172,7 +172,7 @@ fn everything_goes_on_through_a_kill_and_a_return_with_tls_and_nobody_gets_in_wi
         cluster.process(name).wait_for_line(tell_plain, WITHIN);
     }
     assert!(plain(dashboard, b"GET / HTTP/1.1\r\n\r\n").starts_with(b"HTTP/1.1 400 "));
-    cluster.process("master").wait_for_line("caller of `dashboard` because of TLS", WITHIN);
+    cluster.process("master").wait_for_line("callers of `dashboard` because of TLS", WITHIN);
     let redis = cluster.service("a2");
     let mut caller = tls::Stream::open(redis, &right).expect("it connects");
     let error = caller.exchange(b"PING\r\n", b"").expect_err("it has no TLS");

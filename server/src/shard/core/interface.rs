@@ -72,7 +72,7 @@ pub enum Io {
     Pause(ConnKey),
     /// Receive again.
     Resume(ConnKey),
-    /// No send is under way, and no receive: give the connection to the kernel ([`super::to_kernel`]).
+    /// No send is under way, and no receive: give the connection to the kernel (`to_kernel.rs`).
     GiveToKernel(ConnKey),
     /// The connection is another shard's: hand it over with its socket.
     HandOver(ConnKey, u16),
