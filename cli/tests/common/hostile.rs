@@ -103,10 +103,17 @@ pub fn crowds_leave_nothing_behind(
     }
 }
 
-/// Takes all places for connections.
+/// Takes all places for connections. One that the start of the cluster has used may be free only after a moment.
 pub fn take_places(places: usize, connect: impl Fn() -> Caller, ping: Ping) -> Vec<Caller> {
-    let mut callers: Vec<Caller> = (0..places).map(|_| connect()).collect();
-    callers.iter_mut().for_each(|caller| caller.ask(ping.0, ping.1));
+    let take = || {
+        let mut caller = connect();
+        caller.is_answered(ping.0, ping.1).then_some(caller)
+    };
+    let mut callers = Vec::new();
+    wait_until(WITHIN, "all places to be taken", || {
+        callers.extend(take());
+        callers.len() == places
+    });
     callers
 }
 
