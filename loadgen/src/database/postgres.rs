@@ -24,6 +24,8 @@ use crate::targets::operation::Failure;
 
 /// Rows of keys that are fetched at once.
 const KEY_ROWS: i32 = 10_000;
+/// What makes a session read-only from its beginning on, as `options` of a connection string.
+const READ_ONLY: &str = "-c default_transaction_read_only=on";
 /// The time between two looks whether the run was interrupted.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -130,6 +132,12 @@ async fn serve(
 
 async fn connect(database: &Database, config: &Config) -> Result<Client, Failure> {
     let within = database.timeout;
+    let mut config = config.clone();
+    if database.is_read_only {
+        // Not by a statement: behind a pooler, its effect would stay with a connection that others use.
+        let options = format!("{} {READ_ONLY}", config.get_options().unwrap_or_default());
+        config.options(options.trim_start());
+    }
     let connected = timeout(within, config.connect(NoTls)).await;
     let (client, connection) = connected.map_err(|_| overdue(within))?.map_err(|e| failure(&e))?;
     // It ends with the client.
@@ -139,9 +147,14 @@ async fn connect(database: &Database, config: &Config) -> Result<Client, Failure
         }
     });
     if database.is_read_only {
-        let set = client.batch_execute("SET default_transaction_read_only = on");
-        let set = timeout(within, set).await.map_err(|_| overdue(within))?;
-        set.map_err(|error| failure(&error))?;
+        let shown = client.query_one("SHOW transaction_read_only", &[]);
+        let shown = timeout(within, shown).await.map_err(|_| overdue(within))?;
+        let shown = shown.and_then(|row| row.try_get::<_, String>(0)).map_err(|e| failure(&e))?;
+        if shown != "on" {
+            let text = "the session is not read-only, although it was to begin so: connect to PostgreSQL itself, and to \
+                        no pooler in front of it";
+            return Err(Failure { kind: FailureKind::ConnectFailed, text: text.to_owned() });
+        }
     }
     Ok(client)
 }
