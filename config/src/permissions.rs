@@ -13,11 +13,9 @@ const ROOT: u32 = 0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// Everybody may read it, and its owner alone may write it: it holds no secret, and what it says is believed. A
-    /// group with the number of the owner may write it, too: where each user has such a group, nobody else is in it.
+    /// group with the number of the owner may write it, too: where each user has such a group, nobody else is in it. The
+    /// owner may be anybody: in a container, often a user of the host; of certificates, the program that renews them.
     Trusted,
-    /// As [`Self::Trusted`], whoever owns it: the file of the cluster, of a proxy or of a client, which the user names at
-    /// the start. In a container, it often belongs to a user of the host.
-    Configuration,
     /// Its owner; its group may read it. Whoever may write it could add a password of their own.
     Group,
     /// Its owner, as for PostgreSQL's passfile.
@@ -39,8 +37,8 @@ impl Rule {
     /// The bits of the mode that must not be set.
     fn forbidden(self, file: About) -> u32 {
         match self {
-            Self::Trusted | Self::Configuration if file.group == file.owner => 0o002,
-            Self::Trusted | Self::Configuration => 0o022,
+            Self::Trusted if file.group == file.owner => 0o002,
+            Self::Trusted => 0o022,
             Self::Group => 0o027,
             Self::Key if file.owner == ROOT => 0o027,
             Self::Owner | Self::Key => 0o077,
@@ -51,7 +49,7 @@ impl Rule {
     /// of its group; with mode 600 nobody but root could read it.
     fn right(self, file: About) -> &'static str {
         match self {
-            Self::Trusted | Self::Configuration => "go-w",
+            Self::Trusted => "go-w",
             Self::Key | Self::Group if file.owner == ROOT => GROUP_READS,
             Self::Group if file.mode & 0o007 == 0 => GROUP_READS,
             _ => "600",
@@ -122,12 +120,12 @@ pub fn check(file: &Metadata, rule: Rule) -> Result<(), TooOpen> {
 }
 
 fn judge(file: About, reader: u32, rule: Rule) -> Result<(), TooOpen> {
-    let is_secret = !matches!(rule, Rule::Trusted | Rule::Configuration);
+    let is_secret = rule != Rule::Trusted;
     let About { mode, owner, .. } = file;
     if mode & rule.forbidden(file) != 0 {
         return Err(TooOpen { why: Why::Mode { mode, right: rule.right(file) }, is_secret });
     }
-    match reader == ROOT || [ROOT, reader].contains(&owner) || rule == Rule::Configuration {
+    match reader == ROOT || [ROOT, reader].contains(&owner) || !is_secret {
         true => Ok(()),
         false => Err(TooOpen { why: Why::Owner(owner), is_secret }),
     }
@@ -188,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_a_third_user_is_not_believed_and_holds_no_secret() {
+    fn a_file_of_a_third_user_holds_no_secret() {
         let (reader, other) = (1_000, 1_001);
-        for rule in [Rule::Trusted, Rule::Group, Rule::Owner, Rule::Key] {
+        for rule in [Rule::Group, Rule::Owner, Rule::Key] {
             let of = |owner| judge(About { mode: 0o600, owner, group: owner }, reader, rule);
             assert_eq!((of(reader), of(ROOT)), (Ok(()), Ok(())));
             let said = of(other).unwrap_err().to_string();
@@ -199,8 +197,8 @@ mod tests {
             assert_eq!(by_root, Ok(()), "it may look at what another user will read");
         }
         let of_host = About { mode: 0o644, owner: other, group: other };
-        assert_eq!(judge(of_host, reader, Rule::Configuration), Ok(()));
-        assert!(judge(About { mode: 0o646, ..of_host }, reader, Rule::Configuration).is_err());
+        assert_eq!(judge(of_host, reader, Rule::Trusted), Ok(()));
+        assert!(judge(About { mode: 0o646, ..of_host }, reader, Rule::Trusted).is_err());
     }
 
     #[test]

@@ -199,7 +199,7 @@ fn of_file<T>(
             // If it has disappeared since it was read, nobody else can read it either.
             let found = std::fs::metadata(path).ok();
             let judge = |rule| permissions::check(found.as_ref()?, rule).err();
-            if let Some(wrong) = judge(Rule::Configuration) {
+            if let Some(wrong) = judge(Rule::Trusted) {
                 return unreadable(wrong.to_string());
             }
             let too_open = judge(Rule::Group);
