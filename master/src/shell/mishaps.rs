@@ -3,9 +3,11 @@
 
 use std::cell::RefCell;
 use std::fmt::Display;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use standin_protocol::bursts::Bursts;
+use standin_protocol::control::DatagramError;
 use standin_protocol::time::Micros;
 use tracing::warn;
 
@@ -18,10 +20,20 @@ pub(crate) struct Mishaps {
     untold: RefCell<Untold>,
 }
 
+/// A datagram that can't be used, or the reason why none can be received. Anybody can send many, so nothing is put into
+/// words that is not told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Dropped {
+    #[error("from {0}: {1}")]
+    From(SocketAddr, DatagramError),
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+}
+
 /// What has not been told.
 #[derive(Default)]
 struct Untold {
-    datagrams: Bursts<String>,
+    datagrams: Bursts<Dropped>,
     accepting: Bursts<String>,
     tls: Bursts<(IpAddr, String)>,
     tls_to: Bursts<(SocketAddr, String)>,
@@ -35,8 +47,8 @@ impl Mishaps {
     }
 
     /// A datagram can't be used, or none can be received.
-    pub(crate) fn datagram_dropped(&self, why: &dyn Display) {
-        self.note(|untold| untold.datagrams.add(1, why.to_string()));
+    pub(crate) fn datagram_dropped(&self, why: Dropped) {
+        self.note(|untold| untold.datagrams.add(1, why));
     }
 
     /// A connection can't be accepted.

@@ -10,6 +10,7 @@ use tracing::debug;
 
 use crate::machine::Input;
 use crate::shell::Shell;
+use crate::shell::mishaps::Dropped;
 use crate::shell::ready::{Ready, yield_now};
 
 /// The number of datagrams received before other tasks run.
@@ -27,20 +28,20 @@ pub(crate) async fn receive(shell: Rc<Shell>, ready: Ready) {
                     match Datagram::parse_by_any(&buffer[..len], &access.keys, topology) {
                         Ok(datagram) => shell.feed(Input::Datagram { from, datagram }),
                         Err(error) => {
-                            shell.mishaps.datagram_dropped(&format_args!("from {from}: {error}"));
+                            shell.mishaps.datagram_dropped(Dropped::From(from, error));
                         }
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Err(error) = ready.readable().await {
                         // A master needs its datagrams, so it keeps trying, with pauses.
-                        shell.mishaps.datagram_dropped(&error);
+                        shell.mishaps.datagram_dropped(error.into());
                         monoio::time::sleep(Duration::from_millis(100)).await;
                     }
                     break;
                 }
                 Err(error) => {
-                    shell.mishaps.datagram_dropped(&error);
+                    shell.mishaps.datagram_dropped(error.into());
                     break;
                 }
             }
