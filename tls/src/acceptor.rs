@@ -40,8 +40,7 @@ impl Acceptor {
     /// # Errors
     /// [`TlsError`].
     pub fn new(files: &TlsConfig) -> Result<Self, TlsError> {
-        let current = RwLock::new(read(files, None)?);
-        Ok(Self { files: files.clone(), kernel: None, current })
+        Self::with_kernel(files, None)
     }
 
     /// As [`Self::new`], for connections that the kernel takes over after their handshakes.

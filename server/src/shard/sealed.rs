@@ -56,7 +56,7 @@ impl Sealed {
     /// The number of bytes that the record that has begun still lacks before the connection can go to the kernel;
     /// `None`: it is not on its way there.
     pub(in crate::shard) fn leaving(&self) -> Option<usize> {
-        self.tls.missing_bytes().filter(|_| self.is_leaving)
+        if self.is_leaving { self.tls.missing_bytes() } else { None }
     }
 
     /// The kernel that gets the connection.

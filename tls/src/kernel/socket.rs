@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::keys::{Cipher, CryptoInfo};
+use crate::tls::ALERT;
 
 /// The names of `linux/tls.h`, which not every C library has.
 const TLS_TX: libc::c_int = 1;
@@ -14,10 +15,6 @@ const TLS_RX: libc::c_int = 2;
 const TLS_SET_RECORD_TYPE: libc::c_int = 1;
 const TLS_GET_RECORD_TYPE: libc::c_int = 2;
 const SOL_TLS: libc::c_int = 282;
-/// The type of a record with an alert.
-pub(super) const ALERT: u8 = 21;
-/// The type of a record of a handshake, which are the new keys of the other side here.
-pub(super) const HANDSHAKE: u8 = 22;
 /// More than the contents of an alert or a change of keys.
 const CONTROL_BYTES: usize = 32;
 

@@ -21,9 +21,9 @@ use crate::Failure;
 use crate::kernel::{KernelTls, Keys};
 
 /// The first byte of a connection that begins with TLS: the type of a handshake's records.
-const HANDSHAKE: u8 = 22;
+pub(crate) const HANDSHAKE: u8 = 22;
 /// The type of the records with which a side says why it does not go on.
-const ALERT: u8 = 21;
+pub(crate) const ALERT: u8 = 21;
 /// The most that a record adds to its contents, for either version, and its alignment.
 const RECORD_EXTRA: usize = 64;
 /// What each record begins with: its type, version and length.
@@ -186,19 +186,13 @@ impl Tls {
     /// `None` if what has been received is not to be understood without more.
     #[must_use]
     pub fn missing_bytes(&self) -> Option<usize> {
-        let mut rest = &self.incoming[..];
-        loop {
-            let [_, _, _, high, low, ..] = *rest else {
-                let missing = if rest.is_empty() { 0 } else { RECORD_HEAD_BYTES - rest.len() };
-                // A whole record that is still here is a part of a message.
-                return (rest.len() == self.incoming.len()).then_some(missing);
-            };
-            let bytes = RECORD_HEAD_BYTES + usize::from(u16::from_be_bytes([high, low]));
-            if rest.len() < bytes {
-                return (rest.len() == self.incoming.len()).then_some(bytes - rest.len());
-            }
-            rest = &rest[bytes..];
-        }
+        let begun = self.incoming.len();
+        let [_, _, _, high, low, ..] = self.incoming[..] else {
+            return Some(if begun == 0 { 0 } else { RECORD_HEAD_BYTES - begun });
+        };
+        let bytes = RECORD_HEAD_BYTES + usize::from(u16::from_be_bytes([high, low]));
+        // A whole record that is still here is a part of a message.
+        (begun < bytes).then(|| bytes - begun)
     }
 
     /// Whether the kernel can go on with this connection, once the record that has begun is complete and what

@@ -72,7 +72,7 @@ impl<B: Backend> Core<B> {
         let Some(conn) = self.conns.get(key) else { return ReceiveMode::None };
         match &conn.kind {
             _ if conn.closing || conn.ended => ReceiveMode::None,
-            ConnKind::Accepted(greeting) if !greeting.is_done() => match self.leaving(key) {
+            ConnKind::Accepted(greeting) if !greeting.is_done() => match conn.leaving() {
                 None => ReceiveMode::Single,
                 Some(0) => ReceiveMode::None,
                 Some(bytes) => ReceiveMode::Part(index(bytes)),

@@ -24,9 +24,14 @@ use crate::node::Now;
 use crate::shard::in_kernel::InKernel;
 
 impl Conn {
+    /// The number of bytes that it may receive at most, if it is leaving for the kernel.
+    pub(super) fn leaving(&self) -> Option<usize> {
+        self.sealed.as_ref()?.leaving()
+    }
+
     /// Whether it only waits for the kernel.
-    fn is_ready_for_kernel(&self) -> bool {
-        let has_whole_records = self.sealed.as_ref().is_some_and(|it| it.leaving() == Some(0));
+    pub(super) fn is_ready_for_kernel(&self) -> bool {
+        let has_whole_records = self.leaving() == Some(0);
         has_whole_records && !self.closing && self.output_bytes() == 0 && self.sending_bytes == 0
     }
 }
@@ -50,7 +55,9 @@ impl<B: Backend> Core<B> {
     /// Returns the number of bytes that may be received at most from a connection that is leaving for the kernel;
     /// `None`: it is not.
     pub(in crate::shard) fn leaving(&self, key: ConnKey) -> Option<usize> {
-        self.conns.get(key)?.sealed.as_ref()?.leaving()
+        // Asked before each receive of a loop. Mostly no connection goes there.
+        self.context.tls.as_ref()?.kernel()?;
+        self.conns.get(key)?.leaving()
     }
 
     /// Returns the kernel for a connection that goes there now. `None`: it has been closed since.
