@@ -70,7 +70,7 @@ impl Limit {
     pub(crate) fn read(self, version: Version, texts: &[&str]) -> Option<u64> {
         match (self, version, texts) {
             (Self::Quota, _, ["-1", _]) => Some(u64::MAX),
-            (Self::Quota, ..) => Some(parse::cpu_quota(&texts.join(" "))?.unwrap_or(u64::MAX)),
+            (Self::Quota, ..) => parse::cpu_quota(&texts.join(" ")),
             (Self::Memory, _, [text]) | (Self::Swap, Version::Second, [text]) => bytes(text),
             (Self::Swap, Version::First, [both, memory]) => match (bytes(both)?, bytes(memory)?) {
                 (u64::MAX, _) => Some(u64::MAX),

@@ -79,15 +79,15 @@ pub(crate) fn meminfo(text: &str, name: &str) -> Option<u64> {
     }
 }
 
-/// `cpu.max`: the quota as hundredths of a core; `None` inside is "no quota".
-pub(crate) fn cpu_quota(text: &str) -> Option<Option<u64>> {
+/// `cpu.max`: the quota as hundredths of a core; `u64::MAX` is "no quota".
+pub(crate) fn cpu_quota(text: &str) -> Option<u64> {
     let mut words = text.split_whitespace();
     let (quota, period) = (words.next()?, words.next()?);
     if quota == "max" {
-        return Some(None);
+        return Some(u64::MAX);
     }
     let (quota, period): (u64, u64) = (quota.parse().ok()?, period.parse().ok()?);
-    Some(Some(quota.checked_mul(100)?.checked_div(period)?))
+    quota.checked_mul(100)?.checked_div(period)
 }
 
 /// The interface of the first default route in `/proc/net/route`.
@@ -167,8 +167,8 @@ mod tests {
         assert_eq!(meminfo(memory, "MemTotal"), Some(24_683_656 << 10));
         assert_eq!(meminfo(memory, "HugePages_Total"), Some(3));
         assert_eq!(meminfo(memory, "Mem"), None);
-        assert_eq!(cpu_quota("max 100000"), Some(None));
-        assert_eq!(cpu_quota("150000 100000"), Some(Some(150)));
+        assert_eq!(cpu_quota("max 100000"), Some(u64::MAX));
+        assert_eq!(cpu_quota("150000 100000"), Some(150));
         assert_eq!(cpu_quota("1 0"), None);
         let routes = "Iface\tDestination\tGateway\nlo\t0000007F\t0\neth0\t00000000\t010200C0\n";
         assert_eq!(default_route(routes), Some("eth0"));

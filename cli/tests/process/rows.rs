@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use standin_config::{ColumnType, OriginConfig};
-use standin_testkit::{Child, Postgres, Scratch, free_ports, wait_until};
+use standin_testkit::{
+    Child, Postgres, Scratch, free_ports, memcached_or_skip, redis_or_skip, wait_until,
+};
 
 use crate::common::{Cluster, PAIR, WITHIN};
 
@@ -86,15 +88,6 @@ fn tell(address: &str, command: &str) {
     assert!(["STORED\r\n", "DELETED\r\n"].contains(&line.as_str()), "{line}");
 }
 
-fn memcached(scratch: &Path) -> (Child, String) {
-    let port = free_ports(1)[0];
-    let mut command = Command::new("memcached");
-    command.args(["-l", "127.0.0.1", "-p", &port.to_string(), "-U", "0", "-t", "1", "-u", "root"]);
-    let child = Child::spawn("memcached", command, scratch);
-    wait_until(WITHIN, "memcached", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    (child, format!("127.0.0.1:{port}"))
-}
-
 #[test]
 fn rows_behind_a_cluster_are_read_and_none_is_written() {
     let mut cluster = cluster("rows-cluster");
@@ -132,7 +125,10 @@ fn rows_behind_a_cluster_are_read_and_none_is_written() {
 fn a_cache_with_another_value_than_the_database_is_found() {
     let cluster = cluster("rows-stale");
     let folder = cluster.directory();
-    let (_memcached, address) = memcached(folder);
+    let scratch = Scratch::new("rows-memcached");
+    let cache = memcached_or_skip("rows behind memcached", &scratch, free_ports(1)[0], &[]);
+    let Some((_memcached, address)) = cache else { return };
+    let address = address.to_string();
     let target = format!("memcached://{address}");
     tell(&address, "set customer:5 0 0 5\r\nolder\r\n");
     let run = ["--target", &target, "--database", "cluster.toml", "--existing-rows", "--check"];
@@ -165,7 +161,10 @@ fn a_cache_with_another_value_than_the_database_is_found() {
 fn rows_that_others_change_meanwhile_are_no_fault() {
     let cluster = cluster("rows-changed");
     let folder = cluster.directory();
-    let (_memcached, address) = memcached(folder);
+    let scratch = Scratch::new("rows-memcached");
+    let cache = memcached_or_skip("rows behind memcached", &scratch, free_ports(1)[0], &[]);
+    let Some((_memcached, address)) = cache else { return };
+    let address = address.to_string();
     let target = format!("memcached://{address}");
     let run = ["--target", &target, "--database", "cluster.toml", "--existing-rows", "--check"];
     let run = [&run[..], &["--popularity", "uniform", "--rate", "2000", "--seconds", "3"]].concat();
@@ -238,11 +237,8 @@ fn query(url: &str, statements: &str) -> Vec<String> {
 fn keys_of_any_type_are_read_from_postgresql_behind_redis() {
     let Some(postgres) = Postgres::start_or_skip("rows-postgres") else { return };
     let scratch = Scratch::new("rows-redis");
-    let port = free_ports(1)[0];
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--save", "", "--bind", "127.0.0.1"]);
-    let _redis = Child::spawn("redis", command, scratch.path());
-    wait_until(WITHIN, "redis", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let cache = redis_or_skip("rows behind Redis", &scratch, free_ports(1)[0], &[]);
+    let Some((_redis, address)) = cache else { return };
     let url = postgres.url();
     query(
         &url,
@@ -270,7 +266,7 @@ fn keys_of_any_type_are_read_from_postgresql_behind_redis() {
     });
     let changes = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables";
     wait_until(WITHIN, "the statistics of what was inserted", || query(&url, changes) == ["601"]);
-    let target = format!("redis://127.0.0.1:{port}");
+    let target = format!("redis://{address}");
     for (name, _, _, rows) in tables {
         let run = ["--target", &target, "--database", "cluster.toml", "--keyspace", name];
         let more = ["--existing-rows", "--check", "--seconds", "1", "--popularity", "uniform"];

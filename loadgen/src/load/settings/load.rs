@@ -27,6 +27,7 @@ use crate::workload::Others;
 
 /// Bytes that all load threads have for histograms, and for what of a trace is read ahead, at most.
 const THREAD_BYTES_MAX: u64 = 4 << 30;
+
 /// See the head of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Load {
