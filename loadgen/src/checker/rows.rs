@@ -15,13 +15,14 @@
 //! Whether the database ever had V is not known, so a value that it never had is called stale too.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use standin_protocol::hash::value_hash;
 use standin_protocol::time::Micros;
 
 use super::{Seen, Verdict};
+use crate::threads::locked;
 
 /// What a row has: the hash of its value, or that there is no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +134,7 @@ impl RowsChecker {
     }
 
     fn change(&self) -> MutexGuard<'_, ()> {
-        self.change.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.change)
     }
 }
 

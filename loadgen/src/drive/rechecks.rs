@@ -16,6 +16,7 @@ use crate::database::Statement;
 
 /// The shortest time from one row to the next: 500 rows per second of each load thread.
 const APART: Duration = Duration::from_millis(2);
+
 /// Has the database asked again for a row.
 pub(super) fn doubt(shared: &Rc<Shared>, row: u32, doubt: Doubt) {
     let rechecks = shared.rechecks.as_ref().expect("rows are read with a way to read them again");
@@ -52,10 +53,8 @@ async fn run(shared: Rc<Shared>) {
                 doubts.iter().for_each(|doubt| judge(&shared, row, doubt, Verdict::Unjudged));
             }
         }
-        if rechecks.pacer.wait_until(asked + APART).await.is_err() {
-            // There is no timer any more; the database is asked as fast as it answers.
-            continue;
-        }
+        // Without a timer, the database is asked as fast as it answers.
+        let _ = rechecks.pacer.wait_until(asked + APART).await;
     }
     rechecks.waiting.borrow_mut().is_running = false;
     shared.end();

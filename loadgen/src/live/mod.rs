@@ -137,9 +137,7 @@ impl Live {
             }
         }
     }
-}
 
-impl Live {
     /// A read of this worker that was counted was found to be stale or wrong. Only its thread may add to its counts.
     pub(crate) fn add_bad(&self, worker: u32) {
         add(&self.cells[worker as usize].bad, 1);

@@ -5,6 +5,7 @@ use super::Load;
 use crate::drive::Plan;
 use crate::faults::Stage;
 use crate::origin::lost_rows;
+use crate::placeholder::process_in;
 use crate::recorder::Concerned;
 use crate::report::table::thousands;
 
@@ -15,7 +16,7 @@ const NAMED_MAX: usize = 3;
 
 /// The name of the cluster.
 fn name(load: &Load) -> Option<&str> {
-    load.config.to_str()?.strip_prefix('{')?.strip_suffix('}')
+    process_in(load.config.to_str()?)
 }
 
 /// Says whose keys are watched behind each moment of the timeline.

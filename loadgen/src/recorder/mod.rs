@@ -198,13 +198,20 @@ impl Answers {
         Self {
             reads: u64::from(is_read),
             hits: u64::from(is_read && flags & response_flags::HIT != 0),
+            stand_in: u64::from(flags & response_flags::STAND_IN != 0),
+            ..Self::of_verdict(verdict)
+        }
+    }
+
+    fn of_verdict(verdict: Option<Verdict>) -> Self {
+        Self {
             stale: u64::from(matches!(verdict, Some(Verdict::Stale { .. }))),
             stale_beyond: u64::from(matches!(
                 verdict,
                 Some(Verdict::Stale { is_beyond: true, .. })
             )),
             wrong: u64::from(matches!(verdict, Some(Verdict::Wrong(_)))),
-            stand_in: u64::from(flags & response_flags::STAND_IN != 0),
+            ..Self::default()
         }
     }
 
@@ -349,14 +356,9 @@ impl Recorder {
     /// Takes in what was found of an answer after its request was recorded.
     pub fn judge_later(&mut self, answer: &Judged, verdict: Verdict) {
         self.counts_mut(answer.phase).add_verdict(verdict);
-        let (due, ended) = (answer.due.since(self.start), answer.ended.since(self.start));
-        let answers = Answers {
-            stale: u64::from(matches!(verdict, Verdict::Stale { .. })),
-            stale_beyond: u64::from(matches!(verdict, Verdict::Stale { is_beyond: true, .. })),
-            wrong: u64::from(matches!(verdict, Verdict::Wrong(_))),
-            ..Answers::default()
-        };
         if verdict.is_bad() {
+            let (due, ended) = (answer.due.since(self.start), answer.ended.since(self.start));
+            let answers = Answers::of_verdict(Some(verdict));
             self.slots.judge_later(due, answers);
             self.windows.judge_later(due, ended, answers);
         }

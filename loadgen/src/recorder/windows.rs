@@ -83,15 +83,15 @@ impl Moments {
     }
 
     /// The window in which a request is that was due at this time: that of the last moment until then. Of several at the
-    /// same time it is the last.
+    /// same time it is the last. With the time of the moment.
     #[must_use]
-    pub fn window_at(&self, due: Duration) -> Option<usize> {
+    pub fn window_at(&self, due: Duration) -> Option<(usize, Duration)> {
         let due_us = micros(due);
         let begun = (0..).zip(&self.at_us).map(|(index, at)| (at.load(Ordering::Relaxed), index));
         begun
             .filter(|(at_us, _)| *at_us <= due_us && *at_us != UNKNOWN)
             .max()
-            .map(|(_, index)| index)
+            .map(|(at_us, index)| (index, Duration::from_micros(at_us)))
     }
 }
 
@@ -204,8 +204,7 @@ impl Windows {
         ended: Duration,
         (sample, answers): (&Sample, Answers),
     ) {
-        let Some(index) = self.begins.window_at(due) else { return };
-        let begin = self.begins.at(index).unwrap_or(due);
+        let Some((index, begin)) = self.begins.window_at(due) else { return };
         let since = ended.saturating_sub(begin);
         let since_us = micros(since);
         let (window, struck) = (&mut self.windows[index], &mut self.struck[index]);
@@ -243,8 +242,7 @@ impl Windows {
 
     /// Takes in the bad answers that were found later of a request.
     pub(super) fn judge_later(&mut self, due: Duration, ended: Duration, answers: Answers) {
-        let Some(index) = self.begins.window_at(due) else { return };
-        let begin = self.begins.at(index).unwrap_or(due);
+        let Some((index, begin)) = self.begins.window_at(due) else { return };
         let window = &mut self.windows[index];
         window.stale += answers.stale;
         window.stale_beyond += answers.stale_beyond;
@@ -370,7 +368,7 @@ mod tests {
     fn a_request_is_in_the_window_of_the_last_moment_before_it() {
         let second = Duration::from_secs;
         let moments = Moments::new([Some(second(0)), None, Some(second(5)), Some(second(5))]);
-        let at = |due_s| moments.window_at(second(due_s));
+        let at = |due_s| moments.window_at(second(due_s)).map(|(index, _)| index);
         assert_eq!([at(0), at(4), at(5), at(9)], [Some(0), Some(0), Some(3), Some(3)]);
         moments.set(1, second(8));
         assert_eq!([at(5), at(9)], [Some(3), Some(1)]);

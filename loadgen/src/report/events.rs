@@ -88,7 +88,7 @@ impl Event {
 /// Whether there is something behind this moment, which is not behind another one at the same time.
 fn has_window(moment: usize, moments: &Moments, windows: &[(Window, Answered)]) -> bool {
     let last = moments.at(moment).and_then(|at| moments.window_at(at));
-    moment < windows.len() && last == Some(moment)
+    moment < windows.len() && last.is_some_and(|(index, _)| index == moment)
 }
 
 /// The longest silence behind a moment, in a run of this length.
