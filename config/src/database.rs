@@ -63,6 +63,39 @@ pub struct PostgresAccess {
     pub client_certificate: Option<ClientCertificate>,
 }
 
+impl PostgresAccess {
+    /// The key of those of TLS that is wrong beside the others, and why: root certificates must be used, and none be
+    /// missing.
+    #[must_use]
+    pub fn misfit(&self) -> Option<(&'static str, &'static str)> {
+        let mode = self.sslmode;
+        let verifies = matches!(mode, Some(SslMode::VerifyCa | SslMode::VerifyFull));
+        match &self.sslrootcert {
+            None if verifies => Some((
+                "sslmode",
+                "needs authorities to verify the server by; write `sslrootcert = \"FILE\"`, or \
+                 `sslrootcert = \"system\"` for those of the operating system",
+            )),
+            // Anybody can get a certificate from one of them, for a host of theirs.
+            Some(RootCertificates::System)
+                if mode.is_some_and(|mode| mode != SslMode::VerifyFull) =>
+            {
+                Some((
+                    "sslrootcert",
+                    "the authorities of the operating system vouch for host names only; write \
+                     `sslmode = \"verify-full\"`",
+                ))
+            }
+            Some(_) if !verifies && mode != Some(SslMode::Require) => Some((
+                "sslrootcert",
+                "is not used, because without another `sslmode` any server will do; write \
+                 `sslmode = \"verify-full\"`",
+            )),
+            _ => None,
+        }
+    }
+}
+
 /// The place of the database's password.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum PasswordSource {

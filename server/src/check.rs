@@ -15,13 +15,13 @@ use crate::budget::output_bytes;
 use crate::descriptors::{self, TooFewDescriptors};
 use crate::error::ServerError;
 use crate::node::NodeConfig;
-pub use crate::origin::DatabaseHost;
 use crate::origin::Origin;
 use crate::shard::access::Access;
 use crate::shard::admission::Places;
 use crate::shard::users::UsersError;
 use crate::shard::{self, LoopError, uring_missing};
 use crate::store::can_map;
+pub use standin_postgres::DatabaseHost;
 
 /// The first bytes of an SQLite database.
 const SQLITE_HEAD: &[u8; 16] = b"SQLite format 3\0";

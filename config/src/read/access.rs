@@ -37,11 +37,10 @@ pub(super) fn read(
         report.mistake(at, &section.key(key), wrong);
         return None;
     }
-    check_mode(section, sslmode, roots, report)?;
-    Some(PostgresAccess {
+    let access = PostgresAccess {
         password: password?,
-        sslmode: sslmode.map(|mode| mode.value),
-        sslrootcert: roots.map(|roots| match roots.value {
+        sslmode: sslmode.as_ref().map(|mode| mode.value),
+        sslrootcert: roots.as_ref().map(|roots| match roots.value {
             SYSTEM => RootCertificates::System,
             file => RootCertificates::File(base_dir.join(file)),
         }),
@@ -49,7 +48,14 @@ pub(super) fn read(
             certificate: base_dir.join(certificate.value),
             key: base_dir.join(key.value),
         }),
-    })
+    };
+    let Some((key, wrong)) = access.misfit() else { return Some(access) };
+    let at = match key {
+        "sslmode" => sslmode.map(|mode| mode.at),
+        _ => roots.map(|roots| roots.at),
+    };
+    report.mistake(at.unwrap_or(section.at()), &section.key(key), wrong);
+    None
 }
 
 /// The one place of the password that is written, or the usual ones.
@@ -95,47 +101,4 @@ fn read_password(
         return None;
     }
     Some(source)
-}
-
-/// Checks that root certificates are where they are used, and that none are missing.
-fn check_mode(
-    section: &Section<'_>,
-    mode: Option<At<SslMode>>,
-    roots: Option<At<&str>>,
-    report: &mut Report<'_>,
-) -> Option<()> {
-    let verifies = |mode| matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull);
-    let (at, key, wrong) = match (mode, roots) {
-        (Some(mode), None) if verifies(mode.value) => (
-            mode.at,
-            "sslmode",
-            "needs authorities to verify the server by; write `sslrootcert = \"FILE\"`, or \
-             `sslrootcert = \"system\"` for those of the operating system",
-        ),
-        (mode, Some(roots))
-            if roots.value == SYSTEM
-                && mode.is_some_and(|mode| mode.value != SslMode::VerifyFull) =>
-        {
-            // Anybody can get a certificate from one of them, for a host of theirs.
-            (
-                roots.at,
-                "sslrootcert",
-                "the authorities of the operating system vouch for host names only; write \
-                 `sslmode = \"verify-full\"`",
-            )
-        }
-        (mode, Some(roots))
-            if !mode.is_some_and(|mode| verifies(mode.value) || mode.value == SslMode::Require) =>
-        {
-            (
-                roots.at,
-                "sslrootcert",
-                "is not used, because without another `sslmode` any server will do; write \
-                 `sslmode = \"verify-full\"`",
-            )
-        }
-        _ => return Some(()),
-    };
-    report.mistake(at, &section.key(key), wrong);
-    None
 }

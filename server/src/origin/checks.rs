@@ -1,8 +1,9 @@
 //! What can be told of an origin without asking the database.
 
 use standin_config::{KeyspaceConfig, OriginConfig, OriginKind};
+use standin_postgres::DatabaseHost;
 
-use super::postgres::{self, DatabaseHost};
+use super::postgres;
 use super::statements::Statements;
 use super::{Origin, OriginStartError};
 
@@ -36,7 +37,7 @@ impl Origin {
     pub(crate) fn has_password(config: &OriginConfig) -> bool {
         match &config.kind {
             OriginKind::Sqlite { .. } => false,
-            OriginKind::Postgres { url, .. } => postgres::has_password(url),
+            OriginKind::Postgres { url, .. } => standin_postgres::has_password(url),
         }
     }
 
@@ -44,7 +45,7 @@ impl Origin {
     pub(crate) fn hosts(config: &OriginConfig) -> Vec<DatabaseHost> {
         match &config.kind {
             OriginKind::Sqlite { .. } => Vec::new(),
-            OriginKind::Postgres { url, .. } => postgres::hosts(url),
+            OriginKind::Postgres { url, .. } => standin_postgres::hosts(url),
         }
     }
 }

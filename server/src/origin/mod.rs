@@ -63,7 +63,6 @@ use locks::LockCell;
 pub use locks::LockWait;
 use overdue::Overdue;
 use pause::Heartbeat;
-pub use postgres::DatabaseHost;
 use queue::{Job, NotTaken, Queues};
 use statements::Statements;
 use threads::Threads;

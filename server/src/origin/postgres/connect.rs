@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use standin_postgres::{ConnectError, with_cause};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -24,20 +25,11 @@ const INIT_TRIES: u32 = 3;
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 
-/// The reason why there is no connection.
+/// The reason why there is no session.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum ConnectError {
-    #[error("cannot connect to PostgreSQL: {0}")]
-    Unreachable(String),
-    /// The server refuses this connection.
-    #[error("PostgreSQL refused the connection: {0}")]
-    Refused(String),
-    /// The password or a certificate can't be read.
-    #[error("cannot connect to PostgreSQL: {0}")]
-    Access(String),
-    /// There is no TLS, or none that `sslmode` allows.
-    #[error("no TLS connection to PostgreSQL: {0}")]
-    Tls(String),
+pub(super) enum OpenError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error("PostgreSQL did not answer within {0:?}")]
     Silent(Duration),
     #[error("[origin] init failed: {0}")]
@@ -46,26 +38,19 @@ pub(super) enum ConnectError {
     Statement { keyspace: String, statement: &'static str, message: String },
 }
 
-impl ConnectError {
+impl OpenError {
     /// Whether it is a mistake in the configuration, with which a server does not start.
     pub(super) fn refuses_start(&self) -> bool {
         match self {
             Self::Init(_) | Self::Statement { .. } => true,
-            Self::Unreachable(_)
-            | Self::Refused(_)
-            | Self::Access(_)
-            | Self::Tls(_)
-            | Self::Silent(_) => false,
+            Self::Connect(_) | Self::Silent(_) => false,
         }
     }
 }
 
-impl From<tokio_postgres::Error> for ConnectError {
+impl From<tokio_postgres::Error> for OpenError {
     fn from(error: tokio_postgres::Error) -> Self {
-        match error.as_db_error() {
-            Some(_) => Self::Refused(with_cause(&error)),
-            None => Self::Unreachable(with_cause(&error)),
-        }
+        Self::Connect(error.into())
     }
 }
 
@@ -86,7 +71,7 @@ impl Drop for Wire {
 }
 
 /// Connects, runs `init` if it has not been run, and sets up the session.
-pub(super) async fn open(shared: &Shared) -> Result<Opened, ConnectError> {
+pub(super) async fn open(shared: &Shared) -> Result<Opened, OpenError> {
     let (client, transport) = within(CONNECT_WITHIN, shared.server.connect()).await??;
     let moving = async move { transport.await.err().map(|error| with_cause(&error)) };
     let wire = Wire(tokio::task::spawn_local(moving));
@@ -105,10 +90,7 @@ pub(super) async fn open(shared: &Shared) -> Result<Opened, ConnectError> {
     Ok(Opened { connection: Rc::new(connection), wire })
 }
 
-async fn initialise(
-    init: Option<&str>,
-    client: &tokio_postgres::Client,
-) -> Result<(), ConnectError> {
+async fn initialise(init: Option<&str>, client: &tokio_postgres::Client) -> Result<(), OpenError> {
     let Some(init) = init else { return Ok(()) };
     let mut tries = 0;
     loop {
@@ -116,7 +98,7 @@ async fn initialise(
         match within(INIT_WITHIN, client.batch_execute(init)).await? {
             Err(error) if error.as_db_error().is_none() => return Err(error.into()),
             Err(error) if tries == INIT_TRIES => {
-                return Err(ConnectError::Init(with_cause(&error)));
+                return Err(OpenError::Init(with_cause(&error)));
             }
             Err(_) => tokio::time::sleep(PAUSE_FIRST).await,
             Ok(()) => return Ok(()),
@@ -124,17 +106,8 @@ async fn initialise(
     }
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, ConnectError> {
-    timeout(limit, work).await.map_err(|_| ConnectError::Silent(limit))
-}
-
-/// Returns an error's text with its cause: tokio-postgres only says "db error", and the server's
-/// message is in the cause.
-pub(super) fn with_cause(error: &tokio_postgres::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, OpenError> {
+    timeout(limit, work).await.map_err(|_| OpenError::Silent(limit))
 }
 
 /// Pauses that double, each randomly shortened, so that the connections of many servers do not all

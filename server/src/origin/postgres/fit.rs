@@ -6,7 +6,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 
 use super::column;
-use super::connect::ConnectError;
+use super::connect::OpenError;
 use super::connection::{Connection, PrepareError};
 use super::key;
 use crate::origin::statements::{Keyspace, Statements, Verb};
@@ -73,9 +73,9 @@ pub(super) fn wrong_columns(
 pub(super) async fn check(
     connection: &Connection,
     statements: &Statements,
-) -> Result<(), ConnectError> {
+) -> Result<(), OpenError> {
     for (id, keyspace, verb, statement) in statements.all() {
-        let wrong = |message| ConnectError::Statement {
+        let wrong = |message| OpenError::Statement {
             keyspace: keyspace.name.clone(),
             statement: verb.name(),
             message,

@@ -21,14 +21,11 @@
 //! pace.rs      how many writes a connection has at once
 //! call.rs      one call: sent, retried where that is safe, answered
 //! tasks.rs     tasks whose panic is the thread's
-//! url.rs       the connection string
-//! target.rs    its hosts, each with its password and TLS
-//! password.rs  the password: a variable, a file, a passfile
-//! tls.rs       TLS: whom to trust, and as whom
 //! failure.rs   the server's errors → what a caller may conclude
 //! types.rs     the types of parameters
 //! column.rs    parameters and columns in PostgreSQL's binary format
 //! ```
+//! Where the server is, and who may connect to it as whom, is the crate standin-postgres.
 //!
 //! **Locks.** A statement that waits for a lock is not an outage. Reads have connections of their
 //! own, a connection has statements of one keyspace at a time, and no keyspace gets all of them. A
@@ -53,13 +50,9 @@ mod folding;
 mod key;
 mod locks;
 mod pace;
-mod password;
 mod pool;
-mod target;
 mod tasks;
-mod tls;
 mod types;
-mod url;
 
 pub(super) use folding::Folding;
 
@@ -69,6 +62,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use standin_config::{OriginConfig, PostgresAccess};
+use standin_postgres::{Target, UrlError};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::LocalSet;
 
@@ -80,14 +74,11 @@ use super::locks::LockCell;
 use super::queue::{End, Lane, Queues};
 use super::statements::Statements;
 use super::threads::Threads;
-use connect::{CONNECT_WITHIN, ConnectError, INIT_WITHIN};
+use connect::{CONNECT_WITHIN, INIT_WITHIN, OpenError};
 use connection::Limits;
 use pace::Pipelining;
 use pool::{Pool, Traffic};
-use target::Target;
 use tasks::Tasks;
-pub use url::DatabaseHost;
-pub(super) use url::{has_password, hosts};
 
 /// The bounds of the time without an answer after which the server is down. Within them it is
 /// `timeout`.
@@ -194,11 +185,11 @@ pub(super) fn start(
         LocalSet::new().block_on(&runtime, body);
     })?;
     match first_attempt.recv_timeout(CONNECT_WITHIN * 3 + INIT_WITHIN) {
-        Ok(Err(ConnectError::Init(message))) => {
+        Ok(Err(OpenError::Init(message))) => {
             queues.stop();
             Err(OriginStartError::Init(message))
         }
-        Ok(Err(ConnectError::Statement { keyspace, statement, message })) => {
+        Ok(Err(OpenError::Statement { keyspace, statement, message })) => {
             queues.stop();
             Err(OriginStartError::Statement { keyspace, statement, message })
         }
@@ -212,14 +203,15 @@ fn understand(
     access: &PostgresAccess,
     timeout: Duration,
 ) -> Result<Target, OriginStartError> {
-    let mut server = url::read(url)?;
+    let wrong = |error: UrlError| OriginStartError::Url(error.0);
+    let mut server = standin_postgres::read(url).map_err(wrong)?;
     if server.get_application_name().is_none() {
         server.application_name("standin");
     }
     // A statement that the network delays for longer than its call waits must not arrive at all,
     // not even on a connection that has been given up since.
     server.tcp_user_timeout(timeout);
-    Target::new(server, access)
+    Target::new(server, access).map_err(wrong)
 }
 
 fn readable(server: &Target) -> Result<(), OriginStartError> {
@@ -243,7 +235,7 @@ pub(super) fn check_here(url: &str, access: &PostgresAccess) -> Result<(), Origi
 }
 
 /// The channel for the outcome of the first attempt to connect.
-type FirstAttempt = SyncSender<Result<(), ConnectError>>;
+type FirstAttempt = SyncSender<Result<(), OpenError>>;
 
 /// The thread's body: hands out calls until it is told to stop, then waits for those under way.
 async fn dispatch(

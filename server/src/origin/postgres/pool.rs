@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use standin_postgres::ConnectError;
 use standin_protocol::time::Micros;
 
-use super::connect::{Backoff, ConnectError, Opened, open};
+use super::connect::{Backoff, OpenError, Opened, open};
 use super::connection::Connection;
 use super::locks::{self, Calls};
 use super::tasks::Tasks;
@@ -128,8 +129,8 @@ impl Pool {
     }
 
     /// Notes that a health check had no answer, or no connection. That alone is not an outage.
-    fn doubt(&self, error: &ConnectError) {
-        let is_alive = matches!(error, ConnectError::Refused(_));
+    fn doubt(&self, error: &OpenError) {
+        let is_alive = matches!(error, OpenError::Connect(ConnectError::Refused(_)));
         let since = Micros::boottime() - self.shared.patience();
         if self.usable().any(|connection| is_alive || connection.is_heard_since(since)) {
             tracing::debug!("the origin answers calls, but its health check failed: {error}");
@@ -149,7 +150,7 @@ impl Pool {
     }
 
     /// Notes that there is no connection of this kind, and that an attempt to open one has failed.
-    fn failed(&self, kind: Traffic, error: &ConnectError) {
+    fn failed(&self, kind: Traffic, error: &OpenError) {
         tracing::debug!("{error}");
         if self.usable().next().is_none() {
             self.is_down(error);
@@ -160,8 +161,8 @@ impl Pool {
 
     /// It is too late to refuse the start, and retrying `init` for ever would keep the origin down.
     /// From now on each statement's own error says what is wrong.
-    async fn give_up_init(&self, error: &ConnectError) {
-        if matches!(error, ConnectError::Init(_)) {
+    async fn give_up_init(&self, error: &OpenError) {
+        if matches!(error, OpenError::Init(_)) {
             tracing::error!("{error}");
             *self.shared.initialised.lock().await = true;
         }
@@ -172,8 +173,8 @@ impl Pool {
         &self,
         kind: Traffic,
         slot: usize,
-        attempt: Result<Opened, ConnectError>,
-    ) -> Result<Opened, ConnectError> {
+        attempt: Result<Opened, OpenError>,
+    ) -> Result<Opened, OpenError> {
         match &attempt {
             Ok(opened) => {
                 self.side(kind).set(slot, Some(Rc::clone(&opened.connection)));
@@ -193,7 +194,7 @@ pub(super) async fn maintain_all(pool: Rc<Pool>, report: Option<FirstAttempt>) {
         let within = super::connect::CONNECT_WITHIN;
         let wrong = match tokio::time::timeout(within, check).await {
             Ok(checked) => checked.err(),
-            Err(_) => Some(ConnectError::Silent(within)),
+            Err(_) => Some(OpenError::Silent(within)),
         };
         if let Some(error) = wrong {
             first = Err(error);
@@ -236,7 +237,7 @@ async fn maintain(
     pool: Rc<Pool>,
     kind: Traffic,
     slot: usize,
-    mut first: Option<Result<Opened, ConnectError>>,
+    mut first: Option<Result<Opened, OpenError>>,
 ) {
     let mut pause = Backoff::new();
     loop {
@@ -272,7 +273,7 @@ async fn ended(opened: &mut Opened) -> String {
 }
 
 /// Keeps the connection for health checks up, and makes the checks.
-async fn watch(pool: Rc<Pool>, first: Result<Opened, ConnectError>) {
+async fn watch(pool: Rc<Pool>, first: Result<Opened, OpenError>) {
     let mut first = Some(first);
     let mut pause = Backoff::new();
     loop {
@@ -297,7 +298,7 @@ async fn watch(pool: Rc<Pool>, first: Result<Opened, ConnectError>) {
     }
 }
 
-async fn ask_until_silent(pool: &Pool, mut opened: Opened) -> ConnectError {
+async fn ask_until_silent(pool: &Pool, mut opened: Opened) -> OpenError {
     let connection = Rc::clone(&opened.connection);
     loop {
         let asking = async {
@@ -305,8 +306,8 @@ async fn ask_until_silent(pool: &Pool, mut opened: Opened) -> ConnectError {
             // An empty query has no effect, and waits for no lock.
             let patience = pool.shared.patience();
             match tokio::time::timeout(patience, connection.client.simple_query("")).await {
-                Ok(answer) => answer.map(drop).map_err(ConnectError::from),
-                Err(_) => Err(ConnectError::Silent(patience)),
+                Ok(answer) => answer.map(drop).map_err(OpenError::from),
+                Err(_) => Err(OpenError::Silent(patience)),
             }
         };
         tokio::select! {
@@ -314,11 +315,11 @@ async fn ask_until_silent(pool: &Pool, mut opened: Opened) -> ConnectError {
                 Ok(()) => pool.answers(),
                 Err(error) => return error,
             },
-            reason = ended(&mut opened) => return ConnectError::Unreachable(reason),
+            reason = ended(&mut opened) => return ConnectError::Unreachable(reason).into(),
         }
         tokio::select! {
             () = look_for_locks(pool, &connection) => {}
-            reason = ended(&mut opened) => return ConnectError::Unreachable(reason),
+            reason = ended(&mut opened) => return ConnectError::Unreachable(reason).into(),
         }
     }
 }

@@ -14,34 +14,43 @@ const PASSFILE: &str = ".pgpass";
 
 /// The reason why there is no password. It never shows one.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PasswordError {
+pub enum PasswordError {
+    /// The variable is not set.
     #[error(
         "the environment variable {0}, which password_env names, is not set; set it for this \
-         server, or write `password_file`"
+         process, or write `password_file`"
     )]
     NoVariable(String),
+    /// The file can't be used.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A passfile has passwords of users.
     #[error("passfile {} is used with the name of a user; write one in url", .0.display())]
     NoUser(PathBuf),
+    /// The passfile has no password for this place.
     #[error(
         "passfile {} has no line for {place}; add one: host:port:database:user:password",
         path.display()
     )]
-    NoLine { path: PathBuf, place: String },
+    NoLine {
+        /// The passfile.
+        path: PathBuf,
+        /// The place, as a line of it would begin.
+        place: String,
+    },
 }
 
 /// The place and the user that a password is for.
 #[derive(Debug, Clone)]
-pub(super) struct For<'a> {
-    pub(super) host: &'a str,
-    pub(super) port: u16,
-    pub(super) database: Option<&'a str>,
-    pub(super) user: Option<&'a str>,
+pub(crate) struct For<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) database: Option<&'a str>,
+    pub(crate) user: Option<&'a str>,
 }
 
 /// The contents of the source, read once for all hosts of a connection string.
-pub(super) enum Passwords {
+pub(crate) enum Passwords {
     /// Of every host; `None`: none is given.
     One(Option<Vec<u8>>),
     /// In the lines of a passfile. `is_usual`: it need not have a line.
@@ -54,7 +63,7 @@ impl Passwords {
     /// # Errors
     /// If it is named and can't be used. PostgreSQL's usual passfile is left out instead, with a
     /// warning unless it is merely missing.
-    pub(super) fn read(source: &PasswordSource) -> Result<Self, PasswordError> {
+    pub(crate) fn read(source: &PasswordSource) -> Result<Self, PasswordError> {
         match source {
             PasswordSource::Usual => Ok(usual()),
             PasswordSource::Environment(name) => match std::env::var_os(name) {
@@ -75,7 +84,7 @@ impl Passwords {
     ///
     /// # Errors
     /// If the passfile that is named has none.
-    pub(super) fn of(&self, wanted: &For<'_>) -> Result<Option<Vec<u8>>, PasswordError> {
+    pub(crate) fn of(&self, wanted: &For<'_>) -> Result<Option<Vec<u8>>, PasswordError> {
         let (path, lines, is_usual) = match self {
             Self::One(password) => return Ok(password.clone()),
             Self::Passfile { path, lines, is_usual } => (path, lines, *is_usual),

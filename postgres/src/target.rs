@@ -3,41 +3,51 @@
 //! The driver would try the hosts by itself, but with one password for all. A passfile has one for each
 //! host, and a Unix socket has no TLS whatever `sslmode` says.
 
+use std::fmt;
 use std::io::ErrorKind;
 
 use standin_config::{PostgresAccess, SslMode};
 use tokio_postgres::config::{self, ChannelBinding, Host, LoadBalanceHosts, SslNegotiation};
-use tokio_postgres::{Client, Config, Connection, Socket};
+use tokio_postgres::{CancelToken, Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connect::{ConnectError, with_cause};
-use super::password::{For, PasswordError, Passwords};
-use super::tls::{self, TlsError};
-use super::url::PORT;
-use crate::origin::OriginStartError;
+use crate::error::{ConnectError, UrlError, with_cause};
+use crate::password::{For, PasswordError, Passwords};
+use crate::tls::{self, TlsError};
+use crate::url::PORT;
 
 /// The folder of PostgreSQL's socket in which a passfile calls it `localhost`.
 const USUAL_SOCKET_FOLDERS: [&str; 2] = ["/tmp", "/var/run/postgresql"];
 
 /// The reason why nobody can be connected to before anybody is asked.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AccessError {
+pub enum AccessError {
+    /// The password.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// A certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
 /// A client and the bytes of its connection.
-type Connected = (Client, Connection<Socket, Tls>);
+pub type Connected = (Client, Connection<Socket, Tls>);
 type Tls = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
 
 /// The connection string, and the access to its hosts.
-#[derive(Clone)]
-pub(super) struct Target {
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
     url: Config,
     mode: SslMode,
     access: PostgresAccess,
+}
+
+/// Without the connection string, which may have a password.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Target");
+        shown.field("mode", &self.mode).field("access", &self.access).finish_non_exhaustive()
+    }
 }
 
 /// What has been read for an attempt to connect.
@@ -47,9 +57,11 @@ struct Keys {
 }
 
 impl Target {
+    /// The target of a connection string and what it leaves out.
+    ///
     /// # Errors
     /// If the two contradict each other.
-    pub(super) fn new(url: Config, access: &PostgresAccess) -> Result<Self, OriginStartError> {
+    pub fn new(url: Config, access: &PostgresAccess) -> Result<Self, UrlError> {
         let mode = access.sslmode.unwrap_or(match url.get_ssl_mode() {
             config::SslMode::Disable => SslMode::Disable,
             config::SslMode::Require => SslMode::Require,
@@ -60,7 +72,7 @@ impl Target {
             SslMode::Require if access.sslrootcert.is_some() => SslMode::VerifyCa,
             mode => mode,
         };
-        let wrong = |text: String| Err(OriginStartError::Url(text));
+        let wrong = |text: String| Err(UrlError(text));
         if access.password != standin_config::PasswordSource::Usual && url.get_password().is_some()
         {
             return wrong(
@@ -86,11 +98,20 @@ impl Target {
         Ok(Self { url, mode, access: access.clone() })
     }
 
+    /// The same target, with more `options` for its sessions.
+    #[must_use]
+    pub fn with_options(&self, more: &str) -> Self {
+        let mut target = self.clone();
+        let options = format!("{} {more}", self.url.get_options().unwrap_or_default());
+        target.url.options(options.trim_start());
+        target
+    }
+
     /// Reads the password and the certificates, to see that it can be done.
     ///
     /// # Errors
     /// If a file or variable can't be used.
-    pub(super) fn check(&self) -> Result<(), AccessError> {
+    pub fn check(&self) -> Result<(), AccessError> {
         let keys = self.read()?;
         (0..self.hosts()).try_for_each(|at| self.place(at, &keys).map(drop))
     }
@@ -107,11 +128,21 @@ impl Target {
         self.url.get_hosts().len().max(self.url.get_hostaddrs().len())
     }
 
+    /// Asks the server to end the statement that a session executes now. Nobody is told whether it does.
+    ///
+    /// # Errors
+    /// There was no connection to ask it by.
+    pub async fn cancel(&self, session: &CancelToken) -> Result<(), ConnectError> {
+        let access = |error: TlsError| ConnectError::Access(error.to_string());
+        let tls = tls::connector(&self.access, self.mode).map_err(access)?;
+        Ok(session.cancel_query(tls).await?)
+    }
+
     /// Connects to the first host that takes the connection.
     ///
     /// # Errors
     /// The error of the last host.
-    pub(super) async fn connect(&self) -> Result<Connected, ConnectError> {
+    pub async fn connect(&self) -> Result<Connected, ConnectError> {
         let access = |error: AccessError| ConnectError::Access(error.to_string());
         let target = self.clone();
         // A disk may be slow. The calls of other connections must not wait for it.
@@ -285,7 +316,7 @@ mod tests {
 
     use super::*;
 
-    fn target(url: &str, access: PostgresAccess) -> Result<Target, OriginStartError> {
+    fn target(url: &str, access: PostgresAccess) -> Result<Target, UrlError> {
         Target::new(url.parse().unwrap(), &access)
     }
 

@@ -24,16 +24,20 @@ const PROTOCOL: &[u8] = b"postgresql";
 
 /// The reason why TLS can't be set up on this side.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TlsError {
+pub enum TlsError {
+    /// A file with certificates or a key.
     #[error(transparent)]
     Pem(#[from] PemError),
+    /// The certificate of this side.
     #[error("sslkey can't be used with sslcert: {0}; give the certificate of this key")]
     OwnCertificate(Error),
+    /// Nobody is trusted.
     #[error(
         "the operating system has no certificates of authorities ({0}); install them (on Debian \
          and Ubuntu: apt-get install ca-certificates), or write `sslrootcert = \"FILE\"`"
     )]
     NoSystemRoots(String),
+    /// The versions of TLS.
     #[error("TLS cannot be set up: {0}")]
     Setup(Error),
 }
@@ -42,7 +46,7 @@ pub(super) enum TlsError {
 ///
 /// # Errors
 /// If a file can't be used.
-pub(super) fn connector(
+pub(crate) fn connector(
     access: &PostgresAccess,
     mode: SslMode,
 ) -> Result<MakeRustlsConnect, TlsError> {
@@ -204,7 +208,7 @@ fn is_authority_itself(error: &Error) -> bool {
 }
 
 /// Returns what an error means and what to do about it.
-pub(super) fn explain(error: &Error, host: &str) -> String {
+pub(crate) fn explain(error: &Error, host: &str) -> String {
     match error {
         Error::InvalidCertificate(wrong) => explain_certificate(wrong, host),
         Error::AlertReceived(
