@@ -44,6 +44,12 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// What is set when the run is to end, for those that this can't be lent to.
+    #[must_use]
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_set)
+    }
+
     /// Whether the run is to end.
     #[must_use]
     pub fn is_set(&self) -> bool {

@@ -118,6 +118,8 @@ pub struct Demands {
     pub is_word: bool,
     /// Why a key that breaks one of the last two is refused, and what to do.
     pub why: &'static str,
+    /// Whether messages have the keys that are refused: not if somebody else reads them who may not see the rows.
+    pub is_shown: bool,
 }
 
 /// The keys of a run.
@@ -248,11 +250,19 @@ impl Collector {
                     Origin::Query => "write SELECT DISTINCT",
                     Origin::File(_) => "remove the line (sort -u leaves each line once)",
                 };
-                let (at, key) = (self.at(*number), shown(key, key.len()));
+                let (at, key) = (self.at(*number), self.shown(key));
                 return Err(KeyListError::Twice { at, key, hint });
             }
         }
         Ok(KeyList(self.keys.into_iter().map(|(key, _)| key).collect()))
+    }
+
+    /// A key in a message.
+    fn shown(&self, key: &[u8]) -> String {
+        match self.demands.is_shown {
+            true => shown(key, key.len()),
+            false => "(not shown)".to_owned(),
+        }
     }
 
     fn at(&self, number: u64) -> At {
@@ -261,9 +271,9 @@ impl Collector {
 
     /// The key as it is sent.
     fn checked(&self, key: &[u8]) -> Result<Box<[u8]>, KeyListError> {
-        let Demands { key_type, form, bytes_max, is_word, why } = self.demands;
+        let Demands { key_type, form, bytes_max, is_word, why, .. } = self.demands;
         let at = || self.at(self.offered);
-        let key_shown = || shown(key, key.len());
+        let key_shown = || self.shown(key);
         if key.is_empty() && matches!(self.origin, Origin::File(_)) {
             return Err(KeyListError::Empty(at()));
         }
@@ -314,6 +324,7 @@ mod tests {
         bytes_max: 8,
         is_word: false,
         why: "which is too long; shorten it",
+        is_shown: true,
     };
 
     fn list(keys: &[&str], demands: Demands) -> Result<Vec<String>, String> {
@@ -350,6 +361,11 @@ mod tests {
         ] {
             let said = list(keys, demands).unwrap_err();
             assert!(said.contains(part), "{keys:?}: {said}");
+        }
+        let hidden = Demands { is_shown: false, ..integer };
+        for keys in [&["s3cret"][..], &["7", "7"]] {
+            let said = list(keys, hidden).unwrap_err();
+            assert!(said.contains("has the key (not shown)") && !said.contains("s3cret"), "{said}");
         }
         let mut rows = Collector::new(Origin::Query, ANY, None, None);
         assert!(rows.take(Some(b"")).unwrap(), "a row may have an empty key");

@@ -38,6 +38,7 @@ pub mod origin;
 mod placeholder;
 pub mod popularity;
 pub mod ports;
+mod postgres;
 pub mod recorder;
 pub mod report;
 pub mod request;

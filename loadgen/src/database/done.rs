@@ -51,6 +51,12 @@ impl Done {
         let _ = rustix::io::write(&self.0.signal, &1_u64.to_ne_bytes());
     }
 
+    /// Whether nobody else can add to it.
+    #[cfg(test)]
+    pub(super) fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Takes all, and makes the descriptor unreadable.
     #[must_use]
     pub fn take(&self) -> Vec<Finished> {

@@ -8,6 +8,7 @@
 //! ```
 //! Not here: what an application makes of the answers. `drive/aside.rs` is such an application.
 
+mod columns;
 mod done;
 mod keys;
 mod postgres;
@@ -17,16 +18,19 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use standin_config::sql::{Dialect, Parameter, SqlError, Translated, translate};
-use standin_config::{ColumnType, KeyspaceConfig, OriginConfig, OriginKind, SslMode};
+use standin_config::{ColumnType, KeyspaceConfig, OriginConfig, OriginKind};
+use standin_postgres::{Target, UrlError};
+use standin_protocol::time::Micros;
 
 pub use done::Done;
 pub use done::Finished;
 pub use keys::KeysError;
 
+use crate::postgres::{OpenError, target};
 use crate::recorder::FailureKind;
 use crate::targets::operation::Failure;
 
@@ -45,7 +49,7 @@ pub struct Database {
     pub is_read_only: bool,
     /// Connections of each load thread.
     pub connections: u16,
-    /// The longest time for an answer, and for a connect.
+    /// The longest time for a statement, from its turn on, and for a connect.
     pub timeout: Duration,
     reads: Arc<AtomicU64>,
 }
@@ -55,8 +59,8 @@ pub struct Database {
 pub enum DatabasePlace {
     /// An SQLite file.
     Sqlite(PathBuf),
-    /// The connection string of PostgreSQL.
-    Postgres(String),
+    /// PostgreSQL, with access to it.
+    Postgres(Box<Target>),
 }
 
 /// Without the connection string, which may have a password.
@@ -78,15 +82,18 @@ pub enum DatabaseError {
     /// A keyspace without a database.
     #[error("keyspace {0} has no database; use another --keyspace")]
     NoStatements(String),
-    /// Access to PostgreSQL that this program does not have.
+    /// The connection string.
+    #[error("[origin] url: {0}")]
+    Url(#[from] UrlError),
+    /// There is no connection.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What would keep a session from writing is not kept.
     #[error(
-        "the load generator connects to PostgreSQL without TLS, and with the password in the connection string, a \
-         file or a variable: {0} of [origin] is not supported"
+        "the session is not read-only, although it was to begin so: connect to PostgreSQL itself, and to no pooler in \
+         front of it"
     )]
-    Access(&'static str),
-    /// A file or variable with the password.
-    #[error("the password of the database: {0}")]
-    Password(String),
+    NotReadOnly,
     /// A thread or a connection.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -117,6 +124,8 @@ pub struct Call {
     pub key: Vec<u8>,
     /// The value of a put.
     pub value: Vec<u8>,
+    /// The time after which nobody waits for it; `None`: however long others take before it.
+    pub by: Option<Micros>,
 }
 
 /// The end of a call: of a get the value, if there is a row.
@@ -159,12 +168,7 @@ impl Database {
         match &origin.kind {
             OriginKind::Sqlite { path, .. } => Ok(DatabasePlace::Sqlite(path.clone())),
             OriginKind::Postgres { url, access, .. } => {
-                let has_tls =
-                    !matches!(access.sslmode, None | Some(SslMode::Disable | SslMode::Prefer));
-                if has_tls || access.client_certificate.is_some() {
-                    return Err(DatabaseError::Access("the `sslmode`"));
-                }
-                Ok(DatabasePlace::Postgres(postgres::with_password(url, &access.password)?))
+                Ok(DatabasePlace::Postgres(Box::new(target(url, access)?)))
             }
         }
     }
@@ -191,16 +195,17 @@ impl Database {
     }
 
     /// Starts the threads of a client, connects, and prepares the statements. The client is the returned end of a channel;
-    /// the threads end with it.
+    /// the threads end soon after it, and drop what is under way.
     ///
     /// # Errors
     /// [`DatabaseError`].
     pub fn connect(&self, done: &Done) -> Result<Caller, DatabaseError> {
+        let stop = Stop::default();
         let calls = match &self.place {
-            DatabasePlace::Sqlite(path) => sqlite::start(self, path, done)?,
-            DatabasePlace::Postgres(url) => postgres::start(self, url, done)?,
+            DatabasePlace::Sqlite(path) => sqlite::start(self, path, done, &stop.0)?,
+            DatabasePlace::Postgres(target) => postgres::start(self, target, done, &stop.0)?,
         };
-        Ok(Caller { calls, reads: Arc::clone(&self.reads) })
+        Ok(Caller { _stop: stop, calls, reads: Arc::clone(&self.reads) })
     }
 
     fn statement(&self, statement: Statement) -> Result<&Translated, Failure> {
@@ -224,7 +229,7 @@ impl Database {
         &self,
         statement: &str,
         needs: Option<u64>,
-        is_interrupted: &dyn Fn() -> bool,
+        is_interrupted: &Arc<AtomicBool>,
         take: keys::TakeKey<'_>,
     ) -> Result<(), KeysError> {
         // Nested below, where a semicolon has no place.
@@ -235,16 +240,28 @@ impl Database {
             DatabasePlace::Sqlite(path) => {
                 sqlite::keys(self, path, &statement, is_interrupted, take)
             }
-            DatabasePlace::Postgres(url) => {
-                postgres::keys(self, url, &statement, is_interrupted, take)
+            DatabasePlace::Postgres(target) => {
+                postgres::keys(self, target, &statement, is_interrupted, take)
             }
         }
+    }
+}
+
+/// Tells the threads of a client that it is gone.
+#[derive(Debug, Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
 /// A client of the database: gives it calls.
 #[derive(Debug)]
 pub struct Caller {
+    // Before the channel: its end is seen by threads that look whether this is set.
+    _stop: Stop,
     calls: tokio::sync::mpsc::UnboundedSender<Call>,
     reads: Arc<AtomicU64>,
 }

@@ -1,24 +1,27 @@
 //! Statements on connections to PostgreSQL, pipelined on each, by a thread with a loop of its own. A connection that is
 //! lost is opened again for the next call.
+//!
+//! The time of a statement begins with its turn: those sent before it on its connection are answered first. A connection
+//! on which nothing was answered for that long is closed, with all that waits on it, and the server is asked to end what
+//! it executes.
 
-use std::error::Error;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use standin_config::PasswordSource;
 use standin_config::sql::Translated;
-use standin_protocol::key::KeyForm;
-use standin_tls::private;
+use standin_postgres::Target;
+use standin_protocol::time::Micros;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
-use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::types::{FromSql, ToSql};
 
+use super::columns::{Bytes, Text};
 use super::keys::{KeysError, TakeKey};
-use super::{Call, Database, DatabaseError, Done, Ended, Statement, bound};
-use crate::origin::in_words;
+use super::{CALLS_MAX, Call, Database, DatabaseError, Done, Ended, Statement, bound};
+use crate::postgres::{Link, OpenError, connect, in_words};
 use crate::recorder::FailureKind;
 use crate::targets::operation::Failure;
 
@@ -26,142 +29,163 @@ use crate::targets::operation::Failure;
 const KEY_ROWS: i32 = 10_000;
 /// What makes a session read-only from its beginning on, as `options` of a connection string.
 const READ_ONLY: &str = "-c default_transaction_read_only=on";
-/// The time between two looks whether the run was interrupted.
+/// The time between two looks whether the run was interrupted, or its client is gone.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A connection with its statements.
 struct Session {
-    client: Client,
+    link: Link,
     get: tokio_postgres::Statement,
     put: Option<tokio_postgres::Statement>,
     delete: Option<tokio_postgres::Statement>,
+    /// The time of its last answer, or of the end of its opening; microseconds.
+    heard: AtomicU64,
+    /// The statements that wait for an answer.
+    under_way: AtomicUsize,
+    /// Whether it was closed because it did not answer.
+    is_overdue: AtomicBool,
+}
+
+impl Session {
+    fn heard(&self) -> Micros {
+        Micros(self.heard.load(Ordering::Relaxed))
+    }
+
+    /// Waits for the answer to a statement: from its turn on, for this long. `None`: the connection is overdue.
+    async fn in_turn<T>(&self, within: Duration, answer: impl Future<Output = T>) -> Option<T> {
+        let sent = Micros::boottime();
+        let mut answer = pin!(answer);
+        loop {
+            // Each answer on the connection may be that before this one's.
+            let turn = sent.max(self.heard());
+            let left = (turn + within).since(Micros::boottime());
+            match timeout(left, &mut answer).await {
+                Ok(answer) => {
+                    self.heard.fetch_max(Micros::boottime().0, Ordering::Relaxed);
+                    return Some(answer);
+                }
+                Err(_) if self.heard() > turn => {}
+                Err(_) => return None,
+            }
+        }
+    }
 }
 
 /// The place of a connection, which may be lost.
 type Slot = Arc<Mutex<Option<Arc<Session>>>>;
 
-/// The connection string with the password of this place.
-pub(super) fn with_password(url: &str, source: &PasswordSource) -> Result<String, DatabaseError> {
-    let lacks = |text: String| DatabaseError::Password(text);
-    let password = match source {
-        PasswordSource::Usual => return Ok(url.to_owned()),
-        PasswordSource::Environment(name) => std::env::var(name)
-            .map_err(|_| lacks(format!("the variable {name} is not set; export it")))?,
-        PasswordSource::File(path) => {
-            let bytes = private::password("password_file", path);
-            let bytes = bytes.map_err(|error| lacks(error.to_string()))?;
-            let why = format!(
-                "password_file {} is no UTF-8; give a user another password",
-                path.display()
-            );
-            String::from_utf8(bytes).map_err(|_| lacks(why))?
-        }
-        PasswordSource::Passfile(_) => return Err(DatabaseError::Access("the `passfile`")),
-    };
-    // The last one of a name counts, in both forms of a connection string.
-    let is_url = url.contains("://");
-    let quoted = password.replace('\\', "\\\\").replace('\'', "\\'");
-    Ok(match is_url {
-        true => {
-            let encoded = percent_encoding::utf8_percent_encode(
-                &password,
-                percent_encoding::NON_ALPHANUMERIC,
-            );
-            let joint = if url.contains('?') { '&' } else { '?' };
-            format!("{url}{joint}password={encoded}")
-        }
-        false => format!("{url} password='{quoted}'"),
-    })
+/// What the tasks of a client share.
+struct Shared {
+    database: Database,
+    target: Target,
+    slots: Vec<Slot>,
+    done: Done,
+    /// The calls that have not ended.
+    under_way: AtomicUsize,
 }
 
-fn config(url: &str) -> Result<Config, DatabaseError> {
-    url.parse().map_err(|_| {
-        // The driver's own text may quote the password.
-        DatabaseError::Refused(
-            "the connection string can't be read; write postgres://user@host/database".to_owned(),
-        )
-    })
-}
-
-/// Starts the thread, and waits until all connections are open.
+/// Starts the thread, and waits until all connections are open. It ends soon after `is_stopped` is set.
 pub(super) fn start(
     database: &Database,
-    url: &str,
+    target: &Target,
     done: &Done,
+    is_stopped: &Arc<AtomicBool>,
 ) -> Result<UnboundedSender<Call>, DatabaseError> {
-    let config = config(url)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (sender, calls) = unbounded_channel();
     let slots: Vec<Slot> = (0..database.connections.max(1)).map(|_| Slot::default()).collect();
-    let opened = runtime.block_on(async {
+    runtime.block_on(async {
         for slot in &slots {
-            *slot.lock().await = Some(Arc::new(open(database, &config).await?));
+            *slot.lock().await = Some(Arc::new(open(database, target).await?));
         }
-        Ok::<_, Failure>(())
+        Ok::<_, DatabaseError>(())
+    })?;
+    let shared = Arc::new(Shared {
+        database: database.clone(),
+        target: target.clone(),
+        slots,
+        done: done.clone(),
+        under_way: AtomicUsize::new(0),
     });
-    opened.map_err(|failure| DatabaseError::Refused(failure.text))?;
-    let (database, done) = (Arc::new(database.clone()), done.clone());
+    let is_stopped = Arc::clone(is_stopped);
     std::thread::Builder::new().name("database".to_owned()).spawn(move || {
-        runtime.block_on(serve(&database, &Arc::new(config), slots, calls, &done));
+        runtime.block_on(async {
+            serve(&shared, calls, &is_stopped).await;
+            // What is left has nobody who waits for it.
+            for slot in &shared.slots {
+                let session = slot.lock().await.take();
+                let busy = session.filter(|one| one.under_way.load(Ordering::Relaxed) > 0);
+                if let Some(session) = busy {
+                    session.link.cancel(&shared.target).await;
+                }
+            }
+        });
     })?;
     Ok(sender)
 }
 
-async fn serve(
-    database: &Arc<Database>,
-    config: &Arc<Config>,
-    slots: Vec<Slot>,
-    mut calls: UnboundedReceiver<Call>,
-    done: &Done,
-) {
+async fn serve(shared: &Arc<Shared>, mut calls: UnboundedReceiver<Call>, is_stopped: &AtomicBool) {
     let mut next = 0;
     while let Some(call) = calls.recv().await {
-        let slot = Arc::clone(&slots[next]);
-        next = (next + 1) % slots.len();
-        let (database, config, done) = (Arc::clone(database), Arc::clone(config), done.clone());
+        if is_stopped.load(Ordering::Acquire) {
+            return;
+        }
+        // Those that nobody waits for any more count as well: they are sent, and can't be taken back.
+        if shared.under_way.load(Ordering::Relaxed) >= CALLS_MAX {
+            let text = format!("PostgreSQL has {CALLS_MAX} calls of this client to answer already");
+            let failure = Failure { kind: FailureKind::Overloaded, text };
+            shared.done.push(call.ticket, Err(failure));
+            continue;
+        }
+        shared.under_way.fetch_add(1, Ordering::Relaxed);
+        let slot = Arc::clone(&shared.slots[next]);
+        next = (next + 1) % shared.slots.len();
+        let shared = Arc::clone(shared);
         tokio::spawn(async move {
-            let within = database.timeout;
-            let ended = match timeout(within, execute(&database, &config, &slot, &call)).await {
-                Ok(ended) => ended,
-                Err(_) => Err(overdue(within)),
-            };
-            done.push(call.ticket, ended);
+            answer(&shared, &slot, &call).await;
+            shared.under_way.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
 
-async fn connect(database: &Database, config: &Config) -> Result<Client, Failure> {
-    let within = database.timeout;
-    let mut config = config.clone();
-    if database.is_read_only {
-        // Not by a statement: behind a pooler, its effect would stay with a connection that others use.
-        let options = format!("{} {READ_ONLY}", config.get_options().unwrap_or_default());
-        config.options(options.trim_start());
-    }
-    let connected = timeout(within, config.connect(NoTls)).await;
-    let (client, connection) = connected.map_err(|_| overdue(within))?.map_err(|e| failure(&e))?;
-    // It ends with the client.
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to the database has ended");
-        }
-    });
-    if database.is_read_only {
-        let shown = client.query_one("SHOW transaction_read_only", &[]);
-        let shown = timeout(within, shown).await.map_err(|_| overdue(within))?;
-        let shown = shown.and_then(|row| row.try_get::<_, String>(0)).map_err(|e| failure(&e))?;
-        if shown != "on" {
-            let text = "the session is not read-only, although it was to begin so: connect to PostgreSQL itself, and to \
-                        no pooler in front of it";
-            return Err(Failure { kind: FailureKind::ConnectFailed, text: text.to_owned() });
+/// Executes a call, and tells its end when there is one or nobody waits for it any more.
+async fn answer(shared: &Shared, slot: &Slot, call: &Call) {
+    let mut executed = pin!(execute(shared, slot, call));
+    let in_time = match call.by {
+        Some(by) => timeout(by.since(Micros::boottime()), &mut executed).await.ok(),
+        None => Some((&mut executed).await),
+    };
+    match in_time {
+        Some(ended) => shared.done.push(call.ticket, ended),
+        None => {
+            shared.done.push(call.ticket, Err(overdue(shared.database.timeout)));
+            // The connection may be overdue as well, which only those that wait on it can tell.
+            let _ = executed.await;
         }
     }
-    Ok(client)
 }
 
-async fn open(database: &Database, config: &Config) -> Result<Session, Failure> {
+/// Connects, read-only if it is to be.
+async fn connect_to(database: &Database, target: &Target) -> Result<Link, DatabaseError> {
     let within = database.timeout;
-    let client = connect(database, config).await?;
+    if !database.is_read_only {
+        return Ok(connect(target, within).await?);
+    }
+    // Not by a statement: behind a pooler, its effect would stay with a connection that others use.
+    let link = connect(&target.with_options(READ_ONLY), within).await?;
+    let shown = link.client.query_one("SHOW transaction_read_only", &[]);
+    let shown = timeout(within, shown).await.map_err(|_| OpenError::Silent(within))?;
+    let shown = shown.and_then(|row| row.try_get::<_, String>(0)).map_err(|e| refused(&e))?;
+    match &*shown {
+        "on" => Ok(link),
+        _ => Err(DatabaseError::NotReadOnly),
+    }
+}
+
+async fn open(database: &Database, target: &Target) -> Result<Session, DatabaseError> {
+    let within = database.timeout;
+    let link = connect_to(database, target).await?;
+    let client = &link.client;
     let prepare = async |statement: Option<&Translated>| match statement {
         Some(statement) => client.prepare(&statement.text).await.map(Some),
         None => Ok(None),
@@ -170,46 +194,56 @@ async fn open(database: &Database, config: &Config) -> Result<Session, Failure> 
         let get = client.prepare(&database.get.text).await?;
         Ok((get, prepare(database.put.as_ref()).await?, prepare(database.delete.as_ref()).await?))
     };
-    let prepared = timeout(within, prepared).await.map_err(|_| overdue(within))?;
-    let (get, put, delete) = prepared.map_err(|error: tokio_postgres::Error| failure(&error))?;
-    Ok(Session { client, get, put, delete })
+    let prepared = timeout(within, prepared).await.map_err(|_| OpenError::Silent(within))?;
+    let (get, put, delete) = prepared.map_err(|error: tokio_postgres::Error| refused(&error))?;
+    let heard = AtomicU64::new(Micros::boottime().0);
+    let (under_way, is_overdue) = Default::default();
+    Ok(Session { link, get, put, delete, heard, under_way, is_overdue })
+}
+
+fn refused(error: &tokio_postgres::Error) -> DatabaseError {
+    DatabaseError::Refused(failure(error).text)
 }
 
 /// See [`Database::keys`].
 pub(super) fn keys(
     database: &Database,
-    url: &str,
+    target: &Target,
     statement: &str,
-    is_interrupted: &dyn Fn() -> bool,
+    is_interrupted: &AtomicBool,
     take: TakeKey<'_>,
 ) -> Result<(), KeysError> {
-    let config = config(url)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(DatabaseError::System)?;
     runtime.block_on(async {
         let interrupted = async {
-            while !is_interrupted() {
+            while !is_interrupted.load(Ordering::Acquire) {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        tokio::select! {
-            read = read_keys(database, &config, statement, take) => read,
-            // The connection ends with the runtime, and the database ends the statement when it sees that.
-            () = interrupted => Err(KeysError::Interrupted),
+        let mut interrupted = pin!(interrupted);
+        let mut link = tokio::select! {
+            link = connect_to(database, target) => link?,
+            () = &mut interrupted => return Err(KeysError::Interrupted),
+        };
+        let read = tokio::select! {
+            read = read_keys(&mut link, statement, take) => Some(read),
+            () = &mut interrupted => None,
+        };
+        match read {
+            Some(read) => read,
+            None => {
+                link.cancel(target).await;
+                Err(KeysError::Interrupted)
+            }
         }
     })
 }
 
-async fn read_keys(
-    database: &Database,
-    config: &Config,
-    statement: &str,
-    take: TakeKey<'_>,
-) -> Result<(), KeysError> {
-    let refused = |failure: Failure| DatabaseError::Refused(failure.text);
-    let failed = |error: tokio_postgres::Error| refused(failure(&error));
-    let mut client = connect(database, config).await.map_err(refused)?;
-    let transaction = client.build_transaction().read_only(true).start().await.map_err(failed)?;
+async fn read_keys(link: &mut Link, statement: &str, take: TakeKey<'_>) -> Result<(), KeysError> {
+    let failed = |error: tokio_postgres::Error| refused(&error);
+    let transaction =
+        link.client.build_transaction().read_only(true).start().await.map_err(failed)?;
     let statement = transaction.prepare(statement).await.map_err(failed)?;
     match statement.columns() {
         [column] if !Bytes::accepts(column.type_()) => {
@@ -233,20 +267,47 @@ async fn read_keys(
     }
 }
 
-async fn execute(database: &Database, config: &Config, slot: &Slot, call: &Call) -> Ended {
+async fn execute(shared: &Shared, slot: &Slot, call: &Call) -> Ended {
+    let Shared { database, target, .. } = shared;
     let translated = database.statement(call.statement)?;
     let session = {
         let mut place = slot.lock().await;
         match &*place {
-            Some(session) if !session.client.is_closed() => Arc::clone(session),
+            Some(session) if !session.link.client.is_closed() => Arc::clone(session),
             // Those that wait behind it find it open.
             _ => {
-                let session = Arc::new(open(database, config).await?);
+                let session = open(database, target).await.map_err(|error| unopened(&error))?;
+                let session = Arc::new(session);
                 *place = Some(Arc::clone(&session));
                 session
             }
         }
     };
+    session.under_way.fetch_add(1, Ordering::Relaxed);
+    let within = database.timeout;
+    let answered = session.in_turn(within, ask(&session, translated, call)).await;
+    session.under_way.fetch_sub(1, Ordering::Relaxed);
+    match answered {
+        Some(Ok(row)) => Ok(row),
+        Some(Err(_)) if session.is_overdue.load(Ordering::Relaxed) => Err(overdue(within)),
+        Some(Err(error)) => Err(failure(&error)),
+        None => {
+            // The first of those that wait on it tells the others, and the server.
+            if !session.is_overdue.swap(true, Ordering::Relaxed) {
+                session.link.cancel(target).await;
+            }
+            Err(overdue(within))
+        }
+    }
+}
+
+/// Sends a statement, and returns what it says.
+async fn ask(
+    session: &Session,
+    translated: &Translated,
+    call: &Call,
+) -> Result<Option<Vec<u8>>, tokio_postgres::Error> {
+    let client = &session.link.client;
     let statement = match call.statement {
         Statement::Get => Some(&session.get),
         Statement::Put => session.put.as_ref(),
@@ -259,16 +320,25 @@ async fn execute(database: &Database, config: &Config, slot: &Slot, call: &Call)
         texts.iter().map(|text| text as &(dyn ToSql + Sync)).collect();
     match call.statement {
         Statement::Get => {
-            let row = session.client.query_opt(statement, &parameters).await;
-            let Some(row) = row.map_err(|error| failure(&error))? else { return Ok(None) };
-            let value = row.try_get::<_, Option<Bytes>>(0).map_err(|error| failure(&error))?;
-            Ok(value.map(|bytes| bytes.0))
+            let Some(row) = client.query_opt(statement, &parameters).await? else {
+                return Ok(None);
+            };
+            Ok(row.try_get::<_, Option<Bytes>>(0)?.map(|bytes| bytes.0))
         }
         Statement::Put | Statement::Delete => {
-            let done = session.client.execute(statement, &parameters).await;
-            done.map(|_| None).map_err(|error| failure(&error))
+            client.execute(statement, &parameters).await.map(|_| None)
         }
     }
+}
+
+/// A connection that could not be opened again.
+fn unopened(error: &DatabaseError) -> Failure {
+    let kind = match error {
+        DatabaseError::Open(OpenError::Silent(_)) => FailureKind::DeadlineExceeded,
+        DatabaseError::Refused(_) => FailureKind::OriginRejected,
+        _ => FailureKind::OriginUnavailable,
+    };
+    Failure { kind, text: error.to_string() }
 }
 
 fn overdue(within: Duration) -> Failure {
@@ -286,78 +356,4 @@ fn failure(error: &tokio_postgres::Error) -> Failure {
         None => FailureKind::OriginUnavailable,
     };
     Failure { kind, text: format!("PostgreSQL: {}", in_words(error)) }
-}
-
-/// Bytes for a column of any type: those of a `bytea` as they are, and otherwise a text that the database reads.
-#[derive(Debug)]
-struct Text<'a>(&'a [u8]);
-
-impl ToSql for Text<'_> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        out.extend_from_slice(self.0);
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn to_sql_checked(
-        &self,
-        ty: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        self.to_sql(ty, out)
-    }
-
-    fn encode_format(&self, ty: &Type) -> Format {
-        match *ty {
-            Type::BYTEA => Format::Binary,
-            _ => Format::Text,
-        }
-    }
-}
-
-/// The bytes of a column whose type has one form as a text, or is of bytes.
-struct Bytes(Vec<u8>);
-
-impl<'a> FromSql<'a> for Bytes {
-    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        if let Kind::Domain(base) = ty.kind() {
-            return Self::from_sql(base, raw);
-        }
-        Ok(Self(match *ty {
-            // A number of its version goes before the text.
-            Type::JSONB => raw.get(1..).unwrap_or_default().to_vec(),
-            Type::INT2 => i16::from_be_bytes(raw.try_into()?).to_string().into_bytes(),
-            Type::INT4 => i32::from_be_bytes(raw.try_into()?).to_string().into_bytes(),
-            Type::INT8 => i64::from_be_bytes(raw.try_into()?).to_string().into_bytes(),
-            Type::UUID => {
-                let digits: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
-                let form = KeyForm::Uuid.bring(digits.as_bytes());
-                form.ok_or("a UUID has 16 bytes")?.into_owned()
-            }
-            _ => raw.to_vec(),
-        }))
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        const VERBATIM: [Type; 8] = [
-            Type::BYTEA,
-            Type::TEXT,
-            Type::VARCHAR,
-            Type::BPCHAR,
-            Type::NAME,
-            Type::JSON,
-            Type::XML,
-            Type::UNKNOWN,
-        ];
-        const CONVERTED: [Type; 5] = [Type::JSONB, Type::INT2, Type::INT4, Type::INT8, Type::UUID];
-        match ty.kind() {
-            Kind::Domain(base) => Self::accepts(base),
-            Kind::Enum(_) => true,
-            // The extension's type has no fixed OID.
-            _ => VERBATIM.contains(ty) || CONVERTED.contains(ty) || ty.name() == "citext",
-        }
-    }
 }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use monoio::net::UnixStream;
+use standin_protocol::time::Micros;
 
 use super::DriveError;
 use crate::database::{CALLS_MAX, Call, Caller, Database, Done, Ended, Statement};
@@ -21,6 +23,8 @@ pub(super) struct DatabaseClient {
 struct Inner {
     caller: Caller,
     done: Done,
+    /// The longest wait for an answer.
+    timeout: Duration,
     waiting: RefCell<BTreeMap<u64, Waiting>>,
     last: Cell<u64>,
 }
@@ -41,13 +45,26 @@ impl DatabaseClient {
         let signal = std::os::unix::net::UnixStream::from(done.signal()?);
         let watched = UnixStream::from_std(signal)?;
         let (waiting, last) = (RefCell::default(), Cell::default());
-        let inner = Rc::new(Inner { caller, done, waiting, last });
+        let timeout = database.timeout;
+        let inner = Rc::new(Inner { caller, done, timeout, waiting, last });
         monoio::spawn(watch(Rc::downgrade(&inner), watched));
         Ok(Self { inner })
     }
 
     /// Executes a statement.
     pub(super) async fn ask(&self, statement: Statement, key: Vec<u8>, value: Vec<u8>) -> Ended {
+        let by = Micros::boottime() + self.inner.timeout;
+        self.ask_by(by, statement, key, value).await
+    }
+
+    /// Executes a statement that nobody waits for after this time.
+    pub(super) async fn ask_by(
+        &self,
+        by: Micros,
+        statement: Statement,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    ) -> Ended {
         let Inner { caller, waiting, last, .. } = &*self.inner;
         if waiting.borrow().len() >= CALLS_MAX {
             let text = format!("this client waits for {CALLS_MAX} calls of the database already");
@@ -56,7 +73,7 @@ impl DatabaseClient {
         let ticket = last.get() + 1;
         last.set(ticket);
         waiting.borrow_mut().insert(ticket, Waiting::default());
-        if !caller.call(Call { ticket, statement, key, value }) {
+        if !caller.call(Call { ticket, statement, key, value, by: Some(by) }) {
             waiting.borrow_mut().remove(&ticket);
             let text = "the threads of the database have ended".to_owned();
             return Err(Failure { kind: FailureKind::OriginUnavailable, text });

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use standin_config::PostgresAccess;
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, NoTls};
 
 use super::script::Trouble;
 use crate::origin::TABLE;
+use crate::postgres::{Link, connect, target};
 
 /// The longest wait for the table, and for an answer.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -14,8 +15,9 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// A session.
 #[derive(Debug)]
 pub(super) struct Session {
+    // Ends before the runtime that its task is of.
+    link: Link,
     runtime: Runtime,
-    client: Client,
 }
 
 impl Session {
@@ -23,19 +25,15 @@ impl Session {
     pub(super) fn open(url: &str) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
-        // A timer needs the runtime from its beginning on.
-        let connect = async {
-            let connected = tokio::time::timeout(WITHIN, tokio_postgres::connect(url, NoTls)).await;
-            connected.map_err(|_| silent())?.map_err(|error| error.to_string())
-        };
-        let (client, connection) = runtime.block_on(connect)?;
-        drop(runtime.spawn(connection));
-        Ok(Self { runtime, client })
+        let target = target(url, &PostgresAccess::default()).map_err(|error| error.to_string())?;
+        let link = runtime.block_on(connect(&target, WITHIN)).map_err(|error| error.to_string())?;
+        Ok(Self { link, runtime })
     }
 
     fn run(&self, statements: &str) -> Result<(), String> {
-        let run =
-            async { tokio::time::timeout(WITHIN, self.client.batch_execute(statements)).await };
+        let run = async {
+            tokio::time::timeout(WITHIN, self.link.client.batch_execute(statements)).await
+        };
         let done = self.runtime.block_on(run).map_err(|_| silent())?;
         done.map_err(|error| match error.as_db_error() {
             Some(said) => said.to_string(),

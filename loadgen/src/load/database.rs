@@ -6,7 +6,7 @@ use standin_config::{ClusterConfig, KeyspaceConfig};
 
 use super::database_args::DatabaseName;
 use super::{Load, LoadError};
-use crate::database::{Database, DatabaseError, DatabasePlace};
+use crate::database::{Database, DatabaseError};
 use crate::faults::{Places, kinds};
 use crate::origin::{Rows, RunOrigin};
 
@@ -63,10 +63,7 @@ fn of_file(path: &Path, keyspace: KeyspaceOf<'_>) -> Result<Prepared, LoadError>
 fn of_own(url: Option<&str>, folder: &Path) -> Result<Prepared, LoadError> {
     let rows = Rows { count: 0, run: 0, value_bytes: 0 };
     let table = RunOrigin::prepare(url, folder, rows)?;
-    let place = match &table {
-        RunOrigin::Sqlite { path } => DatabasePlace::Sqlite(path.clone()),
-        RunOrigin::Postgres { url, .. } => DatabasePlace::Postgres(url.clone()),
-    };
+    let place = Database::place(&table.config())?;
     let database = Database::new(place, &RunOrigin::keyspace(KEYSPACE))?;
     Ok(Prepared { database, file: None, table: Some(table) })
 }

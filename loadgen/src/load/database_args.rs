@@ -71,7 +71,11 @@ impl fmt::Display for DatabaseName {
 
 /// A password there would be in reports.
 fn has_password_in_query(url: &str) -> bool {
-    url.split_once('?').is_some_and(|(_, query)| query.to_ascii_lowercase().contains("password"))
+    let names = url.split_once('?').map_or("", |(_, query)| query).split('&');
+    names.filter_map(|pair| pair.split('=').next()).any(|name| {
+        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        name.to_ascii_lowercase().contains("password")
+    })
 }
 
 impl FromStr for DatabaseName {
@@ -256,6 +260,10 @@ mod tests {
         assert_eq!("a/c.toml".parse(), Ok(DatabaseName::File("a/c.toml".into())));
         let said = shown("postgres://app@db/app?connect_timeout=3&password=s3cret").unwrap_err();
         assert!(said.contains("before the host") && !said.contains("s3cret"), "{said}");
+        let file = "postgres://app@db/app?sslmode=verify-full&sslrootcert=/passwords/ca.crt";
+        assert_eq!(shown(file).map(|_| ()), Ok(()), "the name of a file is no password");
+        let said = shown("postgres://app@db/app?pass%77ord=s3cret").unwrap_err();
+        assert!(said.contains("before the host"), "{said}");
         for wrong in ["mysql://a:s3cret@b/c", "", "{}", "cluster"] {
             let said = shown(wrong).unwrap_err();
             assert!(said.contains("FILE.toml") && !said.contains("s3cret"), "{said}");

@@ -7,11 +7,11 @@ mod sqlite;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use standin_config::{AfterPut, KeyspaceConfig, OriginConfig};
-
-pub(crate) use postgres::in_words;
+use standin_config::{AfterPut, KeyspaceConfig, OriginConfig, OriginKind, PostgresAccess};
+use standin_postgres::UrlError;
 
 use crate::checker::Checker;
+use crate::postgres::{OpenError, target};
 use crate::workload::Keys;
 pub use lost::lost_rows;
 
@@ -31,7 +31,13 @@ pub enum OriginError {
         /// SQLite's error.
         error: rusqlite::Error,
     },
-    /// PostgreSQL can't be reached, or refuses.
+    /// The connection string.
+    #[error("the connection string: {0}")]
+    Url(#[from] UrlError),
+    /// There is no connection.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// PostgreSQL refuses.
     #[error("PostgreSQL: {0}; write postgres://user:password@host:port/database")]
     Postgres(String),
     /// A table of that name belongs to another program.
@@ -79,8 +85,10 @@ pub enum RunOrigin {
     },
     /// A table in the user's database.
     Postgres {
-        /// The database's URL.
+        /// The database's URL, without the settings that a cluster file has keys for.
         url: String,
+        /// These settings.
+        access: PostgresAccess,
         /// The connection by which the table was made.
         session: Box<postgres::Session>,
     },
@@ -101,9 +109,10 @@ impl RunOrigin {
                 }
             }
             Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
-                let session = postgres::Session::open(url)?;
+                let (url, access) = standin_postgres::take_access(url)?;
+                let session = postgres::Session::open(&target(&url, &access)?)?;
                 session.fill(rows)?;
-                Ok(Self::Postgres { url: url.to_owned(), session: Box::new(session) })
+                Ok(Self::Postgres { url, access, session: Box::new(session) })
             }
             Some(url) => {
                 // The part after the scheme may contain a password.
@@ -127,7 +136,13 @@ impl RunOrigin {
     pub fn config(&self) -> OriginConfig {
         match self {
             Self::Sqlite { path } => OriginConfig::sqlite(path),
-            Self::Postgres { url, .. } => OriginConfig::postgres(url),
+            Self::Postgres { url, access, .. } => {
+                let mut config = OriginConfig::postgres(url);
+                if let OriginKind::Postgres { access: own, .. } = &mut config.kind {
+                    own.clone_from(access);
+                }
+                config
+            }
         }
     }
 

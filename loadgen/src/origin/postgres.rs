@@ -2,43 +2,45 @@
 
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
+use standin_postgres::Target;
 use tokio::runtime::Runtime;
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{Client, Connection, NoTls, Socket};
 
 use super::{OriginError, Rows, TABLE, TABLE_COMMENT};
+use crate::postgres::{Link, connect, in_words};
 
 /// Advisory lock that a running demo holds: `standin` in ASCII.
 const LOCK: i64 = 0x0073_7461_6E64_696E;
 /// Rows of one INSERT.
 const BATCH_ROWS: usize = 10_000;
+/// The longest time for a connect.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection that is held until the demo ends. The table goes when this is dropped.
 #[derive(Debug)]
 pub struct Session {
+    // Ends before the runtime that its task is of.
+    link: Link,
     runtime: Runtime,
-    client: Client,
     has_table: bool,
 }
 
 impl Session {
     /// Connects, and makes sure that no other demo and no table of the user's is in the way.
-    pub(super) fn open(url: &str) -> Result<Self, OriginError> {
+    pub(super) fn open(target: &Target) -> Result<Self, OriginError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| OriginError::Postgres(error.to_string()))?;
-        let (client, connection) =
-            runtime.block_on(tokio_postgres::connect(url, NoTls)).map_err(failed)?;
-        // It ends with the runtime.
-        drop(runtime.spawn(carry(connection)));
-        let mut session = Self { runtime, client, has_table: false };
+        let link = runtime.block_on(connect(target, CONNECT_WITHIN))?;
+        let mut session = Self { link, runtime, has_table: false };
         session.make_table()?;
         Ok(session)
     }
 
     fn make_table(&mut self) -> Result<(), OriginError> {
-        let client = &self.client;
+        let client = &self.link.client;
         self.runtime.block_on(async {
             let lock = "SELECT pg_try_advisory_lock($1)";
             if !client.query_one(lock, &[&LOCK]).await.map_err(failed)?.get::<_, bool>(0) {
@@ -64,7 +66,7 @@ impl Session {
 
     /// Writes all rows, in one transaction.
     pub(super) fn fill(&self, rows: Rows) -> Result<(), OriginError> {
-        let client = &self.client;
+        let client = &self.link.client;
         let fill = async {
             client.batch_execute("BEGIN").await?;
             let sql = format!(
@@ -89,7 +91,7 @@ impl Session {
     /// Every row as it is now.
     pub(super) fn read_all(&self) -> Result<BTreeMap<String, Vec<u8>>, OriginError> {
         let sql = format!("SELECT id, value FROM {TABLE}");
-        let rows = self.runtime.block_on(self.client.query(&sql, &[])).map_err(failed)?;
+        let rows = self.runtime.block_on(self.link.client.query(&sql, &[])).map_err(failed)?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
@@ -99,7 +101,7 @@ impl Session {
             return Ok(());
         }
         let sql = format!("DROP TABLE IF EXISTS {TABLE}");
-        self.runtime.block_on(self.client.batch_execute(&sql)).map_err(failed)
+        self.runtime.block_on(self.link.client.batch_execute(&sql)).map_err(failed)
     }
 }
 
@@ -111,18 +113,6 @@ impl Drop for Session {
     }
 }
 
-async fn carry(connection: Connection<Socket, NoTlsStream>) {
-    if let Err(error) = connection.await {
-        tracing::warn!(%error, "the demo's connection to PostgreSQL");
-    }
-}
-
 fn failed(error: tokio_postgres::Error) -> OriginError {
     OriginError::Postgres(in_words(&error))
-}
-
-/// An error with its cause: the driver's own text names only the kind of error.
-pub(crate) fn in_words(error: &tokio_postgres::Error) -> String {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-    format!("{error}{}", cause.unwrap_or_default())
 }

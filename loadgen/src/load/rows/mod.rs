@@ -70,8 +70,7 @@ impl<'p> Place<'p> {
 
 /// The keys of existing rows. Without a place, they are in a file, and their rows in no database that is known.
 fn keys(
-    rows: &ExistingRows,
-    seed: u64,
+    (load, rows): (&Load, &ExistingRows),
     place: Option<&Place<'_>>,
     rule: KeyRule,
     interrupt: Option<&Interrupt>,
@@ -79,6 +78,8 @@ fn keys(
     let limit = place.map_or(usize::MAX, |place| place.cluster.limits.key_bytes.into());
     let KeyRule { bytes_max, is_word, why } = rule;
     let demands = Demands {
+        // What an agent says goes to its coordinator. A file that it reads, everybody may read.
+        is_shown: load.place.of.is_none() || matches!(rows.source, KeySource::File(_)),
         key_type: place.map(|place| place.keyspace.key_type),
         form: place
             .map_or(standin_protocol::key::KeyForm::Exact, |place| place.keyspace.key_form()),
@@ -95,7 +96,7 @@ fn keys(
         KeySource::Query(_) => Origin::Query,
         KeySource::File(path) => Origin::File(path.clone()),
     };
-    let sample = rows.is_sample.then_some(seed);
+    let sample = rows.is_sample.then_some(load.seed);
     let mut collector = Collector::new(origin, demands, rows.most, sample);
     let is_interrupted = || interrupt.is_some_and(Interrupt::is_set);
     match &rows.source {
@@ -108,7 +109,8 @@ fn keys(
             };
             let needs = collector.needs();
             let take = &mut |key: Option<&[u8]>| collector.take(key);
-            place.database.keys(&statement, needs, &is_interrupted, take)?;
+            let flag = interrupt.map_or_else(Arc::default, Interrupt::flag);
+            place.database.keys(&statement, needs, &flag, take)?;
         }
     }
     Ok(collector.finish().map_err(KeysError::from)?)
@@ -150,7 +152,7 @@ pub(super) fn prepare(
     interrupt: Option<&Interrupt>,
     console: &mut Console,
 ) -> Result<(Keys, Option<Arc<Rows>>), LoadError> {
-    let list = Arc::new(keys(rows, load.seed, place, rule, interrupt)?);
+    let list = Arc::new(keys((load, rows), place, rule, interrupt)?);
     console.line(&format!("{} keys of existing rows", thousands(list.len().into())));
     let known = match load.check {
         true => {
@@ -228,7 +230,7 @@ struct AllRead {
     problem: Option<String>,
 }
 
-/// Reads all rows once, some at a time, until one can't be read.
+/// Reads all rows once, some at a time, until one can't be read. What is under way then is dropped.
 fn read_all(
     list: &Arc<KeyList>,
     database: &Database,
@@ -241,17 +243,18 @@ fn read_all(
         Done::new().and_then(|done| Ok((done.clone(), done.signal()?))).map_err(failed)?;
     let caller = database.connect(&done)?;
     let (mut next, mut under_way, mut read) = (0, 0, AllRead { rows: 0, problem: None });
-    while under_way > 0 || (next < list.len() && read.problem.is_none()) {
-        while under_way < UNDER_WAY && next < list.len() && read.problem.is_none() {
+    while read.problem.is_none() && (under_way > 0 || next < list.len()) {
+        while under_way < UNDER_WAY && next < list.len() {
             let (ticket, key) = (u64::from(next), list.get(next).to_vec());
-            let call = Call { ticket, statement: Statement::Get, key, value: Vec::new() };
-            if !caller.call(call) {
+            let (statement, value) = (Statement::Get, Vec::new());
+            // Each has its time from its turn on, however long those before it take.
+            if !caller.call(Call { ticket, statement, key, value, by: None }) {
                 read.problem = Some("the threads of the database have ended".to_owned());
-                return Ok(read);
+                break;
             }
             (next, under_way) = (next + 1, under_way + 1);
         }
-        // Each call ends by itself; an interrupt is looked at in between.
+        // An interrupt is looked at in between.
         let wait = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         let _ = poll(&mut [PollFd::new(&signal, PollFlags::IN)], Some(&wait));
         for (ticket, ended) in done.take() {

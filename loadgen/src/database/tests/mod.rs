@@ -1,4 +1,7 @@
-//! Statements on a real SQLite file. Those on PostgreSQL are tested with `standin load`.
+//! Statements on a real SQLite file, and what is refused. Statements that have no end are in sqlite.rs and postgres.rs.
+
+mod postgres;
+mod sqlite;
 
 use standin_testkit::Scratch;
 
@@ -17,7 +20,12 @@ fn keyspace() -> KeyspaceConfig {
 /// Gives the database a call and waits for its end.
 fn ask(caller: &Caller, done: &Done, statement: Statement, key: &str, value: &[u8]) -> Ended {
     let (key, value) = (key.as_bytes().to_vec(), value.to_vec());
-    assert!(caller.call(Call { ticket: 7, statement, key, value }));
+    assert!(caller.call(Call { ticket: 7, statement, key, value, by: None }));
+    end(done)
+}
+
+/// Waits for the end of the only call.
+fn end(done: &Done) -> Ended {
     let mut ended = Vec::new();
     standin_testkit::wait_until(Duration::from_secs(20), "the end of a call", || {
         ended.append(&mut done.take());
@@ -65,7 +73,8 @@ fn sqlite_does_what_the_keyspace_says_and_reads_are_counted() {
 
 #[test]
 fn what_has_no_database_is_refused() {
-    let place = || DatabasePlace::Postgres("postgres://a@b/c".to_owned());
+    let origin = OriginConfig::postgres("postgres://a@b/c");
+    let place = || Database::place(&origin).unwrap();
     let error = Database::new(place(), &KeyspaceConfig::cache(1, "notes")).unwrap_err();
     assert!(error.to_string().contains("notes"), "{error}");
     let wrong = KeyspaceConfig { get: "SELECT :other".to_owned(), ..keyspace() };
@@ -73,11 +82,8 @@ fn what_has_no_database_is_refused() {
     assert!(error.contains(":other"), "{error}");
     let database = Database::new(place(), &keyspace()).unwrap();
     assert!(database.put.as_ref().unwrap().text.contains("$2"));
-    let mut origin = OriginConfig::postgres("postgres://app:s3cret@db/app");
-    assert!(Database::place(&origin).is_ok());
-    if let OriginKind::Postgres { access, .. } = &mut origin.kind {
-        access.sslmode = Some(SslMode::VerifyFull);
-    }
-    let Err(error) = Database::place(&origin) else { panic!("TLS is not supported") };
-    assert!(error.to_string().contains("without TLS") && !error.to_string().contains("s3cret"));
+    let origin = OriginConfig::postgres("postgres://app:s3cret@db/app?sslmode=verify-full");
+    let Err(error) = Database::place(&origin) else { panic!("it is a key of the file") };
+    let said = error.to_string();
+    assert!(said.contains("write `sslmode = …` there") && !said.contains("s3cret"), "{said}");
 }
