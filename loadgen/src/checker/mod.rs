@@ -34,7 +34,7 @@ use standin_protocol::lease::DRIFT_PARTS;
 use standin_protocol::time::Micros;
 
 use self::history::{Acknowledged, History};
-pub use self::rows::{Content, RowsChecker};
+pub use self::rows::{Answered, Content, RowsChecker};
 use self::sums::Counters;
 pub use self::sums::{Counted, Increment, Off, Sums, first_number};
 pub use self::swaps::Swap;

@@ -54,6 +54,17 @@ impl From<Seen<'_>> for Content {
     }
 }
 
+/// What the database has said of a row.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    /// The time at which it was asked.
+    pub asked: Micros,
+    /// The time at which it had answered.
+    pub now: Micros,
+    /// What the row has.
+    pub content: Content,
+}
+
 /// A row as it was last seen in the database.
 #[derive(Debug, Default)]
 struct Row {
@@ -99,19 +110,19 @@ impl RowsChecker {
         self.rows[row as usize].content.load(Ordering::Acquire) == seen.0
     }
 
-    /// Judges a read that was sent at `sent` and has shown `seen`, after the database was asked again and has said `now`
-    /// that the row has `content`.
+    /// Judges a read that was sent at `sent` and has shown `seen`, after the database was asked again. An answer to a
+    /// question that is older than what is known changes nothing of that: several load threads ask.
     #[must_use]
     pub fn settle(
         &self,
         row: u32,
         (sent, seen): (Micros, Content),
-        (now, content): (Micros, Content),
+        Answered { asked, now, content }: Answered,
     ) -> Verdict {
         let _change = self.change();
         let row = &self.rows[row as usize];
         let (known, since) = row.get();
-        if content != known {
+        if content != known && asked >= since {
             row.set(content, now);
         }
         if content == seen {
@@ -164,8 +175,32 @@ mod tests {
     }
 
     fn settle(checker: &RowsChecker, sent: u64, seen: &[u8], now: u64, has: &[u8]) -> Verdict {
-        let (sent, now) = (Micros(sent * MS), Micros(now * MS));
-        checker.settle(0, (sent, Content::of(seen)), (now, Content::of(has)))
+        answered(checker, sent, seen, (sent + 5, now), has)
+    }
+
+    fn answered(
+        checker: &RowsChecker,
+        sent: u64,
+        seen: &[u8],
+        (asked, now): (u64, u64),
+        has: &[u8],
+    ) -> Verdict {
+        let (asked, now) = (Micros(asked * MS), Micros(now * MS));
+        let has = Answered { asked, now, content: Content::of(has) };
+        checker.settle(0, (Micros(sent * MS), Content::of(seen)), has)
+    }
+
+    #[test]
+    fn a_late_answer_does_not_undo_what_is_known_since() {
+        let checker = checker(Duration::ZERO);
+        // One thread asks at 200, and is answered at 240; another asks later, and is answered before.
+        assert_eq!(answered(&checker, 205, b"new", (210, 220), b"new"), Verdict::Changed);
+        assert_eq!(answered(&checker, 190, b"older", (200, 240), b"old"), Verdict::Unjudged);
+        assert!(checker.agrees(0, Content::of(b"new")), "what was asked for later is newer");
+        assert!(!checker.agrees(0, Content::of(b"old")), "a stale read is in doubt");
+        // Asked afterwards, it may have changed back.
+        assert_eq!(answered(&checker, 250, b"old", (260, 270), b"old"), Verdict::Changed);
+        assert!(checker.agrees(0, Content::of(b"old")));
     }
 
     #[test]
@@ -200,7 +235,11 @@ mod tests {
         let absent = strict.settle(
             0,
             (Micros(100 * MS), Content::ABSENT),
-            (Micros(120 * MS), Content::of(b"old")),
+            Answered {
+                asked: Micros(110 * MS),
+                now: Micros(120 * MS),
+                content: Content::of(b"old"),
+            },
         );
         assert_eq!(absent, stale(0, true), "a bound of zero allows nothing");
     }

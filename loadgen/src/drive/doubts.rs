@@ -1,6 +1,6 @@
 //! Reads of existing rows that wait until the database is asked again (rechecks.rs).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub(super) struct Rechecks {
     pub(super) database: DatabaseClient,
     pub(super) pacer: Pacer,
     pub(super) waiting: RefCell<Waiting>,
+    /// The time after which nothing is asked any more; set when the last request has ended.
+    pub(super) closes: Cell<Micros>,
 }
 
 /// Rows of which reads are in doubt.
@@ -72,8 +74,9 @@ impl Rechecks {
     /// Connects to the database. Nothing else runs in this loop meanwhile.
     pub(super) fn connect(rows: &Arc<Rows>) -> Result<Self, DriveError> {
         let database = DatabaseClient::connect(&rows.database)?;
-        let (pacer, waiting) = (Pacer::new()?, RefCell::default());
-        Ok(Self { rows: Arc::clone(rows), database, pacer, waiting })
+        let (pacer, waiting, closes) =
+            (Pacer::new()?, RefCell::default(), Cell::new(Micros::NEVER));
+        Ok(Self { rows: Arc::clone(rows), database, pacer, waiting, closes })
     }
 }
 

@@ -2,7 +2,8 @@
 //! has the reads judged by what it says.
 //!
 //! The requests were recorded before, so nothing here is part of a latency. What may wait is bounded, and so is the rate:
-//! the database is somebody's who has other work for it.
+//! the database is somebody's who has other work for it. What still waits when the last request has ended has some seconds,
+//! which are no part of the run.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,11 +12,14 @@ use standin_protocol::time::Micros;
 
 use super::doubts::{Doubt, Rechecks};
 use super::shared::Shared;
-use crate::checker::{Content, Verdict};
+use crate::checker::{Answered, Content, Verdict};
 use crate::database::Statement;
 
 /// The shortest time from one row to the next: 500 rows per second of each load thread.
 const APART: Duration = Duration::from_millis(2);
+
+/// The longest time after the last request: all that may wait is asked in it by a database that answers at once.
+pub(super) const SETTLE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Has the database asked again for a row.
 pub(super) fn doubt(shared: &Rc<Shared>, row: u32, doubt: Doubt) {
@@ -26,7 +30,6 @@ pub(super) fn doubt(shared: &Rc<Shared>, row: u32, doubt: Doubt) {
         return;
     }
     if !std::mem::replace(&mut waiting.is_running, true) {
-        shared.begin();
         monoio::spawn(run(Rc::clone(shared)));
     }
 }
@@ -43,7 +46,8 @@ async fn run(shared: Rc<Shared>) {
         let now = Micros::boottime();
         for doubt in &doubts {
             let verdict = content.map_or(Verdict::Unjudged, |content| {
-                rechecks.rows.checker.settle(row, (doubt.sent, doubt.seen), (now, content))
+                let has = Answered { asked, now, content };
+                rechecks.rows.checker.settle(row, (doubt.sent, doubt.seen), has)
             });
             judge(&shared, row, doubt, verdict);
         }
@@ -56,17 +60,18 @@ async fn run(shared: Rc<Shared>) {
         // Without a timer, the database is asked as fast as it answers.
         let _ = rechecks.pacer.wait_until(asked + APART).await;
     }
-    rechecks.waiting.borrow_mut().is_running = false;
-    shared.end();
+    shared.end_rechecks();
 }
 
 /// What the database has; `None`: it does not say, or the run was ended.
 async fn ask(shared: &Shared, rechecks: &Rechecks, row: u32) -> Option<Content> {
-    if shared.live.is_stopped() {
+    let now = Micros::boottime();
+    let by = (now + rechecks.rows.database.timeout).min(rechecks.closes.get());
+    if shared.live.is_stopped() || by <= now {
         return None;
     }
     let key = shared.plan.keys.name(row);
-    let value = rechecks.database.ask(Statement::Get, key, Vec::new()).await.ok()?;
+    let value = rechecks.database.ask_by(by, Statement::Get, key, Vec::new()).await.ok()?;
     Some(Content::from(value.as_deref()))
 }
 

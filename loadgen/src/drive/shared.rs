@@ -121,7 +121,31 @@ impl Shared {
         }
     }
 
-    /// Waits until no task is left.
+    /// Drops the reference of the task that asks for rows again, which ends.
+    pub(super) fn end_rechecks(self: Rc<Self>) {
+        let rechecks = self.rechecks.as_ref().expect("only they have such a task");
+        rechecks.waiting.borrow_mut().is_running = false;
+        if let Some(waker) = self.idle.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Waits until no row is to be asked for again, and the task that asks has ended; after `closes`, nothing is asked
+    /// any more.
+    pub(super) async fn settled(&self, closes: Micros) {
+        let Some(rechecks) = &self.rechecks else { return };
+        rechecks.closes.set(closes);
+        poll_fn(|context| {
+            if !rechecks.waiting.borrow().is_running {
+                return Poll::Ready(());
+            }
+            *self.idle.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Waits until no request is left.
     pub(super) async fn all_ended(&self) {
         poll_fn(|context| {
             if self.open.get() == 0 {

@@ -17,6 +17,7 @@ use super::doubts::Rechecks;
 use super::effort::Effort;
 use super::link::Link;
 use super::pacer::Pacer;
+use super::rechecks::SETTLE_WITHIN;
 use super::request::{Arrival, Job, next_of_loop};
 use super::shared::Shared;
 use super::wire::WireClient;
@@ -102,13 +103,15 @@ async fn run_in_loop(
         }
     }
     shared.all_ended().await;
+    // What is asked of the database from now on is no part of the run.
+    let (ended, Effort { computed, waited }) = (Micros::boottime(), Effort::own().since(effort));
+    shared.settled(ended + SETTLE_WITHIN).await;
     drop(links);
     match Rc::try_unwrap(shared) {
         Ok(shared) => {
             let Shared { recorder, supply, .. } = shared;
             let mut recording = recorder.into_inner().finish();
-            let Effort { computed, waited } = Effort::own().since(effort);
-            let ran_for = Micros::boottime().since(since);
+            let ran_for = ended.since(since);
             recording.threads.push(LoadThread { worker: number, ran_for, computed, waited });
             Ok((recording, supply.into_inner()))
         }
