@@ -131,7 +131,8 @@ fn a_cache_with_another_value_than_the_database_is_found() {
     let address = address.to_string();
     let target = format!("memcached://{address}");
     tell(&address, "set customer:5 0 0 5\r\nolder\r\n");
-    let run = ["--target", &target, "--database", "cluster.toml", "--existing-rows", "--check"];
+    let run = ["--target", &target, "--database", "cluster.toml", "--ttl", "60"];
+    let run = [&run[..], &["--existing-rows", "--check"]].concat();
     let run = [&run[..], &["--popularity", "uniform", "--rate", "2000", "--seconds", "1"]].concat();
     let output = command(folder, &run).output().expect("it runs");
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
@@ -146,10 +147,16 @@ fn a_cache_with_another_value_than_the_database_is_found() {
     let quote = result["quotes"][0].as_str().expect("a quote");
     assert!(quote.contains("the database had another value since"), "{quote}");
     assert_eq!(cached(&address, "customer:5").as_deref(), Some("older"), "nothing was mended");
+    // A warm-up that sees it is no reason to know nothing.
+    let warm = [&run[..], &["--warm-up", "1"]].concat();
+    let output = command(folder, &warm).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("warm-up: ") && said(&output).contains("another value since"));
+    assert!(count(&results(folder), "stale") > 0);
     // The conditions of a search are about them, too.
     let one = ["--check", "--row-query", "select 'customer:5'"];
     let find = ["--find", "stale=0", "--rate", "500", "--seconds", "1"];
-    let find = [&run[..4], &one, &find].concat();
+    let find = [&run[..6], &one, &find].concat();
     let output = command(folder, &find).output().expect("it runs");
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     tell(&address, "delete customer:5\r\n");
@@ -166,7 +173,8 @@ fn rows_that_others_change_meanwhile_are_no_fault() {
     let Some((_memcached, address)) = cache else { return };
     let address = address.to_string();
     let target = format!("memcached://{address}");
-    let run = ["--target", &target, "--database", "cluster.toml", "--existing-rows", "--check"];
+    let run = ["--target", &target, "--database", "cluster.toml", "--ttl", "60"];
+    let run = [&run[..], &["--existing-rows", "--check"]].concat();
     let run = [&run[..], &["--popularity", "uniform", "--rate", "2000", "--seconds", "3"]].concat();
     let mut running = Child::spawn("load", command(folder, &run), folder);
     // The run has begun when it has filled the cache with this.
@@ -270,7 +278,7 @@ fn keys_of_any_type_are_read_from_postgresql_behind_redis() {
     for (name, _, _, rows) in tables {
         let run = ["--target", &target, "--database", "cluster.toml", "--keyspace", name];
         let more = ["--existing-rows", "--check", "--seconds", "1", "--popularity", "uniform"];
-        let result = load(cluster.directory(), &[run, more].concat());
+        let result = load(cluster.directory(), &[&run[..], &more, &["--ttl", "60"]].concat());
         assert_eq!(count(&result, "rows_read"), rows, "{name}: {result}");
         let checked = count(&result, "checked");
         assert!(checked > 500 && count(&result, "hits") > checked / 2, "{name}: {result}");

@@ -71,6 +71,12 @@ pub enum AgentError {
          --agent-targets {0}"
     )]
     Login(String),
+    /// A query of a coordinator.
+    #[error(
+        "an agent reads the keys of the keyspace's own table, or of a file, and executes no --row-query of somebody else: \
+         use --existing-rows or --row-keys, or start it with --agent-row-queries"
+    )]
+    Query,
     /// The folder of an agent's files.
     #[error("--agent-files {path}: {error}")]
     Folder {

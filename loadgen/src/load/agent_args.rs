@@ -27,4 +27,8 @@ pub struct AgentArgs {
     /// them. Without it, to none but those of cluster files.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', requires = "agent_files")]
     pub agent_targets: Vec<String>,
+    /// Let coordinators have this agent read keys by queries of theirs (--row-query): any table that the login of its cluster
+    /// file may read.
+    #[arg(long, requires = "agent_files")]
+    pub agent_row_queries: bool,
 }

@@ -32,6 +32,8 @@ pub(super) struct AgentFiles {
     /// `None`: it reads none.
     folder: Option<PathBuf>,
     targets: Vec<String>,
+    /// Whether queries of a coordinator are executed.
+    runs_queries: bool,
 }
 
 impl AgentFiles {
@@ -46,19 +48,24 @@ impl AgentFiles {
             // Otherwise every file would be refused without a reason that helps.
             std::fs::read_dir(&found).map(|_| found).map_err(failed)
         });
-        Ok(Self { folder: found.transpose()?, targets: args.agent_targets.clone() })
+        let (targets, runs_queries) = (args.agent_targets.clone(), args.agent_row_queries);
+        Ok(Self { folder: found.transpose()?, targets, runs_queries })
     }
 
     /// Puts the places of the files in the folder into the options.
     ///
     /// # Errors
-    /// [`AgentError::File`]: one is not there; [`AgentError::Private`], [`AgentError::Variable`] and [`AgentError::Login`].
+    /// [`AgentError::File`]: one is not there; [`AgentError::Private`], [`AgentError::Variable`], [`AgentError::Login`] and
+    /// [`AgentError::Query`].
     pub(super) fn confine(&self, args: &mut LoadArgs) -> Result<(), AgentError> {
         if args.target.is_none() && args.database.database.is_none() {
             args.config.get_or_insert_with(|| CLUSTER_FILE.into());
         }
         if let Some(name) = &args.access.password_env {
             return Err(AgentError::Variable(name.clone()));
+        }
+        if args.rows.row_query.is_some() && !self.runs_queries {
+            return Err(AgentError::Query);
         }
         if args.access.has_secret() {
             self.check_targets(args.target.as_ref())?;
@@ -247,6 +254,23 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_runs_queries_only_if_it_is_told_so() {
+        let scratch = Scratch::new("agent-queries");
+        std::fs::write(scratch.file("c.toml"), "").unwrap();
+        let folder = Some(scratch.path().canonicalize().unwrap());
+        let query = ["--config", "c.toml", "--row-query", "select password from users"];
+        let table = ["--config", "c.toml", "--existing-rows"];
+        let confined = |runs_queries, options: &[&str]| {
+            let files = AgentFiles { folder: folder.clone(), targets: Vec::new(), runs_queries };
+            files.confine(&mut parse(options).unwrap()).map_err(|error| error.to_string())
+        };
+        let said = confined(false, &query).unwrap_err();
+        assert!(said.contains("--agent-row-queries") && !said.contains("password"), "{said}");
+        assert_eq!(confined(true, &query), Ok(()));
+        assert_eq!(confined(false, &table), Ok(()), "the keyspace's own table");
+    }
+
+    #[test]
     fn an_agent_sends_what_is_secret_only_to_its_own_targets() {
         let scratch = Scratch::new("agent-targets");
         let folder = scratch.file("allowed");
@@ -260,6 +284,7 @@ mod tests {
         let files = AgentFiles {
             folder: Some(folder.canonicalize().unwrap()),
             targets: vec!["a:1".to_owned(), "[::1]:2".to_owned()],
+            runs_queries: false,
         };
         let confined = |options: &[&str]| {
             files.confine(&mut parse(options).unwrap()).map_err(|error| error.to_string())

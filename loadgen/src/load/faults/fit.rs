@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::database_args::DatabaseName;
 use super::super::{LoadArgs, LoadError, Objective};
+use super::processes::may_be_database;
 use crate::faults::script::{Kind, ProcessSpec, Script};
 use crate::placeholder::process_in;
 use crate::targets::address::{TargetUrl, UrlError};
@@ -33,6 +34,14 @@ impl LoadArgs {
         {
             return Err(LoadError::Options(format!(
                 "--database {{{name}}}: the scenario starts no process {name}"
+            )));
+        }
+        if let Some(DatabaseName::Process(name)) = database
+            && !may_be_database(name, script)
+        {
+            return Err(LoadError::Options(format!(
+                "--database {{{name}}}: the process {name} is no PostgreSQL: name one of kind \"postgres\", or a proxy of \
+                 connections before one"
             )));
         }
         if !script.nodes().is_empty() {

@@ -278,6 +278,18 @@ fn has_database(name: &str, before: &Script) -> bool {
     }
 }
 
+/// Whether there may be a PostgreSQL behind this name: what a program of the scenario's own is, and what is elsewhere, is
+/// not known.
+pub(super) fn may_be_database(name: &str, script: &Script) -> bool {
+    match script.process(name).map(|one| &one.kind) {
+        Some(Kind::Postgres | Kind::Command { .. }) => true,
+        Some(Kind::Proxy { to, is_udp: false }) => {
+            !script.has_process(to) || may_be_database(to, script)
+        }
+        _ => false,
+    }
+}
+
 /// Names are parts of files' names, and of placeholders.
 fn check_name(
     section: &Section<'_>,

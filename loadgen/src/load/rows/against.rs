@@ -78,6 +78,14 @@ impl RowsArgs {
             Err("--sample-rows uses some of all keys: add --keys with their number")
         } else if args.database.database.is_some() && !args.database.has_file() {
             Err("existing rows are read by the statements of a keyspace: use --database FILE.toml")
+        } else if args.target.is_some()
+            && args.database.database.is_some()
+            && args.ttl.is_none_or(|seconds| seconds == 0)
+        {
+            Err(
+                "what the cache does not have is read in the database and put into the cache, which others use: add --ttl with \
+                 the seconds after which it is gone, as the application has them",
+            )
         } else if args.target.is_some() && args.database.database.is_none() && !is_file {
             Err(
                 "rows are in a database: add --database FILE.toml, or use --config for a Standin cluster, or --row-keys",
@@ -99,7 +107,7 @@ mod tests {
     use super::*;
 
     const CACHE: [&str; 2] = ["--target", "memcached://a:1"];
-    const FILE: [&str; 2] = ["--database", "c.toml"];
+    const FILE: [&str; 4] = ["--database", "c.toml", "--ttl", "60"];
 
     fn resolve(parts: &[&[&str]]) -> Result<super::super::super::Load, String> {
         let args = parse(&parts.concat()).expect("right one by one");
@@ -140,6 +148,8 @@ mod tests {
             (&["--database", "sqlite"], "use --database FILE.toml"),
             (&[CACHE[0], CACHE[1], "--row-keys", "k", "--check"], "or leave --check away"),
             (&[CACHE[0], CACHE[1], FILE[0], FILE[1], "--aside-writes", "set"], "--aside-writes"),
+            (&[CACHE[0], CACHE[1], FILE[0], FILE[1]], "add --ttl"),
+            (&[CACHE[0], CACHE[1], FILE[0], FILE[1], "--ttl", "0"], "add --ttl"),
         ] {
             let said = resolve(&[&rows, more]).unwrap_err();
             assert!(said.contains(part), "{more:?}: {said}");
