@@ -58,7 +58,7 @@ counters! {
 }
 
 counters! {
-    /// The counters of a master's connections since its start.
+    /// The counters of a master's ports since its start.
     pub struct PortCounters {
         /// Connections on which TLS was set up.
         Counter tls_handshakes,
@@ -67,6 +67,9 @@ counters! {
         Counter tls_failures,
         /// Logins of servers, clients and observers that failed because of a wrong secret, user or password.
         Counter auth_failures_native,
+        /// Datagrams dropped because they are none of Standin, or were made with another secret, another cluster file or
+        /// another version.
+        Counter datagrams_refused,
     }
 }
 
@@ -88,6 +91,14 @@ counters! {
         Counter log_lines_lost,
         /// Time since the figures were read from the master's event loop. A loop that hangs gives none.
         Gauge loop_age_us,
+    }
+}
+
+counters! {
+    /// The name of the cluster.
+    pub struct InfoFigures by ["cluster"] {
+        /// 1; the label says of which cluster this is the master.
+        Gauge info,
     }
 }
 

@@ -44,6 +44,8 @@ fn each_server_has_one_state_and_what_the_master_waits_for() {
     assert_eq!(state(&before, &name), "online");
     assert_eq!(number(&before, "log_lines_lost", &[]), 7);
     assert_eq!(number(&before, "is_announcing", &[]), 1);
+    let cluster = &world.machine.registry().map().topology.name;
+    assert_eq!(number(&before, "info", &[cluster]), 1);
     assert_eq!(number(&before, "servers_out", &[]), 0);
     assert_eq!(number(&before, "server_unacknowledged_us", &[&name, "group-0"]), 0);
     assert_eq!(number(&before, "server_probing", &[&name]), 0);

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use standin_client::engine::Engine;
 use standin_client::failover::State;
-use standin_protocol::counters::{Figure, Sample, SampleValue};
+use standin_protocol::counters::{self, Figure, Sample, SampleValue};
 use standin_protocol::map::{MapEpoch, ServerState};
 use standin_protocol::time::Micros;
 
@@ -22,6 +22,14 @@ standin_protocol::counters! {
         /// Times that a thread began to use a server's stand-ins because the server does not answer or is
         /// stopping.
         Counter failovers,
+    }
+}
+
+standin_protocol::counters! {
+    /// The name of the cluster.
+    pub(crate) struct InfoFigures by ["cluster"] {
+        /// 1; the label says which cluster this proxy uses. Published once it has a map.
+        Gauge info,
     }
 }
 
@@ -45,6 +53,8 @@ pub(crate) struct Views {
 #[derive(Debug, Default, Clone)]
 struct View {
     map: Option<(MapEpoch, Micros)>,
+    /// The name of the map's cluster.
+    cluster: String,
     not_online: u64,
     failovers: u64,
     /// All servers of the map, and until when the thread uses their stand-ins; the past, if it does not.
@@ -63,6 +73,7 @@ impl Views {
         let is_out = |state| state != ServerState::Online;
         let mut view = self.of(thread);
         view.map = Some((map.epoch, now));
+        view.cluster.clone_from(&map.topology.name);
         view.not_online =
             map.statuses().iter().filter(|status| is_out(status.state)).count() as u64;
         drop(view);
@@ -95,7 +106,9 @@ impl Views {
 
     /// All figures, for documents.
     pub(crate) fn figures() -> impl Iterator<Item = &'static Figure> {
-        ClusterFigures::FIGURES.iter().chain(ServerFigures::FIGURES)
+        [ClusterFigures::FIGURES, InfoFigures::FIGURES, ServerFigures::FIGURES]
+            .into_iter()
+            .flatten()
     }
 
     /// The figures now.
@@ -151,7 +164,12 @@ fn samples(views: &[View], started: Micros, now: Micros) -> Vec<Sample> {
             Sample { figure: *figure, labels, value: SampleValue::Number(value) }
         })
     });
-    of_cluster.chain(of_servers).collect()
+    let mut all: Vec<Sample> = of_cluster.chain(of_servers).collect();
+    if let Some(view) = views.iter().find(|view| view.map.is_some()) {
+        let info = InfoFigures { info: 1 }.values();
+        all.extend(counters::samples(InfoFigures::FIGURES, info, &[&*view.cluster]));
+    }
+    all
 }
 
 #[cfg(test)]
@@ -163,6 +181,7 @@ mod tests {
         let epoch = MapEpoch { term: 1, counter };
         View {
             map: Some((epoch, Micros(1_000 * u64::from(counter)))),
+            cluster: "shop".to_owned(),
             not_online: 1,
             failovers,
             servers: ["a1", "a2"].map(str::to_owned).into_iter().zip(avoided).collect(),
@@ -188,6 +207,15 @@ mod tests {
         assert_eq!(number(&found, "failovers", &[]), 3);
         assert_eq!(number(&found, "failover_threads", &["a1"]), 2);
         assert_eq!(number(&found, "failover_threads", &["a2"]), 1);
+        assert_eq!(number(&found, "info", &["shop"]), 1);
+    }
+
+    #[test]
+    fn a_proxy_without_a_map_knows_no_cluster() {
+        let found = samples(&[View::default()], Micros(10), Micros(9_000));
+        assert!(found.iter().all(|sample| sample.figure.name != "info"), "{found:?}");
+        let found = samples(&[View::default(), view(7, 0, [false; 2])], Micros(10), Micros(9_000));
+        assert_eq!(number(&found, "info", &["shop"]), 1);
     }
 
     #[test]

@@ -196,12 +196,15 @@ fn the_metrics_of_all_processes_are_what_a_client_has_done_through_a_kill_and_a_
     assert!(hits(&of_a1) >= 10.0 && missed(&of_a1) >= 5.0, "{}", of_a1.text);
     assert_eq!(of_a1.sum("standin_origin_up", &[]), 1.0);
     assert_eq!(of_a1.sum("standin_is_leased", &[]), 1.0);
+    let of_cluster = ("cluster", "metrics");
+    assert_eq!(of_a1.sum("standin_server_info", &[("server", "a1"), of_cluster]), 1.0);
     let calls = of_a1.sum("standin_origin_call_duration_seconds_count", &[("calls", "write")]);
     assert_eq!(calls, of_a1.sum("standin_origin_writes_total", &[]));
     for name in ["a1", "a2"] {
         let labels = [("server", name), ("state", "online")];
         let of_master = Metrics::scrape(master, "").expect("it answers");
         assert_eq!(of_master.sum("standin_master_server_state", &labels), 1.0, "{name}");
+        assert_eq!(of_master.sum("standin_master_info", &[of_cluster]), 1.0);
     }
 
     // The proxy counts what comes to it, and the servers what comes from it.
@@ -217,6 +220,8 @@ fn the_metrics_of_all_processes_are_what_a_client_has_done_through_a_kill_and_a_
         };
         answers("get") == 2.0 && answers("put") + answers("modify") == 1.0
     });
+    let of_proxy = Metrics::scrape(proxy.metrics, "").expect("it answers");
+    assert_eq!(of_proxy.sum("standin_proxy_info", &[of_cluster]), 1.0);
     for (operation, count) in [("put", 1), ("get", 2)] {
         (0..count).for_each(|_| done.note(operation, "ok"));
     }

@@ -7,7 +7,9 @@ use standin_protocol::map::ServerState;
 use standin_protocol::time::Micros;
 
 use super::Machine;
-use crate::counters::{Counters, MasterFigures, PortCounters, StateFigures, ViewFigures};
+use crate::counters::{
+    Counters, InfoFigures, MasterFigures, PortCounters, StateFigures, ViewFigures,
+};
 use crate::phase::Phase;
 
 impl Machine {
@@ -17,6 +19,7 @@ impl Machine {
             Counters::FIGURES,
             PortCounters::FIGURES,
             MasterFigures::FIGURES,
+            InfoFigures::FIGURES,
             ViewFigures::FIGURES,
             StateFigures::FIGURES,
         ];
@@ -46,6 +49,8 @@ impl Machine {
             samples(Counters::FIGURES, self.counters.values(), &[]).collect();
         all.extend(samples(PortCounters::FIGURES, port.values(), &[]));
         all.extend(samples(MasterFigures::FIGURES, of_master.values(), &[]));
+        let info = InfoFigures { info: 1 };
+        all.extend(samples(InfoFigures::FIGURES, info.values(), &[&*self.topology.name]));
         let mut silent_us = vec![0; self.servers.len()];
         if self.registry.is_announcing() {
             for (server, silence) in self.registry.unacknowledged(now, Duration::ZERO) {

@@ -1,5 +1,5 @@
-//! What goes wrong with those who call the master, send it datagrams or are called by it: counted, and told in the log now and then with
-//! the last one, also when no other follows.
+//! What goes wrong with those who call the master, send it datagrams or are called by it: counted, and told in the log
+//! now and then with the last one, also when no other follows.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -48,6 +48,9 @@ impl Mishaps {
 
     /// A datagram can't be used, or none can be received.
     pub(crate) fn datagram_dropped(&self, why: Dropped) {
+        if matches!(why, Dropped::From(..)) {
+            self.counters.borrow_mut().datagrams_refused += 1;
+        }
         self.note(|untold| untold.datagrams.add(1, why));
     }
 

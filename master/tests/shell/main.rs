@@ -13,9 +13,11 @@ use standin_master::{Master, MasterError};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::control::{Datagram, DatagramKind, SENDER_CLIENT};
+use standin_protocol::counters::SampleValue;
 use standin_protocol::frame::{Opcode, Request, RequestHeader, Status};
 use standin_protocol::hello::{HelloBody, cluster_id};
 use standin_protocol::map::{NO_SERVER, ServerState};
+use standin_protocol::time::Micros;
 
 use ServerState::{Offline, Online};
 use cluster::*;
@@ -194,6 +196,34 @@ fn a_wrong_secret_and_an_unknown_request_are_refused() {
     client.stream.write_all(&header.to_bytes()).expect("sent");
     assert_eq!(client.answer().0, Status::UnknownOpcode);
     assert_eq!(client.ask(Opcode::Ping, &[]).0, Status::Ok, "the connection is still served");
+}
+
+#[test]
+fn datagrams_of_another_secret_are_counted_apart_from_those_of_members() {
+    let cluster = Cluster::new(ring(), Some([5; 32]));
+    let master = Master::bind(cluster.options()).expect("a master");
+    let (scrape, stopper) = (master.scrape(), master.stopper());
+    let thread = std::thread::spawn(move || master.run(|_| ()));
+    let count = |name: &str| {
+        let samples = scrape.samples(Micros::boottime());
+        let found = samples.into_iter().find(|sample| sample.figure.name == name);
+        found.map(|sample| sample.value).expect("a figure")
+    };
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let kind = DatagramKind::ReportFailed;
+    let datagram = Datagram::new(kind, SENDER_CLIENT, cluster.topology.id, 1);
+    let of_other = ClusterKey::new([6; 32]);
+    for bytes in [datagram.to_bytes(Some(&of_other)), datagram.to_bytes(None), b"garbage".to_vec()]
+    {
+        socket.send_to(&bytes, cluster.topology.master).expect("sent");
+    }
+    let key = cluster.config.cluster_key();
+    socket.send_to(&datagram.to_bytes(key.as_ref()), cluster.topology.master).expect("sent");
+    let is_counted = || count("datagrams_received") == SampleValue::Number(1);
+    wait_until("the last datagram is counted", is_counted, &String::new);
+    assert_eq!(count("datagrams_refused"), SampleValue::Number(3));
+    stopper.stop();
+    thread.join().expect("no panic").expect("a clean end");
 }
 
 #[test]

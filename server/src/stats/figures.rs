@@ -37,9 +37,9 @@ standin_protocol::counters! {
 }
 
 standin_protocol::counters! {
-    /// The name of the server.
-    pub struct InfoFigures by ["server"] {
-        /// 1; the label says which server of the cluster file publishes at this port.
+    /// The names of the server and its cluster.
+    pub struct InfoFigures by ["server", "cluster"] {
+        /// 1; the labels say which server of which cluster publishes at this port.
         Gauge server_info,
     }
 }

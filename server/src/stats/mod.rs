@@ -32,6 +32,8 @@ use crate::origin::{self, Health};
 #[derive(Debug)]
 pub struct StatsHub {
     server: String,
+    /// The name of its cluster; empty if the cluster file is not known.
+    cluster: String,
     boot_id: u64,
     started: Micros,
     shards: Vec<Block>,
@@ -89,6 +91,7 @@ impl StatsHub {
         let at = || AtomicU64::new(started.0);
         Self {
             server,
+            cluster: String::new(),
             boot_id,
             started,
             shards,
@@ -117,6 +120,7 @@ impl StatsHub {
         let answers = || (0..layout.cells()).map(|_| AtomicU64::new(0)).collect();
         let shards = self.shards.into_iter().map(|block| Block { answers: answers(), ..block });
         Self {
+            cluster: cluster.name.clone(),
             shards: shards.collect(),
             layout: Some(layout),
             memory_bytes: cluster.servers[usize::from(server)].memory_bytes,

@@ -50,7 +50,11 @@ impl Scrape {
         let figures = self.hub.figures(now, &self.origin.state());
         all.extend(samples(ServerFigures::FIGURES, figures.values(), &[]));
         let info = InfoFigures { server_info: 1 };
-        all.extend(samples(InfoFigures::FIGURES, info.values(), &[&*self.hub.server]));
+        all.extend(samples(
+            InfoFigures::FIGURES,
+            info.values(),
+            &[&*self.hub.server, &*self.hub.cluster],
+        ));
         for (calls, (length, bytes)) in self.origin.waiting().into_iter().flatten() {
             let figures =
                 QueueFigures { origin_queue: length as u64, origin_queue_bytes: bytes as u64 };
