@@ -67,3 +67,77 @@ fn of_own(url: Option<&str>, folder: &Path) -> Result<Prepared, LoadError> {
     let database = Database::new(place, &RunOrigin::keyspace(KEYSPACE))?;
     Ok(Prepared { database, file: None, table: Some(table) })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use standin_config::{OriginConfig, OriginKind, RootCertificates, SslMode};
+    use standin_testkit::{Authority, Postgres, Scratch};
+
+    use super::super::options::tests::parse;
+    use super::super::run;
+    use super::*;
+    use crate::live::Live;
+    use crate::report::document::Document;
+
+    fn loaded(arguments: &[&str]) -> Result<Document, String> {
+        let load = parse(arguments).expect("options").resolve().map_err(|e| e.to_string())?;
+        run(&load, &Arc::new(Live::new(load.workers))).map_err(|error| error.to_string())
+    }
+
+    /// A cluster file with this database and keyspace, whose servers nobody asks.
+    fn cluster(scratch: &Scratch, origin: OriginConfig, get: &str) -> PathBuf {
+        let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let config = ClusterConfig::new("test", address(7_100), Some(origin));
+        let mut config = config.with_group("a", [("a1", address(7_101)), ("a2", address(7_102))]);
+        config.keyspaces = vec![KeyspaceConfig::new(1, "items", get)];
+        let path = scratch.file("cluster.toml");
+        std::fs::write(&path, config.to_toml()).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_database_with_tls_is_loaded_by_its_url_or_its_cluster_file() {
+        let Some(mut postgres) = Postgres::start_or_skip("load-tls") else { return };
+        let scratch = Scratch::new("load-tls");
+        let authority = Authority::new(scratch.path(), "authority");
+        let other = Authority::new(scratch.path(), "other").root.certificate;
+        let own = authority.issue("client", "DNS:client");
+        let root = &authority.root.certificate;
+        postgres.set_tls(&authority.issue("server", "DNS:localhost"), root);
+        postgres.admit(&["hostssl all all 127.0.0.1/32 trust clientcert=verify-ca"]);
+        let at = format!("postgres://standin@localhost:{}/postgres", postgres.port());
+        let url = |roots: &Path, more: &str| {
+            format!("{at}?sslmode=verify-full&sslrootcert={}{more}", roots.display())
+        };
+        let (certificate, key) = (own.certificate.display(), own.key.display());
+        let with_own = url(root, &format!("&sslcert={certificate}&sslkey={key}"));
+        let small = ["--workers", "1", "--keys", "50", "--seconds", "1", "--rate", "200"];
+        let load =
+            |url: &str| loaded(&[&["--database", url, "--fill", "--check"][..], &small].concat());
+        let document = load(&with_own).unwrap();
+        assert!(document.is_good && document.total.counts.checked > 0);
+        let said = load(&url(&other, "")).map(drop).unwrap_err();
+        assert!(said.contains("write the file of its authority as `sslrootcert`"), "{said}");
+        let said = load(&url(root, "")).map(drop).unwrap_err();
+        assert!(said.contains("client certificate"), "{said}");
+        let said = load(&format!("{at}?sslmode=verify-full")).map(drop).unwrap_err();
+        assert!(said.contains("sslmode needs authorities"), "{said}");
+
+        // Rows that are there, by a file with the same settings.
+        postgres.admit(&["hostssl all all 127.0.0.1/32 trust"]);
+        let mut origin = OriginConfig::postgres(&at);
+        if let OriginKind::Postgres { access, .. } = &mut origin.kind {
+            access.sslmode = Some(SslMode::VerifyFull);
+            access.sslrootcert = Some(RootCertificates::File(root.clone()));
+        }
+        let get = "SELECT datname::text FROM pg_database WHERE datname = :key";
+        let file = cluster(&scratch, origin, get);
+        let file = file.to_str().unwrap();
+        let rows = ["--database", file, "--row-query", "select datname::text from pg_database"];
+        let document = loaded(&[&rows[..], &["--check"], &small[4..]].concat()).unwrap();
+        assert!(document.is_good && document.total.counts.rows_read >= 3);
+    }
+}

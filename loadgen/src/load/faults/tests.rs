@@ -224,3 +224,31 @@ fn mistakes_have_their_place_and_say_what_to_write() {
         assert!(error.contains(what), "{text:?}: {error}");
     }
 }
+
+#[test]
+fn a_database_of_the_scenario_is_one() {
+    let process =
+        |name: &str, more: &str| format!("[[processes]]\nname = \"{name}\"\nkind = {more}\n");
+    let text = [
+        process("c", "\"memcached\""),
+        process("db", "\"postgres\""),
+        process("p", "\"proxy\"\nto = \"db\""),
+        process("q", "\"proxy\"\nto = \"c\""),
+        process("r", "\"proxy\"\nto = \"10.0.0.9:5432\""),
+    ];
+    let script = parse(&text.concat()).unwrap_or_else(|errors| panic!("{errors}"));
+    let resolved = |name: &str| {
+        let mut args =
+            super::super::options::tests::parse(&["--database", &format!("{{{name}}}")]).unwrap();
+        args.script = Some(script.clone());
+        args.resolve().map(drop).map_err(|error| error.to_string())
+    };
+    for good in ["db", "p", "r"] {
+        assert_eq!(resolved(good), Ok(()), "{good}");
+    }
+    for wrong in ["c", "q"] {
+        let said = resolved(wrong).unwrap_err();
+        assert!(said.contains("is no PostgreSQL: name one of kind \"postgres\""), "{said}");
+    }
+    assert!(resolved("none").unwrap_err().contains("starts no process none"));
+}
