@@ -217,7 +217,9 @@ fn what_can_not_be_read_is_refused_with_what_to_do() {
     refused(&["--row-keys", "keys.txt"], "limits.key_bytes");
     file("a b\n");
     let target = ["--target", "memcached://127.0.0.1:1"];
-    refused(&[&target[..], &["--row-keys", "keys.txt"]].concat(), "no spaces");
+    let lasting = [&target[..], &["--row-keys", "keys.txt"]].concat();
+    refused(&lasting, "add --ttl");
+    refused(&[&lasting[..], &["--ttl", "60"]].concat(), "no spaces");
     refused(&["--existing-rows", "--fill"], "--warm-up");
     assert_eq!(rows(&cluster).iter().flatten().count(), ROWS as usize, "all are there");
 }
