@@ -70,10 +70,14 @@ fn of_own(url: Option<&str>, folder: &Path) -> Result<Prepared, LoadError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpStream;
     use std::path::PathBuf;
     use std::sync::Arc;
 
     use standin_config::{OriginConfig, OriginKind, RootCertificates, SslMode};
+    use standin_testkit::fake_server::FakeServer;
     use standin_testkit::{Authority, Postgres, Scratch};
 
     use super::super::options::tests::parse;
@@ -139,5 +143,58 @@ mod tests {
         let rows = ["--database", file, "--row-query", "select datname::text from pg_database"];
         let document = loaded(&[&rows[..], &["--check"], &small[4..]].concat()).unwrap();
         assert!(document.is_good && document.total.counts.rows_read >= 3);
+    }
+
+    #[test]
+    fn rows_that_are_asked_for_again_behind_the_run_are_no_part_of_it() {
+        let scratch = Scratch::new("load-tail");
+        let database = scratch.file("t.sqlite");
+        let own = rusqlite::Connection::open(&database).unwrap();
+        own.execute_batch(
+            "CREATE TABLE items (id TEXT PRIMARY KEY, value TEXT);
+             WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 150)
+             INSERT INTO items SELECT 'k' || x, 'new' FROM c",
+        )
+        .unwrap();
+        let server = FakeServer::memcached();
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        let mut sets = String::new();
+        (1..=150).for_each(|number| write!(sets, "set k{number} 0 0 3\r\nold\r\n").unwrap());
+        stream.write_all(sets.as_bytes()).unwrap();
+        let stored = BufReader::new(stream).lines().map_while(Result::ok).take(150);
+        assert!(stored.into_iter().all(|line| line == "STORED"));
+        // Each read of a row takes some tens of milliseconds.
+        let get = "SELECT value FROM items WHERE id = :key AND (WITH RECURSIVE \
+                   c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 150000) SELECT max(x) FROM c) > 0";
+        let file = cluster(&scratch, OriginConfig::sqlite(&database), get);
+        let (file, url) = (file.to_str().unwrap(), server.url());
+        let document = loaded(&[
+            "--target",
+            &url,
+            "--database",
+            file,
+            "--row-query",
+            "SELECT id FROM items",
+            "--ttl",
+            "60",
+            "--check",
+            "--workers",
+            "1",
+            "--closed",
+            "1x1",
+            "--popularity",
+            "uniform",
+            "--seconds",
+            "1",
+            "--warm-up",
+            "1",
+        ])
+        .unwrap();
+        let counts = &document.total.counts;
+        assert!(!document.is_good && counts.stale > 0, "{counts:?}");
+        assert!(counts.unjudged > 0, "not all were asked for: {counts:?}");
+        assert_eq!(counts.stale + counts.unjudged, counts.reads, "{counts:?}");
+        // Three seconds went by behind it.
+        assert!(document.total.seconds < 2.5, "{}", document.total.seconds);
     }
 }
