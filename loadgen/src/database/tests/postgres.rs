@@ -37,17 +37,17 @@ fn sleeping(postgres: &Postgres) -> i64 {
 fn a_statement_has_its_time_from_its_turn_on() {
     let Some(postgres) = Postgres::start_or_skip("database-turns") else { return };
     let origin = OriginConfig::postgres(&postgres.url());
-    let database = database_at(&origin, Duration::from_secs(2));
+    let database = database_at(&origin, Duration::from_secs(8));
     let done = Done::new().unwrap();
     let caller = database.connect(&done).unwrap();
     // Together they take longer than one may.
-    assert!((0..12).all(|ticket| caller.call(call(ticket, "0.25"))));
+    assert!((0..12).all(|ticket| caller.call(call(ticket, "0.75"))));
     let mut ended = Vec::new();
-    wait_until(SOON, "the ends", || {
+    wait_until(3 * SOON, "the ends", || {
         ended.append(&mut done.take());
         ended.len() == 12
     });
-    assert!(ended.iter().all(|(_, end)| end == &Ok(Some(b"0.25".to_vec()))), "{ended:?}");
+    assert!(ended.iter().all(|(_, end)| end == &Ok(Some(b"0.75".to_vec()))), "{ended:?}");
 }
 
 #[test]
