@@ -3,11 +3,15 @@
 //!
 //! ```text
 //! /proc/PID/cgroup     4:memory:/a/b      0::/a/b         the group of the process, for each hierarchy
-//! /proc/PID/mountinfo  … / /sys/fs/cgroup/memory … - cgroup cgroup rw,memory       where that is mounted
+//! /proc/self/mountinfo … / /sys/fs/cgroup/memory … - cgroup cgroup rw,memory       where that is mounted
 //! folders              /sys/fs/cgroup/memory/a/b, …/a, …  the group and all above it: each has limits of its own
 //! ```
 
 use crate::parse;
+
+/// Where hierarchies are mounted for whoever reads the files of the groups. The process itself, if it is in a container,
+/// has other mounts: there `/sys/fs/cgroup` is its own group, and here that of the whole host.
+pub(crate) const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// A limit of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +84,7 @@ impl Limit {
         }
     }
 
-    /// The groups of a process, by its `cgroup` and `mountinfo` in `/proc`. `None`: nothing sets such a limit,
+    /// The groups of a process, by its `cgroup` in `/proc` and the reader's [`MOUNTS`]. `None`: nothing sets such a limit,
     /// or it is not mounted where this program sees them.
     pub(crate) fn groups(self, cgroup: &str, mountinfo: &str) -> Option<Groups> {
         let lists = |names: &str| names.split(',').any(|name| name == self.controller());

@@ -11,7 +11,7 @@ mod network;
 #[cfg(test)]
 mod tests;
 
-use crate::cgroups::{Groups, Limit};
+use crate::cgroups::{Groups, Limit, MOUNTS};
 use crate::facts::{Facts, Reading, Unread, odd};
 use crate::parse;
 use crate::report::{Finding, Guide, Report, Verdict};
@@ -84,7 +84,7 @@ impl Host<'_> {
     fn cgroups(&self, limit: Limit) -> Reading<Option<Groups>> {
         let process = &self.facts.process;
         let own = self.text(&format!("/proc/{process}/cgroup"))?;
-        Ok(limit.groups(own, self.text(&format!("/proc/{process}/mountinfo"))?))
+        Ok(limit.groups(own, self.text(MOUNTS)?))
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::Root;
-use crate::cgroups::Limit;
+use crate::cgroups::{Limit, MOUNTS};
 use crate::facts::{Files, PROCESSES, Reading, Unread};
 use crate::parse;
 
@@ -73,9 +73,10 @@ impl<'r> Reader<'r> {
         for path in FIXED {
             self.file(path);
         }
-        for name in ["limits", "cgroup", "mountinfo"] {
+        for name in ["limits", "cgroup"] {
             self.file(&format!("/proc/{process}/{name}"));
         }
+        self.file(MOUNTS);
         self.cgroups(process);
         self.cores();
         for node in self.folder(NODES, |name| is_numbered(name, "node")) {
@@ -101,8 +102,8 @@ impl<'r> Reader<'r> {
 
     /// The limits of a control group and of all above it.
     fn cgroups(&mut self, process: &str) {
-        let text = |name| self.files.text(&format!("/proc/{process}/{name}")).ok();
-        let Some((own, mounts)) = text("cgroup").zip(text("mountinfo")) else { return };
+        let own = self.files.text(&format!("/proc/{process}/cgroup")).ok();
+        let Some((own, mounts)) = own.zip(self.files.text(MOUNTS).ok()) else { return };
         let mut files = BTreeSet::new();
         for limit in Limit::ALL {
             let Some(groups) = limit.groups(own, mounts) else { continue };

@@ -263,6 +263,42 @@ fn the_cluster_file_decides_what_is_wanted() {
     assert_eq!(verdict(clients, "descriptors").0, Verdict::Warning);
 }
 
+/// Seen from the host, a container's group is far below the root, and its own mounts lead elsewhere.
+#[test]
+fn the_limits_of_a_container_are_found_from_the_host() {
+    let host = Host::new();
+    let group = "/system.slice/docker-8f.scope";
+    let file = |group: &str, name: &str| format!("sys/fs/cgroup{group}/{name}");
+    host.put(
+        "proc/4711/limits",
+        &std::fs::read_to_string(host.path("proc/self/limits")).expect("it is there"),
+    );
+    host.put("proc/4711/cgroup", &format!("0::{group}\n"));
+    host.put(
+        "proc/4711/mountinfo",
+        &format!("700 699 0:27 {group} /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw,nsdelegate\n"),
+    );
+    host.put(&file(group, "memory.max"), "104857600\n");
+    host.put(&file(group, "cpu.max"), "150000 100000\n");
+    host.put(&file(group, "cpuset.cpus.effective"), "4-7\n");
+    let wanted = wanted(|_| {});
+    let look_at = |process| {
+        let looked = Look { root: host.root(), process, cards: Vec::new(), origin: None };
+        judge(&look(&looked, &wanted), &wanted)
+    };
+    let report = look_at(Some(4711));
+    for (setting, part) in [
+        ("cgroup memory.max", "100 MiB"),
+        ("cgroup cpu.max", "1.50 cores"),
+        ("cgroup cpuset", "without 0-3"),
+    ] {
+        let finding = find(&report, setting);
+        assert!(finding.verdict <= Verdict::Warning, "{setting}: {}", finding.found);
+        assert!(finding.found.contains(part), "{setting}: {}", finding.found);
+    }
+    assert_eq!(find(&look_at(None), "cgroup cpu.max").verdict, Verdict::Good);
+}
+
 /// Many systems have the first version of control groups beside the second one, which then has no controllers.
 #[test]
 fn limits_in_the_first_version_of_control_groups_are_judged_too() {
