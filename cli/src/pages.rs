@@ -73,11 +73,18 @@ const CHECKED: &[Entry] = &[
 const ROW: &[Entry] = &[DONE, ("1", "There is no such row, or nothing was changed.")];
 const ONLY_DONE: &[Entry] = &[DONE];
 
+const PROXY_FILE: Entry = (
+    "proxy.toml",
+    "The file of the proxy, which --config names. proxy.example.toml explains all of it.",
+);
+const LOG_FILE: Entry =
+    ("LOG", "The log, if --log-file names it. SIGHUP makes the process open it anew.");
+
 const PAGES: &[Page] = &[
     Page {
         name: "server",
         exits: ROLE,
-        files: &[CLUSTER_FILE, PGPASS],
+        files: &[CLUSTER_FILE, PGPASS, LOG_FILE],
         environment: &[RUST_LOG, NOTIFY, PGPASSFILE],
     },
     Page {
@@ -87,18 +94,21 @@ const PAGES: &[Page] = &[
             CLUSTER_FILE,
             (
                 "master.state",
-                "The master's term and its last map, where `state_file` of [master] says. It may be lost.",
+                "The master's term and its last map, where `state_file` of [master] says. It may be lost: the \
+                 master then learns from the servers, and takes those that were stopped in order for dead.",
             ),
+            (
+                "events.jsonl",
+                "Each event as a line of JSON, if --events names it. SIGHUP makes the master open it anew.",
+            ),
+            LOG_FILE,
         ],
         environment: &[RUST_LOG, NOTIFY],
     },
     Page {
         name: "proxy",
         exits: ROLE,
-        files: &[(
-            "proxy.toml",
-            "The file of the proxy, which --config names. proxy.example.toml explains all of it.",
-        )],
+        files: &[PROXY_FILE, LOG_FILE],
         environment: &[RUST_LOG, NOTIFY],
     },
     Page {
@@ -119,10 +129,13 @@ const PAGES: &[Page] = &[
             ),
             ("1", "It was not; the report says why."),
         ],
-        files: &[(
-            "SCENARIO.toml",
-            "A load with processes and faults, which --scenario names. scenario.example.toml explains all of it.",
-        )],
+        files: &[
+            CLIENT_FILE,
+            (
+                "SCENARIO.toml",
+                "A load with processes and faults, which --scenario names. scenario.example.toml explains all of it.",
+            ),
+        ],
         environment: &[(
             "NAME",
             "The password of the target, if --password-env names this variable.",
@@ -171,7 +184,7 @@ const PAGES: &[Page] = &[
     Page {
         name: "check-config",
         exits: CHECKED,
-        files: &[CLUSTER_FILE],
+        files: &[CLUSTER_FILE, PROXY_FILE, PGPASS],
         environment: &[PGPASSFILE],
     },
     Page { name: "client-config", exits: ONLY_DONE, files: &[CLUSTER_FILE], environment: &[] },
@@ -196,6 +209,7 @@ const PAGES: &[Page] = &[
                 "The old values of what --apply has changed, for --revert.",
             ),
             ("/proc, /sys", "What is looked at."),
+            PGPASS,
         ],
         environment: &[PGPASSFILE],
     },

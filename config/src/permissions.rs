@@ -72,6 +72,9 @@ enum Why {
     Mode { mode: u32, right: &'static str },
     /// This user, who is neither root nor the one who reads it, owns it.
     Owner(u32),
+    /// A user without a number in this process's user namespace owns it, such as root of the host. All of them are seen
+    /// as this one.
+    Unmapped(u32),
 }
 
 impl std::error::Error for TooOpen {}
@@ -94,11 +97,25 @@ impl std::fmt::Display for TooOpen {
                 if right == GROUP_READS {
                     out.write_str(" and give it the group of the user that reads it (`chgrp`)")?;
                 }
+                let world = if self.is_secret { 0o007 } else { 0o002 };
+                if mode & world == 0 {
+                    out.write_str(
+                        " (where `ls -l` shows a `+`, what the mode says of the group is what an ACL gives to others at \
+                         most: see `getfacl`, and take it away with `setfacl -b`)",
+                    )?;
+                }
             }
             Why::Owner(owner) => write!(
                 out,
                 "belongs to the user {owner}, who can change it and is neither root nor the user that reads it; run \
                  `chown root` on it"
+            )?,
+            Why::Unmapped(owner) => write!(
+                out,
+                "belongs to a user of the host who is not known in this container, as root of the host in a user \
+                 namespace (it is seen as {owner}), and could be anybody; outside of the container, give it to the user \
+                 as whom Standin runs there (/proc/PID/uid_map has the numbers), or hand it over as a secret of the \
+                 container's manager"
             )?,
         }
         out.write_str(match self.is_secret {
@@ -116,7 +133,24 @@ impl std::fmt::Display for TooOpen {
 pub fn check(file: &Metadata, rule: Rule) -> Result<(), TooOpen> {
     let mode = file.permissions().mode() & 0o777;
     let about = About { mode, owner: file.uid(), group: file.gid() };
-    judge(about, geteuid().as_raw(), rule)
+    judge(about, geteuid().as_raw(), rule).map_err(|wrong| {
+        let text = |path| std::fs::read_to_string(path).unwrap_or_default();
+        wrong.seen_from(&text("/proc/self/uid_map"), &text("/proc/sys/kernel/overflowuid"))
+    })
+}
+
+impl TooOpen {
+    /// The reason as it is within a user namespace, of which `/proc` says these.
+    fn seen_from(self, uid_map: &str, overflow_uid: &str) -> Self {
+        // Outside of all of them, each number is its own, and a user may have that of those who are not known.
+        let is_host = uid_map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+        match self.why {
+            Why::Owner(owner) if !is_host && overflow_uid.trim().parse() == Ok(owner) => {
+                Self { why: Why::Unmapped(owner), ..self }
+            }
+            _ => self,
+        }
+    }
 }
 
 fn judge(file: About, reader: u32, rule: Rule) -> Result<(), TooOpen> {
@@ -199,6 +233,40 @@ mod tests {
         let of_host = About { mode: 0o644, owner: other, group: other };
         assert_eq!(judge(of_host, reader, Rule::Trusted), Ok(()));
         assert!(judge(About { mode: 0o646, ..of_host }, reader, Rule::Trusted).is_err());
+    }
+
+    #[test]
+    fn a_secret_of_somebody_who_is_not_known_in_a_container_has_advice_of_its_own() {
+        let of = About { mode: 0o640, owner: 65_534, group: 1_000 };
+        let wrong = judge(of, 1_000, Rule::Group).unwrap_err();
+        let said = |uid_map, overflow| wrong.seen_from(uid_map, overflow).to_string();
+        let inside = said("         0     100000      65536\n", "65534\n");
+        assert!(inside.contains("seen as 65534") && !inside.contains("chown root"), "{inside}");
+        let on_host = said("         0          0 4294967295\n", "65534\n");
+        assert!(
+            on_host.contains("the user 65534") && on_host.contains("`chown root`"),
+            "{on_host}"
+        );
+        assert_eq!(said("0 100000 65536", "60000\n"), on_host, "it is an ordinary user");
+        assert_eq!(said("0 100000 65536", ""), on_host);
+        let by_mode = judge(About { mode: 0o644, ..of }, 1_000, Rule::Group).unwrap_err();
+        assert_eq!(by_mode.seen_from("0 100000 65536", "65534"), by_mode);
+    }
+
+    #[test]
+    fn what_the_mode_says_of_the_group_may_be_the_mask_of_an_acl() {
+        let said = |mode, rule| {
+            let of = About { mode, owner: 1_000, group: 50 };
+            judge(of, 1_000, rule).unwrap_err().to_string()
+        };
+        for (mode, rule) in
+            [(0o664, Rule::Trusted), (0o660, Rule::Group), (0o640, Rule::Key), (0o640, Rule::Owner)]
+        {
+            assert!(said(mode, rule).contains("getfacl"), "{}", said(mode, rule));
+        }
+        for (mode, rule) in [(0o646, Rule::Trusted), (0o644, Rule::Group), (0o604, Rule::Key)] {
+            assert!(!said(mode, rule).contains("getfacl"), "{}", said(mode, rule));
+        }
     }
 
     #[test]
