@@ -11,6 +11,7 @@
 mod memory;
 mod services;
 mod tcp;
+mod template;
 mod text;
 mod trace;
 mod udp;
@@ -19,6 +20,7 @@ mod world;
 
 pub use services::{memcached, redis};
 pub use tcp::{request_frame, response_frame};
+pub use template::value_template;
 pub use text::config;
 pub use trace::trace;
 pub use udp::datagram;

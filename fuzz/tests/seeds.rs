@@ -111,6 +111,11 @@ fn trace() {
 }
 
 #[test]
+fn value_template() {
+    run("value_template", standin_fuzz::value_template);
+}
+
+#[test]
 fn redis() {
     run("redis", standin_fuzz::redis);
 }
@@ -137,6 +142,12 @@ fn seeds_are_good_ones() {
     assert!(Datagram::parse(&seed("datagram/announce"), None, None).is_ok());
     for name in ["map/archive_0", "map/archive_1", "map/archive_2"] {
         assert!(ClusterMap::from_bytes(&seed(name)).is_ok(), "{name}");
+    }
+    for name in ["json", "filled", "page"] {
+        let text = String::from_utf8(seed(&format!("value_template/{name}"))).unwrap();
+        let (template, _) = text.split_once('\0').unwrap();
+        let template: standin_loadgen::value_template::ValueTemplate = template.parse().unwrap();
+        assert!(template.has_stamp(), "{name}");
     }
     for name in ["config/small.toml", "config/example.toml"] {
         let text = String::from_utf8(seed(name)).unwrap();

@@ -133,6 +133,11 @@ pub(crate) fn push_number(name: &mut Vec<u8>, mut number: u64, digits: usize) {
     name.extend_from_slice(&text[first..]);
 }
 
+/// The digits of a number.
+pub(crate) fn digits_of(number: u64) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
 /// A UUID of version 4 whose random bits follow from a number.
 fn uuid(number: u64) -> String {
     let mut random = Random::new(number);
@@ -164,6 +169,7 @@ mod tests {
                 push_number(&mut name, number, digits);
                 assert_eq!(String::from_utf8(name).unwrap(), format!("{number:0digits$}"));
             }
+            assert_eq!(digits_of(number), number.to_string().len());
         }
     }
 

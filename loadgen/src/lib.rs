@@ -10,7 +10,7 @@
 //! database/  the database itself, alone or behind a cache that an application fills
 //! schedule   when   ─┐
 //! workload   what    ├ pure, seeded: the same seed gives the same requests
-//! request, popularity, key_list, key_names, value_sizes, zipf, trace
+//! request, popularity, key_list, key_names, value_form, value_sizes, zipf, trace
 //! checker    stale?  │
 //! recorder/  how long, how many ─► report/  figures, table, plots, page ─► compare/  runs with each other
 //! faults/    processes, and what breaks them    net/       namespaces, cuts and losses
@@ -50,5 +50,6 @@ pub mod trace;
 pub mod value;
 pub mod value_form;
 pub mod value_sizes;
+pub mod value_template;
 pub mod workload;
 pub mod zipf;

@@ -164,8 +164,11 @@ impl FakeCache {
                 let version = number(&words[5]) as u64;
                 self.swap(&words[1], |v| v.number == version, words[6].clone(), output);
             }
-            (Speaks::Meta, b"ms") if words.iter().any(|word| word.starts_with(b"C")) => {
-                let word = words.iter().find(|word| word.starts_with(b"C"));
+            // The value, which is last, may begin with the letter too.
+            (Speaks::Meta, b"ms")
+                if words[3..words.len() - 1].iter().any(|word| word.starts_with(b"C")) =>
+            {
+                let word = words[3..].iter().find(|word| word.starts_with(b"C"));
                 let version = number(&word.expect("a version")[1..]) as u64;
                 let value = words.last().expect("a value").clone();
                 self.swap(&words[1], |v| v.number == version, value, output);

@@ -259,7 +259,7 @@ impl Checker {
         }
     }
 
-    /// Sets the form of the values that are written; those of any form are judged.
+    /// Sets the form of the values that are written; those of another are wrong.
     #[must_use]
     pub fn with_form(self, form: ValueForm) -> Self {
         Self { form, ..self }
@@ -323,7 +323,7 @@ impl Checker {
     #[must_use]
     pub fn value(&self, write: &Write, value_bytes: u32) -> Vec<u8> {
         let Write { key, sequence, .. } = *write;
-        Stamp { run: self.run, key, sequence }.in_form(self.form, value_bytes)
+        Stamp { run: self.run, key, sequence }.in_form(&self.form, value_bytes)
     }
 
     /// Ends a write. Without an acknowledgement it may still take effect, or never.
@@ -390,7 +390,7 @@ impl Checker {
     }
 
     fn judge_value(&self, key: u32, floor: Floor, bytes: &[u8]) -> Verdict {
-        let stamp = match Stamp::of(bytes) {
+        let stamp = match Stamp::of(bytes, &self.form) {
             Ok(stamp) => stamp,
             Err(BadValue::NotOurs) => return Verdict::Wrong(Wrong::NotOurs),
             Err(BadValue::Damaged) => return Verdict::Wrong(Wrong::Damaged),

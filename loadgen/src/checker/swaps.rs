@@ -102,7 +102,7 @@ impl Checker {
     #[must_use]
     pub fn swapped_value(&self, swap: &Swap, value_bytes: u32) -> Vec<u8> {
         let Swap { key, sequence, .. } = *swap;
-        Stamp { run: self.run, key, sequence }.in_form(self.form, value_bytes)
+        Stamp { run: self.run, key, sequence }.in_form(&self.form, value_bytes)
     }
 
     /// Ends a swap or refill that was made. One that was refused needs no end.

@@ -373,7 +373,7 @@ fn a_refill_that_takes_effect_late_is_not_stale_nor_is_what_replaces_it() {
     let acknowledged = refill(3);
     assert_eq!(checker.end_swap(acknowledged, Micros(4)), Verdict::Fresh);
     assert_eq!(seen(&late_value, 5), Verdict::Late);
-    let number = Stamp::of(&late_value).unwrap().sequence;
+    let number = Stamp::of(&late_value, &ValueForm::default()).unwrap().sequence;
     let swap = checker.begin_swap(0, number, Micros(6)).unwrap();
     let swapped = checker.swapped_value(&swap, 40);
     assert_eq!(checker.end_swap(swap, Micros(7)), Verdict::Fresh);

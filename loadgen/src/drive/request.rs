@@ -12,12 +12,12 @@ use bytes::Bytes;
 use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
-use super::Notable;
 use super::asked::Asked;
 use super::doubts::Doubt;
 use super::judging::{Place, count, end, judge};
 use super::rechecks;
 use super::shared::Shared;
+use super::{Notable, Plan};
 use crate::checker::{Content, Floor, Verdict, WriteKind, first_number};
 use crate::live::Step;
 use crate::recorder::{self, Displaced, Judged, Logged, OpKind, Sample};
@@ -193,7 +193,7 @@ fn place(shared: &Shared, wanted: Request, now: Micros) -> Job {
         _ => unreachable!("the others have returned"),
     };
     let Some(checker) = &shared.plan.checker else {
-        let asked = asked(&|| unjudged_value(shared, key, value_bytes));
+        let asked = asked(&|| unjudged_value(shared, (key, 0), value_bytes));
         return Job { asked, ..Job::read(key, displaced) };
     };
     loop {
@@ -212,12 +212,14 @@ fn place(shared: &Shared, wanted: Request, now: Micros) -> Job {
     Job::read(key, displaced)
 }
 
-/// A value that nobody judges. One that is too small to say what it is has digits only, so that a trace can increment it.
-fn unjudged_value(shared: &Shared, key: u32, value_bytes: u32) -> Vec<u8> {
-    if value_bytes < VALUE_BYTES_MIN {
+/// A value that nobody judges. One that is too small to say what it is has digits only, so that a trace can increment it,
+/// unless all values are of a form.
+fn unjudged_value(shared: &Shared, (key, sequence): (u32, u32), value_bytes: u32) -> Vec<u8> {
+    let Plan { run, form, .. } = &shared.plan;
+    if value_bytes < VALUE_BYTES_MIN && !form.is_strict() {
         return vec![b'1'; value_bytes as usize];
     }
-    Stamp { run: shared.plan.run, key, sequence: 0 }.in_form(shared.plan.form, value_bytes)
+    Stamp { run: *run, key, sequence }.in_form(form, value_bytes)
 }
 
 /// Gives the write that fills a key its place; `None` if the key is being written.
@@ -232,7 +234,7 @@ fn fill(shared: &Shared, absent: Absent, sizes: ValueSizes, now: Micros) -> Opti
             let write = checker.begin_write(key, WriteKind::Put, now)?;
             (checker.value(&write, value_bytes), Place::Write(write))
         }
-        None => (unjudged_value(shared, key, value_bytes), Place::None),
+        None => (unjudged_value(shared, (key, 0), value_bytes), Place::None),
     };
     let asked = Asked::Write { value, ttl_s: 0 };
     Some(Job { asked, place, recorded, is_fill: true, ..Job::read(key, Displaced::default()) })
@@ -332,10 +334,11 @@ impl Flight {
     /// there, or, if nothing was there, of a value if there is still none.
     fn replacement(&self, shared: &Shared, now: Micros, ending: &Ending<'_>) -> Option<Job> {
         let (key, (value_bytes, ttl_s)) = (self.key, self.replacement?);
-        let (checker, run) = (shared.plan.checker.as_deref(), shared.plan.run);
+        let Plan { checker, form, .. } = &shared.plan;
+        let checker = checker.as_deref();
         let (asked, place) = match ending.as_ref().ok()?.found {
             Found::Versioned(expected, version) => {
-                let stamp = Stamp::of(expected).ok().filter(|stamp| stamp.key == key);
+                let stamp = Stamp::of(expected, form).ok().filter(|stamp| stamp.key == key);
                 let (value, place) = match checker {
                     Some(checker) => {
                         // What is not a value of this run was judged.
@@ -344,12 +347,10 @@ impl Flight {
                         (checker.swapped_value(&swap, value_bytes), Place::Swap(swap))
                     }
                     // One that must differ from what was read.
-                    None if value_bytes >= VALUE_BYTES_MIN => {
+                    None => {
                         let sequence = stamp.map_or(0, |stamp| stamp.sequence.wrapping_add(1));
-                        let stamp = Stamp { run, key, sequence };
-                        (stamp.in_form(shared.plan.form, value_bytes), Place::None)
+                        (unjudged_value(shared, (key, sequence), value_bytes), Place::None)
                     }
-                    None => (unjudged_value(shared, key, value_bytes), Place::None),
                 };
                 (Asked::Swap { version, expected: expected.to_vec(), value, ttl_s }, place)
             }
@@ -359,7 +360,7 @@ impl Flight {
                         let swap = checker.begin_refill(key, now)?;
                         (checker.swapped_value(&swap, value_bytes), Place::Refill(swap))
                     }
-                    None => (unjudged_value(shared, key, value_bytes), Place::None),
+                    None => (unjudged_value(shared, (key, 0), value_bytes), Place::None),
                 };
                 (Asked::Add { value, ttl_s }, place)
             }

@@ -101,7 +101,8 @@ pub(super) fn scenario(load: &Load) -> Value {
         },
         "values": {
             "sizes": (!load.sizes.is_even()).then(|| load.sizes.to_string()),
-            "kind": word(load.form.kind),
+            "kind": load.form.template.is_none().then(|| word(load.form.kind)),
+            "template": load.form.template.as_ref().map(ToString::to_string),
             "compressible": load.form.compressible_percent,
             "size": (load.sizes.min_bytes == load.sizes.max_bytes).then_some(load.sizes.min_bytes),
             "size_min": load.sizes.min_bytes,

@@ -1,7 +1,7 @@
 //! `standin load`: load on a running target, open or closed loop, made up or replayed.
 //!
 //! ```text
-//! scenario/, phases.rs, options/, access.rs, database_args.rs ─► settings.rs: a Load, with presets.rs and the defaults
+//! scenario/, phases.rs, options/, access.rs, database_args.rs, value_args.rs ─► settings.rs: a Load, with presets.rs and the defaults
 //! together.rs, with agent_args.rs and agent_bounds.rs: a run of several machines (agents/)
 //! describe.rs: a Load as its results have it; objective/: what it must keep
 //! Load ─► run ───────┬ trace file, if any
@@ -40,6 +40,7 @@ mod scenario;
 mod settings;
 mod subject;
 mod together;
+mod value_args;
 mod watch;
 mod words;
 
@@ -69,6 +70,7 @@ use replay::{Demands, clamped};
 pub use settings::Load;
 pub use settings::trace::Replay;
 use subject::{Subject, check_depth, check_lossless, depth_max};
+pub use value_args::ValueArgs;
 use watch::{Shown, Watched};
 
 use crate::checker::{Checker, Initial};
@@ -248,7 +250,7 @@ impl<'l> Prepared<'l> {
                 None => load.counts(),
             };
             let checker = Checker::of_kinds(counts, plan.run, Initial::Filled);
-            Arc::new(subject.checker(load, checker.with_form(plan.form)))
+            Arc::new(subject.checker(load, checker.with_form(plan.form.clone())))
         });
         let (plan, stage) = (Plan { checker, ..plan }, RefCell::new(stage));
         let table = subject.table.take();
@@ -363,7 +365,7 @@ fn plan(load: &Load, subject: &Subject) -> Result<Plan, LoadError> {
         keys: subject.keys.clone(),
         duration: load.duration,
         fills: load.fill_misses.then_some(load.sizes),
-        form: load.form,
+        form: load.form.clone().numbered_from(load.first_key),
         rows: subject.rows.clone(),
         is_read_only: load.rows.is_some(),
         phases: load.rates.spans().len().max(1),

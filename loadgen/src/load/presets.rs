@@ -137,33 +137,35 @@ fn twitter(reads_percent: f64, value_bytes: u32, exponent: f64) -> Workload {
     }
 }
 
-/// Refuses sizes that a value can't have.
-pub(super) fn check_sizes(sizes: ValueSizes) -> Result<(), LoadError> {
-    if sizes.min_bytes < VALUE_BYTES_MIN {
-        let text = format!(
-            "--value-bytes {} is too small: a value begins with {VALUE_BYTES_MIN} bytes that \
-             identify its writer",
-            sizes.min_bytes
-        );
-        return Err(LoadError::Options(text));
+/// Refuses sizes that a value can't have. A template's own size is not asked for.
+pub(super) fn check_sizes(form: &ValueForm, sizes: ValueSizes) -> Result<(), LoadError> {
+    let (least, begin) = (form.bytes_min(), sizes.min_bytes);
+    let wrong = |text: String| Err(LoadError::Options(text));
+    match &form.template {
+        Some(template) if template.fills() && begin < least => {
+            return wrong(format!(
+                "values of --value-template have {least} bytes without what {{random}} adds, and --value-bytes begins at \
+                 {begin}: raise it, or shorten the template"
+            ));
+        }
+        None if begin < VALUE_BYTES_MIN => {
+            return wrong(format!(
+                "--value-bytes {begin} is too small: a value begins with {VALUE_BYTES_MIN} bytes that identify its writer"
+            ));
+        }
+        None if begin < least => {
+            return wrong(format!(
+                "values in JSON have {least} bytes at least, and --value-bytes begins at {begin}: raise it, or use another \
+                 --value-kind"
+            ));
+        }
+        Some(_) | None => {}
     }
-    if sizes.max_bytes > VALUE_BYTES_MAX {
-        let (bytes, max) = (sizes.max_bytes, VALUE_BYTES_MAX);
-        return Err(LoadError::Options(format!(
-            "--value-bytes {bytes} is too large: {max} at most"
-        )));
+    match sizes.max_bytes > VALUE_BYTES_MAX {
+        true => wrong(format!(
+            "--value-bytes {} is too large: {VALUE_BYTES_MAX} at most",
+            sizes.max_bytes
+        )),
+        false => Ok(()),
     }
-    Ok(())
-}
-
-/// Values have room for what their form needs.
-pub(super) fn check_form(form: ValueForm, sizes: ValueSizes) -> Result<(), LoadError> {
-    let least = form.bytes_min();
-    if sizes.min_bytes >= least {
-        return Ok(());
-    }
-    Err(LoadError::Options(format!(
-        "values in JSON have {least} bytes at least, and --value-bytes begins at {}: raise it, or use another --value-kind",
-        sizes.min_bytes
-    )))
 }

@@ -247,7 +247,8 @@ fn keyspace<'c>(load: &Load, cluster: &'c ClusterConfig) -> Result<&'c KeyspaceC
     // Those of a trace are clamped.
     if load.trace.is_none() && load.rows.is_none() && sizes.max_bytes > cluster.limits.value_bytes {
         return Err(LoadError::Options(format!(
-            "--value-bytes {} is over the cluster's limits.value_bytes of {}",
+            "values of {} bytes (--value-bytes, or a --value-template of this length) are over the cluster's \
+             limits.value_bytes of {}",
             sizes.max_bytes, cluster.limits.value_bytes
         )));
     }

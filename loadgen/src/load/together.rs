@@ -297,6 +297,19 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_gets_the_template_of_values() {
+        let text = "{n} \n\"{stamp}\" é {random}";
+        let options = vec!["--value-template".to_owned(), text.to_owned()];
+        let sent = Work { arguments: options, ..work(0, 1) };
+        let sent = serde_json::to_string(&sent).unwrap();
+        let got = arguments(&serde_json::from_str(&sent).unwrap()).unwrap();
+        assert_eq!(got.values.value_template.map(|got| got.to_string()).as_deref(), Some(text));
+        let long = vec!["--value-template".to_owned(), "\u{1}".repeat(1 << 20)];
+        let error = arguments(&Work { arguments: long, ..work(0, 1) }).unwrap_err().to_string();
+        assert!(error.contains("65536 are the most"), "{error}");
+    }
+
+    #[test]
     fn an_agent_writes_no_files() {
         let mut share =
             load(&["--json", "/x", "--html", "/x", "--csv", "/x", "--hdr", "/x", "--hgrm", "/x"]);

@@ -42,6 +42,7 @@ mod tests {
 
     use super::*;
     use crate::value::Stamp;
+    use crate::value_form::ValueForm;
 
     #[test]
     fn every_row_is_there() {
@@ -56,7 +57,10 @@ mod tests {
         let sql = "SELECT value FROM standin_demo WHERE id = 'key-00000999'";
         let value: Vec<u8> = connection.query_row(sql, [], |row| row.get(0)).unwrap();
         assert_eq!(value.len(), 100);
-        assert_eq!(Stamp::of(&value), Ok(Stamp { run: 5, key: 999, sequence: 0 }));
+        assert_eq!(
+            Stamp::of(&value, &ValueForm::default()),
+            Ok(Stamp { run: 5, key: 999, sequence: 0 })
+        );
         let rows = read_all(&path).unwrap();
         assert_eq!((rows.len(), rows.get("key-00000999")), (1_000, Some(&value)));
     }

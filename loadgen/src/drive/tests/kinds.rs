@@ -17,14 +17,23 @@ fn judged_by_own_kinds(speaks: Speaks, planted: Planted) -> (Counts, Sums, u64) 
 }
 
 fn recorded_by_own_kinds(speaks: Speaks, planted: Planted) -> (Recording, Sums, u64) {
+    recorded_in_form(speaks, planted, ValueForm::default())
+}
+
+pub(super) fn recorded_in_form(
+    speaks: Speaks,
+    planted: Planted,
+    form: ValueForm,
+) -> (Recording, Sums, u64) {
     let settings = settings(speaks);
     // Many are under way at a time, so that compare-and-swaps meet.
     let pacing = Pacing::Open { rates: 40_000.into(), arrivals: Arrivals::Poisson };
-    let checker = Arc::new(Checker::of_kinds(COUNTS, RUN, Initial::Filled));
+    let checker = Checker::of_kinds(COUNTS, RUN, Initial::Filled).with_form(form.clone());
+    let checker = Arc::new(checker);
     let duration = Some(Duration::from_millis(250));
     let moments = Arc::new(Moments::new([Some(Duration::ZERO)]));
     let checked = Some(Arc::clone(&checker));
-    let plan = Plan { checker: checked, duration, moments, ..plan(&settings, pacing, 1) };
+    let plan = Plan { checker: checked, form, duration, moments, ..plan(&settings, pacing, 1) };
     let mut world = World::new(settings, FakeCache::new(speaks, planted));
     let sweep = |world: &mut World, keys: Range<u32>, access, is_judged: bool, start| {
         let pacing = Pacing::Closed { clients: 1, depth: 1 };

@@ -2,6 +2,7 @@
 //! those that follow from the schedule, and each planted mistake is found, for each protocol.
 
 mod kinds;
+mod templates;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -27,6 +28,7 @@ use crate::targets::Target;
 use crate::targets::wire::codec::{Login, Protocol};
 use crate::targets::wire::settings::{Server, Settings};
 use crate::targets::wire::{ConnId, Engine, Input, Output};
+use crate::value_form::ValueForm;
 use crate::workload::{Cold, Mix, Others, Supply, SweepAccess};
 
 const START: Micros = Micros(1_000_000_000);
@@ -303,9 +305,20 @@ fn a_closed_loop_hides_the_same_stall() {
 
 /// Runs this many seconds of 2,000 requests each against a cache with this mistake.
 fn judged(speaks: Speaks, planted: Planted, seconds: u64) -> (Counts, u64) {
+    judged_in_form(speaks, planted, seconds, &ValueForm::default())
+}
+
+fn judged_in_form(
+    speaks: Speaks,
+    planted: Planted,
+    seconds: u64,
+    form: &ValueForm,
+) -> (Counts, u64) {
     let settings = settings(speaks);
     let pacing = Pacing::Open { rates: 2_000.into(), arrivals: Arrivals::Constant };
-    let plan = plan(&settings, pacing, seconds);
+    let checker = Checker::new(KEYS, RUN, Initial::Filled).with_form(form.clone());
+    let (checker, form) = (Some(Arc::new(checker)), form.clone());
+    let plan = Plan { checker, form, ..plan(&settings, pacing, seconds) };
     let mut world = World::new(settings, FakeCache::new(speaks, planted));
     world.fill(&plan);
     let counts = world.run(plan, supply(), START).counts();

@@ -15,16 +15,15 @@ use super::database_args::DatabaseArgs;
 use super::interval::Interval;
 use super::presets::Preset;
 use super::rows::args::RowsArgs;
+use super::value_args::ValueArgs;
 use super::{Expect, Objective};
 use crate::faults::script::Script;
 use crate::key_names::{KeyType, Template};
 use crate::popularity::PopularityKind;
-use crate::request::ValueSizes;
 use crate::schedule::Arrivals;
 use crate::schedule::phases::Phases;
 use crate::targets::address::{TargetUrl, UrlError};
 use crate::trace::TraceFormat;
-use crate::value_form::ValueKind;
 
 /// `standin load`.
 #[derive(Debug, Clone, Default, Args)]
@@ -165,18 +164,9 @@ pub struct LoadArgs {
     /// with --trace.
     #[arg(long, value_name = "SECONDS")]
     pub ttl: Option<u32>,
-    /// Size of the values written in bytes: a number, a range such as 64-4096, lognormal:MEDIAN:SIGMA, or quantiles such as
-    /// 0%=50,50%=230,90%=1000,100%=10000; 100 by default. With --trace, its sizes are clamped to this range; by default
-    /// they stay as they are, but at least 32 with --check and 54 in JSON, and at most what a cluster takes.
-    #[arg(long, value_name = "BYTES")]
-    pub value_bytes: Option<ValueSizes>,
-    /// Kind of the values written: text, json or binary (random bytes); text by default.
-    #[arg(long, value_enum, value_name = "KIND")]
-    pub value_kind: Option<ValueKind>,
-    /// Percentage of a value, beside what it says of itself, that a compressor finds to repeat itself; by default 0 for binary
-    /// values and 100 for others.
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub compressible: Option<u8>,
+    /// Size and form of the values written.
+    #[command(flatten)]
+    pub values: ValueArgs,
     /// Number of load threads; by default the number of cores, but at most 2.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub workers: Option<u32>,
@@ -293,7 +283,7 @@ impl LoadArgs {
             (below.rate, below.seconds) = (None, None);
         }
         if self.preset.is_some() {
-            (below.reads, below.reads_first, below.value_bytes) = (None, None, None);
+            (below.reads, below.reads_first, below.values.value_bytes) = (None, None, None);
             (below.popularity, below.zipf) = (None, None);
             (below.hot_keys, below.hot_requests) = (None, None);
             (below.adds, below.deletes, below.cas, below.increments) = (None, None, None, None);
@@ -320,7 +310,7 @@ impl LoadArgs {
         if self.trace.is_some() {
             below.rows = RowsArgs::default();
             (below.preset, below.reads, below.reads_first) = (None, None, None);
-            (below.value_bytes, below.warm_up) = (None, None);
+            (below.values.value_bytes, below.warm_up) = (None, None);
             (below.keys, below.key_type, below.key_template, below.first_key) =
                 (None, None, None, None);
             (below.popularity, below.zipf) = (None, None);
@@ -372,9 +362,7 @@ impl LoadArgs {
             increments: self.increments.or(below.increments),
             counters: self.counters.or(below.counters),
             ttl: self.ttl.or(below.ttl),
-            value_bytes: self.value_bytes.or(below.value_bytes),
-            value_kind: self.value_kind.or(below.value_kind),
-            compressible: self.compressible.or(below.compressible),
+            values: self.values.over(below.values),
             workers: self.workers.or(below.workers),
             seed: self.seed.or(below.seed),
             json: self.json.or(below.json),

@@ -1,6 +1,7 @@
 //! What options of existing rows mean for the others, and which of them can't be had together.
 
 use super::super::options::LoadArgs;
+use super::super::value_args::ValueArgs;
 use super::args::{KeySource, RowsArgs};
 
 impl RowsArgs {
@@ -14,7 +15,7 @@ impl RowsArgs {
             (below.cas, below.cas_keys, below.increments, below.counters) =
                 (None, None, None, None);
             (below.key_type, below.key_template, below.first_key) = (None, None, None);
-            (below.value_bytes, below.value_kind, below.compressible) = (None, None, None);
+            below.values = ValueArgs::default();
             (below.trace, below.format, below.speed, below.trace_keys) = (None, None, None, None);
             below.database.aside_writes = None;
         }
@@ -44,7 +45,6 @@ impl RowsArgs {
         let has_changes = changes.into_iter().flatten().any(|percent| percent > 0.0);
         let reads = args.reads.map(|reads| reads + args.multi_gets.unwrap_or(0.0));
         let names = args.key_type.is_some() || args.key_template.is_some();
-        let sizes = args.value_bytes.is_some() || args.value_kind.is_some();
         let is_file = matches!(rows.source, KeySource::File(_));
         if has_changes || reads.is_some_and(|reads| reads < 100.0) {
             Err(
@@ -64,9 +64,10 @@ impl RowsArgs {
             Err(
                 "existing rows have keys of their own: leave --key-type, --key-template and --first-key away",
             )
-        } else if sizes || args.compressible.is_some() {
+        } else if args.values.is_any() {
             Err(
-                "existing rows are never written: leave --value-bytes, --value-kind and --compressible away",
+                "existing rows are never written: leave --value-bytes, --value-kind, --value-template and --compressible \
+                 away",
             )
         } else if is_set(args.lossless) {
             Err(

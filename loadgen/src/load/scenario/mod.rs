@@ -16,9 +16,8 @@ use super::objective::expect;
 use super::options::{EXPONENT_MAX, LoadArgs, MULTI_GET_KEYS_MAX, SPEEDS};
 use super::phases;
 use super::rows::args::RowsArgs;
+use super::value_args::ValueArgs;
 use super::words::{parsed, parsed_as, word};
-use crate::request::ValueSizes;
-use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
 
 /// The file to start from.
 const EXAMPLE: &str = "scenario.example.toml";
@@ -187,41 +186,7 @@ fn mix(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut 
 }
 
 fn values(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {
-    args.value_kind = word(section, "kind", report);
-    args.compressible = section.whole_or_absent("compressible", 0..=100, "50", report).good();
-    let range = u64::from(VALUE_BYTES_MIN)..=u64::from(VALUE_BYTES_MAX);
-    let fixed = section.size_or_absent("size", range.clone(), "100B", report).good();
-    if let Some(bytes) = fixed {
-        let why = "is for values of several sizes; remove it, or `size`";
-        section.misplaced("size_min", why, report);
-        section.misplaced("size_max", why, report);
-        section.misplaced("sizes", why, report);
-        args.value_bytes = Some(ValueSizes::fixed(bytes));
-        return;
-    }
-    args.value_bytes = parsed(section, "sizes", "lognormal:230:1.2", report);
-    if args.value_bytes.is_some() {
-        let why = "is for sizes that are all alike; remove it, or `sizes`";
-        section.misplaced("size_min", why, report);
-        section.misplaced("size_max", why, report);
-        return;
-    }
-    let min = section.size_or_absent("size_min", range.clone(), "64B", report).optional();
-    let max = section.size_or_absent("size_max", range, "4KiB", report).optional();
-    // A wrong one was reported.
-    let (Some(min), Some(max)) = (min, max) else { return };
-    match (min, max) {
-        (Some(min), Some(max)) if min.value <= max.value => {
-            args.value_bytes = Some(ValueSizes::between(min.value, max.value));
-        }
-        (Some(_), Some(max)) => {
-            let key = section.key("size_max");
-            report.mistake(max.at, &key, "is below `size_min`; write a larger one");
-        }
-        (Some(_), None) => section.missing("size_max", "\"4KiB\"", report),
-        (None, Some(_)) => section.missing("size_min", "\"64B\"", report),
-        (None, None) => {}
-    }
+    args.values = ValueArgs::read(section, report);
 }
 
 fn trace(section: &mut Section<'_>, base_dir: &Path, report: &mut Report<'_>, args: &mut LoadArgs) {

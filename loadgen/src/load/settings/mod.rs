@@ -12,7 +12,7 @@ use super::database_args::{Beside, DatabaseArgs};
 use super::interval::Interval;
 use super::objective::Find;
 use super::options::LoadArgs;
-use super::presets::{Preset, Shares, Workload, check_form, check_sizes};
+use super::presets::{Preset, Shares, Workload, check_sizes};
 use super::{LoadError, Objective, scenario};
 use crate::drive::Place;
 use crate::key_names::{KeyNames, KeyType};
@@ -23,7 +23,7 @@ use crate::schedule::Rates;
 use crate::targets::address::TargetUrl;
 use crate::trace::TraceFile;
 use crate::value::VALUE_BYTES_MAX;
-use crate::value_form::{ValueForm, ValueKind};
+use crate::value_form::ValueForm;
 use crate::workload::Others;
 pub use load::Load;
 use trace::Replay;
@@ -68,15 +68,20 @@ impl LoadArgs {
             None => self.clone(),
         };
         args.check_together().map_err(|text| LoadError::Options(text.to_owned()))?;
-        let form = ValueForm::new(args.value_kind.unwrap_or_default(), args.compressible);
-        let workload = args.workload(form)?;
+        let form = args.values.form();
+        let workload = args.workload(&form)?;
         let keys = args.keys.unwrap_or(KEYS);
         let first_key = args.first_key.unwrap_or(0);
         let others = args.others(workload.reads_percent, workload.shares)?;
         check_numbers(first_key, [keys, others.cas_keys, others.counters])?;
-        if args.trace.is_none() || args.value_bytes.is_some() {
-            check_sizes(workload.sizes)?;
-            check_form(form, workload.sizes)?;
+        let needs_stamp = match (args.check, others.cas_percent > 0.0) {
+            (Some(true), _) => Some("--check"),
+            (_, true) => Some("--cas"),
+            (_, false) => None,
+        };
+        args.values.check(needs_stamp)?;
+        if args.trace.is_none() || args.values.value_bytes.is_some() {
+            check_sizes(&form, workload.sizes)?;
         }
         let has_template = args.key_template.is_some();
         let popularity = args.popularity(workload.popularity, workload.exponent);
@@ -284,16 +289,16 @@ impl LoadArgs {
     }
 
     /// Reads, writes and sizes: the options over the preset over the defaults.
-    fn workload(&self, form: ValueForm) -> Result<Workload, LoadError> {
+    fn workload(&self, form: &ValueForm) -> Result<Workload, LoadError> {
         let usual = match (self.preset, &self.trace) {
             (Some(preset), _) => preset.workload().ok_or_else(|| {
                 let text = "YCSB's workload E scans ranges of keys, which caches can't; use another preset";
                 LoadError::Options(text.to_owned())
             })?,
-            // What is judged says what it is, and an object is one whether it is judged or not. Other small values are
-            // digits.
+            // What is judged says what it is, and an object or a template is one whether it is judged or not. Other small
+            // values are digits.
             (None, Some(_)) => {
-                let has_least = self.check == Some(true) || form.kind == ValueKind::Json;
+                let has_least = self.check == Some(true) || form.is_strict();
                 let least = if has_least { form.bytes_min() } else { 0 };
                 Workload::plain(100.0, ValueSizes::between(least, VALUE_BYTES_MAX))
             }
@@ -310,7 +315,7 @@ impl LoadArgs {
             popularity: self.popularity.unwrap_or(usual.popularity),
             exponent: usual.exponent,
             shares: usual.shares,
-            sizes: self.value_bytes.unwrap_or(usual.sizes),
+            sizes: self.values.sizes(usual.sizes),
         })
     }
 
