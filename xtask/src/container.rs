@@ -151,9 +151,7 @@ fn shell(
     log: &str,
     commands: &str,
 ) -> Result<String, Failed> {
-    std::fs::create_dir_all(folder).map_err(|error| {
-        Failed::new(format!("{}: {error}", folder.display()), "look at the disk")
-    })?;
+    std::fs::create_dir_all(folder).map_err(|error| Failed::of_file(folder, &error))?;
     let mut command = Command::new("unshare");
     command.args(["--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "sh", "-ec"]);
     command.arg(commands).current_dir(folder);

@@ -88,7 +88,7 @@ pub(crate) fn run(workspace: &Workspace, demo: &Demo) -> Result<Run, Failed> {
         })
         .and_then(|()| std::fs::create_dir_all(&folder));
     if let Err(error) = fresh {
-        return Err(Failed::new(format!("{}: {error}", folder.display()), "it must be writable"));
+        return Err(Failed::of_file(&folder, &error));
     }
     let json = folder.join("report.json");
     let mut command = workspace.cargo(&["run", "--release", "--quiet", "--", "demo"]);

@@ -44,6 +44,11 @@ impl Failed {
     pub(crate) fn new(output: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { output: output.into(), remedy: remedy.into(), counts: Counts::default() }
     }
+
+    /// A failure to read or write a file or folder.
+    pub(crate) fn of_file(path: &Path, error: &std::io::Error) -> Self {
+        Self::new(format!("{}: {error}", path.display()), "look at the disk and its rights")
+    }
 }
 
 /// The result of a step.

@@ -89,7 +89,7 @@ fn folder(workspace: &Workspace) -> PathBuf {
 /// Gets the kernel.
 pub(super) fn fetch(workspace: &Workspace) -> Outcome {
     let folder = folder(workspace);
-    std::fs::create_dir_all(&folder).map_err(|error| cannot(&folder, &error))?;
+    std::fs::create_dir_all(&folder).map_err(|error| Failed::of_file(&folder, &error))?;
     let mut command = Command::new("sh");
     command.current_dir(&folder).args(["-ec", FETCH, "fetch"]).args(KERNELS);
     let log = workspace.logs().join("kernel-tls-fetch.log");
@@ -123,8 +123,8 @@ pub(super) fn run(
     let kernel = folder.join("x");
     let start = INIT.replace("$MODULES", &kernel.display().to_string());
     std::fs::write(&init, [start.as_str(), script, END].concat())
-        .map_err(|error| cannot(&init, &error))?;
-    executable(&init).map_err(|error| cannot(&init, &error))?;
+        .map_err(|error| Failed::of_file(&init, &error))?;
+    executable(&init).map_err(|error| Failed::of_file(&init, &error))?;
     let mut command = Command::new("unshare");
     command.env("MEMORY", MEMORY);
     // All of it ends with its first process.
@@ -144,8 +144,4 @@ pub(super) fn run(
 fn executable(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o755))
-}
-
-fn cannot(path: &Path, error: &std::io::Error) -> Failed {
-    Failed::new(format!("{}: {error}", path.display()), "look at the disk")
 }

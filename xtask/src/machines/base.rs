@@ -36,9 +36,7 @@ pub(crate) fn ensure(workspace: &Workspace) -> Outcome {
     if std::fs::read_to_string(&done).is_ok_and(|found| found == contents) {
         return Ok(Passed::with_note("there already"));
     }
-    let failed = |error: std::io::Error| {
-        Failed::new(format!("{}: {error}", root.display()), "look at the disk")
-    };
+    let failed = |error: std::io::Error| Failed::of_file(&root, &error);
     match std::fs::remove_dir_all(&root) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
         _ => std::fs::create_dir_all(&root).map_err(failed)?,

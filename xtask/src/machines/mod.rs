@@ -113,9 +113,9 @@ impl Machines {
         for part in ["changes", "work", "root"].map(part) {
             // Everybody in the machine reads its root, whatever the umask here is.
             let everybody = || std::fs::set_permissions(&part, PermissionsExt::from_mode(0o755));
-            std::fs::create_dir_all(&part).and_then(|()| everybody()).map_err(|error| {
-                Failed::new(format!("{}: {error}", part.display()), "look at the disk")
-            })?;
+            std::fs::create_dir_all(&part)
+                .and_then(|()| everybody())
+                .map_err(|error| Failed::of_file(&part, &error))?;
         }
         let layers = format!(
             "lowerdir={},upperdir={},workdir={}",
@@ -184,9 +184,7 @@ impl Machine {
     /// Puts a file of this machine into it.
     pub(crate) fn put(&self, from: &Path, to: &str) -> Result<(), Failed> {
         let to = self.root.join(to.trim_start_matches('/'));
-        std::fs::copy(from, &to)
-            .map(drop)
-            .map_err(|error| Failed::new(format!("{}: {error}", to.display()), "look at the disk"))
+        std::fs::copy(from, &to).map(drop).map_err(|error| Failed::of_file(&to, &error))
     }
 
     /// Runs commands as root, as somebody would who pastes them into a shell, except that the first one that fails

@@ -49,12 +49,19 @@ const FOR_CONTAINER: &[Need] = &[Need {
     packages: &["buildah"],
 }];
 
+/// Refuses to go on as another user.
+fn needs_root(what: &str) -> Result<(), Failed> {
+    match is_root() {
+        true => Ok(()),
+        false => {
+            Err(Failed::new("this user is not root", format!("run this as root: {what} need it")))
+        }
+    }
+}
+
 /// Checks for the programs that images of containers need.
 pub(crate) fn for_container(workspace: &Workspace) -> Outcome {
-    if !is_root() {
-        let remedy = "run this as root: namespaces and mounts need it";
-        return Err(Failed::new("this user is not root", remedy));
-    }
+    needs_root("namespaces and mounts")?;
     ensure(workspace, FOR_CONTAINER, Vec::new())
 }
 
@@ -87,10 +94,7 @@ const FOR_VIRTUAL_MACHINES: &[Need] = &[
 
 /// Checks for the programs that a virtual machine needs.
 pub(crate) fn for_virtual_machines(workspace: &Workspace) -> Outcome {
-    if !is_root() {
-        let remedy = "run this as root: mounts and namespaces need it";
-        return Err(Failed::new("this user is not root", remedy));
-    }
+    needs_root("mounts and namespaces")?;
     ensure(workspace, FOR_VIRTUAL_MACHINES, Vec::new())
 }
 
@@ -101,10 +105,7 @@ pub(crate) fn for_package(workspace: &Workspace) -> Outcome {
 
 /// Checks for the programs that machines in namespaces need.
 pub(crate) fn for_machines(workspace: &Workspace) -> Outcome {
-    if !is_root() {
-        let remedy = "run this as root: namespaces, mounts and debootstrap need it";
-        return Err(Failed::new("this user is not root", remedy));
-    }
+    needs_root("namespaces, mounts and debootstrap")?;
     ensure(workspace, FOR_MACHINES, Vec::new())
 }
 
