@@ -1,7 +1,6 @@
 //! The metrics of a proxy: those figures of its shards that a proxy has.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use standin_protocol::counters::{Figure, Sample, samples};
 use standin_protocol::hello::Role;
@@ -68,7 +67,6 @@ pub struct Scrape {
     pub(crate) hub: Arc<StatsHub>,
     pub(crate) views: Arc<Views>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) log_lines_lost: Arc<AtomicU64>,
 }
 
 impl Scrape {
@@ -84,7 +82,7 @@ impl Scrape {
         let of_shards = self.hub.shard_samples(now).into_iter();
         let of_shards = of_shards.filter(|sample| is_kept(&sample.figure));
         let own = ProxyFigures {
-            log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
+            log_lines_lost: self.hub.log_lines_lost(),
             connections_max: self.admission.places().clients.into(),
             client_connections: self.admission.taken(Role::Client).into(),
         };

@@ -94,7 +94,6 @@ pub struct Proxy {
     hub: Arc<StatsHub>,
     views: Arc<Views>,
     admission: Arc<Admission>,
-    log_lines_lost: Arc<AtomicU64>,
     shards: Vec<JoinHandle<Result<(), LoopError>>>,
     listening: Vec<Listening>,
     certificates: Certificates,
@@ -151,7 +150,7 @@ impl Proxy {
         }
         let mailboxes = Mailboxes::new(config.threads).map_err(system("mailboxes"))?;
         let hub = StatsHub::new("proxy".to_owned(), random()?, config.threads, Micros::boottime());
-        let hub = hub.with_config(&cluster, 0).with_log_lines_lost(Arc::clone(&log_lines_lost));
+        let hub = hub.with_config(&cluster, 0).with_log_lines_lost(log_lines_lost);
         let hub = Arc::new(hub);
         let admission = Arc::new(Admission::new(places));
         let context = ShardContext {
@@ -190,7 +189,6 @@ impl Proxy {
             hub,
             views,
             admission,
-            log_lines_lost,
             shards,
             listening,
             certificates,
@@ -210,7 +208,6 @@ impl Proxy {
             hub: Arc::clone(&self.hub),
             views: Arc::clone(&self.views),
             admission: Arc::clone(&self.admission),
-            log_lines_lost: Arc::clone(&self.log_lines_lost),
         }
     }
 

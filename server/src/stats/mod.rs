@@ -163,7 +163,7 @@ impl StatsHub {
     fn figures(&self, now: Micros, origin: &origin::State) -> ServerFigures {
         let age_us = |at: &AtomicU64| now.0.saturating_sub(at.load(Ordering::Relaxed));
         ServerFigures {
-            log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
+            log_lines_lost: self.log_lines_lost(),
             memory_bytes: self.memory_bytes,
             reads_per_second: self.reads_per_second,
             is_strict: self.is_strict.into(),
@@ -218,10 +218,16 @@ impl StatsHub {
         labelled
     }
 
-    /// Returns the counter of lines that the process's log has lost.
+    /// Sets the counter of lines that the process's log has lost.
     #[must_use]
     pub fn with_log_lines_lost(self, log_lines_lost: Arc<AtomicU64>) -> Self {
         Self { log_lines_lost, ..self }
+    }
+
+    /// The number of lines that the process's log has lost.
+    #[must_use]
+    pub fn log_lines_lost(&self) -> u64 {
+        self.log_lines_lost.load(Ordering::Relaxed)
     }
 
     /// Publishes a shard's counters.
