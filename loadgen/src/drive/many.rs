@@ -6,11 +6,10 @@ use std::rc::Rc;
 use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
-use super::doubts::Doubt;
-use super::rechecks;
+use super::rechecks::Shown;
 use super::request::{Absent, Job, ManyKeys, after_read, phase_at_end, report_answer};
 use super::shared::Shared;
-use crate::checker::{Content, Floor, Seen, Verdict};
+use crate::checker::{Floor, Seen, Verdict};
 use crate::live::Step;
 use crate::recorder::{self, Counts, Displaced, Judged, Logged, OpKind, Sample};
 use crate::targets::operation::Failure;
@@ -92,19 +91,18 @@ impl Many {
         let seen = value.map_or(Seen::Absent, Seen::Value);
         let checker = shared.plan.checker.as_deref().zip(self.floors.get(place));
         let verdict = checker.map(|(checker, floor)| checker.after_read(key, *floor, seen));
-        let seen = shared.plan.rows.as_ref().map(|rows| (rows, Content::from(seen)));
-        let agreed = seen.filter(|(rows, seen)| rows.checker.agrees(key, *seen));
-        let verdict = verdict.or(agreed.map(|_| Verdict::Fresh));
+        let shown = Shown::of(shared, key, seen);
+        let verdict = verdict.or(shown.and_then(Shown::verdict));
         self.counts.add_answer(OpKind::Read, flags, value.is_none(), verdict);
         self.counts.multi_keys += 1;
         if value.is_none() {
             self.first_absent.get_or_insert(key);
         }
         report_answer(shared, phase_at_end(shared, self.phase), now, (server, flags));
-        if let (Some((_, seen)), None) = (seen, agreed) {
+        if let Some(shown) = shown {
             let phase = phase_at_end(shared, self.phase);
             let answer = Judged { phase, due: self.due, ended: now };
-            rechecks::doubt(shared, key, Doubt { seen, sent: self.sent, server, answer });
+            shown.settle(shared, key, (self.sent, server), answer);
         }
         if let Some(said) = verdict.and_then(Verdict::complaint) {
             self.quote(shared, key, &format!("{said}, from server {server}"));

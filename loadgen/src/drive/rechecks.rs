@@ -12,8 +12,9 @@ use standin_protocol::time::Micros;
 
 use super::doubts::{Doubt, Rechecks};
 use super::shared::Shared;
-use crate::checker::{Answered, Content, Verdict};
+use crate::checker::{Answered, Content, Seen, Verdict};
 use crate::database::Statement;
+use crate::recorder::Judged;
 
 /// The shortest time from one row to the next: 500 rows per second of each load thread.
 const APART: Duration = Duration::from_millis(2);
@@ -21,8 +22,43 @@ const APART: Duration = Duration::from_millis(2);
 /// The longest time after the last request: all that may wait is asked in it by a database that answers at once.
 pub(super) const SETTLE_WITHIN: Duration = Duration::from_secs(3);
 
+/// What a read of an existing row has shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown {
+    seen: Content,
+    /// Whether that is what the row is known to have.
+    agrees: bool,
+}
+
+impl Shown {
+    /// Compares it with what is known; `None`: reads are not judged by the database.
+    pub(super) fn of(shared: &Shared, row: u32, seen: Seen<'_>) -> Option<Self> {
+        let rows = shared.plan.rows.as_ref()?;
+        let seen = Content::from(seen);
+        Some(Self { seen, agrees: rows.checker.agrees(row, seen) })
+    }
+
+    /// The verdict; `None`: it is known when the database has been asked again.
+    pub(super) fn verdict(self) -> Option<Verdict> {
+        self.agrees.then_some(Verdict::Fresh)
+    }
+
+    /// Has the database asked again, if it must be. Call it after the read is recorded, as it may be judged at once.
+    pub(super) fn settle(
+        self,
+        shared: &Rc<Shared>,
+        row: u32,
+        (sent, server): (Micros, u16),
+        answer: Judged,
+    ) {
+        if !self.agrees {
+            doubt(shared, row, Doubt { seen: self.seen, sent, server, answer });
+        }
+    }
+}
+
 /// Has the database asked again for a row.
-pub(super) fn doubt(shared: &Rc<Shared>, row: u32, doubt: Doubt) {
+fn doubt(shared: &Rc<Shared>, row: u32, doubt: Doubt) {
     let rechecks = shared.rechecks.as_ref().expect("rows are read with a way to read them again");
     let mut waiting = rechecks.waiting.borrow_mut();
     if !waiting.add(row, doubt) {

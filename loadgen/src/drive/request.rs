@@ -13,12 +13,11 @@ use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
 use super::asked::Asked;
-use super::doubts::Doubt;
 use super::judging::{Place, count, end, judge};
-use super::rechecks;
+use super::rechecks::Shown;
 use super::shared::Shared;
 use super::{Notable, Plan};
-use crate::checker::{Content, Floor, Verdict, WriteKind, first_number};
+use crate::checker::{Floor, Verdict, WriteKind, first_number};
 use crate::live::Step;
 use crate::recorder::{self, Displaced, Judged, Logged, OpKind, Sample};
 use crate::request::{Access, Recorded, Request, ValueSizes};
@@ -379,10 +378,9 @@ impl Flight {
         // Before the own write counts.
         let verdict = judge(checker, key, kind, floor, &ending);
         let verdict = checker.and_then(|checker| end(checker, place, ended, &ending)).or(verdict);
-        let seen = shared.plan.rows.as_ref().zip(ending.as_ref().ok());
-        let seen = seen.map(|(rows, answer)| (rows, Content::from(answer.found.seen())));
-        let agreed = seen.filter(|(rows, seen)| rows.checker.agrees(key, *seen));
-        let verdict = verdict.or(agreed.map(|_| Verdict::Fresh));
+        let answer = ending.as_ref().ok();
+        let shown = answer.and_then(|answer| Shown::of(shared, key, answer.found.seen()));
+        let verdict = verdict.or(shown.and_then(Shown::verdict));
         let op = if kind.is_read() { OpKind::Read } else { OpKind::Write };
         let phase = phase_at_end(shared, phase);
         report(shared, phase, ended, &ending);
@@ -421,10 +419,8 @@ impl Flight {
         }
         drop(recorder);
         shared.live.add(shared.number, step(&sample));
-        if let (Some((_, seen)), None) = (seen, agreed) {
-            let answer = Judged { phase, due, ended };
-            let server = ending.as_ref().map_or(0, |answer| answer.server);
-            rechecks::doubt(shared, key, Doubt { seen, sent, server, answer });
+        if let Some((shown, answer)) = shown.zip(ending.as_ref().ok()) {
+            shown.settle(shared, key, (sent, answer.server), Judged { phase, due, ended });
         }
         matches!(told, recorder::Ending::Answered { is_absent: true, .. })
     }
