@@ -9,6 +9,7 @@ use standin_protocol::hash::key_hash;
 use standin_protocol::key::{KeyForm, shown, uuid_bytes};
 
 use crate::rng::Random;
+use crate::trace::KeyRule;
 
 /// Bytes of all keys of a run, with what is kept of each.
 pub const BYTES_MAX: usize = 1 << 30;
@@ -112,12 +113,8 @@ pub struct Demands {
     pub key_type: Option<ColumnType>,
     /// The form in which two spellings of one key are the same.
     pub form: KeyForm,
-    /// The longest key.
-    pub bytes_max: usize,
-    /// Whether a key may have neither spaces nor control characters.
-    pub is_word: bool,
-    /// Why a key that breaks one of the last two is refused, and what to do.
-    pub why: &'static str,
+    /// What the target takes.
+    pub rule: KeyRule,
     /// Whether messages have the keys that are refused: not if somebody else reads them who may not see the rows.
     pub is_shown: bool,
 }
@@ -271,7 +268,7 @@ impl Collector {
 
     /// The key as it is sent.
     fn checked(&self, key: &[u8]) -> Result<Box<[u8]>, KeyListError> {
-        let Demands { key_type, form, bytes_max, is_word, why, .. } = self.demands;
+        let Demands { key_type, form, rule, .. } = self.demands;
         let at = || self.at(self.offered);
         let key_shown = || self.shown(key);
         if key.is_empty() && matches!(self.origin, Origin::File(_)) {
@@ -286,9 +283,8 @@ impl Collector {
         if let Some(wanted) = wanted {
             return Err(KeyListError::Type { at: at(), key: key_shown(), wanted });
         }
-        let is_bad = |byte: &u8| *byte <= b' ' || *byte == 127;
-        if key.len() > bytes_max || is_word && (key.is_empty() || key.iter().any(is_bad)) {
-            return Err(KeyListError::Rule { at: at(), key: key_shown(), why });
+        if !rule.takes(key) {
+            return Err(KeyListError::Rule { at: at(), key: key_shown(), why: rule.why });
         }
         Ok(form.bring(key).unwrap_or(key.into()).into_owned().into_boxed_slice())
     }
@@ -321,11 +317,11 @@ mod tests {
     const ANY: Demands = Demands {
         key_type: None,
         form: KeyForm::Exact,
-        bytes_max: 8,
-        is_word: false,
-        why: "which is too long; shorten it",
+        rule: KeyRule { bytes_max: 8, is_word: false, why: "which is too long; shorten it" },
         is_shown: true,
     };
+    const LONG: KeyRule = KeyRule { bytes_max: 64, ..ANY.rule };
+    const WORD: KeyRule = KeyRule { is_word: true, ..ANY.rule };
 
     fn list(keys: &[&str], demands: Demands) -> Result<Vec<String>, String> {
         let mut collector = Collector::new(Origin::File("k".into()), demands, None, None);
@@ -338,7 +334,7 @@ mod tests {
     #[test]
     fn keys_are_of_their_type_and_form_and_there_once() {
         assert_eq!(list(&["b", "a"], ANY).unwrap(), ["b", "a"]);
-        let of = |key_type, form| Demands { key_type: Some(key_type), form, bytes_max: 64, ..ANY };
+        let of = |key_type, form| Demands { key_type: Some(key_type), form, rule: LONG };
         let integer = of(ColumnType::Integer, KeyForm::Exact);
         assert_eq!(list(&["-7", "0"], integer).unwrap(), ["-7", "0"]);
         let uuid = of(ColumnType::Uuid, KeyForm::Uuid);
@@ -356,7 +352,7 @@ mod tests {
                 "line 1 of k has the key 123456789, which is too long; shorten it",
             ),
             (&["a", ""], ANY, "line 2 of k is empty"),
-            (&["a b"], Demands { is_word: true, ..ANY }, "has the key a b"),
+            (&["a b"], Demands { rule: WORD, ..ANY }, "has the key a b"),
             (&[], ANY, "write a key into each"),
         ] {
             let said = list(keys, demands).unwrap_err();
@@ -369,6 +365,8 @@ mod tests {
         }
         let mut rows = Collector::new(Origin::Query, ANY, None, None);
         assert!(rows.take(Some(b"")).unwrap(), "a row may have an empty key");
+        let mut words = Collector::new(Origin::Query, Demands { rule: WORD, ..ANY }, None, None);
+        assert!(words.take(Some(b"")).is_err(), "but no word is empty");
         let said = rows.take(None).unwrap_err().to_string();
         assert!(said.contains("row 2 of --row-query has no key (NULL)"), "{said}");
     }

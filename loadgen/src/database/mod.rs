@@ -128,6 +128,15 @@ pub struct Call {
     pub by: Option<Micros>,
 }
 
+impl DatabasePlace {
+    fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+}
+
 /// The end of a call: of a get the value, if there is a row.
 pub type Ended = Result<Option<Vec<u8>>, Failure>;
 
@@ -137,10 +146,7 @@ impl Database {
     /// # Errors
     /// [`DatabaseError`].
     pub fn new(place: DatabasePlace, keyspace: &KeyspaceConfig) -> Result<Self, DatabaseError> {
-        let dialect = match place {
-            DatabasePlace::Sqlite(_) => Dialect::Sqlite,
-            DatabasePlace::Postgres(_) => Dialect::Postgres,
-        };
+        let dialect = place.dialect();
         if keyspace.is_cache() {
             return Err(DatabaseError::NoStatements(keyspace.name.clone()));
         }
@@ -171,6 +177,12 @@ impl Database {
                 Ok(DatabasePlace::Postgres(Box::new(target(url, access)?)))
             }
         }
+    }
+
+    /// The dialect of its statements.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.place.dialect()
     }
 
     /// A database with the same statements whose reads are counted apart.

@@ -8,7 +8,8 @@ use super::{Record, TraceError};
 pub struct KeyRule {
     /// The longest key.
     pub bytes_max: usize,
-    /// Whether a key may have no spaces and control characters: memcached has no quoting, so such a key would be two.
+    /// Whether a key has at least one byte, and neither spaces nor control characters: memcached has no quoting, so such
+    /// a key would be two, or none.
     pub is_word: bool,
     /// What sets the limits, for messages, with what to do.
     pub why: &'static str,
@@ -19,7 +20,8 @@ impl KeyRule {
     #[must_use]
     pub fn takes(&self, key: &[u8]) -> bool {
         let is_bad = |byte: &u8| *byte <= b' ' || *byte == 127;
-        key.len() <= self.bytes_max && !(self.is_word && key.iter().any(is_bad))
+        let is_word = !key.is_empty() && !key.iter().any(is_bad);
+        key.len() <= self.bytes_max && (is_word || !self.is_word)
     }
 }
 

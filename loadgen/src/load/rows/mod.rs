@@ -9,8 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use standin_config::sql::{Dialect, all_keys};
-use standin_config::{ClusterConfig, KeyspaceConfig, OriginKind};
+use standin_config::sql::all_keys;
+use standin_config::{ClusterConfig, KeyspaceConfig};
+use standin_protocol::key::KeyForm;
 use standin_protocol::time::Micros;
 
 use self::args::{ExistingRows, KeySource};
@@ -54,12 +55,8 @@ impl<'p> Place<'p> {
 
     /// The keyspace's statement for the keys of all rows.
     fn statement(&self) -> Result<String, LoadError> {
-        let dialect = match self.cluster.origin.as_ref().map(|origin| &origin.kind) {
-            Some(OriginKind::Postgres { .. }) => Dialect::Postgres,
-            Some(OriginKind::Sqlite { .. }) | None => Dialect::Sqlite,
-        };
         let KeyspaceConfig { name, get, .. } = self.keyspace;
-        all_keys(get, dialect).ok_or_else(|| {
+        all_keys(get, self.database.dialect()).ok_or_else(|| {
             LoadError::Options(format!(
                 "the keys of all rows do not follow from the `get` of keyspace {name}, which is not of the form SELECT … \
                  FROM table WHERE column = :key: use --row-query"
@@ -76,20 +73,16 @@ fn keys(
     interrupt: Option<&Interrupt>,
 ) -> Result<KeyList, LoadError> {
     let limit = place.map_or(usize::MAX, |place| place.cluster.limits.key_bytes.into());
-    let KeyRule { bytes_max, is_word, why } = rule;
+    let why = match rule.why {
+        "" => "which is longer than the cluster's limits.key_bytes: leave it out",
+        why => why,
+    };
     let demands = Demands {
         // What an agent says goes to its coordinator. A file that it reads, everybody may read.
         is_shown: load.place.of.is_none() || matches!(rows.source, KeySource::File(_)),
         key_type: place.map(|place| place.keyspace.key_type),
-        form: place
-            .map_or(standin_protocol::key::KeyForm::Exact, |place| place.keyspace.key_form()),
-        bytes_max: bytes_max.min(limit),
-        is_word,
-        why: if why.is_empty() {
-            "which is longer than the cluster's limits.key_bytes: leave it out"
-        } else {
-            why
-        },
+        form: place.map_or(KeyForm::Exact, |place| place.keyspace.key_form()),
+        rule: KeyRule { bytes_max: rule.bytes_max.min(limit), why, ..rule },
     };
     let origin = match &rows.source {
         KeySource::Table => Origin::Table,
