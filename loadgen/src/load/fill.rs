@@ -75,7 +75,7 @@ fn sweep(
     console: &mut Console,
 ) -> Result<Recording, LoadError> {
     let workers = load.workers;
-    let depth = FILL_DEPTH.min(depth_max(&plan.target, load));
+    let depth = FILL_DEPTH.min(depth_max(&plan.target, load, 1));
     let pacing = Pacing::Closed { clients: workers, depth };
     let plan = Plan { pacing, duration: None, ..plan.clone() };
     let supply = |worker| {

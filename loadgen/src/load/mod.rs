@@ -69,7 +69,7 @@ pub use presets::Preset;
 use replay::{Demands, clamped};
 pub use settings::Load;
 pub use settings::trace::Replay;
-use subject::{Subject, check_depth, check_lossless, depth_max};
+use subject::{Subject, check_depth, check_lossless};
 pub use value_args::ValueArgs;
 use watch::{Shown, Watched};
 
@@ -355,7 +355,7 @@ fn pacing(load: &Load) -> Pacing {
 
 fn plan(load: &Load, subject: &Subject) -> Result<Plan, LoadError> {
     let pacing = pacing(load);
-    check_depth(&pacing, depth_max(&subject.target, load))?;
+    check_depth(&pacing, &subject.target, load)?;
     check_lossless(load)?;
     check_clients(load)?;
     check_connections(load, &subject.target)?;

@@ -312,35 +312,44 @@ fn names_in(
     Ok(names)
 }
 
-/// The largest number of requests under way for which each client of a closed loop has room. With more, a client
-/// would refuse requests, and a closed loop follows up each of them at once.
-pub(super) fn depth_max(target: &Target, load: &Load) -> u32 {
-    match target {
-        Target::Standin(_) => return u32::MAX,
-        Target::Database(_) => return u32::try_from(CALLS_MAX).unwrap_or(u32::MAX),
-        Target::Wire(_) => {}
-    }
-    let value_bytes = match load.trace {
-        Some(_) => load.sizes.max_bytes.min(TRACE_VALUE_BYTES),
-        None => load.sizes.max_bytes,
-    };
-    let request_bytes = value_bytes as usize + FRAME_BYTES;
-    let depth = (OPEN_BYTES_MAX / request_bytes).clamp(1, OPEN_MAX);
-    u32::try_from(depth).unwrap_or(u32::MAX)
+/// The largest number of requests under way for which each client of a closed loop has room, if this many clients are in
+/// one load thread: they share its client of the database. With more, requests would be refused, and a closed loop
+/// follows up each of them at once.
+pub(super) fn depth_max(target: &Target, load: &Load, clients: u32) -> u32 {
+    let of_cache = target.cache().map_or(usize::MAX, |_| {
+        let value_bytes = match load.trace {
+            Some(_) => load.sizes.max_bytes.min(TRACE_VALUE_BYTES),
+            None => load.sizes.max_bytes,
+        };
+        let request_bytes = value_bytes as usize + FRAME_BYTES;
+        (OPEN_BYTES_MAX / request_bytes).clamp(1, OPEN_MAX)
+    });
+    let of_database = target.database().map_or(usize::MAX, |_| {
+        let clients = clients.max(1) as usize;
+        (CALLS_MAX / clients).max(1)
+    });
+    u32::try_from(of_cache.min(of_database)).unwrap_or(u32::MAX)
 }
 
 /// Refuses a closed loop with more requests under way than there is room for.
-pub(super) fn check_depth(pacing: &Pacing, depth_max: u32) -> Result<(), LoadError> {
-    match pacing {
-        Pacing::Closed { depth, .. } if *depth > depth_max => {
-            let text = format!(
-                "--closed: each client has room for {depth_max} requests with values of this size; \
-                 use more clients, or smaller --value-bytes"
-            );
-            Err(LoadError::Options(text))
-        }
-        Pacing::Closed { .. } | Pacing::Open { .. } | Pacing::Recorded => Ok(()),
+pub(super) fn check_depth(pacing: &Pacing, target: &Target, load: &Load) -> Result<(), LoadError> {
+    let Pacing::Closed { clients, depth } = *pacing else { return Ok(()) };
+    let (_, threads) = load.place.of_worker(0, load.workers);
+    let of_thread = clients.div_ceil(threads.max(1));
+    let depth_max = depth_max(target, load, of_thread);
+    if depth <= depth_max {
+        return Ok(());
     }
+    let why = match target.database() {
+        Some(_) => format!(
+            "the {of_thread} of a load thread share its room for {CALLS_MAX} calls of the database, and a cache bounds each of \
+             them; use more --workers, or fewer requests of each client"
+        ),
+        None => "use more clients, or smaller --value-bytes".to_owned(),
+    };
+    Err(LoadError::Options(format!(
+        "--closed: each client has room for {depth_max} requests with values of this size: {why}"
+    )))
 }
 
 /// Refuses to judge losses where values have lifetimes. Those of a trace are looked at when it is read.
@@ -373,9 +382,13 @@ fn check_keys(settings: &Settings, load: &Load, names: &KeyNames) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::super::LoadArgs;
     use super::*;
+    use crate::database::{Database, DatabasePlace};
     use crate::request::ValueSizes;
+    use crate::targets::AsideWrites;
     use crate::targets::wire::codec::Protocol;
     use crate::workload::Others;
 
@@ -415,14 +428,37 @@ mod tests {
     #[test]
     fn a_closed_loop_has_no_more_under_way_than_its_clients_have_room_for() {
         let settings = Settings::new(Protocol::MemcachedText, Vec::new());
-        let target = Target::Wire(settings);
-        let sizes = ValueSizes::fixed;
-        let depth_max = |bytes| depth_max(&target, &Load { sizes: sizes(bytes), ..load() });
-        let megabyte = depth_max(1 << 20);
+        let target = Target::Wire(settings.clone());
+        let of_size = |bytes| Load { sizes: ValueSizes::fixed(bytes), ..load() };
+        let megabyte = depth_max(&target, &of_size(1 << 20), 9);
         assert!((200..256).contains(&megabyte));
-        assert_eq!(depth_max(u32::MAX), 1, "a single request is always taken");
-        let check = |depth| check_depth(&Pacing::Closed { clients: 9, depth }, megabyte);
-        assert!(check(megabyte).is_ok() && check(megabyte + 1).is_err());
+        assert_eq!(
+            depth_max(&target, &of_size(u32::MAX), 9),
+            1,
+            "a single request is always taken"
+        );
+        let check = |target: &Target, bytes, workers, clients, depth| {
+            let load = Load { workers, ..of_size(bytes) };
+            let checked = check_depth(&Pacing::Closed { clients, depth }, target, &load);
+            checked.map_err(|error| error.to_string())
+        };
+        assert!(check(&target, 1 << 20, 2, 9, megabyte).is_ok());
+        assert!(check(&target, 1 << 20, 2, 9, megabyte + 1).unwrap_err().contains("more clients"));
+        let place = DatabasePlace::Sqlite(PathBuf::new());
+        let keyspace = KeyspaceConfig::new(1, "k", "SELECT v FROM k WHERE id = :key");
+        let database = Database::new(place, &keyspace).unwrap();
+        let aside = |cache| {
+            let (database, writes) = (database.clone(), AsideWrites::default());
+            Target::Database(Box::new(Aside { database, cache, writes, ttl_s: 0 }))
+        };
+        let (alone, cached) = (aside(None), aside(Some(settings)));
+        assert!(check(&alone, 1 << 20, 2, 2, 65_536).is_ok(), "each has a database of its own");
+        let said = check(&alone, 1 << 20, 2, 8, 65_536).unwrap_err();
+        assert!(said.contains("16384") && said.contains("--workers"), "{said}");
+        assert!(check(&alone, 1 << 20, 8, 8, 65_536).is_ok());
+        assert!(check(&alone, 1 << 20, 1, 10_000, 6).is_ok());
+        let said = check(&cached, 1 << 20, 2, 2, megabyte + 1).unwrap_err();
+        assert!(said.contains(&format!("room for {megabyte} requests")), "{said}");
     }
 
     #[test]

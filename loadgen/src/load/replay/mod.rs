@@ -100,7 +100,7 @@ impl Replay {
         let mode = Mode::First(Numbering::with_room(self.keys_max));
         let feed = self.feed(load, demands, mode, load.seed);
         let (feeding, players) = feed.start(load.workers).map_err(self.failed())?;
-        let depth = FILL_DEPTH.min(depth_max(&plan.target, load));
+        let depth = FILL_DEPTH.min(depth_max(&plan.target, load, 1));
         let pacing = Pacing::Closed { clients: load.workers, depth };
         let plan = Plan { pacing, duration: None, ..plan.clone() };
         let live = Arc::new(Live::part_of(live, load.workers));
