@@ -154,6 +154,16 @@ pub enum TraceError {
     /// Nothing in it.
     #[error("it has no requests")]
     Empty,
+    /// It became shorter while it was read.
+    #[error(
+        "the file was cut while it was read: it had {before} bytes, and ends after {after}; replay a file that nobody writes"
+    )]
+    Shrunk {
+        /// Its bytes when it was opened.
+        before: u64,
+        /// Those that could be read.
+        after: u64,
+    },
     /// It is another file than it was when it was read first.
     #[error("{position}: the file was changed while it was read; replay a file that nobody writes")]
     Changed {

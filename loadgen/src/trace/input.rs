@@ -43,9 +43,31 @@ pub(super) fn open(path: &Path, wish: &Wish) -> Result<Input, TraceError> {
     if !about.is_file() {
         return Err(TraceError::NoFile);
     }
+    let file = Whole { file, bytes: about.len(), read: 0 };
     // Such a file may begin with a frame that is to be skipped.
     let is_named = path.extension().is_some_and(|extension| extension == "zst");
     of(file, is_named, wish)
+}
+
+/// A file that has all the bytes that it had when it was opened. One that somebody cuts may end where a request ends, as if
+/// the trace had no more.
+struct Whole<R> {
+    file: R,
+    /// Its length when it was opened.
+    bytes: u64,
+    read: u64,
+}
+
+impl<R: Read> Read for Whole<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(out)?;
+        self.read += read as u64;
+        if read == 0 && !out.is_empty() && self.read < self.bytes {
+            let error = TraceError::Shrunk { before: self.bytes, after: self.read };
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        Ok(read)
+    }
 }
 
 /// Decompresses what begins like zstd data, or is said to be that.

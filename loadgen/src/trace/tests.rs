@@ -61,6 +61,10 @@ type Got = (Duration, String, u32, u32, Access);
 /// What each load thread gets.
 fn play(feed: Feed, threads: u32) -> (Vec<Vec<Got>>, Result<Totals, TraceError>) {
     let (feeding, players) = feed.start(threads).unwrap();
+    (got_by(players), feeding.finish())
+}
+
+fn got_by(players: Vec<Player>) -> Vec<Vec<Got>> {
     let of_player = |mut player: Player| {
         let mut got = Vec::new();
         loop {
@@ -78,8 +82,7 @@ fn play(feed: Feed, threads: u32) -> (Vec<Vec<Got>>, Result<Totals, TraceError>)
     // Each in a thread of its own, as load threads are.
     let threads: Vec<_> =
         players.into_iter().map(|player| std::thread::spawn(move || of_player(player))).collect();
-    let got = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-    (got, feeding.finish())
+    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
 }
 
 #[test]
@@ -360,6 +363,31 @@ fn nothing_is_read_for_nobody() {
         std::thread::spawn(move || ended.send(feeding.finish()));
         let totals = end.recv_timeout(SOON).expect(&what).expect("no mistake");
         assert!(!totals.is_whole, "{what}");
+    }
+}
+
+/// It ends where a request ends, as a whole file does.
+#[test]
+fn a_file_that_is_cut_while_it_is_replayed_is_not_taken_for_whole() {
+    for (header, row, format) in [
+        (&b""[..], &oracle_record(1, 5, 40)[..], TraceFormat::Oracle),
+        (b"", b"1,key,3,40,1,get,0\n", TraceFormat::Twitter),
+        (b"time,key\n", b"1,a-key-of-some-length\n", TraceFormat::Csv),
+    ] {
+        let (scratch, file) = file(&[header, &row.repeat(400_000)].concat(), format);
+        let (feeding, mut players) = feed(&file).start(1).unwrap();
+        // It was opened.
+        while players[0].peek() == Next::NotYet {
+            std::thread::yield_now();
+        }
+        // So far nothing is read before what is here is taken.
+        let after = (header.len() + row.len() * 300_000) as u64;
+        scratch.as_file().set_len(after).unwrap();
+        let got = got_by(players);
+        assert_eq!(got[0].len(), 300_000, "what is there is replayed");
+        let error = feeding.finish().unwrap_err();
+        assert!(matches!(error, TraceError::Shrunk { after: end, .. } if end == after), "{error}");
+        assert!(error.to_string().contains("replay a file that nobody writes"), "{error}");
     }
 }
 
