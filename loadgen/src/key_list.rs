@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn keys_are_of_their_type_and_form_and_there_once() {
         assert_eq!(list(&["b", "a"], ANY).unwrap(), ["b", "a"]);
-        let of = |key_type, form| Demands { key_type: Some(key_type), form, rule: LONG };
+        let of = |key_type, form| Demands { key_type: Some(key_type), form, rule: LONG, ..ANY };
         let integer = of(ColumnType::Integer, KeyForm::Exact);
         assert_eq!(list(&["-7", "0"], integer).unwrap(), ["-7", "0"]);
         let uuid = of(ColumnType::Uuid, KeyForm::Uuid);
