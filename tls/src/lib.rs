@@ -7,6 +7,7 @@
 //! acceptor.rs   the certificate of this side and the authorities of its callers, read again on request
 //! in_use.rs     the certificates of this process, and when they expire (expiry.rs)
 //! tls/          one connection: received bytes ─► plain bytes, plain bytes ─► bytes to send
+//! record.rs     the types of its records
 //! failure.rs    why a connection can't go on
 //! kernel/       a connection whose keys the kernel gets after the handshake
 //! pem.rs        certificates and keys in files
@@ -22,6 +23,7 @@ mod in_use;
 pub mod kernel;
 pub mod pem;
 pub mod private;
+mod record;
 mod tls;
 
 pub use acceptor::Acceptor;

@@ -23,7 +23,7 @@ use rustls::{AlertDescription, CipherSuite, ExtractedSecrets, ProtocolVersion};
 use self::keys::{Cipher, CryptoInfo};
 use self::socket::Direction;
 use crate::Failure;
-use crate::tls::{ALERT, HANDSHAKE};
+use crate::record::{ALERT, HANDSHAKE};
 
 /// The alert with which a side says that it sends nothing more, and that as a warning.
 const CLOSE_NOTIFY_CODE: u8 = 0;

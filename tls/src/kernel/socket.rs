@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::keys::{Cipher, CryptoInfo};
-use crate::tls::ALERT;
+use crate::record::ALERT;
 
 /// The names of `linux/tls.h`, which not every C library has.
 const TLS_TX: libc::c_int = 1;

@@ -19,11 +19,8 @@ use rustls::{ClientConfig, Error, ServerConfig};
 
 use crate::Failure;
 use crate::kernel::{KernelTls, Keys};
+use crate::record::{ALERT, HANDSHAKE};
 
-/// The first byte of a connection that begins with TLS: the type of a handshake's records.
-pub(crate) const HANDSHAKE: u8 = 22;
-/// The type of the records with which a side says why it does not go on.
-pub(crate) const ALERT: u8 = 21;
 /// The most that a record adds to its contents, for either version, and its alignment.
 const RECORD_EXTRA: usize = 64;
 /// What each record begins with: its type, version and length.
