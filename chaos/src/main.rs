@@ -2,23 +2,15 @@
 //! Run by `cargo xtask chaos`; not shipped.
 //!
 //! ```text
-//! options ─► main ─► scenario/      faults that are scenarios: their files, `standin load`, its results
-//!              │     catalogue/     the other faults: scripts and targets  pure
-//!              │     net/           namespaces, loss; or loopback
-//!              ├──── play.rs        one of these: cluster.rs, load, script, samples.rs
-//!              ├──── row/, outage/  the result, compared with its targets pure
-//!              └──── table.rs       text, Markdown                        pure
+//! options ─► main ─► scenario/           the faults: their files, `standin load`, its results
+//!              ├──── row.rs, outage.rs   the result of one  pure
+//!              └──── table.rs            text, Markdown     pure
 //! ```
-//! Everything it starts is a child process that dies with it, and its namespaces are open files of it.
-//! Nothing is left behind, however it ends.
+//! Everything it starts is a child process that dies with it. Nothing is left behind, however it ends.
 
-mod catalogue;
-mod cluster;
-mod net;
+mod node;
 mod outage;
-mod play;
 mod row;
-mod samples;
 mod scenario;
 mod settings;
 mod table;
@@ -32,12 +24,8 @@ use clap::{Parser, ValueEnum};
 use standin_config::Mode;
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::net::Namespaces;
-use standin_loadgen::rng::Random;
 use standin_testkit::Postgres;
 
-use catalogue::Fault;
-use net::Net;
-use play::PlayError;
 use row::Row;
 use scenario::Scenario;
 use scenario::run::RunError;
@@ -110,12 +98,11 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     let mut faults = faults(&args.only)?;
     if args.list {
-        faults.iter().for_each(|fault| println!("{}", fault.name()));
+        faults.iter().for_each(|fault| println!("{}", fault.name));
         return Ok(true);
     }
     let interrupt = Interrupt::listen()?;
     Postgres::available()?;
-    let mut random = Random::new(args.seed);
     let namespaces = if args.loopback {
         Err("--loopback was given".to_owned())
     } else {
@@ -123,12 +110,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
             format!("{error}; with --loopback, cuts and datagram loss are left out")
         })
     };
-    let net = match &namespaces {
-        Ok(()) => Net::namespaces()?,
-        Err(_) => Net::loopback(&mut random)?,
-    };
     let folder = folder(args.report.as_deref())?;
-    let postgres = Postgres::start();
     let settings = Settings {
         program: args.program.clone(),
         mode: match args.mode {
@@ -139,29 +121,23 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         seed: args.seed,
         lasts: args.seconds.map(|seconds| Duration::from_secs(seconds.into())),
         surge_reads: args.surge_reads,
-        database: ([127, 0, 0, 1], postgres.port()).into(),
-        database_url: postgres.url(),
     };
     println!(
-        "a master and 4 servers in 2 groups, mode {:?}, {} requests/s from {} clients, on {}",
+        "a master and 4 servers in 2 groups, mode {:?}, {} requests/s from 8 clients, on {}",
         settings.mode,
         settings.rate_per_s,
-        play::WORKERS,
-        match net {
-            Net::Loopback(_) => "loopback",
-            Net::Namespaces(_) => "a network namespace per node",
-        }
+        if namespaces.is_ok() { "a network namespace per node" } else { "loopback" }
     );
     println!("{}", table::head());
     let mut rows = Vec::new();
     if let Err(why) = &namespaces {
         for fault in faults.extract_if(.., |fault| fault.needs_namespaces()) {
-            println!("{:<26} left out: {why}", fault.name());
+            println!("{:<26} left out: {why}", fault.name);
         }
     }
     for (fault, time) in faults.iter().flat_map(|f| (0..args.repeat).map(move |t| (f, t))) {
         let settings = Settings { seed: args.seed.wrapping_add(time.into()), ..settings.clone() };
-        rows.push(play_once(fault, time, &settings, &net, &folder, &interrupt)?);
+        rows.push(play_once(fault, time, &settings, namespaces.is_ok(), &folder, &interrupt)?);
         if folder.is_kept() {
             std::fs::write(folder.path().join("chaos.json"), serde_json::to_string_pretty(&rows)?)?;
             std::fs::write(folder.path().join("chaos.md"), table::markdown(&rows))?;
@@ -175,96 +151,47 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
 
 /// Plays a fault for the `time`-th time, counted from zero, and prints its row.
 fn play_once(
-    fault: &Entry,
+    fault: &Scenario,
     time: u32,
     settings: &Settings,
-    net: &Net,
+    has_namespaces: bool,
     folder: &Folder,
     interrupt: &Interrupt,
 ) -> Result<Row, Box<dyn Error>> {
     let name = match time {
-        0 => fault.name(),
-        _ => format!("{}.{}", fault.name(), time + 1),
+        0 => fault.name.clone(),
+        _ => format!("{}.{}", fault.name, time + 1),
     };
     let own = folder.path().join(name);
     std::fs::create_dir_all(&own)?;
-    let row = match fault {
-        Entry::Fault(fault) => {
-            let played = match play::play(*fault, settings, net, &own, interrupt) {
-                Ok(played) => played,
-                Err(PlayError::Interrupted) => return Err(PlayError::Interrupted.into()),
-                Err(error) => return Err(format!("{}: {error}", fault.name()).into()),
-            };
-            if folder.is_kept() {
-                std::fs::write(own.join("requests.csv"), row::requests(&played))?;
-                let counters = samples::csv(&played.samples, played.steady);
-                std::fs::write(own.join("counters.csv"), counters)?;
-            }
-            Row::of(&played)
-        }
-        Entry::Scenario(scenario) => {
-            let has_namespaces = matches!(net, Net::Namespaces(_));
-            match scenario::run::run(scenario, settings, has_namespaces, &own, interrupt) {
-                Ok(run) => Row::of_run(&scenario.name, settings.seed, &run),
-                Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
-                Err(error) => return Err(format!("{}: {error}", scenario.name).into()),
-            }
-        }
+    let row = match scenario::run::run(fault, settings, has_namespaces, &own, interrupt) {
+        Ok(run) => Row::of_run(&fault.name, settings.seed, &run),
+        Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
+        Err(error) => return Err(format!("{}: {error}", fault.name).into()),
     };
     println!("{}", table::line(&row));
     table::remarks(&row).iter().for_each(|remark| println!("    {remark}"));
     Ok(row)
 }
 
-/// A row of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Entry {
-    Scenario(Scenario),
-    Fault(Fault),
+/// The one with this name, or those of the table whose names begin with it and a dash.
+fn chosen(name: &str) -> Vec<Scenario> {
+    if let Some(scenario) = Scenario::of_name(name) {
+        return vec![scenario];
+    }
+    let family = format!("{name}-");
+    Scenario::defaults().into_iter().filter(|one| one.name.starts_with(&family)).collect()
 }
 
-impl Entry {
-    fn defaults() -> Vec<Self> {
-        let faults = Fault::defaults().into_iter().map(Self::Fault);
-        faults.chain(Scenario::defaults().into_iter().map(Self::Scenario)).collect()
-    }
-
-    fn name(&self) -> String {
-        match self {
-            Self::Fault(fault) => fault.name(),
-            Self::Scenario(scenario) => scenario.name.clone(),
-        }
-    }
-
-    fn needs_namespaces(&self) -> bool {
-        match self {
-            Self::Fault(fault) => fault.needs_namespaces(),
-            Self::Scenario(scenario) => scenario.needs_namespaces(),
-        }
-    }
-
-    /// The one with this name, or those of the table whose names begin with it and a dash.
-    fn chosen(name: &str) -> Vec<Self> {
-        if let Some(fault) = Fault::of_name(name) {
-            return vec![Self::Fault(fault)];
-        }
-        if let Some(scenario) = Scenario::of_name(name) {
-            return vec![Self::Scenario(scenario)];
-        }
-        let family = format!("{name}-");
-        Self::defaults().into_iter().filter(|one| one.name().starts_with(&family)).collect()
-    }
-}
-
-fn faults(only: &[String]) -> Result<Vec<Entry>, String> {
+fn faults(only: &[String]) -> Result<Vec<Scenario>, String> {
     if only.is_empty() {
-        return Ok(Entry::defaults());
+        return Ok(Scenario::defaults());
     }
     let mut faults = Vec::new();
     for name in only {
-        let chosen = Entry::chosen(name);
+        let chosen = chosen(name);
         if chosen.is_empty() {
-            let known: Vec<String> = Entry::defaults().iter().map(Entry::name).collect();
+            let known: Vec<String> = Scenario::defaults().into_iter().map(|one| one.name).collect();
             return Err(format!(
                 "there is no fault {name:?}; the faults are: {}",
                 known.join(", ")
@@ -309,9 +236,9 @@ mod tests {
 
     #[test]
     fn a_family_is_chosen_by_its_first_word() {
-        let count = |name: &str| Entry::chosen(name).len();
+        let count = |name: &str| chosen(name).len();
         assert_eq!([count("pause"), count("cut"), count("kill"), count("flood")], [4, 16, 1, 0]);
         assert_eq!([count("pause-7"), count("cut-b1-to-b2"), count("isolate")], [1, 1, 1]);
-        assert_eq!(Entry::defaults().len(), 30);
+        assert_eq!(Scenario::defaults().len(), 30);
     }
 }

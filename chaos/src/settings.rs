@@ -1,6 +1,5 @@
 //! The parameters of one run.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +15,4 @@ pub(crate) struct Settings {
     pub(crate) lasts: Option<Duration>,
     /// `surge_reads` of the cluster file, if it is set.
     pub(crate) surge_reads: Option<u32>,
-    /// The address of the database itself.
-    pub(crate) database: SocketAddr,
-    pub(crate) database_url: String,
 }

@@ -116,12 +116,12 @@ const INCREMENT_MAX: u64 = 9;
 /// The largest number of times that a key of a request for many is drawn again because it has the key already.
 const MULTI_REDRAWS_MAX: u32 = 8;
 
-/// Reads spread evenly over many keys behind those of the mix. Keys may be drawn again, and then be
+/// Reads spread evenly over many keys behind all others. Keys may be drawn again, and then be
 /// hits. Nearly every such read is a miss only if there are far fewer reads than keys, so for a
 /// steady hit ratio, use many times as many keys as a run makes such reads.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Cold {
-    /// Number of such keys; they follow those of the mix.
+    /// Number of such keys; they follow all others.
     pub keys: u32,
     /// Share of the reads that go to them, 0 to 100.
     pub percent: f64,
@@ -270,7 +270,9 @@ impl Iterator for Supply {
                     return Some(Request { key, access: Access::Read });
                 }
                 let cold = u32::try_from(random.below(keys.into())).unwrap_or(0);
-                Some(Request { key: mix.keys + cold, access: Access::Read })
+                let Others { cas_keys, counters, .. } = mix.others;
+                let before = mix.keys + cas_keys + counters;
+                Some(Request { key: before + cold, access: Access::Read })
             }
             Self::Sweep { next, end, step, access } => {
                 let key = *next;
@@ -431,6 +433,11 @@ mod tests {
         let cold: Vec<&Request> = all.iter().filter(|wanted| wanted.key >= 100).collect();
         assert!((9_000..10_000).contains(&cold.len()), "{}", cold.len());
         assert!(cold.iter().all(|wanted| wanted.access == Access::Read && wanted.key < 1_100));
+        let others = Others { cas_percent: 1.0, cas_keys: 50, counters: 7, ..Others::NONE };
+        let cold = Cold { keys: 10, percent: 100.0 };
+        let all = Supply::mixed(Mix { cold, others, ..MIX }, 1, 0, 1).take(1_000);
+        let mut reads = all.filter(|wanted| wanted.access == Access::Read);
+        assert!(reads.all(|wanted| (157..167).contains(&wanted.key)));
     }
 
     #[test]

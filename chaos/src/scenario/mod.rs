@@ -1,4 +1,4 @@
-//! The faults that are scenarios of `standin load`: their files, and what the command line changes in them. Pure.
+//! The faults, which are scenarios of `standin load`: their files, and what the command line changes in them. Pure.
 //!
 //! ```text
 //! ../scenarios/*.toml ─► Scenario ─► text of the file ─► run.rs: `standin load` ─► row.rs: a row of the table
@@ -13,16 +13,25 @@ use std::time::Duration;
 
 use standin_config::Mode;
 
-use crate::net::Node;
+use crate::node::Node;
 
-/// The file on which all others build.
-pub(crate) const COMMON: (&str, &str) =
-    ("common.toml", include_str!("../../scenarios/common.toml"));
+/// The files on which all others build.
+const COMMON: [(&str, &str); 2] = [
+    ("common.toml", include_str!("../../scenarios/common.toml")),
+    ("proxied.toml", include_str!("../../scenarios/proxied.toml")),
+];
 const CUT: &str = include_str!("../../scenarios/cut.toml");
 const CUT_FROM_GROUP: &str = include_str!("../../scenarios/cut-from-group.toml");
+const DATAGRAM_DUPLICATION: &str = include_str!("../../scenarios/datagram-duplication.toml");
+const DATAGRAM_LOSS: &str = include_str!("../../scenarios/datagram-loss.toml");
 const ISOLATE: &str = include_str!("../../scenarios/isolate.toml");
+const KILL: &str = include_str!("../../scenarios/kill.toml");
 const MASTER_RESTART: &str = include_str!("../../scenarios/master-restart.toml");
 const MASTER_THEN_SERVER: &str = include_str!("../../scenarios/master-then-server.toml");
+const ORIGIN_DOWN: &str = include_str!("../../scenarios/origin-down.toml");
+const ORIGIN_SLOW: &str = include_str!("../../scenarios/origin-slow.toml");
+const PAUSE: &str = include_str!("../../scenarios/pause.toml");
+const RESTART: &str = include_str!("../../scenarios/restart.toml");
 const ROLLING_RESTART: &str = include_str!("../../scenarios/rolling-restart.toml");
 
 /// The load before and after a fault whose length was chosen, together.
@@ -37,31 +46,45 @@ pub(crate) struct Scenario {
     text: String,
     /// The length of the fault, if it can be chosen, and how much longer it is then.
     lasts: Option<(Duration, Duration)>,
-    /// How many servers the master may mark offline, in any mode.
-    offline_max: Option<u8>,
+    /// What must be kept in any mode, beside the reads.
+    always: Option<&'static str>,
 }
+
+/// The servers that the master may mark offline, in any mode.
+const NONE_OFFLINE: Option<&str> = Some("offline=0");
+const ONE_OFFLINE: Option<&str> = Some("offline<=1");
 
 impl Scenario {
     /// The scenarios that `cargo xtask chaos` runs, in this order.
     pub(crate) fn defaults() -> Vec<Self> {
         let [a1, a2, b1] = [0, 1, 2].map(Node::Server);
         let master = Node::Master;
-        let mut all = vec![
+        let pauses = [500, 900, 2_000, 30_000].map(Duration::from_millis);
+        let mut all = vec![Self::of("kill", KILL, None, ONE_OFFLINE)];
+        all.extend(pauses.map(Self::pause));
+        all.extend([
+            Self::of("restart", RESTART, None, ONE_OFFLINE),
+            Self::of("origin-slow", ORIGIN_SLOW, lasting(8, 0), NONE_OFFLINE),
+            Self::of("origin-down", ORIGIN_DOWN, lasting(10, 0), NONE_OFFLINE),
             Self::of("rolling-restart", ROLLING_RESTART, None, None),
-            Self::of("master-restart", MASTER_RESTART, lasting(2, 0), Some(0)),
-            Self::of("master-then-server", MASTER_THEN_SERVER, lasting(10, 2), Some(1)),
-        ];
+            Self::of("master-restart", MASTER_RESTART, lasting(2, 0), NONE_OFFLINE),
+            Self::of("master-then-server", MASTER_THEN_SERVER, lasting(10, 2), ONE_OFFLINE),
+        ]);
         let pairs = [(Node::Client, a1), (a2, a1), (b1, a1), (master, a1), (Node::Client, master)];
         for (one, other) in pairs {
             let ways = [(one, other, true), (one, other, false), (other, one, false)];
             all.extend(ways.map(|(from, to, is_two_way)| Self::cut(from, to, is_two_way)));
         }
-        all.push(Self::of("cut-client+a2-and-a1", CUT_FROM_GROUP, lasting(8, 0), Some(0)));
+        all.push(Self::of("cut-client+a2-and-a1", CUT_FROM_GROUP, lasting(8, 0), NONE_OFFLINE));
         all.push(Self::isolate(a1));
+        all.push(Self::of("datagram-loss", DATAGRAM_LOSS, lasting(30, 0), NONE_OFFLINE));
+        let twice = ("datagram-duplication", DATAGRAM_DUPLICATION);
+        all.push(Self::of(twice.0, twice.1, lasting(8, 0), NONE_OFFLINE));
         all
     }
 
-    /// The scenario with this name, including cuts between other pairs than the default ones, and other isolated servers.
+    /// The scenario with this name, including cuts between other pairs than the default ones, other isolated servers, and
+    /// pauses of other lengths.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         if let Some(found) = Self::defaults().into_iter().find(|one| one.name == name) {
             return Some(found);
@@ -69,6 +92,11 @@ impl Scenario {
         if let Some(name) = name.strip_prefix("isolate-") {
             let node = Node::of_name(name).filter(|node| matches!(node, Node::Server(_)))?;
             return Some(Self::isolate(node));
+        }
+        if let Some(seconds) = name.strip_prefix("pause-") {
+            let length = Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?;
+            let can_last = Duration::from_millis(1)..=Duration::from_secs(86_400);
+            return can_last.contains(&length).then(|| Self::pause(length));
         }
         let parts: Vec<&str> = name.strip_prefix("cut-")?.split('-').collect();
         let [from, way, to] = parts[..] else { return None };
@@ -78,9 +106,7 @@ impl Scenario {
             "to" => false,
             _ => return None,
         };
-        // The way to the database is that of a proxy.
-        let is_link = from != to && from != Node::Origin && to != Node::Origin;
-        is_link.then(|| Self::cut(from, to, is_two_way))
+        (from != to).then(|| Self::cut(from, to, is_two_way))
     }
 
     /// The text of its file. `lasts` is the length of faults that have none of their own.
@@ -98,16 +124,30 @@ impl Scenario {
         }
     }
 
-    /// The text of the file on which it builds.
-    pub(crate) fn common(mode: Mode, has_namespaces: bool) -> String {
-        let mut text = COMMON.1.to_owned();
-        if mode == Mode::Strict {
-            text = replaced(&text, "mode = \"available\"", "mode = \"strict\"");
-        }
-        if !has_namespaces {
-            text = text.replace("namespace = true\n", "");
-        }
-        text
+    /// The files on which all build: their names and texts.
+    pub(crate) fn bases(
+        mode: Mode,
+        surge_reads: Option<u32>,
+        has_namespaces: bool,
+    ) -> impl Iterator<Item = (&'static str, String)> {
+        COMMON.into_iter().map(move |(name, text)| {
+            let mut text = text.to_owned();
+            let available = "mode = \"available\"";
+            if mode == Mode::Strict {
+                text = replaced(&text, available, "mode = \"strict\"");
+            }
+            if let Some(reads) = surge_reads {
+                text = replaced(
+                    &text,
+                    "memory = \"16MiB\"",
+                    &format!("memory = \"16MiB\"\nsurge_reads = {reads}"),
+                );
+            }
+            if !has_namespaces {
+                text = text.replace("namespace = true\n", "");
+            }
+            (name, text)
+        })
     }
 
     /// The options of `standin load` beside the file.
@@ -119,8 +159,8 @@ impl Scenario {
         }
         // No server answers for an owner that may still have a lease. Failures are reported, and reads are judged.
         if mode == Mode::Strict {
-            let offline = self.offline_max.map(|most| format!(",offline<={most}"));
-            let that = format!("stale_beyond=0,wrong=0{}", offline.unwrap_or_default());
+            let always = self.always.map(|always| format!(",{always}"));
+            let that = format!("stale_beyond=0,wrong=0{}", always.unwrap_or_default());
             options.extend(["--expect".to_owned(), that]);
         }
         options
@@ -128,21 +168,33 @@ impl Scenario {
 
     /// Whether it needs links that can be cut.
     pub(crate) fn needs_namespaces(&self) -> bool {
-        self.text.contains("what = \"cut\"")
+        let of_network = ["cut", "lose", "duplicate"].map(|what| format!("what = \"{what}\""));
+        of_network.iter().any(|line| self.text.contains(line))
     }
 
     fn of(
         name: &str,
         text: &str,
         lasts: Option<(Duration, Duration)>,
-        offline_max: Option<u8>,
+        always: Option<&'static str>,
     ) -> Self {
-        Self { name: name.to_owned(), text: text.to_owned(), lasts, offline_max }
+        Self { name: name.to_owned(), text: text.to_owned(), lasts, always }
+    }
+
+    /// A pause of this length.
+    fn pause(length: Duration) -> Self {
+        let ms = length.as_millis();
+        let mut text = replaced(PAUSE, "for = \"2s\"", &format!("for = \"{ms}ms\""));
+        let seconds = 35 + length.as_secs_f64().ceil() as u64;
+        text = replaced(&text, "seconds = 37", &format!("seconds = {seconds}"));
+        // A server that was only stopped has nothing to drop.
+        let always = Some("offline<=1,server:partitions_dropped@a1=0");
+        Self::of(&format!("pause-{}", length.as_secs_f64()), &text, None, always)
     }
 
     fn isolate(node: Node) -> Self {
         let text = replaced(ISOLATE, "on = \"st-a1\"", &format!("on = \"{}\"", process(node)));
-        Self::of(&format!("isolate-{}", node.name()), &text, lasting(8, 0), Some(1))
+        Self::of(&format!("isolate-{}", node.name()), &text, lasting(8, 0), ONE_OFFLINE)
     }
 
     fn cut(from: Node, to: Node, is_two_way: bool) -> Self {
@@ -157,7 +209,7 @@ impl Scenario {
         let mut text = replaced(CUT, "on = \"st-a1\"", &format!("on = \"{}\"", process(on)));
         text = replaced(&text, "from = [\"client\"]", &format!("from = [\"{}\"]", process(other)));
         text = replaced(&text, "way = \"both\"", &format!("way = \"{way}\""));
-        Self::of(&name, &text, lasting(8, 0), Some(0))
+        Self::of(&name, &text, lasting(8, 0), NONE_OFFLINE)
     }
 }
 

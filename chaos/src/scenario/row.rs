@@ -33,6 +33,7 @@ impl Row {
             seed,
             stale_beyond: counts.stale_beyond + counts.wrong,
             counts,
+            first_good_ms: worst(&mut begins().filter_map(|event| event.after?.all_answered_us)),
             silence_ms: worst(&mut run.events.iter().filter_map(|event| event.silence_us)),
             announced_ms: worst(&mut begins().filter_map(|event| event.announced_us)),
             origin_reads_steady_per_s: before.iter().sum::<f64>() / before.len().max(1) as f64,
@@ -55,7 +56,7 @@ impl Row {
             row.misses.push("it did not go as the scenario says".to_owned());
         }
         row.notes.extend(row.failed_text());
-        row.notes.push(row.latency_text("in all"));
+        row.notes.push(row.latency_text());
         row.notes.extend(run.warnings.iter().cloned());
         if row.counts.failed + row.stale_beyond > 0 {
             row.notes.extend(run.quotes.iter().take(4).cloned());

@@ -9,7 +9,7 @@ use standin_loadgen::faults::{Process, SpawnError};
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::report::document::Document;
 
-use super::{COMMON, Scenario};
+use super::Scenario;
 use crate::settings::Settings;
 
 const TICK: Duration = Duration::from_millis(50);
@@ -43,7 +43,9 @@ pub(crate) fn run(
         Ok::<_, RunError>(path)
     };
     let mode = settings.mode;
-    write(COMMON.0, Scenario::common(mode, has_namespaces))?;
+    for (name, text) in Scenario::bases(mode, settings.surge_reads, has_namespaces) {
+        write(name, text)?;
+    }
     let file = write("scenario.toml", scenario.text(settings.lasts))?;
     let json = folder.join("result.json");
     // An old result is not that of a run that fails.

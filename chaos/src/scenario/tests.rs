@@ -15,7 +15,17 @@ fn every_scenario_has_a_name_of_its_own_that_finds_it() {
     assert_eq!(all.iter().filter(|one| one.name.starts_with("cut-")).count(), 16);
     assert!(Scenario::of_name("cut-b2-to-master").is_some(), "also of other pairs");
     assert!(Scenario::of_name("isolate-b1").is_some());
-    for nonsense in ["", "cut-a1-to-a1", "cut-a1-to-origin", "cut-a1", "isolate-client", "kill"] {
+    assert!(Scenario::of_name("pause-7.5").unwrap().text(None).contains("for = \"7500ms\"\n"));
+    for nonsense in [
+        "",
+        "cut-a1-to-a1",
+        "cut-a1-to-origin",
+        "cut-a1",
+        "isolate-client",
+        "flood",
+        "pause-x",
+        "pause--1",
+    ] {
         assert_eq!(Scenario::of_name(nonsense), None, "{nonsense}");
     }
 }
@@ -27,8 +37,10 @@ fn every_scenario_can_be_read_in_each_mode_and_with_each_length() {
     for scenario in Scenario::defaults().into_iter().chain(others.into_iter().flatten()) {
         for mode in [Mode::Available, Mode::Strict] {
             for lasts in [None, Some(Duration::from_secs(600))] {
-                let (common, _) = COMMON;
-                std::fs::write(scratch.file(common), Scenario::common(mode, true)).unwrap();
+                let surge_reads = lasts.map(|_| 1_000);
+                for (name, text) in Scenario::bases(mode, surge_reads, true) {
+                    std::fs::write(scratch.file(name), text).unwrap();
+                }
                 let file = scratch.file("scenario.toml");
                 std::fs::write(&file, scenario.text(lasts)).unwrap();
                 let options = scenario.options(lasts, mode);
@@ -72,7 +84,8 @@ fn a_cut_concerns_what_its_name_says() {
 
 #[test]
 fn without_namespaces_there_are_none() {
-    assert!(!Scenario::common(Mode::Available, false).contains("namespace"));
+    let mut bases = Scenario::bases(Mode::Available, None, false);
+    assert!(bases.all(|(_, text)| !text.contains("namespace = ")));
     let needing = Scenario::defaults().iter().filter(|one| one.needs_namespaces()).count();
-    assert_eq!(needing, 17);
+    assert_eq!(needing, 19);
 }

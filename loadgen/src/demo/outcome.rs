@@ -9,7 +9,7 @@ use standin_protocol::time::Micros;
 use super::script::{PHASES, Played};
 use super::story::StoryKind;
 use super::warm::WarmUp;
-use crate::observer::{OriginPoint, StatsReading, origin_timeline};
+use crate::observer::{OriginPoint, Reads, StatsReading, origin_reads};
 use crate::recorder::{FailureKind, TimelinePoint};
 use crate::report::figures::LATE_P99_US_MAX;
 use crate::report::{Figures, Machine, PhaseFigures, table};
@@ -182,7 +182,7 @@ impl DemoReport {
             quotes: warm_up.quotes.iter().chain(&recording.quotes).cloned().collect(),
             lateness_p99_us: recording.lateness.value_at_quantile(0.99),
             timeline: recording.timeline(),
-            origin_timeline: origin_timeline(readings, start),
+            origin_timeline: Reads::since(start, &origin_reads(readings)).timeline(),
             parameters,
             machine: Machine::here(),
             files: ReportFiles::default(),

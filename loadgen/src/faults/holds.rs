@@ -67,10 +67,14 @@ pub(super) struct Holds {
     states: BTreeMap<Whom, State>,
 }
 
-/// The moments of a script at which something happens: an end is none if another fault has changed it since.
+/// The moments of a script at which something happens: an end is none if another fault has changed it since. If faults wait
+/// for events, their order is not known before, and each end may be one.
 pub(super) fn moments(script: &Script) -> Vec<Step> {
     let mut holds = Holds::default();
     let mut steps = script.steps();
+    if script.waits() {
+        return steps;
+    }
     steps.retain(|step| {
         let order = holds.apply(&script.faults[step.fault], step.fault, step.is_undo);
         !matches!(order, Ok(Order::Nothing))
@@ -220,6 +224,11 @@ fn whom(deed: &Deed, fault: usize) -> Whom {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use standin_protocol::map::ServerState;
+
+    use super::super::script::Awaited;
     use super::super::script::testing::fault;
     use super::*;
 
@@ -234,6 +243,23 @@ mod tests {
         let script = Script { processes: Vec::new(), faults };
         let at: Vec<u64> = moments(&script).iter().map(|step| step.at.as_secs()).collect();
         assert_eq!(at, [1, 2, 12]);
+    }
+
+    #[test]
+    fn where_faults_wait_each_end_may_be_one() {
+        // By the latest times, the end of the second comes after the restart, which would have ended it.
+        let awaited = Awaited {
+            server: "a".to_owned(),
+            state: ServerState::Offline,
+            within: Duration::from_secs(10),
+        };
+        let waits = FaultSpec { after: Some(awaited), ..fault("b", 0, Some(20), What::Kill) };
+        let faults =
+            vec![fault("a", 5, None, What::Kill), waits, fault("b", 30, None, What::Restart)];
+        let script = Script { processes: Vec::new(), faults };
+        let moments: Vec<_> =
+            moments(&script).iter().map(|step| (step.at.as_secs(), step.is_undo)).collect();
+        assert_eq!(moments, [(5, false), (15, false), (30, false), (35, true)]);
     }
 
     #[test]

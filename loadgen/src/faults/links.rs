@@ -1,5 +1,7 @@
 //! Faults of the links between nodes of the scenario's network. Pure.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::proxy::Way;
@@ -14,23 +16,57 @@ pub struct NetworkFault {
     pub from: Vec<String>,
     /// Which way is concerned: what goes to the first ones, what comes from them, or both.
     pub way: Way,
-    /// The percentage of packets that is lost; `None`: nothing arrives.
-    pub loss_percent: Option<u8>,
+    /// What happens to it.
+    pub harm: Harm,
+}
+
+/// What happens to packets between two nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Harm {
+    /// Nothing arrives.
+    Cut,
+    /// Some are lost.
+    Lose {
+        /// How many of a hundred.
+        percent: u8,
+        /// Whether only datagrams (UDP) are.
+        udp: bool,
+    },
+    /// Some datagrams (UDP) arrive twice.
+    Duplicate {
+        /// How many of a hundred.
+        percent: u8,
+    },
+}
+
+impl Harm {
+    /// As scenarios have it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Lose { .. } => "lose",
+            Self::Duplicate { .. } => "duplicate",
+        }
+    }
 }
 
 impl NetworkFault {
-    /// The same for each pair of nodes.
+    /// The same for each pair of nodes, and for each way once.
     pub(super) fn impairments(&self) -> impl Iterator<Item = Impairment<&str>> {
-        let one = |from, to| match self.loss_percent {
-            None => Impairment::Cut { from, to },
-            Some(percent) => Impairment::Loss { from, to, percent },
-        };
         let pairs = self.on.iter().flat_map(|on| self.from.iter().map(move |from| (on, from)));
         let pairs = pairs.filter(|(on, from)| on != from);
-        pairs.flat_map(move |(on, from)| {
-            let to = (self.way != Way::From).then(|| one(from.as_str(), on.as_str()));
-            let back = (self.way != Way::To).then(|| one(on.as_str(), from.as_str()));
+        let ways = pairs.flat_map(|(on, from)| {
+            let to = (self.way != Way::From).then_some((from.as_str(), on.as_str()));
+            let back = (self.way != Way::To).then_some((on.as_str(), from.as_str()));
             [to, back].into_iter().flatten()
+        });
+        // Two rules for one way would lose, or repeat, more than was asked for.
+        let ways: BTreeSet<(&str, &str)> = ways.collect();
+        ways.into_iter().map(|(from, to)| match self.harm {
+            Harm::Cut => Impairment::Cut { from, to },
+            Harm::Lose { percent, udp } => Impairment::Loss { from, to, percent, is_udp: udp },
+            Harm::Duplicate { percent } => Impairment::Duplication { from, to, percent },
         })
     }
 }
@@ -42,11 +78,11 @@ mod tests {
     #[test]
     fn a_cut_concerns_each_pair_and_the_ways_that_are_meant() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let fault = |way, loss_percent| NetworkFault {
+        let fault = |way, harm| NetworkFault {
             on: names(&["a"]),
             from: names(&["b", "a", "client"]),
             way,
-            loss_percent,
+            harm,
         };
         let cut = |from, to| Impairment::Cut { from, to };
         let all = |fault: &NetworkFault| {
@@ -58,10 +94,22 @@ mod tests {
         };
         let to = [cut("b", "a"), cut("client", "a")];
         let from = [cut("a", "b"), cut("a", "client")];
-        assert_eq!(all(&fault(Way::To, None)), owned(&to));
-        assert_eq!(all(&fault(Way::From, None)), owned(&from));
-        assert_eq!(all(&fault(Way::Both, None)), owned(&[to[0], from[0], to[1], from[1]]));
-        let lossy = Impairment::Loss { from: "b", to: "a", percent: 5 };
-        assert_eq!(all(&fault(Way::To, Some(5)))[0], lossy.map(str::to_owned));
+        assert_eq!(all(&fault(Way::To, Harm::Cut)), owned(&to));
+        assert_eq!(all(&fault(Way::From, Harm::Cut)), owned(&from));
+        assert_eq!(all(&fault(Way::Both, Harm::Cut)), owned(&[from[0], from[1], to[0], to[1]]));
+        let lossy = Impairment::Loss { from: "b", to: "a", percent: 5, is_udp: true };
+        let lose = Harm::Lose { percent: 5, udp: true };
+        assert_eq!(all(&fault(Way::To, lose))[0], lossy.map(str::to_owned));
+        let twice = Impairment::Duplication { from: "a", to: "b", percent: 7 };
+        let duplicate = Harm::Duplicate { percent: 7 };
+        assert_eq!(all(&fault(Way::From, duplicate))[0], twice.map(str::to_owned));
+    }
+
+    #[test]
+    fn among_themselves_each_way_is_concerned_once() {
+        let all: Vec<String> = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let harm = Harm::Lose { percent: 10, udp: true };
+        let fault = NetworkFault { on: all.clone(), from: all, way: Way::Both, harm };
+        assert_eq!(fault.impairments().count(), 6);
     }
 }

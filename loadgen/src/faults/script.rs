@@ -91,6 +91,8 @@ pub enum Kind {
         /// The name of a PostgreSQL, or of a proxy before one, that has the keyspace's table; `None`: the keyspace is in
         /// memory only.
         database: Option<String>,
+        /// `surge_reads` of the cluster file, if it is set.
+        surge_reads: Option<u32>,
     },
 }
 
@@ -282,8 +284,7 @@ impl Deed {
             }
             Self::Reset(name) => format!("reset {name}"),
             Self::Network(fault) => {
-                let word = if fault.loss_percent.is_some() { "lose" } else { "cut" };
-                format!("{word} {}", fault.on.join(" "))
+                format!("{} {}", fault.harm.word(), fault.on.join(" "))
             }
             Self::Unit { unit, what } => unit_commands(*what, unit).0.join(" "),
             Self::Database { name, trouble: Trouble::Lock } => format!("lock {name}"),
@@ -361,6 +362,19 @@ impl Script {
         self.processes.iter().any(|one| one.is_named(name))
     }
 
+    /// The servers of Standin clusters, whose masters announce their states.
+    #[must_use]
+    pub fn servers(&self) -> Vec<String> {
+        let of = |spec: &ProcessSpec| match spec.kind {
+            Kind::Standin { groups, servers, .. } => {
+                let names = standin_names(groups, servers).into_iter().flatten();
+                names.map(|server| format!("{}-{server}", spec.name)).collect()
+            }
+            _ => Vec::new(),
+        };
+        self.processes.iter().flat_map(of).collect()
+    }
+
     /// The nodes of its network beside the client; none: it has no network of its own.
     #[must_use]
     pub fn nodes(&self) -> Vec<String> {
@@ -410,7 +424,8 @@ mod tests {
         let cluster = Kind::RedisCluster { masters: 3, replicas: 1, node_timeout };
         assert_eq!(spec(cluster).members().len(), 6);
         let (groups, servers, mode) = (2, 2, Mode::Available);
-        let standin = Kind::Standin { groups, servers, memory_bytes: 1, mode, database: None };
+        let (memory_bytes, database, surge_reads) = (1, None, None);
+        let standin = Kind::Standin { groups, servers, memory_bytes, mode, database, surge_reads };
         assert_eq!(spec(standin).members(), ["x-a1", "x-a2", "x-b1", "x-b2", "x-master"]);
     }
 }

@@ -97,13 +97,17 @@ impl Between {
         address: SocketAddr,
         upstream: SocketAddr,
         seed: u64,
+        is_database: bool,
     ) -> io::Result<Self> {
         Ok(if is_udp {
             let socket = UdpSocket::bind(address)?;
             Self::Datagrams(DatagramProxy::start(socket, upstream, seed)?)
         } else {
             let listener = TcpListener::bind(address)?;
-            Self::Connections(Proxy::plain(listener, upstream, seed)?)
+            Self::Connections(match is_database {
+                true => Proxy::counting(listener, upstream, seed)?,
+                false => Proxy::plain(listener, upstream, seed)?,
+            })
         })
     }
 
@@ -246,6 +250,14 @@ impl Setting {
         self.proxies.get(name).expect("scenarios are checked for names")
     }
 
+    /// Counts the reads of PostgreSQL that pass through this proxy, if it is one.
+    pub(super) fn reads_through(&self, name: &str) -> Option<impl Fn() -> u64 + Send + 'static> {
+        match self.proxies.get(name)? {
+            Between::Connections(proxy) => Some(proxy.reads()),
+            Between::Datagrams(_) => None,
+        }
+    }
+
     /// The table of a Standin cluster, if it has one.
     pub(super) fn table(&self, cluster: &str) -> Option<&RunOrigin> {
         self.tables.get(cluster)
@@ -326,7 +338,8 @@ impl Setting {
                 let upstream = self.upstream(to)?;
                 let address = ground.site(name, 1)?.address();
                 self.behind.insert(name.to_owned(), to.clone());
-                let proxy = Between::start(*is_udp, address, upstream, seed)
+                let is_database = self.has_database_behind(to);
+                let proxy = Between::start(*is_udp, address, upstream, seed, is_database)
                     .map_err(StartError::system(format!("the proxy {name}")))?;
                 self.proxies.insert(name.to_owned(), proxy);
                 (Vec::new(), vec![address])
@@ -338,7 +351,7 @@ impl Setting {
                 self.folders.push(server.folder);
                 (vec![server.process], site.addresses)
             }
-            Kind::Standin { groups, servers, memory_bytes, mode, database } => {
+            Kind::Standin { groups, servers, memory_bytes, mode, database, surge_reads } => {
                 let names = standin_names(*groups, *servers);
                 // The master is the last of the members, and the first of the addresses.
                 let sites = ground.sites(&spec.members(), 1)?;
@@ -359,7 +372,9 @@ impl Setting {
                     let table = RunOrigin::prepare(Some(direct), ground.folder, rows)?;
                     self.tables.insert(name.to_owned(), table);
                     let address = self.places.addresses[database][0];
-                    config.origin = Some(OriginConfig::postgres(&postgres::url(address)));
+                    let mut origin = OriginConfig::postgres(&postgres::url(address));
+                    origin.surge_reads = surge_reads.unwrap_or(origin.surge_reads);
+                    config.origin = Some(origin);
                     config.keyspaces = vec![RunOrigin::keyspace(KEYSPACE)];
                 }
                 let program = match program {
@@ -388,6 +403,14 @@ impl Setting {
         self.places.addresses.insert(name.to_owned(), addresses);
         self.processes.extend(members.into_iter().zip(processes));
         Ok(())
+    }
+
+    /// Whether this is the name of a database, or of a proxy before one.
+    fn has_database_behind(&self, name: &str) -> bool {
+        match self.behind.get(name) {
+            Some(behind) => self.has_database_behind(behind),
+            None => self.databases.contains_key(name),
+        }
     }
 
     /// Where the database itself is, of which this is the name, or the name of a proxy before it.

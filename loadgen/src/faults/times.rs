@@ -17,6 +17,11 @@ pub struct Step {
 }
 
 impl Script {
+    /// Whether a fault waits for an event.
+    pub(super) fn waits(&self) -> bool {
+        self.faults.iter().any(|fault| fault.after.is_some())
+    }
+
     /// When each fault begins. One that waits for an event begins at the latest then, unless the time of the event is
     /// `known`, by the fault's index.
     pub(super) fn begins(&self, known: &BTreeMap<usize, Duration>) -> Vec<Duration> {

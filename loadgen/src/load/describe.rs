@@ -88,6 +88,8 @@ pub(super) fn scenario(load: &Load) -> Value {
             "preset": load.preset.map(word),
             "reads": load.reads_percent,
             "reads_first": load.reads_first,
+            "cold_reads": load.cold.percent,
+            "cold_keys": load.cold.keys,
             "adds": load.others.adds_percent,
             "touches": load.others.touches_percent,
             "deletes": load.others.deletes_percent,

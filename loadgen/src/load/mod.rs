@@ -19,6 +19,7 @@
 mod access;
 mod agent_args;
 mod agent_bounds;
+mod cold_args;
 mod database;
 mod database_args;
 mod describe;
@@ -60,7 +61,7 @@ pub use error::LoadError;
 use fill::{fill, read_counters};
 pub use interval::Interval;
 pub use objective::expect::Expect;
-use objective::expect::{self, Begin};
+use objective::expect::{self, Begin, Beside};
 pub use objective::{Find, Objective};
 use observers::Observers;
 pub use options::{Closed, LoadArgs};
@@ -90,7 +91,7 @@ use crate::report::table::thousands;
 use crate::request::KeyCounts;
 use crate::targets::address::TargetUrl;
 use crate::trace::{Feeding, Numbering};
-use crate::workload::{Cold, Keys, Mix, Supply};
+use crate::workload::{Keys, Mix, Supply};
 
 /// Makes the requests of the warm-up others than those to come.
 const WARM_UP_SEED: u64 = 0x3A3A;
@@ -281,7 +282,7 @@ impl<'l> Prepared<'l> {
                 warm_up(&plan, (supplies, &together), live, shown, interrupt, console)?;
         }
 
-        let observers = Observers::start(load, &plan)?;
+        let observers = Observers::start(load, &plan, stage)?;
         let plan = Plan { moments: stage.moments(), ..plan };
         own_cluster::watch(load, &plan, stage);
         let running = drive::start_together(&plan, supplies, live, &together)?;
@@ -290,7 +291,14 @@ impl<'l> Prepared<'l> {
         let what = Watched { live, plan: &plan, whole, shown };
         let mut recording = what.until_end(running, Some(stage), interrupt, console)?;
         stage.undo();
-        let mut problems = stage.problems(interrupt.is_some_and(Interrupt::is_set));
+        let is_interrupted = interrupt.is_some_and(Interrupt::is_set);
+        let mut problems = stage.problems(is_interrupted);
+        if is_interrupted && !load.expect.is_empty() {
+            problems.push(
+                "the run was interrupted, so what is expected was judged by a part of it"
+                    .to_owned(),
+            );
+        }
         if let Some((trace, feeding)) = load.trace.as_ref().zip(feeding) {
             match feeding.finish() {
                 Ok(totals) => clamped(&totals, self.demands).iter().for_each(|l| console.line(l)),
@@ -303,7 +311,9 @@ impl<'l> Prepared<'l> {
         // Without the rows that are asked for again behind it.
         let ran_for = recording.threads.iter().map(|thread| thread.ran_for).max();
         let ran_for = ran_for.unwrap_or_default();
-        let observed = observers.finish(&plan, recording.start);
+        let mut observed = observers.finish(&plan, recording.start);
+        let risen = std::mem::take(&mut observed.risen);
+        let beside = Beside { reads: observed.reads.clone(), risen };
         problems.extend(read_counters(load, (&plan, live), &mut recording, interrupt, console));
         problems.extend(own_cluster::lost_writes(load, &plan, stage));
         // A search has many runs.
@@ -325,7 +335,7 @@ impl<'l> Prepared<'l> {
             window: *window,
             silence_us: events::silence_us(0, timeline, windows),
         });
-        Ok((expect::judged(&load.expect, document, begin, has_problems), of_warm_up))
+        Ok((expect::judged(&load.expect, document, begin, &beside, has_problems), of_warm_up))
     }
 
     /// The supplies of the load threads, and what reads the trace for them.
@@ -409,7 +419,7 @@ fn supply(load: &Load, worker: u32, seed: u64) -> Supply {
         reads_first: load.reads_first,
         others: load.others,
         sizes: load.sizes,
-        cold: Cold::default(),
+        cold: load.cold,
     };
     Supply::mixed(mix, seed, number, all)
 }

@@ -1,17 +1,18 @@
 //! What is observed beside the requests of a run: the database's load by the servers' count, the processor time of target
 //! and generator, and what the servers say of themselves afterwards.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-use super::{Load, LoadError};
-use crate::database::Database;
+use super::{Load, LoadError, own_cluster};
 use crate::drive::Plan;
-use crate::observer::told::{self, Told};
+use crate::faults::Stage;
+use crate::observer::told::{self, Risen, Told};
 use crate::observer::usage::{Processes, UsageWatch, Watched};
-use crate::observer::{OriginPoint, StatsReading, StatsWatch, origin_timeline};
+use crate::observer::{Reads, ReadsWatch, StatsReading, StatsWatch, origin_reads as reads_of};
 
 const STATS_WITHIN: Duration = Duration::from_millis(500);
 
@@ -19,9 +20,12 @@ const STATS_WITHIN: Duration = Duration::from_millis(500);
 pub(super) struct Observers {
     /// Other caches have no database behind them.
     stats: Option<StatsWatch>,
-    /// The rows that this program itself has asked the database for.
-    asked: Option<u64>,
+    /// The rows that the database was asked for: by this program itself, or through a proxy of the scenario.
+    asked: Option<ReadsWatch>,
     before: Option<StatsReading>,
+    /// The counters about which something is expected, and what they were before.
+    counters: BTreeSet<String>,
+    told: Vec<Told>,
     usage: UsageWatch,
 }
 
@@ -31,7 +35,9 @@ pub(super) struct Observed {
     /// Fetches from the database.
     pub(super) origin_reads: Option<u64>,
     /// The load of the database over time.
-    pub(super) origin: Vec<OriginPoint>,
+    pub(super) reads: Reads,
+    /// By how much counters have risen about which something is expected.
+    pub(super) risen: Risen,
     /// The processor time of target and generator over time.
     pub(super) watched: Watched,
     /// What the target's servers have said.
@@ -40,7 +46,7 @@ pub(super) struct Observed {
 
 impl Observers {
     /// Begins to look.
-    pub(super) fn start(load: &Load, plan: &Plan) -> Result<Self, LoadError> {
+    pub(super) fn start(load: &Load, plan: &Plan, stage: &Stage) -> Result<Self, LoadError> {
         let processes = Processes::find(&load.processes)?;
         let stats = plan.target.standin().map(|standin| {
             StatsWatch::start(Arc::clone(&standin.topology), &standin.client)
@@ -48,27 +54,42 @@ impl Observers {
         });
         let stats = stats.transpose()?;
         let before = stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
-        let asked = plan.target.database().map(Database::reads);
-        Ok(Self { stats, before, asked, usage: UsageWatch::start(processes, load.interval)? })
+        let asked = match (plan.target.database().cloned(), own_cluster::reads(load, stage)) {
+            (Some(database), _) => Some(ReadsWatch::start(move || database.reads())),
+            (None, Some(passed)) => Some(ReadsWatch::start(passed)),
+            (None, None) => None,
+        };
+        let asked = asked.transpose().map_err(LoadError::system("counting reads"))?;
+        let counters: BTreeSet<String> =
+            load.expect.iter().flat_map(|one| one.that.counters()).collect();
+        let told = match counters.is_empty() {
+            true => Vec::new(),
+            false => told::ask(&plan.target, &counters),
+        };
+        let usage = UsageWatch::start(processes, load.interval)?;
+        Ok(Self { stats, before, asked, counters, told, usage })
     }
 
     /// Looks once more after a run that began at `start`.
     pub(super) fn finish(self, plan: &Plan, start: Micros) -> Observed {
-        let Self { stats, before, asked, usage } = self;
+        let Self { stats, before, asked, counters, told, usage } = self;
         let watched = usage.finish();
         let after = stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
-        let origin_reads = before.zip(after);
-        let origin_reads =
-            origin_reads.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
-        let own = asked.zip(plan.target.database());
-        let origin_reads = origin_reads.or(own.map(|(before, database)| database.reads() - before));
-        let readings = stats.as_ref().map(StatsWatch::readings).unwrap_or_default();
-        drop(stats);
-        Observed {
-            origin_reads,
-            origin: origin_timeline(&readings, start),
-            watched,
-            told: told::ask(&plan.target),
-        }
+        let of_servers = before.zip(after);
+        let of_servers =
+            of_servers.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
+        let is_exact = asked.is_some();
+        // What was counted at the database itself is exact.
+        let readings = match (asked, stats) {
+            (Some(asked), _) => asked.finish(),
+            (None, Some(stats)) => reads_of(&stats.readings()),
+            (None, None) => Vec::new(),
+        };
+        let reads = Reads::since(start, &readings);
+        let origin_reads = if is_exact { reads.total() } else { of_servers };
+        let after = told::ask(&plan.target, &counters);
+        let risen = told::risen(&told, &after, &counters);
+        // The others are not part of what is reported.
+        Observed { origin_reads, reads, risen, watched, told: after }
     }
 }

@@ -48,7 +48,8 @@ pub(super) fn document(
     circumstances: Circumstances<'_>,
 ) -> Document {
     let Circumstances { started, ran_for, is_stopped, observed, command } = circumstances;
-    let Observed { origin_reads, origin, watched, told } = observed;
+    let Observed { origin_reads, reads, risen: _, watched, told } = observed;
+    let origin = reads.timeline();
     let latency = recording.latency();
     // An open loop waits for its last answers; its rate is over the time of sending.
     let seconds = match (&plan.pacing, plan.duration) {

@@ -4,6 +4,7 @@
 use super::Load;
 use crate::drive::Plan;
 use crate::faults::Stage;
+use crate::faults::script::Kind;
 use crate::origin::lost_rows;
 use crate::placeholder::process_in;
 use crate::recorder::Concerned;
@@ -38,6 +39,14 @@ pub(super) fn watch(load: &Load, plan: &Plan, stage: &Stage) {
     let home = |key| topology.home(topology.partition(standin.keyspace, &plan.keys.name(key)));
     let homes = (0..load.counts().all()).map(home).collect();
     stage.moments().concern(Concerned { homes, servers });
+}
+
+/// Counts the reads that pass through a proxy of the scenario to the cluster's database, if there is one.
+pub(super) fn reads(load: &Load, stage: &Stage) -> Option<impl Fn() -> u64 + Send + 'static> {
+    let Kind::Standin { database, .. } = &load.script.process(name(load)?)?.kind else {
+        return None;
+    };
+    stage.reads_through(database.as_deref()?)
 }
 
 /// Rows of the cluster's database that are older than a write that was acknowledged, or are none of this run, in words.

@@ -104,6 +104,13 @@ fn refuse_unshared(load: &Load) -> Result<(), LoadError> {
             "[[processes]], [[faults]] and what is expected are for one machine: leave them or --agents away",
         );
     }
+    // The keys of one agent's own would be those that nobody has written for another.
+    if load.cold.keys > 0 && load.owns_keys() {
+        return wrong(
+            "--cold-reads reads keys behind all others, and with --check each agent has keys of its own: leave one of them \
+             or --agents away",
+        );
+    }
     // The variable of an agent's machine is nobody else's business.
     if load.access.password_env.is_some() {
         return wrong(

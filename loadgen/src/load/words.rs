@@ -1,10 +1,18 @@
-//! Values of a scenario that are texts of the command line.
+//! Values of options, and of a scenario that are texts of the command line.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
 use clap::ValueEnum;
 use standin_config::{Report, Section};
+
+/// A share of all.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("write a number of 0 to 100".to_owned()),
+    }
+}
 
 /// A text that is read as on the command line. The mistake shows it.
 pub(super) fn parsed<T: FromStr<Err: Display>>(

@@ -43,11 +43,18 @@ pub enum Impairment<Node> {
         to: Node,
         /// How many of a hundred.
         percent: u8,
+        /// Whether only datagrams (UDP) are lost.
+        is_udp: bool,
     },
-    /// This percentage of all datagrams (UDP) is lost.
-    DatagramLoss(u8),
-    /// This percentage of all datagrams (UDP) arrives twice.
-    Duplication(u8),
+    /// This percentage of the datagrams (UDP) that `from` sends to `to` arrives twice.
+    Duplication {
+        /// The sender.
+        from: Node,
+        /// The receiver.
+        to: Node,
+        /// How many of a hundred.
+        percent: u8,
+    },
 }
 
 impl<Node> Impairment<Node> {
@@ -56,11 +63,12 @@ impl<Node> Impairment<Node> {
     pub fn map<Other>(self, other: impl Fn(Node) -> Other) -> Impairment<Other> {
         match self {
             Self::Cut { from, to } => Impairment::Cut { from: other(from), to: other(to) },
-            Self::Loss { from, to, percent } => {
-                Impairment::Loss { from: other(from), to: other(to), percent }
+            Self::Loss { from, to, percent, is_udp } => {
+                Impairment::Loss { from: other(from), to: other(to), percent, is_udp }
             }
-            Self::DatagramLoss(percent) => Impairment::DatagramLoss(percent),
-            Self::Duplication(percent) => Impairment::Duplication(percent),
+            Self::Duplication { from, to, percent } => {
+                Impairment::Duplication { from: other(from), to: other(to), percent }
+            }
         }
     }
 }

@@ -102,12 +102,11 @@ impl Namespaces {
     /// # Errors
     /// [`NetError`].
     pub fn impair(&self, impairments: &[Impairment<NodeNumber>]) -> Result<(), NetError> {
-        let all: Vec<NodeNumber> = self.nodes.keys().copied().collect();
         let nodes = self
             .nodes
             .iter()
             .map(|(node, network)| (Some(*node), network, rules::of_node(*node, impairments)));
-        let bridge = (None, &self.bridge, rules::of_bridge(&all, impairments));
+        let bridge = (None, &self.bridge, rules::of_bridge(impairments));
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let news = nodes.chain([bridge]).filter(|(whom, _, text)| told.get(whom) != Some(text));
         let news: Vec<_> = news.collect();
@@ -214,17 +213,19 @@ mod tests {
         assert_eq!(sent(&net, a1, master, 20), 0);
         assert_eq!(sent(&net, master, a1, 20), 20, "the other way is open");
         assert_eq!(sent(&net, other, master, 20), 20, "others are not concerned");
-        let loss = Impairment::Loss { from: a1, to: master, percent: 50 };
-        for lost in [loss, Impairment::DatagramLoss(50)] {
+        let loss = |is_udp| Impairment::Loss { from: a1, to: master, percent: 50, is_udp };
+        for lost in [loss(false), loss(true)] {
             net.impair(&[lost]).unwrap();
             let arrived = sent(&net, a1, master, 200);
             assert!((50..150).contains(&arrived), "{arrived} of 200");
         }
-        net.impair(&[loss]).unwrap();
+        net.impair(&[loss(true)]).unwrap();
         assert_eq!(sent(&net, other, master, 20), 20, "the loss is between two");
-        net.impair(&[Impairment::Duplication(50)]).unwrap();
+        let twice = Impairment::Duplication { from: a1, to: master, percent: 50 };
+        net.impair(&[twice]).unwrap();
         let arrived = sent(&net, a1, master, 200);
         assert!((250..350).contains(&arrived), "{arrived} of 200");
+        assert_eq!(sent(&net, master, a1, 20), 20, "the other way repeats nothing");
         net.impair(&[]).unwrap();
         assert_eq!(sent(&net, a1, master, 20), 20);
     }

@@ -4,6 +4,7 @@
 //! refused to send. Datagrams are repeated at the bridge's ports, where a packet can be copied to
 //! another port unchanged.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
@@ -31,16 +32,14 @@ pub(super) fn of_node(node: NodeNumber, impairments: &[Impairment<NodeNumber>]) 
             Impairment::Cut { from, to } if to == node => {
                 let _ = writeln!(rules, "    ip saddr {} drop", address(from));
             }
-            Impairment::Loss { from, to, percent } if to == node => {
-                let from = address(from);
-                let _ =
-                    writeln!(rules, "    ip saddr {from} numgen random mod 100 < {percent} drop");
+            Impairment::Loss { from, to, percent, is_udp } if to == node => {
+                let (from, udp) = (address(from), if is_udp { "meta l4proto udp " } else { "" });
+                let _ = writeln!(
+                    rules,
+                    "    ip saddr {from} {udp}numgen random mod 100 < {percent} drop"
+                );
             }
-            Impairment::DatagramLoss(percent) => {
-                let _ =
-                    writeln!(rules, "    meta l4proto udp numgen random mod 100 < {percent} drop");
-            }
-            Impairment::Cut { .. } | Impairment::Loss { .. } | Impairment::Duplication(_) => {}
+            Impairment::Cut { .. } | Impairment::Loss { .. } | Impairment::Duplication { .. } => {}
         }
     }
     let mut text = anew("inet");
@@ -55,30 +54,31 @@ pub(super) fn of_node(node: NodeNumber, impairments: &[Impairment<NodeNumber>]) 
 }
 
 /// The input of `nft -f` in the bridge's namespace.
-pub(super) fn of_bridge(nodes: &[NodeNumber], impairments: &[Impairment<NodeNumber>]) -> String {
-    let mut text = anew("netdev");
+pub(super) fn of_bridge(impairments: &[Impairment<NodeNumber>]) -> String {
+    let mut by_sender: BTreeMap<NodeNumber, String> = BTreeMap::new();
     for impairment in impairments {
-        let Impairment::Duplication(percent) = *impairment else { continue };
-        let _ = writeln!(text, "table netdev {TABLE} {{");
-        for from in nodes {
-            let port = port_name(*from);
-            let _ = writeln!(
-                text,
-                "  chain from_{port} {{\n    \
-                 type filter hook ingress device \"{port}\" priority 0; policy accept;"
-            );
-            for to in nodes.iter().filter(|to| *to != from) {
-                let _ = writeln!(
-                    text,
-                    "    ip daddr {} meta l4proto udp numgen random mod 100 < {percent} dup to {}",
-                    address(*to),
-                    port_name(*to)
-                );
-            }
-            text.push_str("  }\n");
-        }
-        text.push_str("}\n");
+        let Impairment::Duplication { from, to, percent } = *impairment else { continue };
+        let _ = writeln!(
+            by_sender.entry(from).or_default(),
+            "    ip daddr {} meta l4proto udp numgen random mod 100 < {percent} dup to {}",
+            address(to),
+            port_name(to)
+        );
     }
+    let mut text = anew("netdev");
+    if by_sender.is_empty() {
+        return text;
+    }
+    let _ = writeln!(text, "table netdev {TABLE} {{");
+    for (from, rules) in by_sender {
+        let port = port_name(from);
+        let _ = writeln!(
+            text,
+            "  chain from_{port} {{\n    \
+             type filter hook ingress device \"{port}\" priority 0; policy accept;\n{rules}  }}"
+        );
+    }
+    text.push_str("}\n");
     text
 }
 
@@ -105,12 +105,12 @@ mod tests {
         for other in NODES.into_iter().filter(|node| *node != MASTER) {
             assert_eq!(of_node(other, &[CUT]), anew("inet"), "{other:?}");
         }
-        assert_eq!(of_bridge(&NODES, &[CUT]), anew("netdev"));
+        assert_eq!(of_bridge(&[CUT]), anew("netdev"));
     }
 
     #[test]
     fn a_loss_between_two_is_made_at_the_receiver() {
-        let loss = Impairment::Loss { from: 10, to: MASTER, percent: 5 };
+        let loss = Impairment::Loss { from: 10, to: MASTER, percent: 5, is_udp: false };
         let text = of_node(MASTER, &[loss]);
         assert!(
             text.contains("    ip saddr 10.211.0.10 numgen random mod 100 < 5 drop\n"),
@@ -120,26 +120,35 @@ mod tests {
     }
 
     #[test]
-    fn loss_of_datagrams_is_everywhere() {
-        for node in NODES {
-            let text = of_node(node, &[Impairment::DatagramLoss(10)]);
-            assert!(text.contains("meta l4proto udp numgen random mod 100 < 10 drop"), "{text}");
-        }
+    fn a_loss_may_concern_datagrams_alone() {
+        let text = of_node(
+            MASTER,
+            &[Impairment::Loss { from: 10, to: MASTER, percent: 10, is_udp: true }],
+        );
+        let rule = "ip saddr 10.211.0.10 meta l4proto udp numgen random mod 100 < 10 drop";
+        assert!(text.contains(rule), "{text}");
     }
 
     #[test]
-    fn datagrams_are_repeated_between_all_pairs() {
-        let text = of_bridge(&NODES, &[Impairment::Duplication(10)]);
-        assert_eq!(text.matches("chain ").count(), 7);
-        assert_eq!(text.matches("dup to ").count(), 7 * 6);
-        assert!(text.contains(
-            "ip daddr 10.211.0.3 meta l4proto udp numgen random mod 100 < 10 dup to port3\n"
-        ));
+    fn datagrams_are_repeated_where_they_come_from() {
+        let one = |from, to| Impairment::Duplication { from, to, percent: 10 };
+        let text = of_bridge(&[one(10, MASTER), one(11, MASTER), one(10, 11)]);
+        assert_eq!(
+            (text.matches("table netdev faults {").count(), text.matches("chain ").count()),
+            (1, 2)
+        );
+        let rule = |to: NodeNumber| {
+            let udp = "meta l4proto udp numgen random mod 100 < 10";
+            format!("    ip daddr 10.211.0.{to} {udp} dup to port{to}\n")
+        };
+        assert!(text.contains(&format!("policy accept;\n{}{}  }}\n", rule(3), rule(11))), "{text}");
+        assert_eq!(text.matches(&rule(3)).count(), 2, "{text}");
+        assert_eq!(of_node(MASTER, &[one(10, MASTER)]), anew("inet"));
     }
 
     #[test]
     fn healing_removes_everything() {
         assert_eq!(of_node(1, &[]), anew("inet"));
-        assert_eq!(of_bridge(&NODES, &[]), anew("netdev"));
+        assert_eq!(of_bridge(&[]), anew("netdev"));
     }
 }

@@ -2,9 +2,11 @@
 //! servers' counters.
 
 mod events;
+mod reads;
 mod stats;
 pub mod told;
 pub mod usage;
 
 pub use events::{EventTail, MasterLine};
-pub use stats::{OriginPoint, StatsReading, StatsWatch, origin_timeline};
+pub use reads::{OriginPoint, Reads, ReadsWatch};
+pub use stats::{StatsReading, StatsWatch, origin_reads};

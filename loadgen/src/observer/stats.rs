@@ -8,7 +8,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use standin_client::blocking::Client;
 use standin_client::{Bootstrap, ClientConfig, Target};
 use standin_protocol::body::StatsReply;
@@ -35,15 +34,6 @@ pub struct StatsReading {
     pub stand_in_requests: u64,
     /// Keys that stand-ins have logged for the servers that they stood in for.
     pub keys_logged: u64,
-}
-
-/// Fetches from the database at a moment, by the servers' own count.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct OriginPoint {
-    /// Milliseconds since the start.
-    pub t_ms: f64,
-    /// Fetches per second over the last readings before it.
-    pub reads_per_s: f64,
 }
 
 /// The counters that are summed, in the order of [`StatsReading`]'s fields.
@@ -171,20 +161,10 @@ impl Totals {
     }
 }
 
-/// The load of the database over time, from a run's start.
+/// The fetches from the database at each reading.
 #[must_use]
-pub fn origin_timeline(readings: &[StatsReading], start: Micros) -> Vec<OriginPoint> {
-    let t_ms = |at: Micros| (at.0 as f64 - start.0 as f64) / 1_000.0;
-    // Servers publish their counters a few times a second: over a single step of ours they
-    // would seem to swing.
-    let steps = readings.windows(4).filter_map(|window| {
-        let seconds = window[3].at.since(window[0].at).as_secs_f64();
-        // Readings on demand follow each other closely; a rate over so little is noise.
-        let reads = window[3].origin_reads.saturating_sub(window[0].origin_reads) as f64;
-        (seconds >= 0.3)
-            .then(|| OriginPoint { t_ms: t_ms(window[3].at), reads_per_s: reads / seconds })
-    });
-    steps.filter(|point| point.t_ms >= 0.0).collect()
+pub fn origin_reads(readings: &[StatsReading]) -> Vec<(Micros, u64)> {
+    readings.iter().map(|reading| (reading.at, reading.origin_reads)).collect()
 }
 
 #[cfg(test)]

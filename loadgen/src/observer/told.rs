@@ -1,6 +1,6 @@
 //! What the servers of a target say of themselves: version and memory, by `stats`, `INFO` or STATS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -44,21 +44,21 @@ pub struct Told {
     pub figures: BTreeMap<String, u64>,
 }
 
-/// Asks all servers of a target. Those that do not answer in time are left out.
+/// Asks all servers of a target for figures of their memory, and for these. Those that do not answer in time are left out.
 #[must_use]
-pub fn ask(target: &Target) -> Vec<Told> {
+pub fn ask(target: &Target, also: &BTreeSet<String>) -> Vec<Told> {
     match target {
-        Target::Standin(standin) => ask_standin(standin),
+        Target::Standin(standin) => ask_standin(standin, also),
         Target::Wire(_) | Target::Database(_) => {
             // A database alone has no cache that could be asked.
             let Some(settings) = target.cache() else { return Vec::new() };
-            let ask = |server| ask_server(server, settings).ok();
+            let ask = |server| ask_server(server, settings, also).ok();
             settings.servers.iter().filter_map(ask).collect()
         }
     }
 }
 
-fn ask_standin(standin: &Standin) -> Vec<Told> {
+fn ask_standin(standin: &Standin, also: &BTreeSet<String>) -> Vec<Told> {
     let config = ClientConfig { operation_timeout: WITHIN, ..standin.client.clone() };
     let topology = &standin.topology;
     let Ok(mut client) = Client::new(config, Bootstrap::Config(topology.clone())) else {
@@ -67,13 +67,16 @@ fn ask_standin(standin: &Standin) -> Vec<Told> {
     let servers = u16::try_from(topology.servers.len()).unwrap_or(u16::MAX);
     let told = (0..servers).filter_map(|server| {
         let reply = client.stats(Party::Server(server)).ok()?;
-        let figures = STANDIN.map(|name| (name.to_owned(), reply.counter(name)));
-        Some(Told { figures: figures.into(), name: reply.server, version: None })
+        let mut figures: BTreeMap<String, u64> =
+            STANDIN.map(|name| (name.to_owned(), reply.counter(name))).into();
+        let others = reply.counters.iter().filter(|one| also.contains(&one.name));
+        figures.extend(others.map(|one| (one.name.clone(), one.value)));
+        Some(Told { figures, name: reply.server, version: None })
     });
     told.collect()
 }
 
-fn ask_server(server: &Server, settings: &Settings) -> io::Result<Told> {
+fn ask_server(server: &Server, settings: &Settings, also: &BTreeSet<String>) -> io::Result<Told> {
     let mut line = Line::open(server, settings)?;
     let is_redis = !settings.protocol.is_memcached();
     let (question, greetings) = question(is_redis, &settings.login);
@@ -86,7 +89,7 @@ fn ask_server(server: &Server, settings: &Settings) -> io::Result<Told> {
         }
     }
     let text = String::from_utf8_lossy(&answer);
-    let (version, figures) = if is_redis { of_info(&text) } else { of_stats(&text) };
+    let (version, figures) = if is_redis { of_info(&text, also) } else { of_stats(&text, also) };
     Ok(Told { name: server.name.clone(), version, figures })
 }
 
@@ -174,31 +177,52 @@ fn is_whole(answer: &[u8], is_redis: bool, greetings: usize) -> bool {
     }
 }
 
-type Facts = (Option<String>, BTreeMap<String, u64>);
-
-fn of_stats(text: &str) -> Facts {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
-    facts(lines, "version", &MEMCACHED)
+/// By how much these figures have risen at each server that has told them at the end. What is lower than before was counted by
+/// a new process.
+#[must_use]
+pub fn risen(before: &[Told], after: &[Told], names: &BTreeSet<String>) -> Risen {
+    let mut all = Risen::new();
+    for told in after {
+        let first = before.iter().find(|one| one.name == told.name);
+        for (name, now) in told.figures.iter().filter(|(name, _)| names.contains(*name)) {
+            let then = first.and_then(|first| first.figures.get(name)).copied().unwrap_or(0);
+            let by = now.checked_sub(then).unwrap_or(*now);
+            all.entry(name.clone()).or_default().insert(told.name.clone(), by);
+        }
+    }
+    all
 }
 
-fn of_info(text: &str) -> Facts {
+/// The rise of a figure at each server, by the figure's name and the server's.
+pub type Risen = BTreeMap<String, BTreeMap<String, u64>>;
+
+type Facts = (Option<String>, BTreeMap<String, u64>);
+
+fn of_stats(text: &str, also: &BTreeSet<String>) -> Facts {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
+    facts(lines, "version", (&MEMCACHED, also))
+}
+
+fn of_info(text: &str, also: &BTreeSet<String>) -> Facts {
     let lines: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once(':')).collect();
     let is_valkey = lines.iter().any(|(name, _)| *name == "valkey_version");
     let version = if is_valkey { "valkey_version" } else { "redis_version" };
-    facts(lines.into_iter(), version, &REDIS)
+    facts(lines.into_iter(), version, (&REDIS, also))
 }
 
 fn facts<'t>(
     lines: impl Iterator<Item = (&'t str, &'t str)>,
     version: &str,
-    wanted: &[&str],
+    (wanted, also): (&[&str], &BTreeSet<String>),
 ) -> Facts {
     let mut facts = Facts::default();
     for (name, value) in lines {
         let value = value.trim();
         if name == version {
             facts.0 = Some(value.to_owned());
-        } else if let (true, Ok(value)) = (wanted.contains(&name), value.parse()) {
+        } else if (wanted.contains(&name) || also.contains(name))
+            && let Ok(value) = value.parse()
+        {
             facts.1.insert(name.to_owned(), value);
         }
     }
@@ -215,7 +239,7 @@ mod tests {
         assert!(
             is_whole(stats.as_bytes(), false, 0) && !is_whole(&stats.as_bytes()[..40], false, 0)
         );
-        let (version, figures) = of_stats(stats);
+        let (version, figures) = of_stats(stats, &BTreeSet::new());
         assert_eq!(version.as_deref(), Some("1.6.38"));
         assert_eq!(
             figures,
@@ -227,10 +251,28 @@ mod tests {
         let reply = format!("+OK\r\n${}\r\n{body}\r\n", body.len());
         assert!(is_whole(reply.as_bytes(), true, 1));
         assert!((0..reply.len()).all(|end| !is_whole(&reply.as_bytes()[..end], true, 1)));
-        let (version, figures) = of_info(&reply);
+        let (version, figures) = of_info(&reply, &BTreeSet::new());
         assert_eq!((version.as_deref(), figures["used_memory"]), (Some("8.1.1"), 1_024));
         assert_eq!(figures.len(), 1);
         assert!(is_whole(b"-NOAUTH\r\n", true, 0) && is_whole(b"ERROR\r\n", false, 0));
+    }
+
+    #[test]
+    fn what_a_counter_has_risen_by_is_counted_over_a_restart() {
+        let names = BTreeSet::from(["evictions".to_owned(), "cmd_set".to_owned()]);
+        let told = |name: &str, evictions: u64| {
+            let text = format!(
+                "STAT evictions {evictions}\r\nSTAT cmd_set 7\r\nSTAT cmd_get 9\r\nEND\r\n"
+            );
+            let (version, figures) = of_stats(&text, &names);
+            Told { name: name.to_owned(), version, figures }
+        };
+        let before = [told("a", 10), told("b", 10), told("gone", 1)];
+        let risen = risen(&before, &[told("a", 15), told("b", 3), told("new", 4)], &names);
+        let evictions: Vec<(&str, u64)> =
+            risen["evictions"].iter().map(|(name, by)| (name.as_str(), *by)).collect();
+        assert_eq!(evictions, [("a", 5), ("b", 3), ("new", 4)]);
+        assert_eq!((risen["cmd_set"]["a"], risen.contains_key("cmd_get")), (0, false));
     }
 
     #[test]

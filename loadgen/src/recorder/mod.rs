@@ -314,7 +314,7 @@ impl Recorder {
         &mut self,
         sample: &Sample,
         counted: &Counts,
-        keys: impl Iterator<Item = (u32, bool)>,
+        keys: impl Iterator<Item = (u32, bool)> + Clone,
     ) {
         let counts = self.counts_mut(sample.phase);
         counts.add_many(sample);
@@ -330,7 +330,7 @@ impl Recorder {
 
     fn record_times(
         &mut self,
-        keys: impl Iterator<Item = (u32, bool)>,
+        keys: impl Iterator<Item = (u32, bool)> + Clone,
         sample: &Sample,
         answers: Answers,
     ) {

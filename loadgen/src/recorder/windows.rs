@@ -10,16 +10,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answers, Ending, Sample, micros};
+use super::counts::by_name;
+use super::{Answers, Ending, FAILURE_KINDS, Sample, micros};
 
 /// Struck keys that a worker remembers of a window: 256 KiB and the set's own room.
 const STRUCK_MAX: usize = 65_536;
 
-/// The moments of a timeline, from the start of the run. Each begins a [`Window`]. That of something that waits for an
+/// The moments of a timeline, from the start of the run, which is the first of them. Each begins a [`Window`]. That of something that waits for an
 /// event becomes known while the run lasts.
 #[derive(Debug, Default)]
 pub struct Moments {
     at_us: Box<[AtomicU64]>,
+    /// When each was to be. Those that were to be at the same time follow each other by what it takes to bring them about,
+    /// and none ends the window of another.
+    asked_us: Box<[AtomicU64]>,
     concerned: OnceLock<Concerned>,
 }
 
@@ -38,13 +42,14 @@ const UNKNOWN: u64 = u64::MAX;
 impl Moments {
     /// These moments; `None`: it is not known yet.
     pub fn new(times: impl IntoIterator<Item = Option<Duration>>) -> Self {
-        let times = times.into_iter();
-        let at_us = times.map(|time| AtomicU64::new(time.map_or(UNKNOWN, micros)));
-        Self { at_us: at_us.collect(), concerned: OnceLock::new() }
+        let times: Vec<u64> = times.into_iter().map(|time| time.map_or(UNKNOWN, micros)).collect();
+        let all = || times.iter().copied().map(AtomicU64::new).collect();
+        Self { at_us: all(), asked_us: all(), concerned: OnceLock::new() }
     }
 
-    /// Sets when a moment is.
-    pub fn set(&self, index: usize, at: Duration) {
+    /// Sets when a moment is that was to be at the time `asked`.
+    pub fn set(&self, index: usize, at: Duration, asked: Duration) {
+        self.asked_us[index].store(micros(asked), Ordering::Relaxed);
         self.at_us[index].store(micros(at), Ordering::Relaxed);
     }
 
@@ -65,8 +70,15 @@ impl Moments {
     #[must_use]
     pub fn length(&self, index: usize, run: Duration) -> Option<Duration> {
         let begin = self.at(index)?;
-        let later = (0..self.count()).filter_map(|other| self.at(other)).filter(|at| *at > begin);
+        let later = (0..self.count()).filter(|other| !self.are_together(*other, index));
+        let later = later.filter_map(|other| self.at(other)).filter(|at| *at > begin);
         Some(later.min().unwrap_or(run).min(run).saturating_sub(begin))
+    }
+
+    /// Whether two moments were to be at the same time. Nothing shares the window of the run's beginning, the first one.
+    fn are_together(&self, one: usize, other: usize) -> bool {
+        let asked = |index: usize| self.asked_us[index].load(Ordering::Relaxed);
+        one == other || (one.min(other) > 0 && asked(one) == asked(other))
     }
 
     /// The number of moments.
@@ -82,16 +94,18 @@ impl Moments {
         (at_us != UNKNOWN).then(|| Duration::from_micros(at_us))
     }
 
-    /// The window in which a request is that was due at this time: that of the last moment until then. Of several at the
-    /// same time it is the last. With the time of the moment.
-    #[must_use]
-    pub fn window_at(&self, due: Duration) -> Option<(usize, Duration)> {
+    /// The windows in which a request is that was due at this time: that of the last moment until then, and those of others
+    /// that were to be at the same time as that one. With the times of the moments.
+    pub fn windows_at(&self, due: Duration) -> impl Iterator<Item = (usize, Duration)> + '_ {
         let due_us = micros(due);
-        let begun = (0..).zip(&self.at_us).map(|(index, at)| (at.load(Ordering::Relaxed), index));
-        begun
-            .filter(|(at_us, _)| *at_us <= due_us && *at_us != UNKNOWN)
-            .max()
-            .map(|(at_us, index)| (index, Duration::from_micros(at_us)))
+        let begun = move || {
+            let all = (0..).zip(&self.at_us).map(|(index, at)| (at.load(Ordering::Relaxed), index));
+            all.filter(move |(at_us, _)| *at_us <= due_us && *at_us != UNKNOWN)
+        };
+        let last = begun().max().map(|(_, last)| last);
+        let shared =
+            begun().filter(move |(_, one)| last.is_some_and(|last| self.are_together(*one, last)));
+        shared.map(|(at_us, index)| (index, Duration::from_micros(at_us)))
     }
 }
 
@@ -122,6 +136,16 @@ pub struct Window {
     pub last_bad_us: Option<u64>,
     /// The first good answer for a key of which a request had failed before, in microseconds.
     pub first_good_us: Option<u64>,
+    /// Failures, by [`FailureKind`](super::FailureKind).
+    #[serde(default, with = "by_name")]
+    pub failures: [u64; FAILURE_KINDS],
+    /// The time until each load thread had a good answer for a key that is watched, in microseconds: the longest of those
+    /// that had one.
+    #[serde(default)]
+    pub all_answered_us: Option<u64>,
+    /// The number of load threads that have asked for such a key, and had no good answer.
+    #[serde(default)]
+    pub unanswered: u64,
 }
 
 /// The milliseconds behind a moment in which there was a good answer for a key that is watched.
@@ -175,6 +199,9 @@ impl Window {
         self.last_bad_us = self.last_bad_us.max(other.last_bad_us);
         let first = [self.first_good_us, other.first_good_us].into_iter().flatten().min();
         self.first_good_us = first;
+        self.failures.iter_mut().zip(other.failures).for_each(|(sum, part)| *sum += part);
+        self.all_answered_us = self.all_answered_us.max(other.all_answered_us);
+        self.unanswered += other.unanswered;
     }
 }
 
@@ -199,18 +226,37 @@ impl Windows {
     /// Takes in a request. Of each of its keys there is whether it has failed for it. Times are from the start of the run.
     pub(super) fn record(
         &mut self,
+        keys: impl Iterator<Item = (u32, bool)> + Clone,
+        due: Duration,
+        ended: Duration,
+        what: (&Sample, Answers),
+    ) {
+        if self.windows.is_empty() {
+            return;
+        }
+        let begins = Arc::clone(&self.begins);
+        for (index, begin) in begins.windows_at(due) {
+            self.record_in((index, begin), keys.clone(), due, ended, what);
+        }
+    }
+
+    fn record_in(
+        &mut self,
+        (index, begin): (usize, Duration),
         keys: impl Iterator<Item = (u32, bool)>,
         due: Duration,
         ended: Duration,
         (sample, answers): (&Sample, Answers),
     ) {
-        let Some((index, begin)) = self.begins.window_at(due) else { return };
         let since = ended.saturating_sub(begin);
         let since_us = micros(since);
         let (window, struck) = (&mut self.windows[index], &mut self.struck[index]);
         window.requests += 1;
         let is_failed = matches!(sample.ending, Ending::Failed(_));
         window.failed += u64::from(is_failed);
+        if let Ending::Failed(kind) = sample.ending {
+            window.failures[kind as usize] += 1;
+        }
         window.stale += answers.stale;
         window.stale_beyond += answers.stale_beyond;
         window.wrong += answers.wrong;
@@ -223,8 +269,12 @@ impl Windows {
         }
         for (key, is_failed) in keys {
             let is_good = !is_failed && answers.wrong + answers.stale_beyond == 0;
-            if is_good && self.begins.is_watched(index, key) {
-                self.answered[index].note(since);
+            if self.begins.is_watched(index, key) {
+                if is_good {
+                    self.answered[index].note(since);
+                    window.all_answered_us.get_or_insert(since_us);
+                }
+                window.unanswered = u64::from(window.all_answered_us.is_none());
             }
             if window.first_good_us.is_some() {
                 continue;
@@ -242,12 +292,13 @@ impl Windows {
 
     /// Takes in the bad answers that were found later of a request.
     pub(super) fn judge_later(&mut self, due: Duration, ended: Duration, answers: Answers) {
-        let Some((index, begin)) = self.begins.window_at(due) else { return };
-        let window = &mut self.windows[index];
-        window.stale += answers.stale;
-        window.stale_beyond += answers.stale_beyond;
-        window.wrong += answers.wrong;
-        window.last_bad_us = window.last_bad_us.max(Some(micros(ended.saturating_sub(begin))));
+        for (index, begin) in self.begins.windows_at(due) {
+            let window = &mut self.windows[index];
+            window.stale += answers.stale;
+            window.stale_beyond += answers.stale_beyond;
+            window.wrong += answers.wrong;
+            window.last_bad_us = window.last_bad_us.max(Some(micros(ended.saturating_sub(begin))));
+        }
     }
 
     pub(super) fn finish(self) -> Vec<(Window, Answered)> {
@@ -314,7 +365,7 @@ mod tests {
             (5, 3_000, 3_001, stale),
         ] {
             if due == 3_000 {
-                begins.set(1, Duration::from_millis(3_000));
+                begins.set(1, Duration::from_millis(3_000), Duration::from_millis(3_000));
             }
             record(&mut windows, key, due, ended, ending);
         }
@@ -330,8 +381,12 @@ mod tests {
         assert_eq!((second.stale_beyond, second.reads, second.max_us), (1, 1, 1_000));
         assert_eq!((first.stale_beyond, first.reads, first.max_us), (0, 3, 501_000));
         assert_eq!(second.first_good_us, None);
+        assert_eq!(first.failures[FailureKind::Unavailable as usize], 4);
+        assert_eq!((first.all_answered_us, first.unanswered), (Some(301_000), 0));
+        assert_eq!((second.all_answered_us, second.unanswered), (None, 1), "it was stale");
         merge(&mut all, &other.finish());
         assert_eq!((all[0].0.requests, all[0].0.first_good_us), (9, Some(101_000)));
+        assert_eq!(all[0].0.all_answered_us, Some(301_000), "that of the last to have one");
     }
 
     #[test]
@@ -368,10 +423,24 @@ mod tests {
     fn a_request_is_in_the_window_of_the_last_moment_before_it() {
         let second = Duration::from_secs;
         let moments = Moments::new([Some(second(0)), None, Some(second(5)), Some(second(5))]);
-        let at = |due_s| moments.window_at(second(due_s)).map(|(index, _)| index);
-        assert_eq!([at(0), at(4), at(5), at(9)], [Some(0), Some(0), Some(3), Some(3)]);
-        moments.set(1, second(8));
-        assert_eq!([at(5), at(9)], [Some(3), Some(1)]);
-        assert_eq!(Moments::default().window_at(second(1)), None);
+        let at = |due_s| moments.windows_at(second(due_s)).map(|(at, _)| at).collect::<Vec<_>>();
+        assert_eq!([at(0), at(4)], [[0], [0]]);
+        assert_eq!([at(5), at(9)], [[2, 3], [2, 3]], "both were to be then");
+        moments.set(1, second(8), second(8));
+        assert_eq!((at(5), at(9)), (vec![2, 3], vec![1]));
+        assert_eq!(Moments::default().windows_at(second(1)).count(), 0);
+    }
+
+    #[test]
+    fn what_was_to_be_at_one_time_and_took_its_own_time_shares_a_window() {
+        let ms = Duration::from_millis;
+        let moments = Moments::new([Some(ms(0)), Some(ms(5_000)), None, None, Some(ms(9_000))]);
+        moments.set(2, ms(5_008), ms(5_000));
+        moments.set(3, ms(5_012), ms(5_000));
+        let at = |due_ms| moments.windows_at(ms(due_ms)).map(|(at, _)| at).collect::<Vec<_>>();
+        assert_eq!([at(4_999), at(5_001)], [[0], [1]]);
+        assert_eq!((at(5_010), at(8_999), at(9_000)), (vec![1, 2], vec![1, 2, 3], vec![4]));
+        let length = |index| moments.length(index, ms(20_000)).unwrap().as_millis();
+        assert_eq!([length(1), length(2), length(3)], [4_000, 3_992, 3_988]);
     }
 }

@@ -32,8 +32,8 @@ pub struct Event {
     /// server of a Standin cluster is, in microseconds.
     #[serde(default)]
     pub silence_us: Option<u64>,
-    /// What happened to the requests that were due after it, until the next event; `None` if several events share that,
-    /// but for the last of them, and after the end of the load.
+    /// What happened to the requests that were due after it, until the next event that was to be at another time; `None`
+    /// after the end of the load.
     pub after: Option<Window>,
 }
 
@@ -59,7 +59,7 @@ impl Event {
     ) -> Vec<Self> {
         let event = |mark: &Mark| {
             let Mark { fault, is_undo, server, moment, asked, done, error } = mark;
-            let own = moment.filter(|moment| has_window(*moment, moments, windows));
+            let own = moment.filter(|moment| moments.at(*moment).is_some_and(|at| at < run));
             let announced = done.zip(server.as_ref()).filter(|_| !is_undo);
             let announced = announced.and_then(|(done, server)| {
                 let mut later = announcements.iter().filter(|one| one.at >= done);
@@ -83,12 +83,6 @@ impl Event {
         };
         marks.iter().map(event).collect()
     }
-}
-
-/// Whether there is something behind this moment, which is not behind another one at the same time.
-fn has_window(moment: usize, moments: &Moments, windows: &[(Window, Answered)]) -> bool {
-    let last = moments.at(moment).and_then(|at| moments.window_at(at));
-    moment < windows.len() && last.is_some_and(|(index, _)| index == moment)
 }
 
 /// The longest silence behind a moment, in a run of this length.
@@ -178,15 +172,15 @@ mod tests {
             first_good_us: Some(312_000),
             ..Window::default()
         };
-        let windows = [window(1), window(200), Window::default(), window(50)];
+        let windows = [window(1), window(200), window(50), window(50)];
         let windows = windows.map(|window| (window, Answered::default()));
         let events = Event::all(&marks, (&moments, second(9)), &windows, &announcements);
         let silences: Vec<_> = events.iter().map(|event| event.silence_us).collect();
-        assert_eq!(silences, [Some(2_000_000), None, Some(5_000_000), None]);
+        assert_eq!(silences, [Some(2_000_000), Some(5_000_000), Some(5_000_000), None]);
         let announced: Vec<_> = events.iter().map(|event| event.announced_us).collect();
         assert_eq!(announced, [Some(998_000), None, None, None]);
         let requests: Vec<_> = events.iter().map(|e| e.after.map(|after| after.requests)).collect();
-        assert_eq!(requests, [Some(200), None, Some(50), None]);
+        assert_eq!(requests, [Some(200), Some(50), Some(50), None]);
         let text = table(&events);
         let lines: Vec<&str> = text.lines().collect();
         assert!(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
-use super::locked;
+use crate::threads::locked;
 
 /// Bytes that are read at once.
 pub(super) const CHUNK_BYTES: usize = 16 << 10;

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use tokio::time::sleep;
 
 use super::bounds::{CHUNK_BYTES, Crowd, Member, Place, Room};
 use super::shape::{Direction, LineFree, Pace};
-use super::{Calls, Conduct, Tally, Treatment, locked, while_it_lasts};
+use super::{Conduct, Tally, Treatment, while_it_lasts};
 use crate::rng::Random;
+use crate::threads::locked;
 
 /// What all connections of a proxy share.
 #[derive(Debug, Clone)]
@@ -23,8 +25,8 @@ pub(super) struct Shared {
     pub(super) upstream: SocketAddr,
     pub(super) treatment: watch::Receiver<Treatment>,
     pub(super) resets: watch::Receiver<()>,
-    /// Calls to a database, if they are counted.
-    pub(super) calls: Option<Calls>,
+    /// Reads of a database, if they are counted.
+    pub(super) reads: Option<Arc<AtomicU64>>,
     /// When the line is free, up and down.
     pub(super) line_free: Arc<[Mutex<LineFree>; 2]>,
     /// Bytes that wait, up and down.
@@ -82,11 +84,10 @@ async fn pass(client: &TcpStream, shared: Shared, member: &Member, number: u64) 
     end_by_reset(&server);
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let mut tally = Tally::default();
-    let calls = shared.calls.clone();
+    let reads = shared.reads.clone();
     let count = move |bytes: &[u8]| {
-        let Some(calls) = &calls else { return };
-        let now = Micros::boottime();
-        locked(calls).extend(tally.take(bytes).into_iter().map(|call| (now, call)));
+        let Some(reads) = &reads else { return };
+        reads.fetch_add(tally.take(bytes), Ordering::Relaxed);
     };
     let line = |direction: Direction| Line {
         treatment: shared.treatment.clone(),

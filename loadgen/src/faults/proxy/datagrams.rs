@@ -15,8 +15,9 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use super::shape::{Direction, LineFree, Pace};
-use super::{Conduct, Treatment, locked, set, treatments, while_it_lasts};
+use super::{Conduct, Treatment, set, treatments, while_it_lasts};
 use crate::rng::Random;
+use crate::threads::locked;
 
 /// Clients that are told apart; the one that came first makes room.
 const CLIENTS_MAX: usize = 1_024;

@@ -20,9 +20,9 @@ mod tally;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use serde::Serialize;
 use standin_protocol::time::Micros;
@@ -31,9 +31,8 @@ use tokio::time::sleep;
 
 pub use datagrams::DatagramProxy;
 pub use shape::{Shape, Way};
-pub use tally::{Call, Tally};
+use tally::Tally;
 
-use crate::threads::locked;
 use bounds::{Crowd, Limits, Room};
 use connections::Shared;
 use shape::Direction;
@@ -57,12 +56,6 @@ pub enum Conduct {
 }
 
 impl Conduct {
-    /// Passes everything on, with this delay towards the server.
-    #[must_use]
-    pub fn delayed(delay: Duration) -> Self {
-        Self::Slow(Shape { delay, way: Way::To, ..Shape::default() })
-    }
-
     fn shape(&self) -> Shape {
         match self {
             Self::Slow(shape) => *shape,
@@ -118,23 +111,26 @@ async fn while_it_lasts(
 pub struct Proxy {
     treatment: watch::Sender<Treatment>,
     resets: watch::Sender<()>,
-    calls: Calls,
+    reads: Arc<AtomicU64>,
     #[cfg(test)]
     rooms: [Arc<Room>; 2],
     thread: Option<JoinHandle<()>>,
 }
 
 impl Proxy {
-    /// Accepts from `listener`, and connects to `upstream` for each connection it accepts. Counts the calls of
-    /// PostgreSQL's protocol.
+    /// As [`Self::plain`], before a PostgreSQL, whose calls are counted.
     ///
     /// # Errors
     /// No thread, or no event loop.
-    pub fn start(listener: std::net::TcpListener, upstream: SocketAddr) -> io::Result<Self> {
-        Self::run(listener, upstream, 0, true, Limits::USUAL)
+    pub fn counting(
+        listener: std::net::TcpListener,
+        upstream: SocketAddr,
+        seed: u64,
+    ) -> io::Result<Self> {
+        Self::run(listener, upstream, seed, true, Limits::USUAL)
     }
 
-    /// As [`Self::start`], for any protocol. The seed is the one of jitter.
+    /// Accepts from `listener`, and connects to `upstream` for each connection it accepts. The seed is the one of jitter.
     ///
     /// # Errors
     /// No thread, or no event loop.
@@ -157,14 +153,14 @@ impl Proxy {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (treatment, watched) = treatments();
         let (resets, reset) = watch::channel(());
-        let calls = Calls::default();
-        let counted = counts.then(|| Arc::clone(&calls));
+        let reads = Arc::<AtomicU64>::default();
+        let counted = counts.then(|| Arc::clone(&reads));
         let rooms = [(); 2].map(|()| Room::new(limits));
         let shared = Shared {
             upstream,
             treatment: watched,
             resets: reset,
-            calls: counted,
+            reads: counted,
             line_free: Arc::default(),
             rooms: rooms.clone(),
             crowd: Crowd::new(limits),
@@ -183,7 +179,7 @@ impl Proxy {
         Ok(Self {
             treatment,
             resets,
-            calls,
+            reads,
             #[cfg(test)]
             rooms,
             thread: Some(thread),
@@ -200,11 +196,11 @@ impl Proxy {
         self.resets.send_replace(());
     }
 
-    /// The times at which calls of this kind were passed on.
+    /// Counts the reads that were passed on to a database so far.
     #[must_use]
-    pub fn calls(&self, kind: Call) -> Vec<Micros> {
-        let calls = locked(&self.calls);
-        calls.iter().filter(|(_, call)| *call == kind).map(|(at, _)| *at).collect()
+    pub fn reads(&self) -> impl Fn() -> u64 + Send + use<> {
+        let reads = Arc::clone(&self.reads);
+        move || reads.load(Ordering::Relaxed)
     }
 }
 
@@ -216,9 +212,6 @@ impl Drop for Proxy {
         }
     }
 }
-
-/// When which calls were passed on.
-type Calls = Arc<Mutex<Vec<(Micros, Call)>>>;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use standin_testkit::wait_until;
 
@@ -66,7 +67,7 @@ fn passes_on_and_delays() {
     assert!(echo == large, "a megabyte comes back as it went");
 
     let delay = Duration::from_millis(120);
-    proxy.set(Conduct::delayed(delay));
+    proxy.set(Conduct::Slow(Shape { delay, way: Way::To, ..Shape::default() }));
     assert!(ask(&mut stream, b"slow").unwrap() >= delay);
     proxy.set(Conduct::Pass);
     ask(&mut stream, b"quick").unwrap();
@@ -127,7 +128,7 @@ fn counts_what_it_passes_on() {
     ask(&mut stream, &startup).unwrap();
     ask(&mut stream, b"Q\0\0\0\x16SELECT 1 FROM t;\0\0").unwrap();
     ask(&mut stream, b"Q\0\0\0\x12DELETE FROM t\0").unwrap();
-    assert_eq!((proxy.calls(Call::Read).len(), proxy.calls(Call::Write).len()), (1, 1));
+    assert_eq!(proxy.reads()(), 1, "what deletes is none");
     drop(proxy);
     assert!(StdStream::connect(address).is_err(), "gone with its owner");
 }

@@ -26,6 +26,8 @@ use crate::recorder::Moments;
 const UNDO_WITHIN: Duration = Duration::from_secs(30);
 /// The time that a command has to end when it is undone while it is under way; then it is killed.
 const COMMAND_ENDS_WITHIN: Duration = Duration::from_secs(1);
+/// The time that an announcement of the last moment may take until it is read.
+const READ_WITHIN: Duration = Duration::from_millis(250);
 /// The time between two checks whether a command has ended.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -128,10 +130,7 @@ impl Stage {
         let setting = Setting::start(&script, folder, seed, interrupt)?;
         let steps = moments(&script);
         // The first moment is the beginning of the run, if anything happens in it.
-        let times = steps.iter().map(|step| {
-            let spec = &script.faults[step.fault];
-            (spec.after.is_none() && !is_of_network(&spec.deed)).then_some(step.at)
-        });
+        let times = steps.iter().map(|step| is_sure(&script, step).then_some(step.at));
         let begin = (!steps.is_empty()).then_some(Some(Duration::ZERO));
         let moments = Arc::new(Moments::new(begin.into_iter().chain(times)));
         let servers = steps.iter().map(|step| script.faults[step.fault].deed.server());
@@ -184,6 +183,12 @@ impl Stage {
         self.setting.table(cluster).map(RunOrigin::read_all)
     }
 
+    /// Counts the reads of PostgreSQL that pass through this proxy.
+    #[must_use]
+    pub fn reads_through(&self, proxy: &str) -> Option<impl Fn() -> u64 + Send + 'static> {
+        self.setting.reads_through(proxy)
+    }
+
     /// Sets the time from which the faults are counted.
     pub fn begin(&mut self, start: Micros) {
         self.start = Some(start);
@@ -193,6 +198,7 @@ impl Stage {
     pub fn act(&mut self, now: Micros) -> Option<Micros> {
         let start = self.start?;
         self.listen(start);
+        self.give_up_waiting(now.since(start));
         while let Some(Pending { step, moment }) = self.pending.first().copied() {
             if start + step.at > now {
                 break;
@@ -210,7 +216,29 @@ impl Stage {
     /// The event that a fault still waits for.
     fn awaited(&self, fault: usize) -> Option<Awaited> {
         let after = self.script.faults[fault].after.clone();
-        after.filter(|_| !self.known.contains_key(&fault))
+        after.filter(|_| !self.known.contains_key(&fault) && !self.begun.contains_key(&fault))
+    }
+
+    /// When the wait of a fault begins: with the fault before it; `None`: that has not begun.
+    fn waits_from(&self, fault: usize) -> Option<Duration> {
+        fault.checked_sub(1).map_or(Some(Duration::ZERO), |before| self.begun.get(&before).copied())
+    }
+
+    /// Gives up the faults whose event has not come within its time.
+    fn give_up_waiting(&mut self, now: Duration) {
+        for fault in 0..self.script.faults.len() {
+            let Some((awaited, from)) = self.awaited(fault).zip(self.waits_from(fault)) else {
+                continue;
+            };
+            if now <= from + awaited.within + READ_WITHIN {
+                continue;
+            }
+            let steps = self.pending.iter().map(|pending| pending.step);
+            let begin = steps.into_iter().find(|step| step.fault == fault && !step.is_undo);
+            if let Some(step) = begin {
+                self.give_up(step, &awaited);
+            }
+        }
     }
 
     /// Takes in what masters have announced, and sets the times of what has waited for that.
@@ -224,16 +252,14 @@ impl Stage {
         self.announcements.extend(news);
         let mut has_news = false;
         for fault in 0..self.script.faults.len() {
-            let Some(awaited) = self.awaited(fault) else { continue };
-            let from = match fault.checked_sub(1) {
-                None => Duration::ZERO,
-                Some(before) => match self.begun.get(&before) {
-                    Some(begun) => *begun,
-                    None => continue,
-                },
+            let Some((awaited, from)) = self.awaited(fault).zip(self.waits_from(fault)) else {
+                continue;
             };
+            let in_time = from..=from + awaited.within;
             let is_it = |one: &&Announcement| {
-                one.at >= from && one.server == awaited.server && one.state == awaited.state
+                in_time.contains(&one.at)
+                    && one.server == awaited.server
+                    && one.state == awaited.state
             };
             if let Some(event) = self.announcements.iter().find(is_it) {
                 self.known.insert(fault, event.at);
@@ -255,8 +281,10 @@ impl Stage {
             }
             let begin = self.begun.get(&step.fault).copied().unwrap_or(begins[step.fault].max(now));
             step.at = if step.is_undo { begin + spec.lasts.unwrap_or_default() } else { begin };
-            if self.known.contains_key(&step.fault) && !is_of_network(&spec.deed) {
-                self.moments.set(*moment, step.at);
+            // Whether its end is one is known then.
+            let is_known = self.known.contains_key(&step.fault) && !step.is_undo;
+            if is_known && !is_of_network(&spec.deed) {
+                self.moments.set(*moment, step.at, step.at);
             }
         }
         self.pending.sort_by_key(|pending| (pending.step.at, !pending.step.is_undo));
@@ -299,10 +327,11 @@ impl Stage {
     /// What did not go as the script says, after [`Self::undo`]. `is_interrupted`: the run has ended before its time.
     #[must_use]
     pub fn problems(&self, is_interrupted: bool) -> Vec<String> {
-        let begins = self.missed.iter().filter(|step| !step.is_undo && !is_interrupted);
+        let how = if is_interrupted { "was interrupted" } else { "ended" };
+        let begins = self.missed.iter().filter(|step| !step.is_undo);
         let missed = begins.map(|step| {
             let name = &self.script.faults[step.fault].name;
-            format!("{name} has not happened: the run ended before {:?}", step.at)
+            format!("{name} has not happened: the run {how} before {:?}", step.at)
         });
         self.ended.iter().cloned().chain(missed).collect()
     }
@@ -365,7 +394,17 @@ impl Stage {
             error: None,
         };
         let number = self.marks.len();
+        let is_of_network = is_of_network(&spec.deed);
+        let has_own_time =
+            is_of_network || is_sure(&self.script, &Step { at: asked, fault, is_undo });
+        if let (Some(moment), Ok(order)) = (moment, &order)
+            && !has_own_time
+            && *order != Order::Nothing
+        {
+            self.moments.set(moment, asked, asked);
+        }
         let done = match order {
+            // Requests that were due since then are those behind the moment before it.
             Ok(Order::Nothing) => return,
             // It ends with the run.
             Ok(Order::Process(_, Act::Start)) if self.is_over => return,
@@ -410,9 +449,8 @@ impl Stage {
             Ok(()) => mark.done = self.now(),
             Err(error) => mark.error = Some(error),
         }
-        let is_of_network = is_of_network(&self.script.faults[fault].deed);
         if let (Some(moment), Some(done), true) = (moment, mark.done, is_of_network) {
-            self.moments.set(moment, done);
+            self.moments.set(moment, done, asked);
         }
         self.marks.push(mark);
     }
@@ -437,6 +475,14 @@ impl Stage {
     fn now(&self) -> Option<Duration> {
         self.start.map(|start| Micros::boottime().since(start))
     }
+}
+
+/// Whether the time of a step is that of its moment, and known from the beginning on.
+fn is_sure(script: &Script, step: &Step) -> bool {
+    let spec = &script.faults[step.fault];
+    // Whether an end changes anything may depend on when others come that wait.
+    let may_be_nothing = step.is_undo && script.waits();
+    spec.after.is_none() && !may_be_nothing && !is_of_network(&spec.deed)
 }
 
 /// Whether it concerns the network, which several processes change, one after the other. Until the last has ended, an answer

@@ -1,4 +1,4 @@
-//! Commands of faults that are under way when a run ends.
+//! Commands of faults that are under way when a run ends, faults that do not happen, and those that wait.
 
 use standin_testkit::{Scratch, is_running, wait_until};
 
@@ -66,4 +66,59 @@ fn a_command_that_is_under_way_ends_before_it_is_undone() {
     assert_eq!(read(&log), "ended\nundone\n");
     let started = read(&pid).trim().parse().expect("a process id");
     wait_until(SOON, "the end of what it has started", || !is_running(started));
+}
+
+/// A fault that changes nothing, at its time or after an event.
+fn harmless(name: &str, at: Duration, within: Option<Duration>) -> FaultSpec {
+    let awaited = within.map(|within| Awaited {
+        server: "st-a1".to_owned(),
+        state: ServerState::Online,
+        within,
+    });
+    FaultSpec {
+        name: name.to_owned(),
+        line: 1,
+        at,
+        after: awaited,
+        lasts: None,
+        deed: Deed::Command { begin: vec!["true".to_owned()], undo: Vec::new() },
+    }
+}
+
+#[test]
+fn a_fault_that_an_interrupted_run_has_not_reached_is_a_problem() {
+    let scratch = Scratch::new("faults-interrupted");
+    let faults = vec![harmless("late", Duration::from_secs(60), None)];
+    let script = Script { processes: Vec::new(), faults };
+    let mut stage = Stage::prepare(&script, scratch.path(), 1, None).unwrap();
+    stage.begin(Micros::boottime());
+    stage.act(Micros::boottime());
+    stage.undo();
+    let said = stage.problems(true);
+    assert_eq!(said, ["late has not happened: the run was interrupted before 60s"]);
+}
+
+#[test]
+fn an_event_that_comes_later_than_within_is_none() {
+    let second = Duration::from_secs;
+    for (comes_s, happens) in [(1, true), (3, false)] {
+        let scratch = Scratch::new("faults-within");
+        let waits = harmless("waits", second(30), Some(second(2)));
+        let script = Script { processes: Vec::new(), faults: vec![waits] };
+        let mut stage = Stage::prepare(&script, scratch.path(), 1, None).unwrap();
+        let start = Micros::boottime();
+        stage.begin(start);
+        stage.act(start + second(1));
+        assert_eq!(stage.marks(), [], "its time is not over");
+        stage.announcements.push(Announcement {
+            at: second(comes_s),
+            server: "st-a1".to_owned(),
+            state: ServerState::Online,
+        });
+        stage.act(start + second(4));
+        let errors: Vec<_> = stage.marks().iter().filter_map(|mark| mark.error.as_ref()).collect();
+        assert_eq!(errors.is_empty(), happens, "{errors:?}");
+        assert_eq!(stage.moments().at(1), happens.then_some(second(31)), "{comes_s} s");
+        assert!(errors.iter().all(|error| error.contains("within 2s")), "{errors:?}");
+    }
 }

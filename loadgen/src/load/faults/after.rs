@@ -6,7 +6,7 @@ use std::time::Duration;
 use standin_config::{Report, Section};
 use standin_protocol::map::ServerState;
 
-use crate::faults::script::{Awaited, Kind, ProcessSpec, Script, standin_names};
+use crate::faults::script::{Awaited, Script};
 
 const WITHIN: Duration = Duration::from_secs(10);
 const WITHIN_RANGE: RangeInclusive<Duration> =
@@ -43,7 +43,7 @@ pub(super) fn read(
         report.mistake(after.at, &section.key("after"), wrong);
         return None;
     };
-    let servers: Vec<String> = script.processes.iter().flat_map(servers).collect();
+    let servers = script.servers();
     if servers.iter().any(|one| one == server) {
         return Some(Some(Awaited { server: server.to_owned(), state, within }));
     }
@@ -57,15 +57,4 @@ pub(super) fn read(
         report.mistake(after.at, &section.key("after"), wrong);
     }
     None
-}
-
-/// The servers of a Standin cluster, which alone has a master that announces their states.
-fn servers(spec: &ProcessSpec) -> Vec<String> {
-    match spec.kind {
-        Kind::Standin { groups, servers, .. } => {
-            let names = standin_names(groups, servers).into_iter().flatten();
-            names.map(|server| format!("{}-{server}", spec.name)).collect()
-        }
-        _ => Vec::new(),
-    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::database_args::DatabaseName;
-use super::super::{LoadArgs, LoadError, Objective};
+use super::super::{Expect, LoadArgs, LoadError, Objective};
 use super::processes::may_be_database;
 use crate::faults::script::{Kind, ProcessSpec, Script};
 use crate::placeholder::process_in;
@@ -68,9 +68,14 @@ impl LoadArgs {
         if self.find.is_some() && !self.expect.is_empty() {
             return wrong("--find has an objective of its own: leave --expect and [[expect]] away");
         }
+        if self.find.as_ref().is_some_and(Objective::is_about_others) {
+            return wrong(
+                "--find looks at requests alone: look for a rate without origin_reads and server:",
+            );
+        }
         if self.find.as_ref().is_some_and(Objective::is_about_faults) {
             return wrong(
-                "--find has no faults: look for a rate without offline, first_good, last_bad and announced",
+                "--find has no faults: look for a rate without offline, first_good, last_bad, silence, all_answered and announced",
             );
         }
         if expected().any(Objective::is_about_reads) && self.check != Some(true) {
@@ -82,6 +87,22 @@ impl LoadArgs {
             return wrong(
                 "offline and announced in what is expected are about a Standin cluster that the scenario starts: add one \
                  of kind \"standin\"",
+            );
+        }
+        let has_begin =
+            self.expect.iter().any(Expect::is_about_begin) || expected().any(Objective::compares);
+        if has_begin && script.faults.is_empty() {
+            return wrong(
+                "`since = \"begin\"`, and origin_reads in multiples (2x), are about the time before the first fault, and \
+                 there is none: add [[faults]], or leave them out",
+            );
+        }
+        let is_cache = self.target.as_ref().is_some_and(|url| !url.is_standin());
+        let is_cache_alone = is_cache && self.database.database.is_none();
+        if expected().any(Objective::is_about_databases) && is_cache_alone {
+            return wrong(
+                "origin_reads in what is expected is about a database: of a Standin cluster (--config), or one that this \
+                 program asks (--database)",
             );
         }
         Ok(())

@@ -26,6 +26,16 @@ pub(super) struct LineKeys {
     loss: Option<At<u8>>,
     duplication: Option<At<u8>>,
     way: Option<At<Way>>,
+    udp: Option<At<bool>>,
+}
+
+/// Those of faults of the network.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LinkKeys {
+    pub(super) loss: u8,
+    pub(super) duplication: u8,
+    pub(super) udp: bool,
+    pub(super) way: Way,
 }
 
 impl LineKeys {
@@ -40,6 +50,7 @@ impl LineKeys {
             loss: section.whole("loss", 0..=100, 0, report),
             duplication: section.whole("duplication", 0..=100, 0, report),
             way: section.choice("way", &WAYS, report).or(Way::Both, at),
+            udp: section.boolean("udp", report).or(false, at),
         }
     }
 
@@ -55,10 +66,14 @@ impl LineKeys {
             ("delay", SLOW),
             ("jitter", SLOW),
             ("bandwidth", SLOW),
-            ("duplication", SLOW),
+            ("duplication", "is for `what = \"slow\"` and \"duplicate\"; remove it"),
+            ("udp", "is for `what = \"lose\"`; remove it"),
             ("loss", "is for `what = \"slow\"` and \"lose\"; remove it"),
-            ("way", "is for `what = \"slow\"`, \"stall\", \"cut\" and \"lose\"; remove it"),
-            ("from", "is for `what = \"cut\"` and \"lose\"; remove it"),
+            (
+                "way",
+                "is for `what = \"slow\"`, \"stall\", \"cut\", \"lose\" and \"duplicate\"; remove it",
+            ),
+            ("from", "is for `what = \"cut\"`, \"lose\" and \"duplicate\"; remove it"),
         ] {
             if !allowed.contains(&key) {
                 section.misplaced(key, why, report);
@@ -66,9 +81,14 @@ impl LineKeys {
         }
     }
 
-    /// The percentage of what is lost, and the directions.
-    pub(super) fn loss(&self) -> Option<(At<u8>, Way)> {
-        Some((self.loss?, self.way?.value))
+    /// What of them concerns the network.
+    pub(super) fn of_network(&self) -> Option<LinkKeys> {
+        Some(LinkKeys {
+            loss: self.loss?.value,
+            duplication: self.duplication?.value,
+            udp: self.udp?.value,
+            way: self.way?.value,
+        })
     }
 
     fn shape(&self) -> Option<Shape> {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use standin_config::{At, Report, Section};
 
+use super::objective::expect::is_reserved;
 use crate::faults::mistakes;
 use crate::faults::script::{Deed, FaultSpec, Kind, PidSource, ProcessSpec, Script, Trouble, What};
 use line::{LineKeys, ProxyWord};
@@ -24,7 +25,7 @@ const TIME_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_sec
 const LASTS_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(7 * 86_400);
 /// The words of `what`; a command has none.
-const WHATS: [(&str, Word); 13] = [
+const WHATS: [(&str, Word); 14] = [
     ("kill", Word::Process(What::Kill)),
     ("terminate", Word::Process(What::Terminate)),
     ("pause", Word::Process(What::Pause)),
@@ -38,6 +39,7 @@ const WHATS: [(&str, Word); 13] = [
     ("full", Word::Database(Trouble::Full)),
     ("cut", Word::Network(NetworkWord::Cut)),
     ("lose", Word::Network(NetworkWord::Lose)),
+    ("duplicate", Word::Network(NetworkWord::Duplicate)),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +121,11 @@ fn fault(
     {
         let why = "is for what can be undone; remove it, or write `undo`, or another `what`";
         report.mistake(lasts.at, &section.key("for"), why);
+        return None;
+    }
+    if let Some(name) = name.filter(|name| is_reserved(name.value)) {
+        let why = "has a meaning of its own in `since` of [[expect]]; use another name";
+        report.mistake(name.at, &section.key("name"), why);
         return None;
     }
     let name = name.map_or_else(|| deed.words(), |name| name.value.to_owned());

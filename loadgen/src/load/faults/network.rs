@@ -1,9 +1,9 @@
-//! Faults of the scenario's own network: `what` is cut or lose.
+//! Faults of the scenario's own network: `what` is cut, lose or duplicate.
 
 use standin_config::{At, Report, Section};
 
-use super::line::LineKeys;
-use crate::faults::links::NetworkFault;
+use super::line::{LineKeys, LinkKeys};
+use crate::faults::links::{Harm, NetworkFault};
 use crate::faults::script::{CLIENT, Deed, Script};
 
 /// The words of `what` for the network.
@@ -11,6 +11,7 @@ use crate::faults::script::{CLIENT, Deed, Script};
 pub(super) enum NetworkWord {
     Cut,
     Lose,
+    Duplicate,
 }
 
 /// What happens between `on` and `from`. Not `is_whole`: processes that have mistakes are not in the script.
@@ -26,18 +27,27 @@ pub(super) fn deed(
     let At { value: word, at } = what;
     let allowed: &[&str] = match word {
         NetworkWord::Cut => &["from", "way"],
-        NetworkWord::Lose => &["from", "way", "loss"],
+        NetworkWord::Lose => &["from", "way", "loss", "udp"],
+        NetworkWord::Duplicate => &["from", "way", "duplication"],
     };
     line.misplaced(section, allowed, report);
-    let (loss, way) = line.loss()?;
+    let LinkKeys { loss, duplication, udp, way } = line.of_network()?;
     let Some(on) = on else {
         let wrong =
             "is for the network between processes; write `on` with one that has a namespace";
         report.mistake(at, &section.key("what"), wrong);
         return None;
     };
-    if word == NetworkWord::Lose && loss.value == 0 {
-        section.missing("loss", "5", report);
+    let (harm, needed) = match word {
+        NetworkWord::Cut => (Harm::Cut, None),
+        NetworkWord::Lose => (Harm::Lose { percent: loss, udp }, (loss == 0).then_some("loss")),
+        NetworkWord::Duplicate => {
+            let needed = (duplication == 0).then_some("duplication");
+            (Harm::Duplicate { percent: duplication }, needed)
+        }
+    };
+    if let Some(needed) = needed {
+        section.missing(needed, "5", report);
         return None;
     }
     let mut find = |name: &str, at: usize, key: &str| {
@@ -61,8 +71,7 @@ pub(super) fn deed(
         others.push(CLIENT.to_owned());
         others.retain(|name| !on.contains(name));
     }
-    let loss_percent = (word == NetworkWord::Lose).then_some(loss.value);
-    Some(Deed::Network(NetworkFault { on, from: others, way, loss_percent }))
+    Some(Deed::Network(NetworkFault { on, from: others, way, harm }))
 }
 
 /// The nodes of this name: the client, a process, or all those of a cluster.

@@ -15,6 +15,7 @@ const PORTS_MAX: u64 = 16;
 const MEMORY_BYTES: u64 = 64 << 20;
 const MEMORY_MIN: u64 = 1 << 20;
 const MEMORY_MAX: u64 = 1 << 40;
+const SURGE_READS_MAX: u64 = 1_000_000;
 const COMMAND_EXAMPLE: &str = "[\"memcached\", \"-p\", \"{port}\"]";
 /// A network has addresses for 254 nodes, of which one is the client.
 const NODES_MAX: usize = 253;
@@ -49,7 +50,7 @@ const KINDS: [(&str, KindWord); 8] = [
 const MODES: [(&str, Mode); 2] = [("available", Mode::Available), ("strict", Mode::Strict)];
 
 /// Keys that belong to some kinds alone.
-const OWN_KEYS: [(&str, &[KindWord]); 14] = [
+const OWN_KEYS: [(&str, &[KindWord]); 15] = [
     ("ports", &[KindWord::Command]),
     ("servers", &[KindWord::Nutcracker]),
     ("ejects", &[KindWord::Nutcracker]),
@@ -63,6 +64,7 @@ const OWN_KEYS: [(&str, &[KindWord]); 14] = [
     ("memory", &[KindWord::Standin]),
     ("mode", &[KindWord::Standin]),
     ("database", &[KindWord::Standin]),
+    ("surge_reads", &[KindWord::Standin]),
     (
         "namespace",
         &[
@@ -169,6 +171,7 @@ struct OwnKeys<'d> {
     memory: Option<At<u64>>,
     mode: Option<At<Mode>>,
     database: Option<Option<At<&'d str>>>,
+    surge_reads: Option<Option<At<u32>>>,
 }
 
 impl<'d> OwnKeys<'d> {
@@ -190,6 +193,9 @@ impl<'d> OwnKeys<'d> {
             memory: section.size("memory", MEMORY_MIN..=MEMORY_MAX, MEMORY_BYTES, report),
             mode: section.choice("mode", &MODES, report).or(Mode::Available, at),
             database: section.text("database", "db", report).optional(),
+            surge_reads: section
+                .whole_or_absent("surge_reads", 1..=SURGE_READS_MAX, "100", report)
+                .optional(),
         }
     }
 
@@ -246,7 +252,12 @@ impl<'d> OwnKeys<'d> {
                 node_timeout: self.node_timeout?.value,
             },
             KindWord::Standin => {
-                let database = self.database?;
+                let (database, surge_reads) = (self.database?, self.surge_reads?);
+                if let (None, Some(reads)) = (&database, &surge_reads) {
+                    let why = "is for a database; remove it, or add `database`";
+                    report.mistake(reads.at, &section.key("surge_reads"), why);
+                    return None;
+                }
                 if let Some(name) = database
                     && !has_database(name.value, before)
                 {
@@ -263,6 +274,7 @@ impl<'d> OwnKeys<'d> {
                     memory_bytes: self.memory?.value,
                     mode: self.mode?.value,
                     database: database.map(|name| name.value.to_owned()),
+                    surge_reads: surge_reads.map(|reads| reads.value),
                 }
             }
         })

@@ -4,6 +4,7 @@ use standin_config::{ConfigErrors, Mode, read_text};
 use standin_protocol::map::ServerState;
 
 use super::*;
+use crate::faults::links::Harm;
 use crate::faults::proxy::Way;
 use crate::faults::script::{Awaited, Kind};
 
@@ -47,17 +48,22 @@ fn a_cut_is_from_whom_it_says_or_from_all_others() {
     let text = "[[processes]]\nname = \"a\"\nkind = \"redis\"\nnamespace = true\n\
          [[processes]]\nname = \"rc\"\nkind = \"redis-cluster\"\nreplicas = 0\nnamespace = true\n\
          [[faults]]\nat = \"1s\"\nwhat = \"cut\"\non = \"rc-1\"\n\
-         [[faults]]\nat = \"2s\"\nwhat = \"lose\"\non = \"rc\"\nfrom = [\"client\"]\nway = \"to\"\nloss = 7\n";
+         [[faults]]\nat = \"2s\"\nwhat = \"lose\"\non = \"rc\"\nfrom = [\"client\"]\nway = \"to\"\nloss = 7\n\
+         [[faults]]\nat = \"3s\"\nwhat = \"duplicate\"\non = \"rc\"\nfrom = [\"rc\", \"client\"]\nduplication = 3\n";
     let script = parse(text).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(script.nodes(), ["a", "rc-1", "rc-2", "rc-3"]);
     let deeds: Vec<&Deed> = script.faults.iter().map(|fault| &fault.deed).collect();
-    let [Deed::Network(cut), Deed::Network(lose)] = deeds[..] else { panic!("{deeds:?}") };
+    let [Deed::Network(cut), Deed::Network(lose), Deed::Network(twice)] = deeds[..] else {
+        panic!("{deeds:?}")
+    };
     assert_eq!(cut.on, ["rc-1"]);
     assert_eq!(cut.from, ["a", "rc-2", "rc-3", "client"]);
-    assert_eq!((cut.way, cut.loss_percent), (Way::Both, None));
+    assert_eq!((cut.way, cut.harm), (Way::Both, Harm::Cut));
     assert_eq!(lose.on.len(), 3);
     assert_eq!(lose.from, ["client"]);
-    assert_eq!((lose.way, lose.loss_percent), (Way::To, Some(7)));
+    assert_eq!((lose.way, lose.harm), (Way::To, Harm::Lose { percent: 7, udp: false }));
+    assert_eq!(twice.harm, Harm::Duplicate { percent: 3 });
+    assert_eq!((twice.on.len(), twice.from.len()), (3, 4), "each of them with all others");
 }
 
 #[test]
@@ -194,6 +200,11 @@ fn mistakes_have_their_place_and_say_what_to_write() {
             "6:8: faults.what",
             "a proxy before it",
         ),
+        (
+            "[[processes]]\nname = \"a\"\nkind = \"standin\"\nsurge_reads = 9".to_owned(),
+            "4:15: processes.surge_reads",
+            "add `database`",
+        ),
         (proxied("what = \"slow\""), "8:8: faults.what", "needs `delay`"),
         (proxied("what = \"slow\"\nloss = 5\ndelay = \"1ms\""), "9:1: faults.loss", "`udp = true`"),
         (proxied("what = \"refuse\"\nway = \"to\""), "9:1: faults.way", "remove it"),
@@ -203,6 +214,9 @@ fn mistakes_have_their_place_and_say_what_to_write() {
         (far("what = \"cut\"\non = \"rc\"\nfrom = [\"c\"]"), "12:8: faults.from", "namespace"),
         (far("what = \"cut\"\non = \"rc\"\nloss = 5"), "12:1: faults.loss", "\"lose\"; remove it"),
         (far("what = \"lose\"\non = \"rc\""), "8:1: faults.loss", "is missing"),
+        (far("what = \"duplicate\"\non = \"rc\""), "8:1: faults.duplication", "is missing"),
+        (far("what = \"cut\"\non = \"rc\"\nudp = true"), "12:1: faults.udp", "is for `what = \"lose\"`"),
+        (proxied("what = \"slow\"\ndelay = \"1ms\"\nudp = true"), "10:1: faults.udp", "remove it"),
         (far("what = \"cut\""), "10:8: faults.what", "one object"),
         (far("what = \"kill\"\non = \"rc-1\"\nfrom = [\"c\"]"), "12:1: faults.from", "remove it"),
         (

@@ -3,10 +3,11 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::super::objective::figure::Measured;
+use super::super::objective::figure::{Measured, OriginReads};
 use super::super::objective::{Find, Miss, Objective};
 use super::search::Next;
 use crate::load::{Load, describe};
+use crate::observer::told::Risen;
 use crate::recorder::Counts;
 use crate::report::LatencyUs;
 use crate::report::document::{Document, Environment};
@@ -126,8 +127,11 @@ impl Step {
         let late_p99_us = generator.lateness.p99_us;
         let (total, counts) = (&document.total, &document.total.counts);
         let (latency, service) = (&latency, &service);
-        let missed =
-            objective.misses(Measured::Run { latency, service, counts, late_p99_us, offline: 0 });
+        // It has no conditions on what is not looked at.
+        let (offline, origin, risen) = (0, OriginReads::default(), &Risen::new());
+        let measured =
+            Measured::Run { latency, service, counts, late_p99_us, offline, origin, risen };
+        let missed = objective.misses(measured);
         let is_by_lateness = !missed.is_empty() && missed.iter().all(|miss| miss.is_by_lateness);
         let mut misses: Vec<String> = missed.into_iter().map(|Miss { text, .. }| text).collect();
         let own_misses = misses.len();

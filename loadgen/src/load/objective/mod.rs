@@ -15,17 +15,19 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use figure::{Figure, Kind, Measured, OfEvent, Unit, Value};
+use figure::{Figure, Kind, Kinds, Measured, OfEvent, Rate, Unit, Value};
 
-use crate::recorder::Counts;
+use crate::recorder::{Counts, FAILURE_KINDS, FailureKind};
 use crate::report::table::thousands;
 
 /// Everything that can be asked for.
 const KNOWN: &str = "write conditions separated by commas: p50<…, p90<…, p95<…, p99<…, p99.9<…, p99.99<… (or any other \
                      percentile), max<… and late<… (the lateness of sending at its 99th percentile) with a time such \
                      as 1ms or 500us; failed=0, stale=0, stale_beyond=0 and wrong=0, or with < or <= a number or a share \
-                     such as 0.1% (of the requests, or of the reads that were judged); hits>90%; and what a scenario \
-                     expects: offline=0, and of one of its faults first_good<…, last_bad<…, silence<… and announced<…";
+                     such as 0.1% (of the requests, or of the reads that were judged); failed:KIND+KIND=0, failures of some \
+                     kinds, and failed:-KIND-KIND=0, of all others; hits>90%; and what a scenario expects: offline=0, \
+                     origin_reads<500/s or <2x, server:COUNTER=0, server:COUNTER@SERVER>0, and of one of its faults \
+                     first_good<…, last_bad<…, silence<…, all_answered<… and announced<…";
 
 /// A search that was asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,10 +79,10 @@ impl Objective {
         let missed = self.conditions.iter().filter(|one| !one.is_kept(one.figure.of(measured)));
         let miss = |one: &Condition| Miss {
             text: format!("{}: {}", one.text, one.figure.shown(measured)),
-            is_by_lateness: match (one.figure, measured) {
+            is_by_lateness: match (&one.figure, measured) {
                 (Figure::LateP99, _) => true,
                 (Figure::Quantile(quantile), Measured::Run { service, .. }) => {
-                    one.is_kept(Value::Number(service.value_at_quantile(quantile) as f64))
+                    one.is_kept(Value::Number(service.value_at_quantile(*quantile) as f64))
                 }
                 _ => false,
             },
@@ -90,8 +92,8 @@ impl Objective {
 
     /// The conditions on reads that these counts do not keep.
     pub(super) fn misses_of_reads(&self, counts: &Counts) -> Vec<String> {
-        let about_reads = self.conditions.iter().filter_map(|one| match one.figure {
-            Figure::Count(kind, unit) if kind.is_about_reads() => Some((one, kind, unit)),
+        let about_reads = self.conditions.iter().filter_map(|one| match &one.figure {
+            Figure::Count(kind, unit) if kind.is_about_reads() => Some((one, *kind, *unit)),
             _ => None,
         });
         let missed = about_reads
@@ -115,7 +117,10 @@ impl Objective {
 
     /// Whether it says how many requests may fail.
     pub(super) fn is_about_failures(&self) -> bool {
-        self.conditions.iter().any(|one| matches!(one.figure, Figure::Count(Kind::Failed, _)))
+        let all = Kind::Failed(Kinds::ALL);
+        self.conditions
+            .iter()
+            .any(|one| matches!(one.figure, Figure::Count(kind, _) if kind == all))
     }
 
     /// Whether it has conditions on reads, which must be checked for that.
@@ -129,7 +134,39 @@ impl Objective {
     /// Whether it has conditions that only a run with faults has figures for.
     #[must_use]
     pub fn is_about_faults(&self) -> bool {
-        self.conditions.iter().any(|one| matches!(one.figure, Figure::OfEvent(_) | Figure::Offline))
+        let mut conditions = self.conditions.iter();
+        conditions.any(|one| matches!(one.figure, Figure::OfEvent(_) | Figure::Offline))
+    }
+
+    /// Whether it has conditions on what a search does not look at: the load of the database, and servers' counters.
+    #[must_use]
+    pub fn is_about_others(&self) -> bool {
+        let mut conditions = self.conditions.iter();
+        conditions.any(|one| matches!(one.figure, Figure::OriginReads(_) | Figure::Counter { .. }))
+    }
+
+    /// Whether it compares with what was before the first event.
+    pub(super) fn compares(&self) -> bool {
+        let is = |one: &Condition| one.figure == Figure::OriginReads(Rate::Times);
+        self.conditions.iter().any(is)
+    }
+
+    /// Whether it has conditions about the load of a database.
+    pub(super) fn is_about_databases(&self) -> bool {
+        self.conditions.iter().any(|one| matches!(one.figure, Figure::OriginReads(_)))
+    }
+
+    /// Whether it needs what the master of a cluster announces of a server.
+    pub(super) fn announces(&self) -> bool {
+        self.conditions.iter().any(|one| one.figure == Figure::OfEvent(OfEvent::Announced))
+    }
+
+    /// The names of the counters of servers that it has conditions on.
+    pub(super) fn counters(&self) -> impl Iterator<Item = String> + '_ {
+        self.conditions.iter().filter_map(|one| match &one.figure {
+            Figure::Counter { name, .. } => Some(name.clone()),
+            _ => None,
+        })
     }
 
     /// Whether it has conditions about what the master of a cluster announces.
@@ -147,11 +184,12 @@ impl Objective {
 
     /// The first condition of which there is a figure only of a whole run.
     pub(super) fn only_of_runs(&self) -> Option<&str> {
-        let is_of_runs = |one: &&Condition| match one.figure {
+        let is_of_runs = |one: &&Condition| match &one.figure {
             Figure::LateP99 => true,
-            Figure::Quantile(quantile) => quantile < 1.0,
-            Figure::Count(kind, unit) => kind.is_about_reads() && unit == Unit::Percent,
-            Figure::Hits | Figure::Offline | Figure::OfEvent(_) => false,
+            Figure::Quantile(quantile) => *quantile < 1.0,
+            Figure::Count(kind, unit) => kind.is_about_reads() && *unit == Unit::Percent,
+            Figure::Counter { .. } => true,
+            Figure::Hits | Figure::Offline | Figure::OfEvent(_) | Figure::OriginReads(_) => false,
         };
         self.conditions.iter().find(is_of_runs).map(|one| one.text.as_str())
     }
@@ -205,16 +243,39 @@ fn condition(text: &str) -> Result<Condition, String> {
     let mut signs = signs.into_iter();
     let found = signs.find_map(|(sign, is)| Some((is, rest.strip_prefix(sign)?)));
     let (comparison, value) = found.ok_or_else(|| wrong("this is no condition"))?;
-    let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+    // Names of counters and servers are as the servers have them.
+    let (given, value) = (name.trim(), value.trim());
+    let name = given.to_ascii_lowercase();
     let is_at_least = matches!(comparison, Comparison::Above | Comparison::AtLeast);
-    if is_at_least != (name == "hits") {
+    let counter = given.strip_prefix("server:");
+    if counter.is_none() && is_at_least != (name == "hits") {
         return Err(match is_at_least {
             true => wrong("only <, <= and = are known"),
             false => wrong("write > or >="),
         });
     }
     let (figure, limit) = match name.as_str() {
-        "failed" => count(Kind::Failed, value),
+        _ if counter.is_some() => {
+            let (name, server) = match counter.unwrap_or_default().split_once('@') {
+                Some((name, server)) => (name.trim(), Some(server.trim())),
+                None => (counter.unwrap_or_default().trim(), None),
+            };
+            if name.is_empty() || server.is_some_and(str::is_empty) {
+                return Err(wrong("the counter or the server has no name"));
+            }
+            let server = server.map(str::to_owned);
+            (Figure::Counter { name: name.to_owned(), server }, whole(value))
+        }
+        "failed" => count(Kind::Failed(Kinds::ALL), value),
+        _ if name.starts_with("failed:") => {
+            let kinds = kinds(&name["failed:".len()..]).map_err(|error| wrong(&error))?;
+            count(Kind::Failed(kinds), value)
+        }
+        "origin_reads" => match (value.strip_suffix('x'), value.strip_suffix("/s")) {
+            (Some(times), _) => (Figure::OriginReads(Rate::Times), number(times)),
+            (None, Some(rate)) => (Figure::OriginReads(Rate::PerSecond), number(rate)),
+            (None, None) => return Err(wrong("write a rate such as 500/s, or 2x")),
+        },
         "stale" => count(Kind::Stale, value),
         "stale_beyond" => count(Kind::StaleBeyond, value),
         "wrong" => count(Kind::Wrong, value),
@@ -227,6 +288,7 @@ fn condition(text: &str) -> Result<Condition, String> {
                 "first_good" => Figure::OfEvent(OfEvent::FirstGood),
                 "last_bad" => Figure::OfEvent(OfEvent::LastBad),
                 "silence" => Figure::OfEvent(OfEvent::Silence),
+                "all_answered" => Figure::OfEvent(OfEvent::AllAnswered),
                 "announced" => Figure::OfEvent(OfEvent::Announced),
                 _ => Figure::Quantile(
                     quantile(&name).ok_or_else(|| wrong("this figure is not known"))?,
@@ -244,13 +306,13 @@ fn condition(text: &str) -> Result<Condition, String> {
         Figure::Hits => wrong("this is no share in percent"),
         _ => wrong("this is no number, and no share in percent"),
     })?;
-    if comparison == Comparison::Equal && limit > 0.0 {
+    if comparison == Comparison::Equal && limit > 0.0 && counter.is_none() {
         return Err(wrong("only 0 is asked for exactly; write <="));
     }
     if comparison == Comparison::Below && limit <= 0.0 {
         return Err(wrong("nothing is below 0"));
     }
-    if comparison == Comparison::Above && limit >= 100.0 {
+    if figure == Figure::Hits && comparison == Comparison::Above && limit >= 100.0 {
         return Err(wrong("nothing is above 100%"));
     }
     Ok(Condition { text: text.to_owned(), figure, comparison, limit })
@@ -262,6 +324,26 @@ fn count(kind: Kind, value: &str) -> (Figure, Option<f64>) {
         Some(number) => (Figure::Count(kind, Unit::Percent), percent(number)),
         None => (Figure::Count(kind, Unit::Number), whole(value)),
     }
+}
+
+/// `KIND+KIND`, or `-KIND-KIND`: all but these.
+fn kinds(text: &str) -> Result<Kinds, String> {
+    let but = text.strip_prefix('-');
+    let sign = if but.is_some() { '-' } else { '+' };
+    let mut kinds = [but.is_some(); FAILURE_KINDS];
+    for name in but.unwrap_or(text).split(sign).map(str::trim) {
+        let kind = FailureKind::ALL.iter().position(|kind| kind.name() == name);
+        let kind = kind.ok_or_else(|| {
+            let known: Vec<&str> = FailureKind::ALL.iter().map(|kind| kind.name()).collect();
+            format!("there is no kind {name:?}; the kinds are {}", known.join(", "))
+        })?;
+        kinds[kind] = but.is_none();
+    }
+    Ok(Kinds(kinds))
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.trim_end().parse().ok().filter(|number| (0.0..=1e15).contains(number))
 }
 
 fn percent(number: &str) -> Option<f64> {

@@ -1,7 +1,8 @@
 //! Which conditions there are, and when they are kept.
 
-use super::figure::Measured;
+use super::figure::{Measured, OriginReads};
 use super::*;
+use crate::observer::told::Risen;
 use crate::recorder::{Window, histogram};
 
 fn objective(text: &str) -> Objective {
@@ -14,10 +15,14 @@ fn each_condition_is_judged_by_its_figure() {
     latency.record_n(100, 990).unwrap();
     latency.record_n(1_000, 9).unwrap();
     latency.record(5_000).unwrap();
+    let mut failures = [0; FAILURE_KINDS];
+    failures[FailureKind::DeadlineExceeded as usize] = 1;
+    failures[FailureKind::OriginUnavailable as usize] = 1;
     let counts = Counts {
         requests: 1_000,
         checked: 200,
         failed: 2,
+        failures,
         stale: 1,
         hits: 90,
         reads_answered: 100,
@@ -25,7 +30,12 @@ fn each_condition_is_judged_by_its_figure() {
     };
     let service = &histogram();
     let (latency, counts) = (&latency, &counts);
-    let measured = Measured::Run { latency, service, counts, late_p99_us: 150, offline: 2 };
+    let origin = OriginReads { peak: Some(386.0), before: Some(190.0) };
+    let by = |server: &str, by| (server.to_owned(), by);
+    let risen =
+        &Risen::from([("Evicted_keys".to_owned(), [by("a1", 3), by("10.0.0.9:11211", 0)].into())]);
+    let measured =
+        Measured::Run { latency, service, counts, late_p99_us: 150, offline: 2, origin, risen };
     for (text, is_kept) in [
         ("p50<101us", true),
         ("p50 < 100us", false),
@@ -49,6 +59,22 @@ fn each_condition_is_judged_by_its_figure() {
         ("hits>90%", false),
         ("offline<=2", true),
         ("offline=0", false),
+        ("failed:overloaded+refused=0", true),
+        ("failed:overloaded+deadline_exceeded=0", false),
+        ("failed:deadline_exceeded<=0.1%", true),
+        ("failed:-origin_unavailable=0", false),
+        ("failed:-origin_unavailable-deadline_exceeded=0", true),
+        ("origin_reads<387/s", true),
+        ("origin_reads<386/s", false),
+        ("origin_reads<=2.1x", true),
+        ("origin_reads<=2x", false),
+        ("server:Evicted_keys<=3", true),
+        ("server:Evicted_keys=0", false),
+        ("server:Evicted_keys=3", true),
+        ("server:Evicted_keys@10.0.0.9:11211=0", true),
+        ("server:Evicted_keys@a1>=1", true),
+        ("server:Evicted_keys@a2=0", false),
+        ("server:evicted_keys=0", false),
     ] {
         let misses = objective(text).misses(measured);
         assert_eq!(misses.is_empty(), is_kept, "{text}: {misses:?}");
@@ -56,6 +82,17 @@ fn each_condition_is_judged_by_its_figure() {
     let misses = objective("p50<50us,failed=0,max<1s").misses(measured);
     let texts: Vec<_> = misses.iter().map(|miss| miss.text.as_str()).collect();
     assert_eq!(texts, ["p50<50us: 0.10 ms", "failed=0: 2"]);
+    let misses =
+        objective("origin_reads<=2x,server:none=0,server:Evicted_keys@a2=0").misses(measured);
+    let texts: Vec<_> = misses.iter().map(|miss| miss.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            "origin_reads<=2x: 2.03x (386/s, and 190/s before)",
+            "server:none=0: no server has told it",
+            "server:Evicted_keys@a2=0: that server has not told it",
+        ]
+    );
     let of_reads = objective("p50<50us,failed=0,stale=0,wrong=0").misses_of_reads(counts);
     assert_eq!(of_reads, ["stale=0: 1"]);
     assert!(objective("stale=0").is_about_reads() && !objective("max<1s").is_about_reads());
@@ -69,7 +106,9 @@ fn a_miss_of_lateness_alone_is_told_apart() {
     let counts = Counts { requests: 100, failed: 1, ..Counts::default() };
     let (latency, service) = (&latency, &service);
     let counts = &counts;
-    let measured = Measured::Run { latency, service, counts, late_p99_us: 150, offline: 0 };
+    let (origin, risen) = (OriginReads::default(), &Risen::new());
+    let measured =
+        Measured::Run { latency, service, counts, late_p99_us: 150, offline: 0, origin, risen };
     for (text, is_by_lateness) in [
         ("p99<200us", true),
         ("max<=100us", true),
@@ -118,6 +157,15 @@ fn what_is_no_objective_is_refused_with_what_there_is() {
         ("hits>100%", "above 100%"),
         ("offline=1", "write <="),
         ("first_good=1s", "write <"),
+        ("failed:lost=0", "the kinds are overloaded, "),
+        ("failed:=0", "no kind \"\""),
+        ("failed:-=0", "no kind \"\""),
+        ("failed:refused>0", "only <"),
+        ("origin_reads<500", "write a rate"),
+        ("origin_reads<twox", "no number"),
+        ("server:=0", "has no name"),
+        ("server:evictions@=0", "has no name"),
+        ("server:evictions<5%", "no number"),
     ] {
         let error = text.parse::<Objective>().unwrap_err();
         assert!(error.contains(what) && error.contains("p99.9<"), "{text:?}: {error}");
@@ -126,6 +174,8 @@ fn what_is_no_objective_is_refused_with_what_there_is() {
 
 #[test]
 fn what_follows_an_event_is_judged_by_its_own_figures() {
+    let mut failures = [0; FAILURE_KINDS];
+    failures[FailureKind::ConnectionLost as usize] = 4;
     let bad = Window {
         requests: 100,
         failed: 4,
@@ -136,11 +186,14 @@ fn what_follows_an_event_is_judged_by_its_own_figures() {
         max_us: 900_000,
         last_bad_us: Some(700_000),
         first_good_us: Some(250_000),
+        all_answered_us: Some(260_000),
+        failures,
         ..Window::default()
     };
     let since = |window, announced_us| {
         let silence_us = announced_us;
-        Measured::Since { window, announced_us, silence_us, offline: 1 }
+        let origin = OriginReads { peak: Some(30.0), before: Some(0.0) };
+        Measured::Since { window, announced_us, silence_us, offline: 1, origin }
     };
     let kept = |text: &str, measured| objective(text).misses(measured).is_empty();
     for (text, is_kept) in [
@@ -156,6 +209,11 @@ fn what_follows_an_event_is_judged_by_its_own_figures() {
         ("announced<300ms", false),
         ("silence<301ms", true),
         ("silence<300ms", false),
+        ("failed:connection_lost<=4,failed:-connection_lost=0", true),
+        ("all_answered<=260ms", true),
+        ("all_answered<260ms", false),
+        ("origin_reads<=30/s", true),
+        ("origin_reads<1000x", false),
     ] {
         assert_eq!(kept(text, since(&bad, Some(300_000))), is_kept, "{text}");
     }
@@ -165,6 +223,9 @@ fn what_follows_an_event_is_judged_by_its_own_figures() {
     assert!(!kept("announced<1s", since(&good, None)) && !kept("hits>1%", since(&good, None)));
     let dead = Window { failed: 1, ..good };
     assert!(!kept("first_good<1h", since(&dead, None)), "there was none");
+    let without_one = Window { unanswered: 1, ..bad };
+    assert!(!kept("all_answered<1h", since(&without_one, None)), "one thread had none");
+    assert!(!kept("all_answered<1h", since(&good, None)), "nobody has asked");
     let text = objective("announced<1s").misses(since(&good, None))[0].text.clone();
     assert_eq!(text, "announced<1s: never");
 }
@@ -178,4 +239,8 @@ fn figures_are_of_a_run_or_of_an_event() {
     let objective = self::objective("failed<1%,stale<=1%,hits>50%");
     assert_eq!((objective.only_of_runs(), objective.only_of_events()), (Some("stale<=1%"), None));
     assert!(!objective.is_about_faults() && self::objective("offline=0").is_about_faults());
+    let of_runs = self::objective("origin_reads<2x,server:evictions=0");
+    assert_eq!(of_runs.only_of_runs(), Some("server:evictions=0"));
+    assert!(of_runs.compares() && of_runs.is_about_others() && of_runs.is_about_databases());
+    assert_eq!(of_runs.counters().collect::<Vec<_>>(), ["evictions"]);
 }

@@ -11,11 +11,13 @@ use clap::builder::TypedValueParser;
 
 use super::access::AccessArgs;
 use super::agent_args::AgentArgs;
+use super::cold_args::ColdArgs;
 use super::database_args::DatabaseArgs;
 use super::interval::Interval;
 use super::presets::Preset;
 use super::rows::args::RowsArgs;
 use super::value_args::ValueArgs;
+use super::words::percent;
 use super::{Expect, Objective};
 use crate::faults::script::Script;
 use crate::key_names::{KeyType, Template};
@@ -132,6 +134,9 @@ pub struct LoadArgs {
     /// not wait for their answers. Not with --trace.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub reads_first: Option<bool>,
+    /// Reads that find nothing.
+    #[command(flatten)]
+    pub cold: ColdArgs,
     /// Percentage of the requests that write a value where there is none; 0 by default. Not with --trace.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub adds: Option<f64>,
@@ -308,7 +313,7 @@ impl LoadArgs {
             (below.check, below.trace_keys) = (None, None);
         }
         if self.trace.is_some() {
-            below.rows = RowsArgs::default();
+            (below.rows, below.cold) = (RowsArgs::default(), ColdArgs::default());
             (below.preset, below.reads, below.reads_first) = (None, None, None);
             (below.values.value_bytes, below.warm_up) = (None, None);
             (below.keys, below.key_type, below.key_template, below.first_key) =
@@ -352,6 +357,7 @@ impl LoadArgs {
             preset: self.preset.or(below.preset),
             reads: self.reads.or(below.reads),
             reads_first: self.reads_first.or(below.reads_first),
+            cold: self.cold.over(below.cold),
             adds: self.adds.or(below.adds),
             touches: self.touches.or(below.touches),
             deletes: self.deletes.or(below.deletes),
@@ -474,13 +480,6 @@ fn exponent(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(exponent) if (0.0..=EXPONENT_MAX).contains(&exponent) => Ok(exponent),
         _ => Err("write an exponent of 0 to 10".to_owned()),
-    }
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
-        _ => Err("write a number of 0 to 100".to_owned()),
     }
 }
 

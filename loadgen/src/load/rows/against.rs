@@ -12,6 +12,7 @@ impl RowsArgs {
             (below.fill, below.fill_misses, below.lossless) = (None, None, None);
             (below.reads, below.reads_first, below.preset) = (None, None, None);
             (below.adds, below.touches, below.deletes) = (None, None, None);
+            below.cold = Default::default();
             (below.cas, below.cas_keys, below.increments, below.counters) =
                 (None, None, None, None);
             (below.key_type, below.key_template, below.first_key) = (None, None, None);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use standin_config::{ConfigErrors, Report, Section};
 
 use super::access::AccessArgs;
+use super::cold_args::ColdArgs;
 use super::database_args::DatabaseArgs;
 use super::faults;
 use super::find::section;
@@ -170,6 +171,7 @@ fn mix(section: &mut Section<'_>, _: &Path, report: &mut Report<'_>, args: &mut 
     args.preset = word(section, "preset", report);
     args.reads = section.decimal("reads", 0.0..=100.0, "95", report).good();
     args.reads_first = section.boolean("reads_first", report).good();
+    args.cold = ColdArgs::read(section, report);
     args.adds = section.decimal("adds", 0.0..=100.0, "1", report).good();
     args.touches = section.decimal("touches", 0.0..=100.0, "1", report).good();
     args.deletes = section.decimal("deletes", 0.0..=100.0, "1", report).good();

@@ -82,8 +82,8 @@ fn each_line_of_the_example_is_right() {
                 "format" => "file = \"f\"",
                 _ => "",
             };
-            let needs_others =
-                section == "[[faults]]" || matches!(key, "servers" | "ejects" | "to" | "database");
+            let needs_others = section == "[[faults]]"
+                || matches!(key, "servers" | "ejects" | "to" | "database" | "surge_reads");
             let before = if needs_others { CACHES } else { "" };
             parse(&format!("{before}{section}\n{line}\n{other}\n"))
                 .unwrap_or_else(|error| panic!("{error}"));
@@ -115,6 +115,7 @@ fn around_process(key: &str) -> &'static str {
         "groups" | "group_size" | "memory" | "mode" | "database" => {
             "name = \"a\"\nkind = \"standin\""
         }
+        "surge_reads" => "name = \"a\"\nkind = \"standin\"\ndatabase = \"db\"",
         _ => "name = \"a\"\nkind = \"memcached\"",
     }
 }
@@ -131,6 +132,7 @@ fn around_fault(key: &str) -> &'static str {
         "loss" | "duplication" => "at = \"1s\"\nwhat = \"slow\"\non = \"wire\"",
         "way" => "at = \"1s\"\nwhat = \"stall\"\non = \"line\"",
         "from" => "at = \"1s\"\nwhat = \"cut\"\non = \"far\"",
+        "udp" => "at = \"1s\"\nwhat = \"lose\"\nloss = 1\non = \"far\"",
         "undo" => "at = \"1s\"\ndo = [\"a\"]",
         _ => "at = \"1s\"\nwhat = \"kill\"\non = \"cache1\"",
     }

@@ -23,7 +23,7 @@ use crate::schedule::{Arrivals, Rates};
 use crate::targets::address::TargetUrl;
 use crate::trace::READ_AHEAD_BYTES_MAX;
 use crate::value_form::ValueForm;
-use crate::workload::Others;
+use crate::workload::{Cold, Others};
 
 /// Bytes that all load threads have for histograms, and for what of a trace is read ahead, at most.
 const THREAD_BYTES_MAX: u64 = 4 << 30;
@@ -75,6 +75,8 @@ pub struct Load {
     pub reads_first: bool,
     /// Requests that are neither reads nor plain writes.
     pub others: Others,
+    /// Reads that find nothing.
+    pub cold: Cold,
     /// Sizes of the values written, or the bounds of those of the trace.
     pub sizes: ValueSizes,
     /// Their form.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::AccessArgs;
+use super::cold_args::Beside as BesideCold;
 use super::database_args::{Beside, DatabaseArgs};
 use super::interval::Interval;
 use super::objective::Find;
@@ -73,7 +74,8 @@ impl LoadArgs {
         let keys = args.keys.unwrap_or(KEYS);
         let first_key = args.first_key.unwrap_or(0);
         let others = args.others(workload.reads_percent, workload.shares)?;
-        check_numbers(first_key, [keys, others.cas_keys, others.counters])?;
+        let cold = args.cold.cold();
+        check_numbers(first_key, [keys, others.cas_keys, others.counters, cold.keys])?;
         let needs_stamp = match (args.check, others.cas_percent > 0.0) {
             (Some(true), _) => Some("--check"),
             (_, true) => Some("--cas"),
@@ -131,6 +133,7 @@ impl LoadArgs {
             reads_percent: workload.reads_percent,
             reads_first: workload.reads_first,
             others,
+            cold,
             sizes: workload.sizes,
             form,
             workers,
@@ -174,9 +177,16 @@ impl LoadArgs {
         };
         let has_hot = self.hot_keys.is_some() || self.hot_requests.is_some();
         let has_rows = self.rows.chosen(None).is_some();
+        let cold = BesideCold {
+            has_trace: self.trace.is_some(),
+            has_rows,
+            fills_judged: is_set(self.fill_misses) && is_set(self.check),
+        };
         if is_set(self.check) && !is_set(self.fill) && !has_rows {
             Err("--check needs --fill or --existing-rows: only what is known can be judged")
         } else if let Err(text) = self.rows.check(self) {
+            Err(text)
+        } else if let Err(text) = self.cold.check(&cold) {
             Err(text)
         } else if is_set(self.lossless) && !is_set(self.check) {
             Err("--lossless says what --check judges: add --check")
@@ -392,7 +402,7 @@ impl LoadArgs {
 }
 
 /// Each key has a number, and each number is one of the load generator's and of the key's type.
-fn check_numbers(first_key: u64, counts: [u32; 3]) -> Result<(), LoadError> {
+fn check_numbers(first_key: u64, counts: [u32; 4]) -> Result<(), LoadError> {
     let all: u64 = counts.map(u64::from).iter().sum();
     let Ok(all) = u32::try_from(all) else {
         let text = format!("{all} keys of all kinds are more than {}: lower --keys", u32::MAX);
