@@ -1,6 +1,7 @@
 //! The reasons why a connection with TLS can't go on, as the log and callers are told.
 
 use std::io;
+use std::time::Duration;
 
 use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
 
@@ -35,10 +36,8 @@ pub enum Failure {
     )]
     NewKeys,
     /// The kernel has not taken the keys.
-    #[error(
-        "the kernel has not taken its keys: {0}; new connections are encrypted without the kernel from now on"
-    )]
-    Kernel(String),
+    #[error("the kernel has not taken its keys: {0}")]
+    Kernel(NotTaken),
     /// Anything else that is not as TLS demands.
     #[error("{0}")]
     Broken(String),
@@ -82,4 +81,37 @@ fn refusal(alert: AlertDescription) -> String {
         _ => "see what it trusts",
     };
     format!("it refuses what this side offers ({alert:?}): {why}")
+}
+
+/// The time for which the kernel is not to be given connections when it has lacked memory for one.
+pub const PAUSE: Duration = Duration::from_secs(10);
+
+/// The reason why the kernel has not taken a connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The connection is about to end.
+    #[error("{0}")]
+    Ending(String),
+    /// The kernel lacks something now, such as memory.
+    #[error(
+        "{0}; for {pause} s, new connections are encrypted without the kernel",
+        pause = PAUSE.as_secs()
+    )]
+    ForNow(String),
+    /// The kernel has refused what it took when it was tried.
+    #[error("{0}; new connections are encrypted without the kernel from now on")]
+    ForGood(String),
+}
+
+impl From<io::Error> for NotTaken {
+    fn from(error: io::Error) -> Self {
+        let text = error.to_string();
+        match error.raw_os_error() {
+            Some(libc::ENOTCONN) => Self::Ending(text),
+            Some(libc::ENOMEM | libc::ENOBUFS | libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT) => {
+                Self::ForNow(text)
+            }
+            _ => Self::ForGood(text),
+        }
+    }
 }

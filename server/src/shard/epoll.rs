@@ -478,7 +478,7 @@ impl<B: Backend> Shell<B> for Loop<B> {
             Io::GiveToKernel(key) => {
                 // It has been closed.
                 let Some(connection) = self.connections.get_mut(key) else { return };
-                connection.is_in_kernel = give_to_kernel(&mut self.core, now, key, &connection.fd);
+                connection.is_in_kernel |= give_to_kernel(&mut self.core, now, key, &connection.fd);
                 self.set_paused(key, false);
             }
             Io::HandOver(key, shard) => {

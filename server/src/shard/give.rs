@@ -6,11 +6,13 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use standin_config::{KernelUse, TlsConfig};
+use standin_tls::Failure;
 use standin_tls::kernel::{End, KernelTls, end_of};
 use tracing::info;
 
 use super::core::backend::Backend;
-use super::core::{ConnKey, Core};
+use super::core::{ConnKey, Core, Mishap};
+use super::sockets;
 use crate::node::Now;
 
 /// Returns the kernel, if it is to encrypt connections to ports with TLS, and can. Says so in the log.
@@ -31,7 +33,7 @@ pub fn kernel_tls(config: &TlsConfig) -> Option<Arc<KernelTls>> {
     }
 }
 
-/// Gives a connection to the kernel that is ready for that; returns whether the kernel has it. No receive and no
+/// Gives a connection to the kernel that is ready for that; returns whether it does so now. No receive and no
 /// send may be under way on its socket.
 pub(super) fn give_to_kernel<B: Backend>(
     core: &mut Core<B>,
@@ -39,34 +41,51 @@ pub(super) fn give_to_kernel<B: Backend>(
     key: ConnKey,
     socket: &impl AsFd,
 ) -> bool {
-    // It has been closed.
+    // It has been closed, or the kernel has it.
     let Some(kernel) = core.kernel_for(key) else { return false };
-    if let Err(error) = kernel.prepare(socket) {
-        core.stays(now, key, &error);
+    if let Err(not_taken) = kernel.prepare(socket) {
+        core.stays(now, key, not_taken);
         return false;
     }
-    match core.take_keys(key).and_then(|keys| kernel.give(socket, &keys)) {
+    match kernel.take(socket, core.take_tls(key).into_keys()) {
         Ok(()) => {
             core.given(now, key);
             true
         }
-        Err(failure) => {
-            core.not_given(key, failure);
+        Err(not_taken) => {
+            core.not_given(now, key, not_taken);
             false
         }
     }
 }
 
-/// Deals with the error of a receive on a connection that the kernel has; returns whether the connection is lost.
-/// If not, it is closed when what was read before has been answered.
+/// Deals with the error of a receive on a connection that the kernel has; returns whether the loop has to close it
+/// at once, because it is lost, or because a fatal alert was the last that may be sent on it. If not, it is closed
+/// when what was read before has been answered.
 pub(super) fn ended_in_kernel<B: Backend>(
     core: &mut Core<B>,
     now: Now,
     key: ConnKey,
     (socket, error): (&impl AsFd, io::Error),
 ) -> bool {
-    let end = end_of(socket, error);
-    let is_lost = end == End::Lost;
-    core.ended_in_kernel(now, key, end);
-    is_lost
+    let failure = match end_of(socket, error) {
+        End::Closed => {
+            core.end_of_input(now, key);
+            return false;
+        }
+        End::Lost => {
+            core.closed(now, key);
+            return true;
+        }
+        End::Failed(failure) => failure,
+    };
+    // It may go on at once on another connection, and is owed what it has asked for on this one.
+    let is_owed_answers = failure == Failure::NewKeys;
+    core.failed_in_kernel(now, failure);
+    core.called_from(Mishap::Tls, sockets::caller(socket));
+    match is_owed_answers {
+        true => core.end_of_input(now, key),
+        false => core.closed(now, key),
+    }
+    !is_owed_answers
 }

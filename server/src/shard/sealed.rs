@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use standin_config::{TlsConfig, TlsPort};
 use standin_protocol::time::Micros;
-use standin_tls::kernel::{KernelTls, Keys};
+use standin_tls::kernel::KernelTls;
 use standin_tls::{Failure, Tls};
 
 use super::context::ShardContext;
@@ -69,9 +69,14 @@ impl Sealed {
         (self.kernel, self.is_leaving) = (None, false);
     }
 
-    /// Returns the keys with which the kernel goes on.
-    pub(in crate::shard) fn into_keys(self) -> Result<Keys, Failure> {
-        self.tls.into_keys()
+    /// Whether the connection is on its way to the kernel.
+    pub(in crate::shard) fn is_leaving(&self) -> bool {
+        self.is_leaving
+    }
+
+    /// Returns that with which the kernel goes on.
+    pub(in crate::shard) fn into_tls(self) -> Tls {
+        self.tls
     }
 
     /// Encrypts the output into the loop's buffer, with the end behind it if the connection is closing.
@@ -109,8 +114,9 @@ impl Sealed {
 }
 
 impl ShardContext {
-    /// The state of TLS for a connection to a port; `None` if the port has none.
-    pub(in crate::shard) fn seal(&self, service: Service) -> Option<Box<Sealed>> {
+    /// The state of TLS for a connection to a port, which may go to the kernel, or may not; `None` if the port has
+    /// none.
+    pub(in crate::shard) fn seal(&self, service: Service, may_go: bool) -> Option<Box<Sealed>> {
         let port = service.protocol().map_or(TlsPort::Standin, TlsPort::from);
         let is_on = self.cluster.tls.as_ref()?.is_for(port);
         let acceptor = self.tls.as_ref().filter(|_| is_on);
@@ -118,8 +124,8 @@ impl ShardContext {
         let acceptor = acceptor?;
         // Members and clients of Standin's own change their keys, which the kernel can't: it would end links between
         // servers that are well.
-        let kernel = acceptor.kernel().filter(|_| service != Service::Standin).cloned();
-        Some(Box::new(Sealed::new(acceptor.accept(), kernel)))
+        let kernel = acceptor.kernel().filter(|_| may_go && service != Service::Standin);
+        Some(Box::new(Sealed::new(acceptor.accept(), kernel.cloned())))
     }
 
     /// Whether a certificate is enough for clients of Standin's own protocol.

@@ -80,6 +80,30 @@ fn rest(socket: &mut TcpStream, tls: &mut Tls) -> (Vec<u8>, bool) {
     }
 }
 
+/// Receives until the other side closes; returns why it has refused what it got, if it said so, and the number of
+/// bytes that it has sent after that.
+fn refusal_and_rest(caller: Caller) -> (Option<Failure>, usize) {
+    let Caller { mut socket, mut tls, .. } = caller;
+    let (mut sent, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        let count = read_some(&mut socket, &mut buffer).unwrap_or(0);
+        sent.extend_from_slice(&buffer[..count]);
+        if count == 0 {
+            break;
+        }
+    }
+    let mut rest = &sent[..];
+    while let [_, _, _, high, low, ..] = *rest {
+        let bytes = 5 + usize::from(u16::from_be_bytes([high, low]));
+        let (record, after) = rest.split_at(bytes.min(rest.len()));
+        rest = after;
+        if let Err(failure) = tls.receive(record, &mut Vec::new()) {
+            return (Some(failure), rest.len());
+        }
+    }
+    (None, 0)
+}
+
 on_both_loops! {
     fn each_cipher_of_tls_1_3_goes_to_the_kernel_and_tls_1_2_stays(io) {
         let Some(guarded) = guarded(io) else { return };
@@ -165,19 +189,25 @@ on_both_loops! {
         // With rustls, too.
         let guarded = Guarded::start(io, |_| {});
         let takes = u64::from(KernelTls::probe().is_ok());
-        for is_told in [false, true] {
+        for end in ["of the socket", "told", "within a record"] {
             let (mut socket, mut tls) = before_its_last_part(&guarded);
             let mut sending = Vec::new();
             tls.seal(&mut b"get none\r\n".to_vec(), &mut sending);
-            if is_told {
-                tls.close(&mut sending);
+            match end {
+                "told" => tls.close(&mut sending),
+                "within a record" => {
+                    let whole = sending.len();
+                    tls.seal(&mut b"get more\r\n".to_vec(), &mut sending);
+                    sending.truncate(whole.midpoint(sending.len()));
+                }
+                _ => {}
             }
             socket.write_all(&sending).unwrap();
             socket.shutdown(Shutdown::Write).unwrap();
             let (got, _) = rest(&mut socket, &mut tls);
             let counters = ["tls_in_kernel", "tls_failures", "connections_dropped"];
             let counters = counters.map(|name| (name, guarded.cluster.counter(name)));
-            assert!(got == b"END\r\n", "{}, {is_told}, {counters:?}", got.escape_ascii());
+            assert!(got == b"END\r\n", "{}, {end}, {counters:?}", got.escape_ascii());
         }
         // Such a socket was not taken by the kernel, which it takes others of all the same.
         let before = guarded.cluster.counter("tls_in_kernel");
@@ -217,6 +247,48 @@ on_both_loops! {
         guarded.cluster.assert_healthy();
     }
 
+    fn a_client_that_asks_for_new_keys_with_the_end_of_the_handshake_is_served(io) {
+        let Some(guarded) = guarded(io) else { return };
+        for (count, has_request) in [(1, true), (2, false)] {
+            let mut socket = TcpStream::connect(guarded.address()).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let name = ServerName::from(guarded.address().ip());
+            let config = client(&guarded, &TLS13, |_| true);
+            let mut tls = ClientConnection::new(config, name).unwrap();
+            while tls.is_handshaking() {
+                while tls.wants_write() {
+                    tls.write_tls(&mut socket).unwrap();
+                }
+                assert!(tls.read_tls(&mut socket).unwrap() > 0, "closed during the handshake");
+                tls.process_new_packets().unwrap();
+            }
+            // Its last part is not sent yet, and goes with all of this.
+            if has_request {
+                tls.writer().write_all(b"get a\r\n").unwrap();
+            }
+            tls.refresh_traffic_keys().unwrap();
+            tls.writer().write_all(b"get a\r\n").unwrap();
+            let mut sending = Vec::new();
+            while tls.wants_write() {
+                tls.write_tls(&mut sending).unwrap();
+            }
+            socket.write_all(&sending).unwrap();
+            let mut stream = Stream::new(&mut tls, &mut socket);
+            let mut reply = [0; 5];
+            for _ in 0..1 + usize::from(has_request) {
+                stream.read_exact(&mut reply).unwrap();
+                assert_eq!(&reply, b"END\r\n");
+            }
+            // The key is new, and the connection is in the kernel all the same.
+            stream.write_all(b"get a\r\n").unwrap();
+            stream.read_exact(&mut reply).unwrap();
+            assert_eq!(&reply, b"END\r\n");
+            guarded.wait_counter("tls_in_kernel", count);
+        }
+        assert_eq!(guarded.cluster.counter("tls_failures"), 0);
+        guarded.cluster.assert_healthy();
+    }
+
     fn bytes_that_are_no_tls_end_the_connection_and_no_other(io) {
         let Some(guarded) = guarded(io) else { return };
         let mut other = guarded.caller();
@@ -235,14 +307,22 @@ on_both_loops! {
             &[23, 9, 9, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             &[99; 100],
         ];
+        let mut alerts = 0;
         for (wrong, count) in wrong.into_iter().zip(1..) {
             let mut caller = guarded.caller();
             caller.ask(b"get a\r\n", b"END\r\n");
-            caller.socket.write_all(wrong).unwrap();
-            let heard = caller.closed();
+            // An answer that is on its way when the other side is refused is not sent after that.
+            let mut sending = Vec::new();
+            caller.tls.seal(&mut b"get a\r\n".repeat(100), &mut sending);
+            sending.extend_from_slice(wrong);
+            caller.socket.write_all(&sending).unwrap();
+            let (heard, after) = refusal_and_rest(caller);
             assert!(matches!(heard, None | Some(Failure::Refused(_))), "{heard:?}");
+            assert_eq!(after, 0, "bytes after a fatal alert");
+            alerts += u32::from(heard.is_some());
             guarded.wait_counter("tls_failures", count);
         }
+        assert!(alerts > 0, "none was heard");
         other.ask(b"get a\r\n", b"END\r\n");
         guarded.cluster.assert_healthy();
     }

@@ -77,11 +77,9 @@ impl Cipher {
     }
 }
 
-/// The argument of `setsockopt` for one direction. It is overwritten when it is dropped.
-pub(super) struct CryptoInfo {
-    bytes: Zeroizing<[u8; BYTES_MAX]>,
-    used: usize,
-}
+/// The argument of `setsockopt` for one direction. It is overwritten when it is dropped, and stays where it is
+/// until then: a copy that a move leaves behind would not be overwritten.
+pub(super) struct CryptoInfo(Zeroizing<Vec<u8>>);
 
 impl CryptoInfo {
     /// Takes what rustls has used so far: the number of the next record, and the key. `None` if the kernel has
@@ -117,17 +115,14 @@ impl CryptoInfo {
             salt,
             &sequence.to_be_bytes()[..],
         ];
-        let mut bytes = Zeroizing::new([0; BYTES_MAX]);
-        let mut used = 0;
-        for part in parts {
-            bytes[used..used + part.len()].copy_from_slice(part);
-            used += part.len();
-        }
-        Some(Self { bytes, used })
+        // It does not grow beyond its capacity, and so does not move.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(BYTES_MAX));
+        parts.into_iter().for_each(|part| bytes.extend_from_slice(part));
+        Some(Self(bytes))
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.used]
+        &self.0
     }
 }
 
@@ -161,6 +156,17 @@ mod tests {
             size_of::<libc::tls12_crypto_info_chacha20_poly1305>(),
         ];
         assert_eq!(Cipher::ALL.map(|cipher| CryptoInfo::trial(cipher).bytes().len()), sizes);
+    }
+
+    #[test]
+    fn a_key_is_not_copied_when_its_owner_moves() {
+        for cipher in Cipher::ALL {
+            let info = CryptoInfo::trial(cipher);
+            let (at, capacity) = (info.bytes().as_ptr(), info.0.capacity());
+            assert_eq!(capacity, BYTES_MAX, "it has not grown");
+            let moved = Some(Box::new((1, info)));
+            assert_eq!(moved.expect("it is there").1.bytes().as_ptr(), at);
+        }
     }
 
     #[test]

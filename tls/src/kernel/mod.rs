@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! KernelTls::probe    at the start: which ciphers the kernel takes       (socket.rs)
-//! Tls::into_keys      what rustls has agreed on ─► the kernel's form     (keys.rs)
-//! KernelTls::give     first the keys for sending, then those for receiving
+//! KernelTls::take     what rustls has agreed on ─► the kernel's form     (keys.rs)
+//!                     first the keys for sending, then those for receiving
 //! end_of, tell_end    records that are no data
 //! ```
 //! Nothing is given before both directions can be: what the kernel does not know, or a kernel without the module,
@@ -23,6 +23,7 @@ use rustls::{AlertDescription, CipherSuite, ExtractedSecrets, ProtocolVersion};
 use self::keys::{Cipher, CryptoInfo};
 use self::socket::Direction;
 use crate::Failure;
+pub use crate::failure::{NotTaken, PAUSE};
 use crate::record::{ALERT, HANDSHAKE};
 
 /// The alert with which a side says that it sends nothing more, and that as a warning.
@@ -31,6 +32,8 @@ const CLOSE_NOTIFY: [u8; 2] = [1, CLOSE_NOTIFY_CODE];
 /// The alert with which a side says that it closes, for no reason of TLS.
 const USER_CANCELED: u8 = 90;
 const FATAL: u8 = 2;
+/// The message of a handshake with which a side says that its next record has another key.
+const KEY_UPDATE: u8 = 24;
 /// The bytes that may be encrypted with one key of AES-GCM: 2^34 blocks of 16 bytes, below the bound of RFC 8446,
 /// section 5.5. rustls would change its key; the kernel can't before Linux 6.14.
 pub const SENT_BYTES_MAX: u64 = 1 << 38;
@@ -46,9 +49,9 @@ pub enum NoKernelTls {
          has it"
     )]
     NoModule,
-    /// There is such a module, but it knows none of the ciphers.
-    #[error("the kernel's module `tls` takes none of the ciphers of TLS 1.3")]
-    NoCipher,
+    /// There is such a module, but it takes none of the ciphers; the last it has refused with this error.
+    #[error("the kernel's module `tls` takes none of the ciphers of TLS 1.3: {0}")]
+    NoCipher(io::Error),
     /// Something else is in the way.
     #[error("it could not be tried on a connection over loopback: {0}")]
     Untried(io::Error),
@@ -68,14 +71,26 @@ impl KernelTls {
     /// # Errors
     /// [`NoKernelTls`].
     pub fn probe() -> Result<Self, NoKernelTls> {
-        let ciphers = socket::tried().map_err(|error| match error.raw_os_error() {
+        let tried = socket::tried().map_err(|error| match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOPROTOOPT) => NoKernelTls::NoModule,
             _ => NoKernelTls::Untried(error),
         })?;
-        if ciphers.is_empty() {
-            return Err(NoKernelTls::NoCipher);
+        Self::of_tried(tried)
+    }
+
+    fn of_tried(tried: Vec<(Cipher, io::Result<()>)>) -> Result<Self, NoKernelTls> {
+        let mut ciphers = Vec::new();
+        let mut refused = None;
+        for (cipher, given) in tried {
+            match given {
+                Ok(()) => ciphers.push(cipher),
+                Err(error) => refused = Some(error),
+            }
         }
-        Ok(Self { ciphers, has_failed: AtomicBool::new(false) })
+        match refused {
+            Some(error) if ciphers.is_empty() => Err(NoKernelTls::NoCipher(error)),
+            _ => Ok(Self { ciphers, has_failed: AtomicBool::new(false) }),
+        }
     }
 
     /// One that takes all, to ask [`crate::Tls`] what it would give it.
@@ -102,31 +117,31 @@ impl KernelTls {
     /// rustls.
     ///
     /// # Errors
-    /// The system's error.
-    pub fn prepare(&self, socket: &impl AsFd) -> io::Result<()> {
-        socket::prepare(socket).inspect_err(|error| self.note(error))
+    /// [`NotTaken`].
+    pub fn prepare(&self, socket: &impl AsFd) -> Result<(), NotTaken> {
+        socket::prepare(socket).map_err(|error| self.noted(error.into()))
     }
 
-    /// Gives it a connection whose socket is prepared: from now on, bytes in and out of the socket are plain.
+    /// Takes a connection whose socket is prepared, with what [`crate::Tls::into_keys`] has returned: from now on,
+    /// bytes in and out of the socket are plain.
     ///
     /// # Errors
-    /// [`Failure::Kernel`]: the connection can't go on, and nothing may be sent on it.
-    pub fn give(&self, socket: &impl AsFd, keys: &Keys) -> Result<(), Failure> {
-        let given = socket::give(socket, Direction::Send, &keys.sending)
-            .and_then(|()| socket::give(socket, Direction::Receive, &keys.receiving));
-        given.map_err(|error| {
-            self.note(&error);
-            Failure::Kernel(error.to_string())
-        })
+    /// [`NotTaken`]: the connection can't go on, and nothing may be sent on it.
+    pub fn take(&self, socket: &impl AsFd, keys: Result<Keys, NotTaken>) -> Result<(), NotTaken> {
+        let given = keys.and_then(|keys| {
+            socket::give(socket, Direction::Send, &keys.sending)?;
+            socket::give(socket, Direction::Receive, &keys.receiving)?;
+            Ok(())
+        });
+        given.map_err(|not_taken| self.noted(not_taken))
     }
 
-    /// Gives it no more connections after an error that does not come from this one, or from a moment.
-    fn note(&self, error: &io::Error) {
-        let is_of_one =
-            matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ENOMEM | libc::ENOBUFS));
-        if !is_of_one {
+    /// Is given no more connections after what would be the same with each.
+    fn noted(&self, not_taken: NotTaken) -> NotTaken {
+        if matches!(not_taken, NotTaken::ForGood(_)) {
             self.has_failed.store(true, Ordering::Relaxed);
         }
+        not_taken
     }
 }
 
@@ -189,21 +204,28 @@ pub fn end_of(socket: &impl AsFd, error: io::Error) -> End {
         _ => return End::Lost,
     }
     let Ok((kind, contents)) = socket::next_control(socket) else { return End::Lost };
-    ended_by(kind, &contents).unwrap_or_else(|| {
-        let broken = format!("it sends records of type {kind}");
-        refuse(socket, AlertDescription::UnexpectedMessage, Failure::Broken(broken))
-    })
+    ended_by(kind, &contents)
+        .unwrap_or_else(|(alert, why)| refuse(socket, alert, Failure::Broken(why.to_owned())))
 }
 
-/// The end that a record means; `None`: there is no such record.
-fn ended_by(kind: u8, contents: &[u8]) -> Option<End> {
-    Some(match (kind, contents) {
+/// The end that a record means; otherwise the alert that is due, and why it is.
+fn ended_by(kind: u8, contents: &[u8]) -> Result<End, (AlertDescription, &'static str)> {
+    Ok(match (kind, contents) {
         // Java's TLS says `user_canceled` before it closes, without reason.
         (ALERT, [_, CLOSE_NOTIFY_CODE | USER_CANCELED]) => End::Closed,
         (ALERT, [_, alert]) => End::Failed(Failure::Refused((*alert).into())),
         // It has done nothing wrong, and may connect again: the end that it hears is an ordinary one.
-        (HANDSHAKE, _) => End::Failed(Failure::NewKeys),
-        _ => return None,
+        (HANDSHAKE, [KEY_UPDATE, ..]) => End::Failed(Failure::NewKeys),
+        (HANDSHAKE, _) => {
+            let why = "it sends a message of the handshake after its end";
+            return Err((AlertDescription::UnexpectedMessage, why));
+        }
+        (ALERT, _) => {
+            return Err((AlertDescription::DecodeError, "it sends an alert that is none"));
+        }
+        _ => {
+            return Err((AlertDescription::UnexpectedMessage, "it sends records of no known type"));
+        }
     })
 }
 
@@ -244,23 +266,49 @@ mod tests {
         let kernel = KernelTls::of_all_ciphers();
         let (version, suite) = (ProtocolVersion::TLSv1_3, CipherSuite::TLS13_AES_128_GCM_SHA256);
         assert!(kernel.takes(version, suite));
-        for passing in [libc::ENOTCONN, libc::ENOMEM] {
-            kernel.note(&io::Error::from_raw_os_error(passing));
+        let said = |code| kernel.noted(io::Error::from_raw_os_error(code).into()).to_string();
+        assert!(!said(libc::ENOTCONN).contains("new connections"), "others are taken");
+        for passing in [libc::ENOMEM, libc::ENOBUFS] {
+            let said = said(passing);
+            assert!(said.ends_with("for 10 s, new connections are encrypted without the kernel"));
         }
         assert!(kernel.takes(version, suite));
-        kernel.note(&io::Error::from_raw_os_error(libc::ENOENT));
+        assert!(said(libc::ENOENT).ends_with("without the kernel from now on"));
         assert!(!kernel.takes(version, suite));
     }
 
     #[test]
+    fn the_last_reason_is_told_if_no_cipher_is_taken() {
+        let refused = |code| Err(io::Error::from_raw_os_error(code));
+        let tried = vec![
+            (Cipher::Aes128Gcm, refused(libc::ENOENT)),
+            (Cipher::Aes256Gcm, refused(libc::ENOMEM)),
+        ];
+        let error = KernelTls::of_tried(tried).expect_err("none is taken").to_string();
+        assert!(error.contains("none of the ciphers") && error.contains("memory"), "{error}");
+        let tried = vec![(Cipher::Aes128Gcm, refused(libc::ENOENT)), (Cipher::Aes256Gcm, Ok(()))];
+        let kernel = KernelTls::of_tried(tried).expect("one is taken");
+        assert_eq!(kernel.ciphers(), "AES-256-GCM");
+    }
+
+    #[test]
     fn an_ordinary_close_is_none_that_failed() {
-        assert_eq!(ended_by(ALERT, &CLOSE_NOTIFY), Some(End::Closed));
-        assert_eq!(ended_by(ALERT, &[1, 90]), Some(End::Closed), "as Java's TLS closes");
+        assert_eq!(ended_by(ALERT, &CLOSE_NOTIFY), Ok(End::Closed));
+        assert_eq!(ended_by(ALERT, &[1, 90]), Ok(End::Closed), "as Java's TLS closes");
         let refused = Failure::Refused(AlertDescription::UnknownCA);
-        assert_eq!(ended_by(ALERT, &[FATAL, 48]), Some(End::Failed(refused)));
-        assert_eq!(ended_by(HANDSHAKE, &[24, 0, 0, 1, 0]), Some(End::Failed(Failure::NewKeys)));
-        assert_eq!(ended_by(ALERT, &[1]), None);
-        assert_eq!(ended_by(99, &[]), None);
+        assert_eq!(ended_by(ALERT, &[FATAL, 48]), Ok(End::Failed(refused)));
+        assert_eq!(ended_by(HANDSHAKE, &[24, 0, 0, 1, 0]), Ok(End::Failed(Failure::NewKeys)));
+    }
+
+    #[test]
+    fn records_that_are_neither_are_refused_with_the_alert_that_is_due() {
+        let alert = |kind, contents: &[u8]| ended_by(kind, contents).expect_err("it is refused").0;
+        assert_eq!(alert(ALERT, &[1]), AlertDescription::DecodeError);
+        assert_eq!(alert(ALERT, &[1, 90, 1, 0]), AlertDescription::DecodeError, "two at once");
+        // A hello, and no message at all.
+        assert_eq!(alert(HANDSHAKE, &[1, 0, 0, 0]), AlertDescription::UnexpectedMessage);
+        assert_eq!(alert(HANDSHAKE, &[]), AlertDescription::UnexpectedMessage);
+        assert_eq!(alert(99, &[]), AlertDescription::UnexpectedMessage);
     }
 
     #[test]

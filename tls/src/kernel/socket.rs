@@ -126,21 +126,20 @@ pub(super) fn take_error(socket: &impl AsFd) {
     }
 }
 
-/// Returns the ciphers that the kernel takes in both directions, each tried on a connection of this process to
+/// Returns whether the kernel takes each cipher in both directions, tried on a connection of this process to
 /// itself.
-pub(super) fn tried() -> io::Result<Vec<Cipher>> {
+pub(super) fn tried() -> io::Result<Vec<(Cipher, io::Result<()>)>> {
     let loopback = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), (Ipv6Addr::LOCALHOST, 0).into()];
     let listener = TcpListener::bind(&loopback[..])?;
     let address = listener.local_addr()?;
-    let mut taken = Vec::new();
+    let mut tried = Vec::new();
     for cipher in Cipher::ALL {
         let socket = TcpStream::connect(address)?;
         prepare(&socket)?;
         let keys = CryptoInfo::trial(cipher);
-        let both = [Direction::Send, Direction::Receive];
-        if both.into_iter().all(|direction| give(&socket, direction, &keys).is_ok()) {
-            taken.push(cipher);
-        }
+        let given = give(&socket, Direction::Send, &keys)
+            .and_then(|()| give(&socket, Direction::Receive, &keys));
+        tried.push((cipher, given));
     }
-    Ok(taken)
+    Ok(tried)
 }

@@ -18,7 +18,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use rustls::{ClientConfig, Error, ServerConfig};
 
 use crate::Failure;
-use crate::kernel::{KernelTls, Keys};
+use crate::kernel::{KernelTls, Keys, NotTaken};
 use crate::record::{ALERT, HANDSHAKE};
 
 /// The most that a record adds to its contents, for either version, and its alignment.
@@ -193,9 +193,28 @@ impl Tls {
     }
 
     /// Whether the kernel can go on with this connection, once the record that has begun is complete and what
-    /// this side has to send is sent.
+    /// this side has to send is sent. To be asked again after each receive.
     #[must_use]
-    pub fn can_go_to(&self, kernel: &KernelTls) -> bool {
+    pub fn can_go_to(&mut self, kernel: &KernelTls) -> bool {
+        let can_go = self.fits(kernel);
+        if can_go {
+            self.say_that_its_key_is_new();
+        }
+        can_go
+    }
+
+    /// Has this side send now what it would send before its next record: that it has changed its key, because
+    /// the other side has asked for that. The kernel goes on with the new key, and would not say so.
+    fn say_that_its_key_is_new(&mut self) {
+        // There is no room for a record, so that none is made. What goes before it is no longer held back then.
+        let none = self.side.write(&mut self.incoming, |write| write.encrypt(&[0], &mut []));
+        debug_assert!(matches!(none, Err(EncryptError::InsufficientSize(_))), "{none:?}");
+        if self.side.wants_write() {
+            self.go_on(&mut Vec::new());
+        }
+    }
+
+    fn fits(&self, kernel: &KernelTls) -> bool {
         let Side::Server(server) = &self.side else { return false };
         let (version, suite) = (server.protocol_version(), server.negotiated_cipher_suite());
         self.is_open
@@ -211,20 +230,20 @@ impl Tls {
     /// Returns the keys with which the kernel goes on from here.
     ///
     /// # Errors
-    /// [`Failure::Kernel`].
+    /// The keys of such connections are not kept, or the kernel does not know the cipher.
     ///
     /// # Panics
     /// If there is something that was received and not decrypted, or that is to be sent.
-    pub fn into_keys(self) -> Result<Keys, Failure> {
+    pub fn into_keys(self) -> Result<Keys, NotTaken> {
         let is_between = self.incoming.is_empty() && self.outgoing.is_empty();
         assert!(is_between, "the kernel begins with a whole record, in both directions");
-        let failed = |error: Error| Failure::Kernel(error.to_string());
         let secrets = match self.side {
-            Side::Server(server) => server.dangerous_into_kernel_connection().map(|both| both.0),
-            Side::Client(client) => client.dangerous_into_kernel_connection().map(|both| both.0),
+            Side::Server(server) => server.dangerous_into_kernel_connection().map(|kept| kept.0),
+            Side::Client(client) => client.dangerous_into_kernel_connection().map(|kept| kept.0),
         };
-        let unknown = || Failure::Kernel("it does not know the cipher".to_owned());
-        Keys::new(&secrets.map_err(failed)?).ok_or_else(unknown)
+        let secrets = secrets.map_err(|error| NotTaken::ForGood(error.to_string()))?;
+        let unknown = || NotTaken::ForGood("it does not know the cipher".to_owned());
+        Keys::new(&secrets).ok_or_else(unknown)
     }
 
     /// Whether the handshake is done: the other side is who it has to be, and bytes can be sent.

@@ -6,6 +6,7 @@ use standin_config::{KernelUse, TlsCalls, TlsConfig, TlsOwn, TlsPort};
 use standin_testkit::{Authority, Scratch};
 
 use super::*;
+use crate::kernel::NotTaken;
 use crate::{Acceptor, Connector, pem};
 
 struct Pair {
@@ -65,6 +66,22 @@ impl Pair {
 
     fn answer(&mut self, plain: &[u8]) -> (Result<Vec<u8>, Failure>, Vec<u8>) {
         carry(&mut self.server, &mut self.client, plain)
+    }
+}
+
+impl Pair {
+    /// Has the client change its key and ask for another of the server.
+    fn refresh(&mut self) {
+        let Side::Client(client) = &mut self.client.side else { unreachable!() };
+        let status = client.process_tls_records(&mut []);
+        let Ok(ConnectionState::WriteTraffic(traffic)) = status.state else { panic!("it is open") };
+        traffic.refresh_traffic_keys().expect("it is version 1.3");
+    }
+
+    fn assert_same_keys(self) {
+        let keys = |tls: Tls| tls.into_keys().expect("they are kept, for a known cipher");
+        let (server, client) = (keys(self.server), keys(self.client));
+        assert!(server.matches(&client), "what one sends the other receives");
     }
 }
 
@@ -147,10 +164,7 @@ fn nothing_is_sent_before_the_handshake_is_done() {
 fn new_keys_in_the_middle_of_a_connection_change_nothing() {
     let mut pair = Pair::open(&TLS13);
     for _ in 0..3 {
-        let Side::Client(client) = &mut pair.client.side else { unreachable!() };
-        let status = client.process_tls_records(&mut []);
-        let Ok(ConnectionState::WriteTraffic(traffic)) = status.state else { panic!("it is open") };
-        traffic.refresh_traffic_keys().expect("it is version 1.3");
+        pair.refresh();
         assert_eq!(pair.ask(b"after").0, Ok(b"after".to_vec()));
         assert_eq!(pair.answer(b"back").0, Ok(b"back".to_vec()));
     }
@@ -263,20 +277,47 @@ fn both_sides_give_the_kernel_the_keys_of_the_same_next_record() {
         pair.ask(b"more").0.expect("it is right");
         pair.answer(b"more").0.expect("it is right");
     }
-    let Pair { server, client } = pair;
-    let (server, client) = (server.into_keys().expect("keys"), client.into_keys().expect("keys"));
-    assert!(server.matches(&client), "what one sends the other receives");
+    pair.assert_same_keys();
+}
+
+#[test]
+fn a_client_that_asks_for_new_keys_with_the_end_of_the_handshake_is_told_of_them() {
+    let kernel = KernelTls::of_all_ciphers();
+    let mut pair = Pair::of(&TLS13, true);
+    pair.ask(&[]).0.expect("a hello");
+    pair.answer(&[]).0.expect("an answer");
+    // All of this comes at once.
+    let mut sending = Vec::new();
+    pair.client.seal(&mut b"before".to_vec(), &mut sending);
+    pair.refresh();
+    pair.client.seal(&mut b"after".to_vec(), &mut sending);
+    let mut got = Vec::new();
+    pair.server.receive(&sending, &mut got).expect("it is right");
+    assert_eq!(got, b"beforeafter");
+    while pair.server.outgoing_bytes() > 0 {
+        pair.answer(&[]).0.expect("tickets");
+    }
+    assert!(pair.server.can_go_to(&kernel));
+    assert!(pair.server.outgoing_bytes() > 0, "its key is new, and the client has to hear that");
+    pair.answer(&[]).0.expect("a change of keys");
+    assert!(pair.server.can_go_to(&kernel));
+    assert_eq!(pair.server.outgoing_bytes(), 0, "that is said once");
+    pair.assert_same_keys();
 }
 
 #[test]
 fn a_connection_of_tls_1_2_stays_with_rustls() {
-    let pair = Pair::open(&TLS12);
+    let mut pair = Pair::open(&TLS12);
     assert!(!pair.server.can_go_to(&KernelTls::of_all_ciphers()));
 }
 
 #[test]
-fn a_kernel_that_can_not_be_used_gets_no_keys() {
-    // The keys of connections are not kept where nobody asks for them.
-    let pair = Pair::open(&TLS13);
-    assert!(matches!(pair.server.into_keys(), Err(Failure::Kernel(_))));
+fn a_kernel_for_which_no_keys_are_kept_gets_no_more_connections() {
+    let kernel = KernelTls::of_all_ciphers();
+    let mut pair = Pair::open(&TLS13);
+    assert!(pair.server.can_go_to(&kernel));
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let not_taken = kernel.take(&socket, pair.server.into_keys()).expect_err("they are not kept");
+    assert!(matches!(not_taken, NotTaken::ForGood(_)), "{not_taken}");
+    assert!(!Pair::open(&TLS13).server.can_go_to(&kernel), "the next one stays with rustls");
 }

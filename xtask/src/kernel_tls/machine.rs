@@ -132,7 +132,7 @@ pub(super) fn run(
     command.args(["sh", "-ec", BOOT, "boot"]).arg(&init).arg(&kernel).args(options);
     let log = workspace.logs().join(format!("kernel-tls-{name}.log"));
     let finished = process::run_step(&mut command, &log, limit)?;
-    match finished.output.contains("TlsTxSw") {
+    match finished.success && finished.output.contains("TlsTxSw") {
         true => Ok(finished),
         false => Err(Failed::new(
             finished.output,

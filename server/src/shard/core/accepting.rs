@@ -41,9 +41,10 @@ impl<B: Backend> Core<B> {
             Service::Node => Greeting::new(service, self.context.shard),
         };
         let key = self.insert(ConnKind::Accepted(greeting), now.mono);
+        let may_go_to_kernel = self.gives_to_kernel(now);
         let conn = &mut self.conns[key];
         conn.had_ended = had_ended;
-        conn.sealed = self.context.seal(service);
+        conn.sealed = self.context.seal(service, may_go_to_kernel);
         let is_sealed = conn.sealed.is_some();
         let places = self.context.admission.places();
         if let Some(oldest) = self.handshakes.begin(key, now.mono, &places) {

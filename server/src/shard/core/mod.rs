@@ -86,6 +86,8 @@ pub struct Core<B: Backend = Node> {
     handshakes: Handshakes,
     refusals: Refusals,
     failures: Failures,
+    /// The time until which connections that are accepted do not go to the kernel.
+    kernel_paused_until: Micros,
     logins: FailedLogins,
     /// What was decrypted last; empty but while it is taken.
     plain: Vec<u8>,
@@ -159,6 +161,7 @@ impl<B: Backend> Core<B> {
             handshakes: Handshakes::default(),
             refusals: Refusals::default(),
             failures: Failures::default(),
+            kernel_paused_until: Micros(0),
             logins: FailedLogins::default(),
             plain: Vec::new(),
             next_shard: 0,
@@ -259,6 +262,8 @@ impl<B: Backend> Core<B> {
     /// Notes that the other side will send no more. It may still wait for answers.
     pub fn end_of_input(&mut self, now: Now, key: ConnKey) {
         self.begin(now);
+        // What is decrypted waited for the kernel, which does not get a connection that has ended.
+        self.keep_from_kernel(now, key);
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.ended = true;

@@ -275,9 +275,7 @@ impl<B: Backend> Core<B> {
         let has_output = conn.has_output();
         // A flush that was asked for meanwhile had to wait for this, and has nothing to do.
         conn.dirty &= has_output;
-        if conn.is_ready_for_kernel() {
-            self.io.push_back(Io::GiveToKernel(key));
-        }
+        self.give_if_ready(key);
         self.resume_if_room(now, key);
         has_output
     }

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use standin_protocol::bursts::Bursts;
 use standin_protocol::time::Micros;
 use standin_tls::Failure;
+use standin_tls::kernel::NotTaken;
 use tracing::warn;
 
 use super::backend::Backend;
@@ -20,9 +21,12 @@ use super::conn::ConnKind;
 use super::{ConnKey, Core, Io, Mishap, empty};
 use crate::node::Now;
 
-/// The connections on which TLS has failed.
+/// The connections on which TLS has failed, and those that the kernel has not taken, for the log.
 #[derive(Debug, Default)]
-pub(super) struct Failures(Bursts<Failed>);
+pub(super) struct Failures {
+    closed: Bursts<Failed>,
+    stayed: Bursts<NotTaken>,
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -36,19 +40,29 @@ struct Failed {
 
 impl Failures {
     pub(super) fn add(&mut self, is_accepted: bool, failure: Failure) {
-        self.0.add(1, Failed { is_accepted, why: failure, from: None });
+        self.closed.add(1, Failed { is_accepted, why: failure, from: None });
+    }
+
+    /// Notes that the kernel has not taken a connection, which goes on without it.
+    pub(super) fn stayed(&mut self, why: NotTaken) {
+        self.stayed.add(1, why);
     }
 
     /// Takes the address of the last caller.
     pub(super) fn came_from(&mut self, from: Option<IpAddr>) {
-        if let Some(last) = self.0.last() {
+        if let Some(last) = self.closed.last() {
             last.from = from;
         }
     }
 
-    /// Says in the log that connections have failed, now and then.
+    /// Says in the log what has happened to connections, now and then.
     pub(super) fn tell(&mut self, now: Micros) {
-        let Some((failed, Failed { is_accepted, why, from })) = self.0.due(now) else { return };
+        if let Some((connections, why)) = self.stayed.due(now) {
+            warn!(connections, "the kernel has not taken connections with TLS; the last: {why}");
+        }
+        let Some((failed, Failed { is_accepted, why, from })) = self.closed.due(now) else {
+            return;
+        };
         let who = match from {
             Some(from) if is_accepted => format!("caller, from {from}"),
             _ if is_accepted => "caller".to_owned(),

@@ -10,16 +10,14 @@
 //! The handshake's time limit ends a connection that gets no further. Until then no request of it is looked at, so
 //! that nothing but the handshake has to be sent before the kernel sends.
 
-use std::io;
 use std::sync::Arc;
 
-use standin_tls::Failure;
-use standin_tls::kernel::{End, KernelTls, Keys};
-use tracing::warn;
+use standin_tls::kernel::{KernelTls, NotTaken, PAUSE};
+use standin_tls::{Failure, Tls};
 
 use super::backend::Backend;
 use super::conn::Conn;
-use super::{ConnKey, Core, Io, Mishap};
+use super::{ConnKey, Core, Io};
 use crate::node::Now;
 use crate::shard::in_kernel::InKernel;
 
@@ -66,10 +64,22 @@ impl<B: Backend> Core<B> {
         conn.sealed.as_ref()?.kernel()
     }
 
-    /// Takes the keys of such a connection out. It has no others from then on.
-    pub(in crate::shard) fn take_keys(&mut self, key: ConnKey) -> Result<Keys, Failure> {
+    /// Takes the TLS of such a connection out. It has no other from then on.
+    pub(in crate::shard) fn take_tls(&mut self, key: ConnKey) -> Tls {
         let sealed = self.conns.get_mut(key).and_then(|conn| conn.sealed.take());
-        sealed.expect("it was found to be ready").into_keys()
+        sealed.expect("it was found to be ready").into_tls()
+    }
+
+    /// Has a connection on its way to the kernel stay with rustls.
+    pub(super) fn keep_from_kernel(&mut self, now: Now, key: ConnKey) {
+        // It has been closed.
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if let Some(sealed) = &mut conn.sealed
+            && sealed.is_leaving()
+        {
+            sealed.stay();
+            self.read_input(now, key);
+        }
     }
 
     /// The kernel has it.
@@ -83,41 +93,39 @@ impl<B: Backend> Core<B> {
     }
 
     /// The kernel does not take this socket, and has been given no key: rustls goes on.
-    pub(in crate::shard) fn stays(&mut self, now: Now, key: ConnKey, error: &io::Error) {
+    pub(in crate::shard) fn stays(&mut self, now: Now, key: ConnKey, not_taken: NotTaken) {
         self.begin(now);
-        // It has been closed.
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        let Some(sealed) = &mut conn.sealed else { unreachable!("its keys were not taken") };
-        if error.raw_os_error() != Some(libc::ENOTCONN) {
-            warn!(%error, "the kernel does not take a connection with TLS; it is encrypted without it");
+        self.pause_kernel(now, &not_taken);
+        if !matches!(not_taken, NotTaken::Ending(_)) {
+            self.failures.stayed(not_taken);
         }
-        sealed.stay();
-        self.read_input(now, key);
+        self.keep_from_kernel(now, key);
     }
 
     /// The kernel has refused the keys, of which rustls has no copy: nothing more can be sent.
-    pub(in crate::shard) fn not_given(&mut self, key: ConnKey, failure: Failure) {
-        self.count_failure(failure);
+    pub(in crate::shard) fn not_given(&mut self, now: Now, key: ConnKey, not_taken: NotTaken) {
+        self.begin(now);
+        self.pause_kernel(now, &not_taken);
+        self.count_failure(Failure::Kernel(not_taken));
         self.abort(key);
     }
 
-    /// A receive on a connection in the kernel has failed.
-    pub(in crate::shard) fn ended_in_kernel(&mut self, now: Now, key: ConnKey, end: End) {
-        match end {
-            End::Closed => self.end_of_input(now, key),
-            End::Lost => self.closed(now, key),
-            End::Failed(failure) => {
-                self.begin(now);
-                // It may go on at once on another connection, and is owed what it has asked for on this one.
-                let is_owed_answers = failure == Failure::NewKeys;
-                self.count_failure(failure);
-                self.io.push_back(Io::FindCaller(key, Mishap::Tls));
-                match is_owed_answers {
-                    true => self.end_of_input(now, key),
-                    false => self.close(key),
-                }
-            }
+    /// A connection in the kernel has failed: its caller has sent what ends it.
+    pub(in crate::shard) fn failed_in_kernel(&mut self, now: Now, failure: Failure) {
+        self.begin(now);
+        self.count_failure(failure);
+    }
+
+    /// Gives connections that are accepted in the next seconds to the kernel no more, if it lacks memory.
+    fn pause_kernel(&mut self, now: Now, not_taken: &NotTaken) {
+        if matches!(not_taken, NotTaken::ForNow(_)) {
+            self.kernel_paused_until = now.mono + PAUSE;
         }
+    }
+
+    /// Whether connections that are accepted now go to the kernel, if there is one that takes them.
+    pub(super) fn gives_to_kernel(&self, now: Now) -> bool {
+        now.mono >= self.kernel_paused_until
     }
 
     /// Whether the kernel has a connection.
@@ -139,5 +147,29 @@ impl<B: Backend> Core<B> {
         counters.tls_failures += 1;
         counters.connections_dropped += 1;
         self.failures.add(true, failure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_protocol::time::Micros;
+
+    use super::*;
+    use crate::shard::access::Access;
+    use crate::shard::core::testing::{NOW, core};
+
+    #[test]
+    fn a_kernel_without_memory_gets_no_connections_for_some_seconds() {
+        let mut core = core(|_| {}, Access::default());
+        assert!(core.gives_to_kernel(NOW));
+        let key = ConnKey::default();
+        core.stays(NOW, key, NotTaken::Ending("not connected".to_owned()));
+        core.stays(NOW, key, NotTaken::ForGood("no such file".to_owned()));
+        assert!(core.gives_to_kernel(NOW), "others are refused by the kernel's own part");
+        core.not_given(NOW, key, NotTaken::ForNow("out of memory".to_owned()));
+        let at = |after: Micros| Now { mono: after, ..NOW };
+        assert!(!core.gives_to_kernel(at(Micros(NOW.mono.0 + 9_999_999))));
+        assert!(core.gives_to_kernel(at(NOW.mono + PAUSE)));
+        assert_eq!(core.node.counters().tls_failures, 1, "only this one was closed");
     }
 }

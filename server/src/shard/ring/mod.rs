@@ -463,9 +463,11 @@ impl<B: Backend> Shell<B> for Loop<B> {
             Io::GiveToKernel(key) => {
                 if let Some(index) = self.index(key) {
                     let socket = socket_at(&mut self.sockets, index);
-                    assert!(!socket.receiving && !socket.is_sending, "nothing may be under way");
-                    socket.is_in_kernel = give_to_kernel(&mut self.core, now, key, &socket.fd);
-                    self.arm_receive(index);
+                    // What is under way has it asked again when it ends.
+                    if !socket.receiving && !socket.is_sending {
+                        socket.is_in_kernel |= give_to_kernel(&mut self.core, now, key, &socket.fd);
+                        self.arm_receive(index);
+                    }
                 }
             }
             Io::HandOver(key, shard) => self.hand_over(now, key, shard),
