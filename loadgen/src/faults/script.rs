@@ -266,6 +266,13 @@ pub enum What {
 }
 
 impl Deed {
+    /// Whether it concerns the network, which several processes change, one after the other. Until the last has ended, an
+    /// answer proves nothing, so what is behind such a moment begins when it is done.
+    #[must_use]
+    pub fn is_of_network(&self) -> bool {
+        matches!(self, Self::Network(_))
+    }
+
     /// In words, for a fault without a name.
     #[must_use]
     pub fn words(&self) -> String {

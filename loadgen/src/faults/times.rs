@@ -16,6 +16,16 @@ pub struct Step {
     pub is_undo: bool,
 }
 
+impl Step {
+    /// Whether its time is that of its moment, and known from the beginning on.
+    pub(super) fn is_sure(&self, script: &Script) -> bool {
+        let spec = &script.faults[self.fault];
+        // Whether an end changes anything may depend on when others come that wait.
+        let may_be_nothing = self.is_undo && script.waits();
+        spec.after.is_none() && !may_be_nothing && !spec.deed.is_of_network()
+    }
+}
+
 impl Script {
     /// Whether a fault waits for an event.
     pub(super) fn waits(&self) -> bool {

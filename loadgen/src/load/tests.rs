@@ -127,7 +127,7 @@ fn the_manual_has_each_name_of_the_json_and_no_other() {
         error: None,
         announced_us: None,
         silence_us: None,
-        after: Some(Window::default()),
+        after: Some(Window { failures: failed.total.counts.failures, ..Window::default() }),
     });
     let (server, state) = ("st-a1".to_owned(), "offline".to_owned());
     failed.announcements.push(Announced { t_s: 1.5, server, state });

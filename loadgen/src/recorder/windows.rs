@@ -47,6 +47,12 @@ impl Moments {
         Self { at_us: all(), asked_us: all(), concerned: OnceLock::new() }
     }
 
+    /// Says when a moment is to be whose time will be known when it is brought about. A request that is due in between is in
+    /// no window: what happened to it is not what was before, and not yet what is behind.
+    pub fn expect(&self, index: usize, asked: Duration) {
+        self.asked_us[index].store(micros(asked), Ordering::Relaxed);
+    }
+
     /// Sets when a moment is that was to be at the time `asked`.
     pub fn set(&self, index: usize, at: Duration, asked: Duration) {
         self.asked_us[index].store(micros(asked), Ordering::Relaxed);
@@ -102,7 +108,15 @@ impl Moments {
             let all = (0..).zip(&self.at_us).map(|(index, at)| (at.load(Ordering::Relaxed), index));
             all.filter(move |(at_us, _)| *at_us <= due_us && *at_us != UNKNOWN)
         };
-        let last = begun().max().map(|(_, last)| last);
+        let asked = |index: usize| self.asked_us[index].load(Ordering::Relaxed);
+        let is_coming = |last: &usize| {
+            let mut all = (0..).zip(&self.at_us).map(|(index, at)| (asked(index), at));
+            all.any(|(asked_us, at)| {
+                let has_come = at.load(Ordering::Relaxed) <= due_us;
+                asked_us <= due_us && !has_come && asked_us > asked(*last)
+            })
+        };
+        let last = begun().max().map(|(_, last)| last).filter(|last| !is_coming(last));
         let shared =
             begun().filter(move |(_, one)| last.is_some_and(|last| self.are_together(*one, last)));
         shared.map(|(at_us, index)| (index, Duration::from_micros(at_us)))
@@ -429,6 +443,23 @@ mod tests {
         moments.set(1, second(8), second(8));
         assert_eq!((at(5), at(9)), (vec![2, 3], vec![1]));
         assert_eq!(Moments::default().windows_at(second(1)).count(), 0);
+    }
+
+    #[test]
+    fn what_is_due_while_a_moment_is_brought_about_is_in_no_window() {
+        let ms = Duration::from_millis;
+        let moments = Moments::new([Some(ms(0)), None, Some(ms(9_000))]);
+        moments.expect(1, ms(5_000));
+        let at = |due_ms| moments.windows_at(ms(due_ms)).map(|(at, _)| at).collect::<Vec<_>>();
+        assert_eq!(
+            (at(4_999), at(5_000), at(5_020), at(9_000)),
+            (vec![0], vec![], vec![], vec![2])
+        );
+        moments.set(1, ms(5_020), ms(5_000));
+        assert_eq!(
+            (at(4_999), at(5_019), at(5_020), at(9_000)),
+            (vec![0], vec![], vec![1], vec![2])
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use standin_protocol::time::Micros;
 use super::holds::{Act, Holds, Order, moments};
 use super::process::Process;
 use super::resolve::resolve;
-use super::script::{Awaited, Deed, Script};
+use super::script::{Awaited, Script};
 use super::setting::{Places, Setting, SettingError};
 use super::times::Step;
 use crate::interrupt::Interrupt;
@@ -130,9 +130,15 @@ impl Stage {
         let setting = Setting::start(&script, folder, seed, interrupt)?;
         let steps = moments(&script);
         // The first moment is the beginning of the run, if anything happens in it.
-        let times = steps.iter().map(|step| is_sure(&script, step).then_some(step.at));
+        let times = steps.iter().map(|step| step.is_sure(&script).then_some(step.at));
         let begin = (!steps.is_empty()).then_some(Some(Duration::ZERO));
         let moments = Arc::new(Moments::new(begin.into_iter().chain(times)));
+        for (step, moment) in steps.iter().zip(1..) {
+            let spec = &script.faults[step.fault];
+            if spec.after.is_none() && spec.deed.is_of_network() {
+                moments.expect(moment, step.at);
+            }
+        }
         let servers = steps.iter().map(|step| script.faults[step.fault].deed.server());
         let concerned =
             begin.map(|_| None).into_iter().chain(servers.map(|one| one.map(str::to_owned)));
@@ -283,7 +289,7 @@ impl Stage {
             step.at = if step.is_undo { begin + spec.lasts.unwrap_or_default() } else { begin };
             // Whether its end is one is known then.
             let is_known = self.known.contains_key(&step.fault) && !step.is_undo;
-            if is_known && !is_of_network(&spec.deed) {
+            if is_known && !spec.deed.is_of_network() {
                 self.moments.set(*moment, step.at, step.at);
             }
         }
@@ -394,9 +400,9 @@ impl Stage {
             error: None,
         };
         let number = self.marks.len();
-        let is_of_network = is_of_network(&spec.deed);
+        let is_of_network = spec.deed.is_of_network();
         let has_own_time =
-            is_of_network || is_sure(&self.script, &Step { at: asked, fault, is_undo });
+            is_of_network || Step { at: asked, fault, is_undo }.is_sure(&self.script);
         if let (Some(moment), Ok(order)) = (moment, &order)
             && !has_own_time
             && *order != Order::Nothing
@@ -475,20 +481,6 @@ impl Stage {
     fn now(&self) -> Option<Duration> {
         self.start.map(|start| Micros::boottime().since(start))
     }
-}
-
-/// Whether the time of a step is that of its moment, and known from the beginning on.
-fn is_sure(script: &Script, step: &Step) -> bool {
-    let spec = &script.faults[step.fault];
-    // Whether an end changes anything may depend on when others come that wait.
-    let may_be_nothing = step.is_undo && script.waits();
-    spec.after.is_none() && !may_be_nothing && !is_of_network(&spec.deed)
-}
-
-/// Whether it concerns the network, which several processes change, one after the other. Until the last has ended, an answer
-/// proves nothing, so what is behind such a moment begins when it is done.
-fn is_of_network(deed: &Deed) -> bool {
-    matches!(deed, Deed::Network(_))
 }
 
 impl Drop for Stage {

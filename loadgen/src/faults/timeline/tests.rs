@@ -4,6 +4,7 @@ use standin_testkit::{Scratch, is_running, wait_until};
 
 use super::super::script::FaultSpec;
 use super::*;
+use crate::faults::script::Deed;
 
 const SOON: Duration = Duration::from_secs(20);
 
