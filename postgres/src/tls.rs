@@ -37,6 +37,12 @@ pub enum TlsError {
          and Ubuntu: apt-get install ca-certificates), or write `sslrootcert = \"FILE\"`"
     )]
     NoSystemRoots(String),
+    /// Nobody is named whom to trust.
+    #[error(
+        "`sslmode` asks for the server to be verified, and nothing says by what; write \
+         `sslrootcert = \"FILE\"` or `sslrootcert = \"system\"`"
+    )]
+    NoRoots,
     /// The versions of TLS.
     #[error("TLS cannot be set up: {0}")]
     Setup(Error),
@@ -99,7 +105,10 @@ impl Trust {
     fn of(roots: Option<&RootCertificates>, mode: SslMode) -> Result<Self, TlsError> {
         let checks_name = mode == SslMode::VerifyFull;
         let roots = match (roots, mode) {
-            (_, SslMode::Disable | SslMode::Prefer) | (None, _) => return Ok(Self::Anybody),
+            (_, SslMode::Disable | SslMode::Prefer) | (None, SslMode::Require) => {
+                return Ok(Self::Anybody);
+            }
+            (None, SslMode::VerifyCa | SslMode::VerifyFull) => return Err(TlsError::NoRoots),
             (Some(roots), _) => roots,
         };
         match roots {

@@ -25,7 +25,7 @@ pub struct ValueArgs {
     /// the key), {writer} and {sequence} (those of run and write), {random:16} (letters), and {random} (as many as
     /// --value-bytes asks for). {n:8} has eight digits at least, and {{n} is the text {n}. An example is
     /// '{"id": {n}, "stamp": "{stamp}", "note": "{random:16}"}'.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub value_template: Option<ValueTemplate>,
     /// Percentage of a value, beside what it says of itself, that a compressor finds to repeat itself; by default 0 for binary
     /// values and the random letters of a template, and 100 for others.

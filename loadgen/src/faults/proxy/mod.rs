@@ -197,7 +197,6 @@ impl Proxy {
     }
 
     /// Counts the reads that were passed on to a database so far.
-    #[must_use]
     pub fn reads(&self) -> impl Fn() -> u64 + Send + use<> {
         let reads = Arc::clone(&self.reads);
         move || reads.load(Ordering::Relaxed)
