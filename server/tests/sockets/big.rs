@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use standin_protocol::frame::{Opcode, Status, VALUE_BYTES_MAX};
 
-use crate::fixture::{Cluster, ITEMS};
+use crate::fixture::{Cluster, ITEMS, PATIENCE};
 use crate::wire::{Wire, by_status, request};
 
 fn get(id: u32, key: &str) -> Vec<u8> {
@@ -66,6 +66,8 @@ on_both_loops! {
         let room = Some(256 << 20);
         let cluster = Cluster::one(io, |config| {
             config.limits.output_bytes = room;
+            // A turn can take long here, and must not be mistaken for a stop.
+            config.timings.lease = PATIENCE;
         });
         cluster.seed("hot", &value(7, 3_000));
         let mut wires: Vec<Wire> = (0..1_000).map(|_| cluster.wire()).collect();
@@ -91,7 +93,8 @@ on_both_loops! {
 
     fn a_very_long_pipeline_of_small_requests(io) {
         const COUNT: usize = 100_000;
-        let cluster = Cluster::one(io, |_| {});
+        // Nor must a machine that stands still for some seconds.
+        let cluster = Cluster::one(io, |config| config.timings.lease = PATIENCE);
         cluster.seed("hot", b"hot");
         let mut wire = cluster.wire();
         wire.ask(&get(0, "hot"));

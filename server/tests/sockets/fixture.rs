@@ -96,10 +96,9 @@ impl Cluster {
         }
         // On a busy machine the answers must be the same.
         config.origin.as_mut().expect("it has a database").timeout = PATIENCE;
-        // And a machine that stands still for some seconds, up to half a lease, must not be taken for a server
+        // And a machine that stands still for a moment, up to half a lease, must not be taken for a server
         // that was stopped, which drops its connections.
         config.timings.attempt_timeout = PATIENCE / 4;
-        config.timings.lease = PATIENCE;
         change(&mut config);
         let config = Arc::new(config);
         let master = FakeMaster::start(&config);
