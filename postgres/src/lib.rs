@@ -7,14 +7,17 @@
 //! password.rs  the password: a variable, a file, a passfile
 //! tls.rs       TLS: whom to trust, and as whom
 //! error.rs     why there is no connection
+//! column.rs    what a row has, as bytes
 //! ```
 
+mod column;
 mod error;
 mod password;
 mod target;
 mod tls;
 mod url;
 
+pub use column::{ColumnError, has_one_form, text};
 pub use error::{ConnectError, UrlError, with_cause};
 pub use password::PasswordError;
 pub use target::{AccessError, Connected, Target};

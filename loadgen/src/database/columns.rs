@@ -36,7 +36,7 @@ impl ToSql for Text<'_> {
     }
 }
 
-/// The bytes of a column whose type has one form as a text, or is of bytes.
+/// The bytes of a column whose type has one form as a text, or is of bytes; of UUIDs, the usual form.
 pub(super) struct Bytes(pub(super) Vec<u8>);
 
 impl<'a> FromSql<'a> for Bytes {
@@ -44,38 +44,18 @@ impl<'a> FromSql<'a> for Bytes {
         if let Kind::Domain(base) = ty.kind() {
             return Self::from_sql(base, raw);
         }
-        Ok(Self(match *ty {
-            // A number of its version goes before the text.
-            Type::JSONB => raw.get(1..).unwrap_or_default().to_vec(),
-            Type::INT2 => i16::from_be_bytes(raw.try_into()?).to_string().into_bytes(),
-            Type::INT4 => i32::from_be_bytes(raw.try_into()?).to_string().into_bytes(),
-            Type::INT8 => i64::from_be_bytes(raw.try_into()?).to_string().into_bytes(),
-            Type::UUID => {
-                let digits: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
-                let form = KeyForm::Uuid.bring(digits.as_bytes());
-                form.ok_or("a UUID has 16 bytes")?.into_owned()
-            }
-            _ => raw.to_vec(),
-        }))
+        if *ty != Type::UUID {
+            return Ok(Self(standin_postgres::text(ty, raw)?.into_owned()));
+        }
+        let digits: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+        let form = KeyForm::Uuid.bring(digits.as_bytes());
+        Ok(Self(form.ok_or("a UUID has 16 bytes")?.into_owned()))
     }
 
     fn accepts(ty: &Type) -> bool {
-        const VERBATIM: [Type; 8] = [
-            Type::BYTEA,
-            Type::TEXT,
-            Type::VARCHAR,
-            Type::BPCHAR,
-            Type::NAME,
-            Type::JSON,
-            Type::XML,
-            Type::UNKNOWN,
-        ];
-        const CONVERTED: [Type; 5] = [Type::JSONB, Type::INT2, Type::INT4, Type::INT8, Type::UUID];
         match ty.kind() {
             Kind::Domain(base) => Self::accepts(base),
-            Kind::Enum(_) => true,
-            // The extension's type has no fixed OID.
-            _ => VERBATIM.contains(ty) || CONVERTED.contains(ty) || ty.name() == "citext",
+            _ => *ty == Type::UUID || standin_postgres::has_one_form(ty),
         }
     }
 }

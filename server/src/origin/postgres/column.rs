@@ -1,10 +1,12 @@
 //! Parameters and columns in PostgreSQL's binary format.
 
+use std::borrow::Cow;
 use std::error::Error;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use standin_postgres::ColumnError;
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use crate::origin::statements::Keyspace;
 use crate::origin::value::{Param, flags_of};
@@ -81,63 +83,14 @@ fn first_to_wire(row: &Row) -> Result<Option<Bytes>, Failure> {
     }
 }
 
-/// Whether values of a column of this type can be sent to clients.
-pub(super) fn can_be_sent(column: &Type) -> bool {
-    if is_verbatim(column) || matches!(*column, Type::INT2 | Type::INT4 | Type::INT8 | Type::JSONB)
-    {
-        return true;
-    }
-    match column.kind() {
-        Kind::Domain(base) => can_be_sent(base),
-        Kind::Enum(_) => true,
-        Kind::Simple => column.name() == "citext",
-        _ => false,
-    }
-}
-
-/// Whether the bytes of PostgreSQL's binary format are those of the value.
-fn is_verbatim(column: &Type) -> bool {
-    matches!(
-        *column,
-        Type::BYTEA
-            | Type::TEXT
-            | Type::VARCHAR
-            | Type::BPCHAR
-            | Type::NAME
-            | Type::JSON
-            | Type::XML
-            | Type::UNKNOWN
-    )
-}
-
 fn to_wire(column: &Type, raw: &[u8]) -> Result<Bytes, Failure> {
-    match *column {
-        _ if is_verbatim(column) => return Ok(Bytes::copy_from_slice(raw)),
-        Type::INT2 => return integer(raw, i16::from_be_bytes),
-        Type::INT4 => return integer(raw, i32::from_be_bytes),
-        Type::INT8 => return integer(raw, i64::from_be_bytes),
-        // The value begins with a version number, which is always 1.
-        Type::JSONB if raw.first() == Some(&1) => return Ok(Bytes::copy_from_slice(&raw[1..])),
-        _ => {}
-    }
-    match column.kind() {
-        Kind::Domain(base) => to_wire(base, raw),
-        Kind::Enum(_) => Ok(Bytes::copy_from_slice(raw)),
-        // The extension's type has no fixed OID.
-        Kind::Simple if column.name() == "citext" => Ok(Bytes::copy_from_slice(raw)),
-        _ => Err(Failure::Rejected(format!(
-            "`get` returns a column of type {column}, which has more than one text form; write \
+    match standin_postgres::text(column, raw) {
+        Ok(Cow::Borrowed(bytes)) => Ok(Bytes::copy_from_slice(bytes)),
+        Ok(Cow::Owned(bytes)) => Ok(Bytes::from(bytes)),
+        Err(ColumnError::Forms(of)) => Err(Failure::Rejected(format!(
+            "`get` returns a column of type {of}, which has more than one text form; write \
              CAST(… AS text)"
         ))),
+        Err(error) => Err(Failure::Rejected(error.to_string())),
     }
-}
-
-fn integer<const N: usize, T: ToString>(
-    raw: &[u8],
-    decode: impl Fn([u8; N]) -> T,
-) -> Result<Bytes, Failure> {
-    let bytes = raw
-        .try_into()
-        .map_err(|_| Failure::Rejected("an integer of the wrong length".to_owned()))?;
-    Ok(Bytes::from(decode(bytes).to_string()))
 }

@@ -58,7 +58,7 @@ pub(super) fn wrong_columns(
         _ => {}
     }
     let first = columns.first()?;
-    if column::can_be_sent(first.type_()) {
+    if standin_postgres::has_one_form(first.type_()) {
         return None;
     }
     let (name, type_) = (first.name(), first.type_());
