@@ -61,8 +61,8 @@ struct Args {
     /// Seed of keys and ports.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Keep everything in this folder: the table, its figures as JSON, and for each fault the cluster
-    /// file, logs, events, and every request without a plainly good answer.
+    /// Keep everything in this folder: the table, its figures as JSON, and for each fault its scenario, the results of
+    /// `standin load`, and the files and logs of the processes.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
     /// Run on loopback even as root; leaves out faults that need links that can be cut.

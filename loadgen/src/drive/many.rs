@@ -11,7 +11,7 @@ use super::request::{Absent, Job, ManyKeys, after_read, phase_at_end, report_ans
 use super::shared::Shared;
 use crate::checker::{Floor, Seen, Verdict};
 use crate::live::Step;
-use crate::recorder::{self, Counts, Displaced, Judged, Logged, OpKind, Sample};
+use crate::recorder::{self, Counts, Displaced, Judged, OpKind, Sample};
 use crate::targets::operation::Failure;
 
 /// The answer for one key.
@@ -40,8 +40,6 @@ pub(super) struct Many {
     sent: Micros,
     open: usize,
     failure: Option<Failure>,
-    /// Of the last answer.
-    server: Option<u16>,
     sends: u32,
     /// What was counted for its keys.
     counts: Counts,
@@ -64,7 +62,6 @@ impl Many {
             due,
             sent,
             failure: None,
-            server: None,
             sends: 1,
             counts: Counts::default(),
             first_absent: None,
@@ -87,7 +84,7 @@ impl Many {
         let KeyAnswer { value, flags, server, sends } = answer;
         let key = self.keys[place];
         self.open -= 1;
-        (self.server, self.sends) = (Some(server), self.sends.max(sends));
+        self.sends = self.sends.max(sends);
         let seen = value.map_or(Seen::Absent, Seen::Value);
         let checker = shared.plan.checker.as_deref().zip(self.floors.get(place));
         let verdict = checker.map(|(checker, floor)| checker.after_read(key, *floor, seen));
@@ -136,7 +133,7 @@ impl Many {
     pub(super) fn end(self, shared: &Shared, ended: Micros) -> Option<Job> {
         assert!(self.is_ended(), "a request for many keys ends with the last of them");
         let Self { keys, has_failed, is_scheduled, phase, due, sent, .. } = self;
-        let Self { failure, server, sends, mut counts, .. } = self;
+        let Self { failure, sends, mut counts, .. } = self;
         let followed = shared.has_phases.then_some(phase);
         let phase = phase_at_end(shared, phase);
         counts.multi_gets = 1;
@@ -170,10 +167,6 @@ impl Many {
         };
         let mut recorder = shared.recorder.borrow_mut();
         recorder.record_many(&sample, &counts, keys.iter().copied().zip(has_failed));
-        if shared.plan.is_logged {
-            let logged = Logged { worker: shared.number, key: keys[0], served_by: server, sample };
-            recorder.log(logged);
-        }
         drop(recorder);
         shared.live.add(shared.number, step);
         // Traces have no such requests.

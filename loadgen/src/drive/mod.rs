@@ -171,8 +171,6 @@ pub struct Plan {
     pub slot: Duration,
     /// The moments of a timeline of faults, from the start; what happened after each is told apart.
     pub moments: Arc<Moments>,
-    /// Whether every request is kept in [`Recording::log`].
-    pub is_logged: bool,
 }
 
 impl Plan {
@@ -195,7 +193,6 @@ impl Plan {
             phases: 1,
             slot: Duration::from_secs(1),
             moments: Arc::default(),
-            is_logged: false,
         }
     }
 }

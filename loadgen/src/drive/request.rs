@@ -19,7 +19,7 @@ use super::shared::Shared;
 use super::{Notable, Plan};
 use crate::checker::{Floor, Verdict, WriteKind, first_number};
 use crate::live::Step;
-use crate::recorder::{self, Displaced, Judged, Logged, OpKind, Sample};
+use crate::recorder::{self, Displaced, Judged, OpKind, Sample};
 use crate::request::{Access, Recorded, Request, ValueSizes};
 use crate::rng::Random;
 use crate::targets::operation::{Ending, Found, Kind};
@@ -409,10 +409,6 @@ impl Flight {
         let mut recorder = shared.recorder.borrow_mut();
         recorder.record(key, &sample);
         count(recorder.counts_mut(phase), kind, &ending);
-        if shared.plan.is_logged {
-            let served_by = ending.as_ref().ok().map(|answer| answer.server);
-            recorder.log(Logged { worker: shared.number, key, served_by, sample });
-        }
         if is_complaint(&ending, verdict) {
             let at_ms = sent.since(shared.start).as_millis();
             recorder.quote(|| {

@@ -124,19 +124,6 @@ pub struct Judged {
     pub ended: Micros,
 }
 
-/// One request of a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Logged {
-    /// Which worker, and so which client, sent it.
-    pub worker: u32,
-    /// Index of its key.
-    pub key: u32,
-    /// The server that answered; `None` if the request failed.
-    pub served_by: Option<u16>,
-    /// Everything else.
-    pub sample: Sample,
-}
-
 /// The time that a load thread had, and what it did with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadThread {
@@ -232,7 +219,6 @@ pub struct Recorder {
     windows: Windows,
     lateness: Histogram<u64>,
     quotes: Vec<String>,
-    log: Vec<Logged>,
 }
 
 /// The measurements of one or more workers, complete.
@@ -248,8 +234,6 @@ pub struct Recording {
     pub threads: Vec<LoadThread>,
     /// The first failures and bad reads, in words.
     pub quotes: Vec<String>,
-    /// Every request, if the run was to log them; in order of their ends, worker by worker.
-    pub log: Vec<Logged>,
     /// What happened after each moment of the run's timeline of faults.
     pub windows: Vec<(Window, Answered)>,
     /// What was counted after the last request.
@@ -297,7 +281,6 @@ impl Recorder {
             windows: Windows::new(Arc::default()),
             lateness: histogram(),
             quotes: Vec::new(),
-            log: Vec::new(),
         }
     }
 
@@ -371,18 +354,13 @@ impl Recorder {
         }
     }
 
-    /// Keeps a request as it was. A log grows for as long as the run lasts.
-    pub fn log(&mut self, request: Logged) {
-        self.log.push(request);
-    }
-
     /// The recording.
     #[must_use]
     pub fn finish(self) -> Recording {
-        let Self { start, phases, slots, windows, lateness, quotes, log } = self;
+        let Self { start, phases, slots, windows, lateness, quotes } = self;
         let (threads, slots, windows) = (Vec::new(), slots.finish(), windows.finish());
         let at_end = Counts::default();
-        Recording { start, phases, lateness, threads, quotes, log, windows, at_end, slots }
+        Recording { start, phases, lateness, threads, quotes, windows, at_end, slots }
     }
 }
 
@@ -398,7 +376,6 @@ impl Recording {
         }
         add(&mut self.lateness, &other.lateness);
         self.threads.extend(other.threads);
-        self.log.extend(other.log);
         self.quotes.extend(other.quotes);
         self.quotes.truncate(QUOTES_MAX);
         windows::merge(&mut self.windows, &other.windows);

@@ -184,11 +184,6 @@ impl Postgres {
         self.settings = settings;
     }
 
-    /// Makes it serve no TLS from its next start on.
-    pub fn unset_tls(&mut self) {
-        self.settings.clear();
-    }
-
     /// Connection string over its Unix socket.
     #[must_use]
     pub fn socket_url(&self) -> String {
