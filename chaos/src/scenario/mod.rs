@@ -137,11 +137,9 @@ impl Scenario {
                 text = replaced(&text, available, "mode = \"strict\"");
             }
             if let Some(reads) = surge_reads {
-                text = replaced(
-                    &text,
-                    "memory = \"16MiB\"",
-                    &format!("memory = \"16MiB\"\nsurge_reads = {reads}"),
-                );
+                let usual = text.lines().find(|line| line.starts_with("surge_reads = "));
+                let usual = usual.expect("each has a limit").to_owned();
+                text = replaced(&text, &usual, &format!("surge_reads = {reads}"));
             }
             if !has_namespaces {
                 text = text.replace("namespace = true\n", "");

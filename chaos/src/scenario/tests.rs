@@ -37,8 +37,10 @@ fn every_scenario_can_be_read_in_each_mode_and_with_each_length() {
     for scenario in Scenario::defaults().into_iter().chain(others.into_iter().flatten()) {
         for mode in [Mode::Available, Mode::Strict] {
             for lasts in [None, Some(Duration::from_secs(600))] {
-                let surge_reads = lasts.map(|_| 1_000);
+                let surge_reads = lasts.map(|_| 2_000);
                 for (name, text) in Scenario::bases(mode, surge_reads, true) {
+                    let has_limit = text.contains("\nsurge_reads = 2000\n");
+                    assert_eq!(has_limit, surge_reads.is_some(), "{name}");
                     std::fs::write(scratch.file(name), text).unwrap();
                 }
                 let file = scratch.file("scenario.toml");
