@@ -1,7 +1,7 @@
 //! Shards: one thread each, with its own event loop, connections, cache and links.
 //!
 //! ```text
-//! ring/ or epoll.rs     the loop: sockets and buffers            (shells)
+//! ring/ or epoll/       the loop: sockets and buffers            (shells)
 //! pool.rs               the buffers of the latter
 //! outside.rs           the other threads, as a loop reaches them
 //! turn.rs              what a loop does after each wake-up

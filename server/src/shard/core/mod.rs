@@ -33,7 +33,7 @@ mod slicing;
 mod staged;
 mod strays;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 mod to_kernel;
 mod under_way;
 mod walking;

@@ -15,10 +15,13 @@ use crate::shard::link::LinkConfig;
 
 const BOOT: u64 = 5;
 /// The time, which does not pass.
-pub(super) const NOW: Now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
+pub(in crate::shard) const NOW: Now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
 
 /// The only shard of the first of two servers, which has no map.
-pub(super) fn core(change: impl FnOnce(&mut ClusterConfig), access: Access) -> Core<Node> {
+pub(in crate::shard) fn core(
+    change: impl FnOnce(&mut ClusterConfig),
+    access: Access,
+) -> Core<Node> {
     let address = |port: u16| ([127, 0, 0, 1], port).into();
     let mut config = ClusterConfig::new("t", address(99), OriginConfig::sqlite(""))
         .with_group("g", [("a", address(100)), ("b", address(101))]);

@@ -16,7 +16,7 @@ use self::operations::{Op, Socket, socket_at};
 use super::buffers::BufferRing;
 use super::core::backend::Backend;
 use super::core::{Buffers as _, ConnKey, Core, Effect, Io, empty};
-use super::give::{ended_in_kernel, give_to_kernel};
+use super::give::{ended_in_kernel, give_to_kernel, not_sent};
 use super::listeners::Listener;
 use super::mailbox::{Mailbox, Message};
 use super::outside::Outside;
@@ -298,7 +298,8 @@ impl<B: Backend> Loop<B> {
                 }
             }
             Err(_) => {
-                self.core.closed(now, key);
+                let error = std::io::Error::from_raw_os_error(-result);
+                not_sent(&mut self.core, now, key, (&socket.fd, error));
                 self.shut(index);
             }
         }

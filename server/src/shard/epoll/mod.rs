@@ -1,10 +1,12 @@
 //! The portable loop, for kernels and containers without io_uring: the same core over
 //! epoll and plain reads and writes.
 
+mod connection;
+
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -13,9 +15,10 @@ use standin_protocol::time::Micros;
 use standin_tls::kernel::tell_end;
 use tracing::warn;
 
+use self::connection::Connection;
 use super::core::backend::Backend;
 use super::core::{Buffers as _, ConnKey, Core, Effect, Io, empty};
-use super::give::{ended_in_kernel, give_to_kernel};
+use super::give::{ended_in_kernel, give_to_kernel, not_sent};
 use super::listeners::Listener;
 use super::mailbox::Message;
 use super::outside::Outside;
@@ -30,20 +33,6 @@ use crate::node::Now;
 const WAKE: u64 = u64::MAX;
 /// That of the first listener; the others follow.
 const LISTENERS: u64 = u64::MAX - 256;
-
-struct Connection {
-    fd: OwnedFd,
-    is_connecting: bool,
-    paused: bool,
-    /// Nothing more comes in; epoll would report that for ever.
-    ended: bool,
-    sending: Vec<u8>,
-    sent: usize,
-    interest: EventFlags,
-    close_by: Option<Micros>,
-    /// The kernel encrypts what is sent.
-    is_in_kernel: bool,
-}
 
 struct Loop<B: Backend> {
     epoll: OwnedFd,
@@ -296,7 +285,10 @@ impl<B: Backend> Loop<B> {
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return self.update_interest(key),
-                Err(_) => return self.drop_connection(now, key),
+                Err(error) => {
+                    not_sent(&mut self.core, now, key, (&connection.fd, error.into()));
+                    return self.drop_connection(now, key);
+                }
             }
         }
     }
@@ -338,23 +330,12 @@ impl<B: Backend> Loop<B> {
     }
 
     fn insert(&mut self, now: Now, key: ConnKey, fd: OwnedFd, is_connecting: bool) {
-        let interest = if is_connecting { EventFlags::OUT } else { EventFlags::IN };
+        let connection = Connection::new(fd, is_connecting);
         let data = EventData::new_u64(key.data().as_ffi());
-        if let Err(error) = epoll::add(&self.epoll, fd.as_fd(), data, interest) {
+        if let Err(error) = epoll::add(&self.epoll, &connection.fd, data, connection.interest) {
             warn!(%error, "a connection can't be watched");
             return self.core.closed(now, key);
         }
-        let connection = Connection {
-            fd,
-            is_connecting,
-            paused: false,
-            ended: false,
-            sending: Vec::new(),
-            sent: 0,
-            interest,
-            close_by: None,
-            is_in_kernel: false,
-        };
         self.connections.insert(key, connection);
     }
 
@@ -368,11 +349,7 @@ impl<B: Backend> Loop<B> {
     fn update_interest(&mut self, key: ConnKey) {
         // It has been closed.
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let mut interest = EventFlags::empty();
-        interest.set(EventFlags::IN, !connection.paused && !connection.ended);
-        interest.set(EventFlags::OUT, !connection.sending.is_empty());
-        if interest != connection.interest {
-            connection.interest = interest;
+        if let Some(interest) = connection.new_interest() {
             let data = EventData::new_u64(key.data().as_ffi());
             // The descriptor is open and was added: nothing to fail but memory.
             if let Err(error) = epoll::modify(&self.epoll, &connection.fd, data, interest) {
