@@ -25,7 +25,7 @@ pub(crate) struct UserArgs {
     /// The user's rights, as KEYSPACE=RIGHTS: `items=read,write`, `*=read` for all other keyspaces, `*=all`.
     #[arg(value_name = "KEYSPACE=RIGHTS")]
     rights: Vec<String>,
-    /// The file with the user's password. Without it, a password is made and printed too.
+    /// The file with the user's password, or a pipe: `/dev/stdin`. Without it, a password is made and printed too.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }

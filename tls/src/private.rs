@@ -88,17 +88,22 @@ pub fn read(key: &'static str, path: &Path, rule: Rule) -> Result<Vec<u8>, FileE
     }
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    permissions::check(&metadata, rule).map_err(|wrong| FileError::Open {
+    permissions::check(&file, &metadata, rule).map_err(|wrong| FileError::Open {
         key,
         path: path.to_owned(),
         wrong,
     })?;
+    bounded(key, path, file)
+}
+
+fn bounded(key: &'static str, path: &Path, file: File) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(FileError::TooLarge { key, path: path.to_owned() });
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| FileError::Unreadable { key, path: path.to_owned(), error })?;
+    match bytes.len() as u64 > FILE_BYTES_MAX {
+        true => Err(FileError::TooLarge { key, path: path.to_owned() }),
+        false => Ok(bytes),
     }
-    Ok(bytes)
 }
 
 /// Reads a password: the only line of a file that nobody but its owner may write, and nobody but its owner and its
@@ -110,11 +115,23 @@ pub fn password(key: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
     only_line(key, path, read(key, path, Rule::Group)?)
 }
 
-/// Returns the password in these bytes, which were read at a path: the only line.
+/// Reads a password that is given to a command: as [`password`] does, or the only line of what comes from a terminal or a
+/// pipe, such as `/dev/stdin`, whose permissions are of another kind. That can be read once, and is waited for.
 ///
 /// # Errors
-/// [`FileError::Empty`] and [`FileError::SeveralLines`].
-pub fn only_line(key: &'static str, path: &Path, mut bytes: Vec<u8>) -> Result<Vec<u8>, FileError> {
+/// [`FileError`].
+pub fn given_password(key: &'static str, path: &Path) -> Result<Vec<u8>, FileError> {
+    match std::fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir()) {
+        true => {
+            let unreadable = |error| FileError::Unreadable { key, path: path.to_owned(), error };
+            only_line(key, path, bounded(key, path, File::open(path).map_err(unreadable)?)?)
+        }
+        false => password(key, path),
+    }
+}
+
+/// Returns the only line of these bytes, which were read at a path.
+fn only_line(key: &'static str, path: &Path, mut bytes: Vec<u8>) -> Result<Vec<u8>, FileError> {
     let end = if bytes.ends_with(b"\r\n") { 2 } else { usize::from(bytes.ends_with(b"\n")) };
     bytes.truncate(bytes.len() - end);
     match &bytes[..] {
@@ -182,6 +199,35 @@ mod tests {
         }
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(password("password_file", &path), Err(FileError::Open { .. })));
+    }
+
+    #[test]
+    fn a_password_that_is_given_may_come_from_a_pipe() {
+        use std::io::Write as _;
+        use std::os::fd::AsRawFd as _;
+
+        let given = |bytes: &[u8]| {
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            writer.write_all(bytes).unwrap();
+            drop(writer);
+            let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+            let refused = password("password_file", &path);
+            assert!(matches!(refused, Err(FileError::NotRegular { .. })), "it is not given");
+            given_password("password_file", &path).map_err(|error| error.to_string())
+        };
+        assert_eq!(given(b"se cret\n").as_deref(), Ok(&b"se cret"[..]));
+        assert!(given(b"").unwrap_err().contains("is empty"));
+        assert!(given(b"a\nb\n").unwrap_err().contains("several lines"));
+        let endless = given_password("password_file", Path::new("/dev/zero")).unwrap_err();
+        assert!(matches!(endless, FileError::TooLarge { .. }), "{endless}");
+        let scratch = standin_testkit::Scratch::new("private-given");
+        let folder = given_password("password_file", scratch.path()).unwrap_err();
+        assert!(matches!(folder, FileError::NotRegular { .. }), "{folder}");
+        let path = scratch.file("password");
+        std::fs::write(&path, "secret").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let open = given_password("password_file", &path).unwrap_err();
+        assert!(matches!(open, FileError::Open { .. }), "{open}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ use toml_edit::Document;
 use crate::mistake::{ConfigErrors, Mistake, Report};
 use crate::model::{ClusterConfig, KeyspaceConfig, LogLevel};
 use crate::names::{self, Names};
-use crate::permissions::{self, Rule};
+use crate::permissions::{self, Rule, TooOpen};
 use crate::proxy::ProxyConfig;
 use crate::section::Section;
 use servers::Server;
@@ -109,7 +109,8 @@ impl ProxyConfig {
     /// Whether a file is that of a proxy: it has a section `[proxy]`.
     #[must_use]
     pub fn is_in(path: &Path) -> bool {
-        let Some(text) = bytes_of(path).ok().and_then(|bytes| String::from_utf8(bytes).ok()) else {
+        let Some(text) = bytes_of(path).ok().and_then(|(_, bytes)| String::from_utf8(bytes).ok())
+        else {
             return false;
         };
         Document::parse(text).is_ok_and(|document| document.contains_table(proxy::SECTION))
@@ -165,14 +166,22 @@ pub fn read_text<T>(
     of_text(Report::new(source_name, text), base_dir, read).0
 }
 
-/// The bytes of a file that is not too large: what has no end, such as a device, would fill the memory.
-fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
+/// A file that is not too large, and its bytes: what has no end, such as a device, would fill the memory.
+fn bytes_of(path: &Path) -> io::Result<(File, Vec<u8>)> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    let mut file = File::open(path)?;
+    (&mut file).take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > FILE_BYTES_MAX {
         true => Err(io::Error::other(format!("it has more than {} MiB", FILE_BYTES_MAX >> 20))),
-        false => Ok(bytes),
+        false => Ok((file, bytes)),
     }
+}
+
+/// The bytes, and why the file must not be believed, or must hold no secret.
+fn judged((file, bytes): (File, Vec<u8>)) -> io::Result<(Vec<u8>, [Option<TooOpen>; 2])> {
+    let about = file.metadata()?;
+    let judge = |rule| permissions::check(&file, &about, rule).err();
+    Ok((bytes, [Rule::Trusted, Rule::Group].map(judge)))
 }
 
 fn of_file<T>(
@@ -185,8 +194,8 @@ fn of_file<T>(
         let mistake = Mistake { file: name.clone(), place: None, key: String::new(), text };
         (Err(ConfigErrors { mistakes: vec![mistake] }), Vec::new())
     };
-    let bytes = match bytes_of(path) {
-        Ok(bytes) => bytes,
+    let (bytes, [wrong, too_open]) = match bytes_of(path).and_then(judged) {
+        Ok(read) => read,
         Err(error) => {
             return unreadable(format!(
                 "cannot be read ({error}); give the path of a readable file, such as a copy of \
@@ -196,13 +205,9 @@ fn of_file<T>(
     };
     match std::str::from_utf8(&bytes) {
         Ok(text) => {
-            // If it has disappeared since it was read, nobody else can read it either.
-            let found = std::fs::metadata(path).ok();
-            let judge = |rule| permissions::check(found.as_ref()?, rule).err();
-            if let Some(wrong) = judge(Rule::Trusted) {
+            if let Some(wrong) = wrong {
                 return unreadable(wrong.to_string());
             }
-            let too_open = judge(Rule::Group);
             let names = Names::new(names::of_system);
             let report = Report::new(&name, text).with_access(too_open).with_names(names);
             of_text(report, path.parent().unwrap_or(Path::new("")), read)

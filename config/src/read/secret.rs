@@ -208,7 +208,7 @@ fn read_private(
 ) -> Result<Vec<u8>, String> {
     let file = File::open(path).map_err(&unreadable)?;
     let metadata = file.metadata().map_err(&unreadable)?;
-    permissions::check(&metadata, Rule::Group).map_err(|wrong| wrong.to_string())?;
+    permissions::check(&file, &metadata, Rule::Group).map_err(|wrong| wrong.to_string())?;
     // Bounded, for it may be named a device by mistake.
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(&unreadable)?;

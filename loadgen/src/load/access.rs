@@ -31,7 +31,7 @@ pub struct AccessArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "config")]
     pub user: Option<String>,
     /// The file with the password as its only line. Nobody but its owner may write it, and nobody but its owner and its
-    /// group may read it.
+    /// group may read it. It may also be a pipe: `/dev/stdin`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "password_env"])]
     pub password_file: Option<PathBuf>,
     /// The environment variable with the password.
@@ -152,7 +152,7 @@ impl AccessArgs {
         let (what, text) = match (&self.password_file, &self.password_env) {
             (Some(path), _) => {
                 let what = format!("password_file {}", path.display());
-                let text = String::from_utf8(private::password("password_file", path)?);
+                let text = String::from_utf8(private::given_password("password_file", path)?);
                 let why = "it is no UTF-8; give a user another password";
                 (what.clone(), text.map_err(|_| lacks(what, why))?)
             }
