@@ -6,12 +6,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use standin_config::{CheckedProxy, ClusterConfig, DASHBOARD, METRICS, ProxyConfig, counted};
+use standin_config::{
+    CheckedProxy, ClusterConfig, DASHBOARD, HttpConfig, HttpKeys, METRICS, ProxyConfig, counted,
+};
 use standin_master::Master;
 use standin_proxy::Proxy;
 use standin_server::check;
 use standin_server::shard::access::Access;
 
+use crate::service_user::Said;
 use crate::{ConfigArg, Ended, diagnostics, out, port, private};
 
 /// `standin check-config`.
@@ -26,6 +29,10 @@ pub(crate) struct CheckConfigArgs {
     /// Check whether the master could start on this machine.
     #[arg(long)]
     master: bool,
+    /// Check the files alone, and not whether this machine has the memory, the descriptors and the addresses, which the
+    /// process that runs may have.
+    #[arg(long)]
+    files_only: bool,
 }
 
 /// The findings. A finding that several servers share is reported once.
@@ -51,11 +58,12 @@ impl Findings {
 pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
     let path = &args.config.config;
     if ProxyConfig::is_in(path) {
-        return check_proxy(path);
+        return check_proxy(path, args.files_only);
     }
     let checked = ClusterConfig::check_file(path);
+    let mut said = Said::default();
     for warning in &checked.warnings {
-        diagnostics::remark(&format!("warning: {warning}"));
+        said.remark(format!("warning: {warning}"));
     }
     let cluster = match checked.config {
         Ok(cluster) => cluster,
@@ -90,12 +98,12 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
         found.error(refusal);
     }
     for (server, _) in (0..).zip(&cluster.servers) {
-        check_server(&cluster, server, only, &mut found);
+        check_server(&cluster, server, (only, args.files_only), &mut found);
     }
-    check_master(&cluster, args.master, &mut found);
+    check_master(&cluster, (args.master, args.files_only), &mut found);
     let name = path.display();
     for warning in &found.warnings {
-        diagnostics::remark(&format!("warning: {name}: {warning}"));
+        said.remark(format!("warning: {name}: {warning}"));
     }
     for error in &found.errors {
         diagnostics::remark(&format!("{name}: {error}"));
@@ -103,6 +111,7 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
     if !found.errors.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
+    said.as_service_user(path);
     out::line(&format!(
         "{name}: good: cluster {:?}, {} in {}, {} partitions, {}",
         cluster.name,
@@ -115,10 +124,11 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
 }
 
 /// Checks the file of a proxy.
-fn check_proxy(path: &Path) -> Ended {
+fn check_proxy(path: &Path, files_only: bool) -> Ended {
     let CheckedProxy { config, warnings } = ProxyConfig::check_file(path);
+    let mut said = Said::default();
     for warning in &warnings {
-        diagnostics::remark(&format!("warning: {warning}"));
+        said.remark(format!("warning: {warning}"));
     }
     let config = match config {
         Ok(config) => config,
@@ -134,7 +144,11 @@ fn check_proxy(path: &Path) -> Ended {
         return Ok(ExitCode::FAILURE);
     }
     let metrics = config.metrics.as_ref();
-    if let Some(error) = port::refusals(METRICS, metrics).first() {
+    let of_address = || match files_only {
+        true => None,
+        false => port::refusal_of_address(METRICS, metrics),
+    };
+    if let Some(error) = port::refusal_of_file(metrics).or_else(of_address) {
         diagnostics::remark(&format!("{name}: {error}"));
         return Ok(ExitCode::FAILURE);
     }
@@ -143,6 +157,7 @@ fn check_proxy(path: &Path) -> Ended {
         diagnostics::remark(&format!("{name}: {error}"));
         return Ok(ExitCode::FAILURE);
     }
+    said.as_service_user(path);
     let services = config.services.iter();
     let places: Vec<String> =
         services.map(|service| format!("{} on {}", service.protocol.key(), service.at)).collect();
@@ -155,7 +170,12 @@ fn check_proxy(path: &Path) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_server(cluster: &ClusterConfig, server: u16, only: Option<u16>, found: &mut Findings) {
+fn check_server(
+    cluster: &ClusterConfig,
+    server: u16,
+    (only, files_only): (Option<u16>, bool),
+    found: &mut Findings,
+) {
     let own = &cluster.servers[usize::from(server)];
     let of_file = check::of_file(cluster, server);
     let could_start = of_file.is_empty();
@@ -165,29 +185,55 @@ fn check_server(cluster: &ClusterConfig, server: u16, only: Option<u16>, found: 
     {
         return;
     }
-    let of_machine = check::of_machine(cluster, server).into_iter();
-    let of_addresses = check::of_services(cluster, server).into_iter();
-    let of_addresses = of_addresses.chain(check::of_address(own.address));
-    let of_metrics = port::refusals(METRICS, own.metrics.as_ref());
-    let errors = of_machine.chain(of_addresses).map(|error| error.to_string());
+    let metrics = own.metrics.as_ref();
+    let mut errors = match files_only {
+        true => check::of_named_files(cluster, server),
+        false => check::of_machine(cluster, server),
+    };
+    let of_port = port::refusal_of_file(metrics);
     let of_https = port::certificates(cluster.tls.as_ref()).err().map(|error| error.to_string());
-    for error in errors.chain(of_metrics).chain(of_https) {
+    let mut of_addresses = None;
+    if !files_only {
+        errors.extend(check::of_services(cluster, server));
+        errors.extend(check::of_address(own.address));
+        of_addresses = port::refusal_of_address(METRICS, metrics);
+    }
+    let errors = errors.iter().map(ToString::to_string);
+    for error in errors.chain(of_port).chain(of_addresses).chain(of_https) {
         found.here(is_for_here, format!("server {:?} could not start here: {error}", own.name));
+    }
+    if files_only {
+        return;
     }
     for doubt in check::doubts(cluster, server) {
         found.here(false, format!("server {:?}: {doubt}", own.name));
     }
 }
 
-fn check_master(cluster: &ClusterConfig, is_for_here: bool, found: &mut Findings) {
+fn check_master(
+    cluster: &ClusterConfig,
+    (is_for_here, files_only): (bool, bool),
+    found: &mut Findings,
+) {
     if !is_for_here && !check::is_of_this_machine(cluster.master.address) {
         return;
     }
-    let errors = Master::check(cluster).into_iter().chain(Master::check_address(cluster));
+    let mut errors = match files_only {
+        true => Master::check_files(cluster),
+        false => Master::check(cluster),
+    };
     let ports = [(METRICS, &cluster.master.metrics), (DASHBOARD, &cluster.master.dashboard)];
-    let of_ports = ports.iter().flat_map(|(keys, config)| port::refusals(*keys, config.as_ref()));
+    let mut of_ports: Vec<String> =
+        ports.iter().filter_map(|(_, config)| port::refusal_of_file(config.as_ref())).collect();
+    if !files_only {
+        errors.extend(Master::check_address(cluster));
+        let of_address = |(keys, config): &(HttpKeys, &Option<HttpConfig>)| {
+            port::refusal_of_address(*keys, config.as_ref())
+        };
+        of_ports.extend(ports.iter().filter_map(of_address));
+    }
     let of_https = port::certificates(cluster.tls.as_ref()).err().map(|error| error.to_string());
-    for error in errors.map(|error| error.to_string()).chain(of_ports).chain(of_https) {
+    for error in errors.iter().map(ToString::to_string).chain(of_ports).chain(of_https) {
         found.here(is_for_here, format!("the master could not start here: {error}"));
     }
 }

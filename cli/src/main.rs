@@ -42,6 +42,7 @@ mod private;
 mod reload;
 mod roles;
 mod service;
+mod service_user;
 mod show;
 mod signals;
 mod status;

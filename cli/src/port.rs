@@ -94,11 +94,14 @@ impl Port {
     }
 }
 
-/// Returns the reasons why this process can't serve the port, unless another process has it.
-pub(crate) fn refusals(keys: HttpKeys, config: Option<&HttpConfig>) -> Vec<String> {
-    let Some(config) = config else { return Vec::new() };
-    let users = config.passwords.as_deref().map(Users::read);
-    let users = users.and_then(Result::err).map(|error| error.to_string());
-    let address = Listener::check(config.address, keys.address).filter(|error| !error.is_taken());
-    users.into_iter().chain(address.map(|error| error.to_string())).collect()
+/// Returns the reason why the port's password file can't be used.
+pub(crate) fn refusal_of_file(config: Option<&HttpConfig>) -> Option<String> {
+    let users = config?.passwords.as_deref().map(Users::read)?;
+    users.err().map(|error| error.to_string())
+}
+
+/// Returns the reason why this process can't listen at the port's address, unless another process does.
+pub(crate) fn refusal_of_address(keys: HttpKeys, config: Option<&HttpConfig>) -> Option<String> {
+    let refused = Listener::check(config?.address, keys.address)?;
+    (!refused.is_taken()).then(|| refused.to_string())
 }

@@ -46,17 +46,24 @@ pub(crate) fn access(cluster: &ClusterConfig, server: u16) -> Result<Access, Use
     Access::read(cluster.cluster_keys(), &cluster.security, services)
 }
 
-/// Returns the problems that prevent a server from starting on this machine, with the limits of
-/// this process. Raises the limit of descriptors, as a start does.
+/// Returns the problems with the files that the cluster file names, such as those of passwords and certificates.
 #[must_use]
-pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
-    let own = &cluster.servers[usize::from(server)];
+pub fn of_named_files(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     let mut errors: Vec<ServerError> = Vec::new();
     errors.extend(access(cluster, server).err().map(ServerError::from));
     errors.extend(tls(cluster, server, |_| None).err().map(ServerError::from));
     errors.extend(tls_calls(cluster).err().map(ServerError::from));
     let access = cluster.origin.as_ref().map(Origin::check_here);
     errors.extend(access.and_then(Result::err).map(ServerError::from));
+    errors
+}
+
+/// Returns the problems that prevent a server from starting on this machine, with the limits of
+/// this process. Raises the limit of descriptors, as a start does.
+#[must_use]
+pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
+    let own = &cluster.servers[usize::from(server)];
+    let mut errors = of_named_files(cluster, server);
     let places = descriptors::divide(cluster, server, descriptors::raise_limit());
     errors.extend(places.err().map(ServerError::from));
     if own.io == IoKind::Uring {

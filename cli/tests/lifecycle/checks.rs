@@ -108,10 +108,50 @@ fn a_lack_of_this_machine_is_an_error_only_for_its_own_server() {
     let master = with_descriptors(&cluster, 50, &["check-config", "--master"]);
     assert_eq!(master.status.code(), Some(1), "{master:?}");
     assert!(stderr(&master).contains("a master needs"), "{master:?}");
+    // Whoever asks for the files alone is not told of it.
+    for role in [&["--name", "a1"][..], &["--master"]] {
+        let files = [&["check-config", "--files-only"], role].concat();
+        let output = with_descriptors(&cluster, 50, &files);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(stderr(&output), "", "{output:?}");
+    }
 
     let unknown = cluster.run(&["check-config", "--name", "a9"]);
     assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
     assert!(stderr(&unknown).contains("a1, a2"), "{unknown:?}");
+}
+
+#[test]
+fn a_check_of_the_files_alone_finds_what_is_wrong_with_each_file() {
+    for (name, role, key, wanted) in [
+        ("metrics", &["--name", "a1"][..], "metrics", "mode 644"),
+        ("service", &["--name", "a1"], "memcached", "mode 644"),
+        ("other", &["--name", "a2"], "memcached", ""),
+        ("state", &["--master"], "memcached", "the master could not start here"),
+    ] {
+        let cluster = Cluster::with(&format!("check-files-{name}"), PAIR, |_| {});
+        let folder = cluster.config_path.parent().expect("a folder");
+        let passwords = folder.join("passwords");
+        std::fs::write(&passwords, "someone:something-long\n").expect("written");
+        set_permissions(&passwords, Permissions::from_mode(0o644)).expect("its mode");
+        let text = std::fs::read_to_string(&cluster.config_path).expect("the file");
+        // An address that this machine has not, which is not looked at.
+        let of_a1 =
+            format!("name = \"a1\"\n{key} = \"192.0.2.1:1\"\n{key}_passwords = \"passwords\"\n");
+        let text = text.replacen("name = \"a1\"\n", &of_a1, 1);
+        assert!(text.contains(&of_a1), "{text}");
+        std::fs::write(&cluster.config_path, text).expect("written");
+        if name == "state" {
+            let config = ClusterConfig::load(&cluster.config_path).expect("it is right");
+            std::fs::write(&config.master.state_file, "no state").expect("written");
+        }
+        let output = cluster.run(&[&["check-config", "--files-only"], role].concat());
+        let said = stderr(&output);
+        let code = i32::from(!wanted.is_empty());
+        assert_eq!(output.status.code(), Some(code), "{name}: {output:?}");
+        assert!(said.contains(wanted) && !said.contains("192.0.2.1"), "{name}: {said}");
+        assert_eq!(said.is_empty(), wanted.is_empty(), "{name}: {said}");
+    }
 }
 
 #[test]

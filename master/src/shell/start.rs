@@ -109,8 +109,14 @@ impl Master {
     /// the address or writing the state file.
     #[must_use]
     pub fn check(cluster: &ClusterConfig) -> Vec<MasterError> {
+        let bounds = bounds(cluster).err().map(MasterError::from);
+        bounds.into_iter().chain(Self::check_files(cluster)).collect()
+    }
+
+    /// Returns those that are with files: certificates, and the state.
+    #[must_use]
+    pub fn check_files(cluster: &ClusterConfig) -> Vec<MasterError> {
         let mut errors: Vec<MasterError> = Vec::new();
-        errors.extend(bounds(cluster).err().map(MasterError::from));
         errors.extend(Certificates::read(cluster).err().map(MasterError::from));
         let path = &cluster.master.state_file;
         errors.extend(saver::load(path, &cluster.name).err());
