@@ -1,5 +1,5 @@
 //! `cargo xtask package --try`: a machine on which the package is installed, upgraded under load, removed, installed
-//! again and purged, with a cluster of two groups' worth of processes that runs from the installed files by its units.
+//! again and purged, with a master and two servers that run from the installed files by their units.
 //! Each step looks at what must be there, and at what must not.
 
 use std::path::{Path, PathBuf};
@@ -70,6 +70,7 @@ pub(crate) fn run(workspace: &Workspace, program: Option<PathBuf>) -> Result<boo
     step("a cluster by its units", &|| started(&machine));
     step("units keep their sandboxes", &|| confined(&machine));
     step("events are rotated", &|| rotated(&machine));
+    step("an upgrade that refuses a file", &|| refused(&machine, (&first, &second)));
     step("upgraded under load", &|| upgraded(&machine, &second));
     step("removed", &|| removed(&machine));
     step("installed again", &|| again(&machine, &second));
@@ -302,6 +303,75 @@ fn rotated(machine: &Machine) -> Outcome {
     )?;
     machine.until(WITHIN, STATUS)?;
     Ok(Passed::with_note("by logrotate, while the master runs, is stopped, and has no file"))
+}
+
+/// The second package over the first, when it refuses a file of one server: that one's old process goes on, and the upgrade
+/// says so. What a server may read by a group that its unit adds is no reason. Then the first one is installed again.
+fn refused(machine: &Machine, (first, second): (&Package, &Package)) -> Outcome {
+    check(
+        machine,
+        r#"
+        groupadd extra
+        umask 027
+        for name in a1 a2; do
+            echo 'prometheus:long-enough-for-a-test' > /etc/standin/$name.passwords
+            sed -i "/^name = \"$name\"/a metrics = \"127.0.0.1:91${name#a}0\"\nmetrics_passwords = \"$name.passwords\"" \
+                /etc/standin/cluster.toml
+        done
+        chgrp standin /etc/standin/a1.passwords
+        chgrp extra /etc/standin/a2.passwords
+        mkdir -p /etc/systemd/system/standin-server@a2.service.d
+        printf '[Service]\nSupplementaryGroups=extra\n' > /etc/systemd/system/standin-server@a2.service.d/groups.conf
+        # Root could read the files all the same: it says what the user of the units could not.
+        standin check-config --config /etc/standin/cluster.toml 2> /srv/said
+        grep 'as the user standin: .*a2.passwords.*Permission denied' /srv/said > /dev/null
+        no grep 'as the user standin: .*a1.passwords' /srv/said
+        systemctl daemon-reload
+        systemctl restart standin-master standin-server@a1
+        systemctl restart standin-server@a2
+        "#,
+    )?;
+    machine.until(WITHIN, STATUS)?;
+    check(
+        machine,
+        r#"
+        chmod 644 /etc/standin/a1.passwords
+        for unit in standin-master standin-server@a1 standin-server@a2; do
+            systemctl show -P MainPID $unit > /srv/pid.$unit
+        done
+        "#,
+    )?;
+    let said = install(machine, second)?;
+    let told = "does not start with the files of standin-server@a1.service";
+    let is_told = said.contains(told) && said.contains("a1.passwords") && !said.contains("@a2");
+    if !is_told {
+        return Err(Failed::new(said, format!("the upgrade has to say that it {told}, and why")));
+    }
+    machine.until(WITHIN, STATUS)?;
+    check(
+        machine,
+        r#"
+        pid() { systemctl show -P MainPID $1; }
+        test "$(pid standin-server@a1)" = "$(cat /srv/pid.standin-server@a1)"
+        test "$(pid standin-server@a2)" != "$(cat /srv/pid.standin-server@a2)"
+        test "$(pid standin-master)" != "$(cat /srv/pid.standin-master)"
+        # It runs the old program, whose file is gone, and serves.
+        test "$(stat -L -c %i /proc/$(pid standin-server@a1)/exe)" != "$(stat -c %i /usr/bin/standin)"
+        curl -s http://127.0.0.1:9110/metrics > /dev/null
+        journalctl --no-pager | grep 'standin-server@a1.service was not restarted' > /dev/null
+        # What is mended is started.
+        chmod 640 /etc/standin/a1.passwords
+        systemctl restart standin-server@a1
+        chgrp standin /etc/standin/a2.passwords
+        rm -r /etc/systemd/system/standin-server@a2.service.d
+        systemctl daemon-reload
+        "#,
+    )?;
+    machine.until(WITHIN, STATUS)?;
+    machine.put(Path::new(&first.file), "/srv/standin.deb")?;
+    machine.run("apt-get install --yes --allow-downgrades /srv/standin.deb 2>&1")?;
+    machine.until(WITHIN, STATUS)?;
+    Ok(Passed::with_note("the old process serves on, until the file is mended"))
 }
 
 /// The second package over the first, while clients read and write: nothing of theirs fails, the master goes on from
