@@ -41,6 +41,10 @@ pub(crate) struct Groups {
     pub(crate) folders: Vec<String>,
 }
 
+/// The control group of a process is not mounted where it could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotSeen;
+
 impl Limit {
     pub(crate) const ALL: [Self; 4] = [Self::Quota, Self::Cores, Self::Memory, Self::Swap];
 
@@ -84,9 +88,12 @@ impl Limit {
         }
     }
 
-    /// The groups of a process, by its `cgroup` in `/proc` and the reader's [`MOUNTS`]. `None`: nothing sets such a limit,
-    /// or it is not mounted where this program sees them.
-    pub(crate) fn groups(self, cgroup: &str, mountinfo: &str) -> Option<Groups> {
+    /// The groups of a process, by its `cgroup` in `/proc` and the reader's [`MOUNTS`], both of which name groups as seen from
+    /// the reader's namespace. `None`: nothing sets such a limit.
+    ///
+    /// # Errors
+    /// [`NotSeen`]: what is mounted here is not above the process's group.
+    pub(crate) fn groups(self, cgroup: &str, mountinfo: &str) -> Result<Option<Groups>, NotSeen> {
         let lists = |names: &str| names.split(',').any(|name| name == self.controller());
         // A hierarchy's number, its controllers, and the group in it, which may have colons.
         let hierarchies =
@@ -94,9 +101,12 @@ impl Limit {
         let first = hierarchies().find(|(controllers, _)| lists(controllers));
         let (version, path) = match first {
             Some((_, path)) => (Version::First, path),
-            None => (Version::Second, hierarchies().find(|(names, _)| names.is_empty())?.1),
+            None => match hierarchies().find(|(controllers, _)| controllers.is_empty()) {
+                Some((_, path)) => (Version::Second, path),
+                None => return Ok(None),
+            },
         };
-        let (root, place) = mountinfo.lines().find_map(|line| {
+        let mut mounts = mountinfo.lines().filter_map(|line| {
             let (mount, kind) = line.split_once(" - ")?;
             let mut mount = mount.split(' ').skip(3);
             let (root, place) = (mount.next()?, mount.next()?);
@@ -106,22 +116,29 @@ impl Limit {
                 Version::Second => kind.next() == Some("cgroup2"),
             };
             is_it.then_some((root, place))
-        })?;
-        Some(Groups { version, folders: folders(path, root, place)? })
+        });
+        let Some(first) = mounts.next() else { return Ok(None) };
+        // Parts of a hierarchy may be mounted in several places: the longest list has most of the groups above.
+        let seen = std::iter::once(first).chain(mounts);
+        let seen = seen.filter_map(|(root, place)| folders(path, root, place));
+        let longer = |best: Vec<_>, next: Vec<_>| if next.len() > best.len() { next } else { best };
+        let folders = seen.reduce(longer).ok_or(NotSeen)?;
+        Ok(Some(Groups { version, folders }))
     }
 }
 
 /// The folders of a group and of those above it, as far as they are mounted. `root` is the group that is mounted at
-/// `place`: in a container, often its own.
+/// `place`: in a container, often its own. `None`: the group is not below that, and so is not seen there.
 fn folders(path: &str, root: &str, place: &str) -> Option<Vec<String>> {
     // With a namespace of its own, a process outside of it is seen at a path that leads out of the mount.
     if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
         return None;
     }
-    let root = root.trim_end_matches('/');
-    let inside = path.strip_prefix(root).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    // What is mounted is not above this group, so that it is the group itself under another name.
-    let mut inside = inside.unwrap_or_default().trim_end_matches('/');
+    let inside = path.strip_prefix(root.trim_end_matches('/'))?;
+    if !inside.is_empty() && !inside.starts_with('/') {
+        return None;
+    }
+    let mut inside = inside.trim_end_matches('/');
     let mut folders = vec![format!("{place}{inside}")];
     while let Some(at) = inside.rfind('/') {
         inside = &inside[..at];
@@ -165,7 +182,8 @@ mod tests {
     const UNIFIED_MOUNTS: &str = "30 23 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n";
 
     fn of(limit: Limit, cgroup: &str, mounts: &str) -> Option<(Version, Vec<String>)> {
-        limit.groups(cgroup, mounts).map(|groups| (groups.version, groups.folders))
+        let groups = limit.groups(cgroup, mounts).expect("it is seen, or there is none");
+        groups.map(|groups| (groups.version, groups.folders))
     }
 
     fn owned<const N: usize>(folders: [&str; N]) -> Vec<String> {
@@ -205,10 +223,44 @@ mod tests {
         // It has no hierarchy of the second version, and of the first none with this controller.
         assert_eq!(of(Cores, CONTAINER, CONTAINER_MOUNTS), None);
         // A namespace from which the process is outside.
-        assert_eq!(of(Memory, "0::/../../system.slice/a\n", UNIFIED_MOUNTS), None);
+        assert_eq!(Memory.groups("0::/../../system.slice/a\n", UNIFIED_MOUNTS), Err(NotSeen));
         // A name that only begins with that of the mounted group.
         let other = CONTAINER_MOUNTS.replace("/docker/8f", "/docker/8");
-        assert_eq!(of(Memory, CONTAINER, &other), Some((First, owned(["/sys/fs/cgroup/memory"]))));
+        assert_eq!(Memory.groups(CONTAINER, &other), Err(NotSeen));
+    }
+
+    #[test]
+    fn the_limits_of_another_group_are_not_those_of_the_process() {
+        use Limit::Memory;
+        use Version::{First, Second};
+        // A process of the host, seen from a container that sees only its own group.
+        let of_host = "4:memory:/system.slice/standin.service\n";
+        assert_eq!(Memory.groups(of_host, CONTAINER_MOUNTS), Err(NotSeen));
+        // What is mounted begins above the reader's namespace: where the group is in it, nobody says.
+        let above = UNIFIED_MOUNTS.replace(" / /sys", " /../.. /sys");
+        assert_eq!(Memory.groups("0::/\n", &above), Err(NotSeen));
+        // A process in a container, seen from the host, where the container's own mount comes first.
+        let in_container = "4:memory:/docker/8f\n";
+        let own = "29 23 0:32 /docker/8f /srv/8f/sys/fs/cgroup rw - cgroup cgroup rw,memory\n";
+        let expected = [
+            "/sys/fs/cgroup/memory/docker/8f",
+            "/sys/fs/cgroup/memory/docker",
+            "/sys/fs/cgroup/memory",
+        ];
+        let mounts = format!("{own}{HYBRID_MOUNTS}");
+        assert_eq!(of(Memory, in_container, &mounts), Some((First, owned(expected))));
+        // One of another container is passed over.
+        let other = own.replace("8f", "77");
+        let mounts = format!("{other}{HYBRID_MOUNTS}");
+        assert_eq!(of(Memory, in_container, &mounts), Some((First, owned(expected))));
+        // With a namespace of its own and the second version, too: the host sees its whole name.
+        let expected = [
+            "/sys/fs/cgroup/system.slice/docker-8f.scope",
+            "/sys/fs/cgroup/system.slice",
+            "/sys/fs/cgroup",
+        ];
+        let in_container = "0::/system.slice/docker-8f.scope\n";
+        assert_eq!(of(Memory, in_container, UNIFIED_MOUNTS), Some((Second, owned(expected))));
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod network;
 #[cfg(test)]
 mod tests;
 
-use crate::cgroups::{Groups, Limit, MOUNTS};
+use crate::cgroups::{Groups, Limit, MOUNTS, NotSeen};
 use crate::facts::{Facts, Reading, Unread, odd};
 use crate::parse;
 use crate::report::{Finding, Guide, Report, Verdict};
@@ -84,7 +84,9 @@ impl Host<'_> {
     fn cgroups(&self, limit: Limit) -> Reading<Option<Groups>> {
         let process = &self.facts.process;
         let own = self.text(&format!("/proc/{process}/cgroup"))?;
-        Ok(limit.groups(own, self.text(MOUNTS)?))
+        limit.groups(own, self.text(MOUNTS)?).map_err(|NotSeen| {
+            Unread::Failed("its control group is not mounted here; run this on the host".into())
+        })
     }
 }
 

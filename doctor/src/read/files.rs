@@ -106,7 +106,7 @@ impl<'r> Reader<'r> {
         let Some((own, mounts)) = own.zip(self.files.text(MOUNTS).ok()) else { return };
         let mut files = BTreeSet::new();
         for limit in Limit::ALL {
-            let Some(groups) = limit.groups(own, mounts) else { continue };
+            let Ok(Some(groups)) = limit.groups(own, mounts) else { continue };
             for name in limit.files(groups.version) {
                 files.extend(groups.folders.iter().map(|folder| format!("{folder}/{name}")));
             }
