@@ -89,9 +89,10 @@ impl<B: Backend> Loop<B> {
         }
         let mut events = Vec::with_capacity(EVENTS);
         let mut mail = Vec::new();
+        let mut ended = Micros::boottime();
         loop {
             let wait = match !self.core.has_work() && mailbox.fall_asleep() {
-                true => self.next_deadline().since(Micros::boottime()),
+                true => self.next_deadline().since(ended),
                 false => std::time::Duration::ZERO,
             };
             let wait = wait.min(std::time::Duration::from_millis(500));
@@ -120,8 +121,9 @@ impl<B: Backend> Loop<B> {
             if self.is_finished(turn) {
                 return Ok(());
             }
+            ended = Micros::boottime();
             if COUNTED {
-                self.core.turn_ended(woken.mono, Micros::boottime());
+                self.core.turn_ended(woken.mono, ended);
             }
         }
     }

@@ -6,12 +6,13 @@ mod operations;
 use std::collections::VecDeque;
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
-use io_uring::{IoUring, Probe, cqueue, squeue};
+use io_uring::{IoUring, cqueue, squeue};
 use slotmap::SecondaryMap;
 use standin_protocol::time::Micros;
 use standin_tls::kernel::tell_end;
 use tracing::warn;
 
+pub(super) use self::operations::supported;
 use self::operations::{Op, Socket, socket_at};
 use super::buffers::BufferRing;
 use super::core::backend::Backend;
@@ -28,15 +29,6 @@ use crate::node::Now;
 
 const SUBMISSIONS: u32 = 1_024;
 const COMPLETIONS: u32 = 8_192;
-
-/// Returns the kernel's operations that the loop uses, each with whether this kernel has it; `None` if
-/// it does not say.
-pub(super) fn supported() -> Vec<(&'static str, Option<bool>)> {
-    let mut probe = Probe::new();
-    let probed = IoUring::new(1).and_then(|ring| ring.submitter().register_probe(&mut probe));
-    let is_there = |code| probed.is_ok().then(|| probe.is_supported(code));
-    operations::USED.iter().map(|(name, code)| (*name, is_there(*code))).collect()
-}
 
 /// An io_uring instance set up as the loop needs it, with its buffers.
 pub(super) struct Ring {
@@ -118,8 +110,9 @@ impl<B: Backend> Loop<B> {
         self.arm_accept(now());
         let mut completions: Vec<cqueue::Entry> = Vec::with_capacity(COMPLETIONS as usize);
         let mut mail = Vec::new();
+        let mut ended = Micros::boottime();
         loop {
-            self.wait()?;
+            self.wait(ended)?;
             standin_protocol::fault::point();
             self.mailbox().awake();
             completions.extend(self.ring.completion());
@@ -135,8 +128,9 @@ impl<B: Backend> Loop<B> {
             if self.is_finished(turn) {
                 return Ok(());
             }
+            ended = Micros::boottime();
             if COUNTED {
-                self.core.turn_ended(turn.mono, Micros::boottime());
+                self.core.turn_ended(turn.mono, ended);
             }
         }
     }
@@ -146,7 +140,7 @@ impl<B: Backend> Loop<B> {
     }
 
     /// Submits what is queued and sleeps until there is a completion, mail or a deadline.
-    fn wait(&mut self) -> Result<(), LoopError> {
+    fn wait(&mut self, now: Micros) -> Result<(), LoopError> {
         while let Some(entry) = self.backlog.pop_front() {
             // SAFETY: see `push`.
             if unsafe { self.ring.submission().push(&entry) }.is_err() {
@@ -156,7 +150,7 @@ impl<B: Backend> Loop<B> {
         }
         let is_idle = self.backlog.is_empty() && !self.core.has_work();
         let want = usize::from(is_idle && self.mailbox().fall_asleep());
-        let wait = self.next_deadline().since(Micros::boottime());
+        let wait = self.next_deadline().since(now);
         let timespec = Timespec::from(wait.min(std::time::Duration::from_millis(500)));
         let args = SubmitArgs::new().timespec(&timespec);
         match self.ring.submitter().submit_with_args(want, &args) {

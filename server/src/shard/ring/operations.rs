@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use io_uring::squeue::Flags;
 use io_uring::types::{CancelBuilder, Fd};
-use io_uring::{opcode, squeue};
+use io_uring::{IoUring, Probe, opcode, squeue};
 use standin_protocol::time::Micros;
 use tracing::warn;
 
@@ -20,7 +20,7 @@ use super::Loop;
 use crate::node::Now;
 
 /// The kernel's operations that the loop submits, by their names in `linux/io_uring.h`.
-pub(super) const USED: &[(&str, u8)] = &[
+const USED: &[(&str, u8)] = &[
     ("SEND", opcode::Send::CODE),
     ("RECV", opcode::Recv::CODE),
     ("CONNECT", opcode::Connect::CODE),
@@ -28,6 +28,15 @@ pub(super) const USED: &[(&str, u8)] = &[
     ("POLL_ADD", opcode::PollAdd::CODE),
     ("ASYNC_CANCEL", opcode::AsyncCancel::CODE),
 ];
+
+/// Returns the kernel's operations that the loop uses, each with whether this kernel has it; `None` if
+/// it does not say.
+pub(in crate::shard) fn supported() -> Vec<(&'static str, Option<bool>)> {
+    let mut probe = Probe::new();
+    let probed = IoUring::new(1).and_then(|ring| ring.submitter().register_probe(&mut probe));
+    let is_there = |code| probed.is_ok().then(|| probe.is_supported(code));
+    USED.iter().map(|(name, code)| (*name, is_there(*code))).collect()
+}
 
 /// The operation that a completion ends: the upper half of its user data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
