@@ -12,7 +12,9 @@
 //! tidy/               rules for source files and documents
 //! demo.rs, seeds.rs   the demo and its report; ten of them in a row
 //! bench.rs, fuzz.rs   the benches and the fuzz targets
-//! kernel_tls/         TLS in the kernel, in a virtual machine
+//! virtual_machine.rs  a virtual machine whose kernel has TLS, and which can count instructions
+//! kernel_tls/         the tests of TLS in the kernel, on it
+//! instructions.rs     what counting and TLS cost a GET, on it
 //! machines/           machines with systemd in namespaces
 //! operations.rs       docs/OPERATIONS.md, followed to the letter on such machines
 //! package/            the static program and the Debian package
@@ -31,6 +33,7 @@ mod counts;
 mod demo;
 mod deny;
 mod fuzz;
+mod instructions;
 mod kernel_tls;
 mod machines;
 mod meanwhile;
@@ -43,6 +46,7 @@ mod report;
 mod seeds;
 mod test;
 mod tidy;
+mod virtual_machine;
 mod workspace;
 
 use std::process::ExitCode;
@@ -85,10 +89,10 @@ The project's checks and longer runs.
                                      from it (root, buildah); --program as above
   cargo xtask operations             follows docs/OPERATIONS.md to the letter, on four such
                                      machines; --program as above
-  cargo xtask kernel-tls             TLS in the kernel: the tests of TLS, and CPU per GET with and
-                                     without, in a virtual machine with a kernel of Debian's
-                                     (root, qemu-system-x86; minutes, and longer for CPU per GET)
-      --tests                        only the tests
+  cargo xtask kernel-tls             the tests of TLS in the kernel, in a virtual machine with a
+                                     kernel of Debian's (root, qemu-system-x86; some minutes)
+  cargo xtask instructions           what counting requests, TLS, and TLS in the kernel cost a
+                                     GET in instructions, in such a machine (half an hour)
   cargo xtask help                   this text
 ";
 
@@ -155,10 +159,12 @@ fn run(mut arguments: Vec<String>) -> Result<bool, String> {
             container::run(&Workspace::find()?, program)
         }
         "kernel-tls" => {
-            let mut options = Options::new(arguments);
-            let is_only_tests = options.flag("--tests");
-            options.end()?;
-            kernel_tls::run(&Workspace::find()?, is_only_tests)
+            Options::new(arguments).end()?;
+            kernel_tls::run(&Workspace::find()?)
+        }
+        "instructions" => {
+            Options::new(arguments).end()?;
+            instructions::run(&Workspace::find()?)
         }
         "operations" => {
             let mut options = Options::new(arguments);

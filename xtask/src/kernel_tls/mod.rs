@@ -1,14 +1,6 @@
-//! `cargo xtask kernel-tls`: TLS in the kernel, tried in a virtual machine whose kernel can, since the kernel of the machine
-//! on which the tests run may lack the module.
-//!
-//! ```text
-//! machine.rs   the virtual machine
-//! runs.rs      what the tests have printed, and whether all of them have run
-//! ```
-//! The machine has no hardware to run on that it could share, so that times in it say nothing. For the cost of a GET, its
-//! clock counts instructions: one is a nanosecond, and a microsecond of CPU time a thousand of them.
+//! `cargo xtask kernel-tls`: the tests of TLS in a virtual machine whose kernel can encrypt, since the kernel of the machine
+//! on which the tests run may lack the module. `runs.rs` has what they have printed, and whether all of them have run.
 
-mod machine;
 mod runs;
 
 use std::path::{Path, PathBuf};
@@ -19,21 +11,18 @@ use crate::counts::Counts;
 use crate::prerequisites;
 use crate::process;
 use crate::report::{Failed, Outcome, Passed, Report};
+use crate::virtual_machine;
 use crate::workspace::{Workspace, items};
 
 const BUILD_MAX: Duration = Duration::from_secs(3_600);
 const TESTS_MAX: Duration = Duration::from_secs(1_500);
-const BENCH_MAX: Duration = Duration::from_secs(3_000);
-/// One instruction is a nanosecond, and what waits for a time does not wait.
-const COUNTING: [&str; 6] =
-    ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"];
 const WITH_TWO_CORES: [&str; 4] = ["-accel", "tcg", "-smp", "2"];
 
-/// Runs the tests in the machine and, unless `is_only_tests`, measures. Returns whether all went well.
-pub(crate) fn run(workspace: &Workspace, is_only_tests: bool) -> Result<bool, String> {
+/// Runs the tests in the machine. Returns whether all went well.
+pub(crate) fn run(workspace: &Workspace) -> Result<bool, String> {
     let mut report = Report::new();
     report.step("programs", &[], || prerequisites::for_virtual_machines(workspace));
-    report.step("kernel", &["programs"], || machine::fetch(workspace));
+    report.step("kernel", &["programs"], || virtual_machine::fetch(workspace));
     let mut sockets = PathBuf::new();
     report.step("build the tests", &["kernel"], || {
         sockets = build_tests(workspace)?;
@@ -43,12 +32,6 @@ pub(crate) fn run(workspace: &Workspace, is_only_tests: bool) -> Result<bool, St
     report.step("tests in the machine", &["build the tests"], || {
         test(workspace, &sockets, &mut lines)
     });
-    if is_only_tests {
-        report.left_out("CPU per GET", "--tests");
-    } else {
-        report.step("build the benchmark", &["kernel"], || build_bench(workspace));
-        report.step("CPU per GET", &["build the benchmark"], || measure(workspace, &mut lines));
-    }
     let is_good = report.finish(&workspace.logs());
     println!("{}", lines.join("\n"));
     Ok(is_good)
@@ -70,16 +53,6 @@ fn build_tests(workspace: &Workspace) -> Result<PathBuf, Failed> {
     program.ok_or_else(|| Failed::new(finished.output, "mend what does not compile"))
 }
 
-fn build_bench(workspace: &Workspace) -> Outcome {
-    let arguments = ["build", "--release", "-p", "standin-benches", "--bin", "side_by_side"];
-    let log = workspace.logs().join("kernel-tls-build-bench.log");
-    let finished = process::run_step(&mut workspace.cargo(&arguments), &log, BUILD_MAX)?;
-    match finished.success {
-        true => Ok(Passed::default()),
-        false => Err(Failed::new(finished.output, "mend what does not compile")),
-    }
-}
-
 /// The commands that run all tests of TLS, none of which may be skipped. A test that fails is repeated alone, because an
 /// emulated machine may stand still for longer than servers go on with what they have.
 const TESTS: &str = r#"
@@ -97,7 +70,7 @@ const CUT_SHORT: &str =
 /// Runs them.
 fn test(workspace: &Workspace, program: &Path, lines: &mut Vec<String>) -> Outcome {
     let script = TESTS.replace("$PROGRAM", &program.display().to_string());
-    let finished = machine::run(workspace, "tests", &script, &WITH_TWO_CORES, TESTS_MAX)?;
+    let finished = virtual_machine::run(workspace, "tests", &script, &WITH_TWO_CORES, TESTS_MAX)?;
     let results = match runs::results(&finished.output) {
         Ok(results) => results,
         Err(why) => return Err(Failed::new(format!("{}\n{why}", finished.output), CUT_SHORT)),
@@ -139,29 +112,6 @@ fn table(results: &[Tested]) -> Vec<String> {
     };
     let head = ["| test, in the machine | result |".to_owned(), "|---|---|".to_owned()];
     head.into_iter().chain(results.iter().map(of)).collect()
-}
-
-fn measure(workspace: &Workspace, lines: &mut Vec<String>) -> Outcome {
-    let program = workspace.release().join("side_by_side");
-    let script = format!(
-        "cd /tmp\n{} --tls --kernel-tls --targets standin-meta,standin-resp --keys 1000 \
-         --rounds 5 --seconds 0.2 --server-core 0 --driver-core 0 2>errors || tail -n 20 errors\n",
-        program.display()
-    );
-    let finished = machine::run(workspace, "bench", &script, &COUNTING, BENCH_MAX)?;
-    let rows: Vec<String> = finished
-        .output
-        .lines()
-        .map(str::trim)
-        .filter(|line| line.starts_with('|'))
-        .map(str::to_owned)
-        .collect();
-    if !rows.iter().any(|row| row.contains("-kernel-tls")) {
-        return Err(Failed::new(finished.output, "the benchmark ended without figures; see above"));
-    }
-    lines.push("\nCPU time is counted in instructions: a µs is a thousand of them.".to_owned());
-    lines.extend(rows);
-    Ok(Passed { note: String::new(), counts: Counts::default() })
 }
 
 #[cfg(test)]

@@ -83,16 +83,16 @@ sleep 60
 
 /// The folder of the kernel and of the inits.
 fn folder(workspace: &Workspace) -> PathBuf {
-    workspace.target().join("kernel-tls")
+    workspace.target().join("virtual-machine")
 }
 
 /// Gets the kernel.
-pub(super) fn fetch(workspace: &Workspace) -> Outcome {
+pub(crate) fn fetch(workspace: &Workspace) -> Outcome {
     let folder = folder(workspace);
     std::fs::create_dir_all(&folder).map_err(|error| Failed::of_file(&folder, &error))?;
     let mut command = Command::new("sh");
     command.current_dir(&folder).args(["-ec", FETCH, "fetch"]).args(KERNELS);
-    let log = workspace.logs().join("kernel-tls-fetch.log");
+    let log = workspace.logs().join("virtual-machine-fetch.log");
     let finished = process::run_step(&mut command, &log, DOWNLOAD_MAX)?;
     if !finished.success {
         return Err(Failed::new(finished.output, "it needs Debian's packages by apt-get"));
@@ -111,7 +111,7 @@ fn version(workspace: &Workspace) -> Option<String> {
 ///
 /// # Errors
 /// It could not be booted, or has not ended within `limit`.
-pub(super) fn run(
+pub(crate) fn run(
     workspace: &Workspace,
     name: &str,
     script: &str,
@@ -130,7 +130,7 @@ pub(super) fn run(
     // All of it ends with its first process.
     command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--"]);
     command.args(["sh", "-ec", BOOT, "boot"]).arg(&init).arg(&kernel).args(options);
-    let log = workspace.logs().join(format!("kernel-tls-{name}.log"));
+    let log = workspace.logs().join(format!("virtual-machine-{name}.log"));
     let finished = process::run_step(&mut command, &log, limit)?;
     match finished.success && finished.output.contains("TlsTxSw") {
         true => Ok(finished),
