@@ -39,6 +39,7 @@ use crate::folder::RunFolder;
 use crate::interrupt::Interrupt;
 use crate::origin::{OriginError, Rows, RunOrigin};
 use crate::popularity::Popularity;
+use crate::recorder::Moments;
 use crate::report::plots::PlotError;
 use crate::report::table::thousands;
 use crate::request::ValueSizes;
@@ -227,6 +228,7 @@ fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &Cluster) -> Plan {
         fills: args.cache.then(|| ValueSizes::fixed(VALUE_BYTES)),
         checker: Some(Arc::new(checker.with_losses(args.cache).with_grace(grace(&cluster.config)))),
         phases: script::PHASES.len(),
+        moments: Arc::new(Moments::new([Some(Duration::ZERO), None, None])),
         slot: SLOT,
         ..Plan::new(target, pacing, seed, run)
     }

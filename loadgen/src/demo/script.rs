@@ -151,8 +151,8 @@ impl Stage<'_> {
                 self.restart()?;
             }
         } else if self.bounds.len() == 2 && has(StoryKind::Online) {
-            self.live.set_phase(2);
             self.close_phase();
+            self.begin_phase(2, Micros::boottime());
         }
         Ok(())
     }
@@ -160,14 +160,19 @@ impl Stage<'_> {
     fn kill(&mut self) {
         let process = &mut self.cluster.servers[usize::from(VICTIM)];
         let pid = process.pid();
-        self.live.set_phase(1);
         let at = Micros::boottime();
         process.kill();
         // Reading the counters took a moment, but the phase ends with the kill.
         if let Some(bound) = self.bounds.last_mut() {
             *bound = at;
         }
+        self.begin_phase(1, at);
         self.story.killed(at, pid);
+    }
+
+    fn begin_phase(&self, phase: usize, at: Micros) {
+        let at = at.since(self.start);
+        self.plan.moments.set(phase, at, at);
     }
 
     fn restart(&mut self) -> Result<(), DemoError> {
@@ -206,7 +211,7 @@ impl Stage<'_> {
         let text = format!(
             "{:>4.1} s  {:<12}  {:>7}/s  hits {:>5.1} %  failed {}  stale {}",
             elapsed.as_secs_f64(),
-            PHASES[self.live.phase().min(PHASES.len() - 1)],
+            PHASES[self.plan.moments.last_at(elapsed)],
             thousands((recent.ended as f64 / passed.as_secs_f64()) as u64),
             recent.hit_ratio() * 100.0,
             progress.failed,

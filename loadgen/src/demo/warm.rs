@@ -50,6 +50,7 @@ pub(super) fn run(
         pacing: Pacing::Closed { clients: workers, depth: 32 },
         duration: Some(PRELOAD_WITHIN),
         phases: 1,
+        moments: Arc::default(),
         ..plan.clone()
     };
     let end = mix.keys / PRELOAD_SHARE;

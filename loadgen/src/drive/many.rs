@@ -7,7 +7,7 @@ use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
 use super::rechecks::Shown;
-use super::request::{Absent, Job, ManyKeys, after_read, phase_at_end, report_answer};
+use super::request::{Absent, Job, ManyKeys, after_read, report_answer};
 use super::shared::Shared;
 use crate::checker::{Floor, Seen, Verdict};
 use crate::live::Step;
@@ -35,7 +35,8 @@ pub(super) struct Many {
     /// Whether it has failed for each key.
     has_failed: Vec<bool>,
     is_scheduled: bool,
-    phase: usize,
+    /// The schedule's.
+    phase: Option<usize>,
     due: Micros,
     sent: Micros,
     open: usize,
@@ -95,9 +96,9 @@ impl Many {
         if value.is_none() {
             self.first_absent.get_or_insert(key);
         }
-        report_answer(shared, phase_at_end(shared, self.phase), now, (server, flags));
+        let phase = shared.phase(self.phase, self.due, now);
+        report_answer(shared, phase, now, (server, flags));
         if let Some(shown) = shown {
-            let phase = phase_at_end(shared, self.phase);
             let answer = Judged { phase, due: self.due, ended: now };
             shown.settle(shared, key, (self.sent, server), answer);
         }
@@ -134,8 +135,8 @@ impl Many {
         assert!(self.is_ended(), "a request for many keys ends with the last of them");
         let Self { keys, has_failed, is_scheduled, phase, due, sent, .. } = self;
         let Self { failure, sends, mut counts, .. } = self;
-        let followed = shared.has_phases.then_some(phase);
-        let phase = phase_at_end(shared, phase);
+        let followed = phase;
+        let phase = shared.phase(followed, due, ended);
         counts.multi_gets = 1;
         counts.multi_gets_partial = u64::from(failure.is_some() && counts.multi_keys > 0);
         let has_hits = counts.hits > 0 && counts.absent == 0;

@@ -165,7 +165,7 @@ pub struct Plan {
     pub rows: Option<Arc<Rows>>,
     /// Whether the keys are somebody else's, so that nothing may be written.
     pub is_read_only: bool,
-    /// Number of phases.
+    /// Number of phases: those of the schedule, or, if it has none, those that the moments begin.
     pub phases: usize,
     /// Step of the timeline.
     pub slot: Duration,

@@ -47,7 +47,7 @@ pub(super) struct Job {
     is_fill: bool,
     /// `None`: it is due when it is sent.
     due: Option<Micros>,
-    /// The schedule's phase; `None`: the one in which it is sent.
+    /// The schedule's phase, if it has phases.
     phase: Option<usize>,
 }
 
@@ -55,7 +55,8 @@ pub(super) struct Job {
 pub(super) struct ManyKeys {
     pub(super) keys: Vec<u32>,
     pub(super) is_scheduled: bool,
-    pub(super) phase: usize,
+    /// The schedule's.
+    pub(super) phase: Option<usize>,
     pub(super) due: Micros,
     pub(super) sent: Micros,
 }
@@ -79,7 +80,8 @@ pub(super) struct Flight {
     displaced: Displaced,
     is_fill: bool,
     is_scheduled: bool,
-    phase: usize,
+    /// The schedule's.
+    phase: Option<usize>,
     due: Micros,
     sent: Micros,
 }
@@ -110,7 +112,6 @@ impl Job {
     /// The request is given to the target now.
     pub(super) fn send(self, shared: &Shared, now: Micros) -> Sent {
         let Self { key, recorded, asked, place, displaced, is_fill, due, phase } = self;
-        let phase = phase.unwrap_or_else(|| shared.live.phase());
         // What follows from an answer has no time of its own, so it can't be late.
         let is_scheduled = due.is_some();
         let due = due.unwrap_or(now);
@@ -322,7 +323,7 @@ impl Flight {
         ending: Ending<'_>,
     ) -> Option<Job> {
         let (key, is_read) = (self.key, self.kind == Kind::Get);
-        let phase = shared.has_phases.then_some(self.phase);
+        let phase = self.phase;
         let replacement = self.replacement(shared, now, &ending);
         let recorded = self.recorded.take();
         let is_absent = self.record(shared, now, ending);
@@ -384,7 +385,7 @@ impl Flight {
         let shown = answer.and_then(|answer| Shown::of(shared, key, answer.found.seen()));
         let verdict = verdict.or(shown.and_then(Shown::verdict));
         let op = if kind.is_read() { OpKind::Read } else { OpKind::Write };
-        let phase = phase_at_end(shared, phase);
+        let phase = shared.phase(phase, due, ended);
         report(shared, phase, ended, &ending);
         let (told, sends) = match &ending {
             Ok(answer) => {
@@ -422,20 +423,6 @@ impl Flight {
         }
         matches!(told, recorder::Ending::Answered { is_absent: true, .. })
     }
-}
-
-/// The phase in which a request is counted that was sent in `phase` and ends now.
-pub(super) fn phase_at_end(shared: &Shared, phase: usize) -> usize {
-    match shared.has_phases {
-        true => phase,
-        false => phase_of(phase, shared.live.phase()),
-    }
-}
-
-/// A request belongs to the phase in which it was sent; but what is under way when the first
-/// phase ends has to do with what ended it.
-fn phase_of(sent: usize, ended: usize) -> usize {
-    if sent == 0 && ended > 0 { 1 } else { sent }
 }
 
 fn is_complaint(ending: &Ending<'_>, verdict: Option<Verdict>) -> bool {

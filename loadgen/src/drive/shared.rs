@@ -20,7 +20,7 @@ use crate::workload::Supply;
 /// The state that the tasks of a worker share.
 pub(super) struct Shared {
     pub(super) plan: Plan,
-    /// Whether the schedule says to which phase a request belongs. Otherwise [`Live`] does.
+    /// Whether the schedule says to which phase a request belongs. Otherwise the moments of the run do.
     pub(super) has_phases: bool,
     pub(super) number: u32,
     pub(super) start: Micros,
@@ -97,6 +97,20 @@ impl Shared {
         let Pacing::Closed { .. } = self.plan.pacing else { return false };
         let end = self.plan.duration.map_or(Micros::NEVER, |duration| self.start + duration);
         !self.live.is_stopped() && now < end
+    }
+
+    /// The phase of a request that was due and has ended then: that of the schedule, or of the last moment of the run before
+    /// it was due. What is under way when the first thing happens in a run has to do with that.
+    pub(super) fn phase(&self, of_schedule: Option<usize>, due: Micros, ended: Micros) -> usize {
+        let at = |time: Micros| self.plan.moments.last_at(time.since(self.start));
+        match of_schedule {
+            Some(phase) => phase,
+            None if self.plan.phases == 1 => 0,
+            None => match at(due) {
+                0 => at(ended).min(1),
+                later => later,
+            },
+        }
     }
 
     /// Whether this is the worker's first such answer in the phase.

@@ -1,4 +1,4 @@
-//! A run while it runs: what it has done so far and how long that took, which phase it is in, and how to end it.
+//! A run while it runs: what it has done so far and how long that took, and how to end it.
 //!
 //! Read by progress displays and by tests that wait for a number of answers. Each worker
 //! writes its own cache line.
@@ -6,7 +6,7 @@
 mod tally;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub use tally::Latencies;
 use tally::{Tally, add};
@@ -26,7 +26,6 @@ struct Cell {
 #[derive(Debug)]
 pub struct Live {
     cells: Box<[Cell]>,
-    phase: AtomicUsize,
     is_stopped: AtomicBool,
     /// The run that this is a part of, such as its warm-up: it ends with it.
     whole: Option<Arc<Live>>,
@@ -63,7 +62,6 @@ impl Live {
     pub fn new(workers: u32) -> Self {
         Self {
             cells: (0..workers.max(1)).map(|_| Cell::default()).collect(),
-            phase: AtomicUsize::new(0),
             is_stopped: AtomicBool::new(false),
             whole: None,
         }
@@ -108,17 +106,6 @@ impl Live {
     pub fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Acquire)
             || self.whole.as_ref().is_some_and(|whole| whole.is_stopped())
-    }
-
-    /// The phase of the requests that are sent now.
-    #[must_use]
-    pub fn phase(&self) -> usize {
-        self.phase.load(Ordering::Acquire)
-    }
-
-    /// Begins another phase.
-    pub fn set_phase(&self, phase: usize) {
-        self.phase.store(phase, Ordering::Release);
     }
 
     /// Only the thread of this worker may add to its counts.

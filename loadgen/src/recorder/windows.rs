@@ -100,14 +100,22 @@ impl Moments {
         (at_us != UNKNOWN).then(|| Duration::from_micros(at_us))
     }
 
+    /// The moments until a time, with their times in microseconds.
+    fn begun(&self, time_us: u64) -> impl Iterator<Item = (u64, usize)> + '_ {
+        let all = (0..).zip(&self.at_us).map(|(index, at)| (at.load(Ordering::Relaxed), index));
+        all.filter(move |(at_us, _)| *at_us <= time_us && *at_us != UNKNOWN)
+    }
+
+    /// The last moment until a time; without any, the first of all.
+    #[must_use]
+    pub fn last_at(&self, time: Duration) -> usize {
+        self.begun(micros(time)).max().map_or(0, |(_, last)| last)
+    }
+
     /// The windows in which a request is that was due at this time: that of the last moment until then, and those of others
     /// that were to be at the same time as that one. With the times of the moments.
     pub fn windows_at(&self, due: Duration) -> impl Iterator<Item = (usize, Duration)> + '_ {
         let due_us = micros(due);
-        let begun = move || {
-            let all = (0..).zip(&self.at_us).map(|(index, at)| (at.load(Ordering::Relaxed), index));
-            all.filter(move |(at_us, _)| *at_us <= due_us && *at_us != UNKNOWN)
-        };
         let asked = |index: usize| self.asked_us[index].load(Ordering::Relaxed);
         let is_coming = |last: &usize| {
             let mut all = (0..).zip(&self.at_us).map(|(index, at)| (asked(index), at));
@@ -116,9 +124,10 @@ impl Moments {
                 asked_us <= due_us && !has_come && asked_us > asked(*last)
             })
         };
-        let last = begun().max().map(|(_, last)| last).filter(|last| !is_coming(last));
-        let shared =
-            begun().filter(move |(_, one)| last.is_some_and(|last| self.are_together(*one, last)));
+        let last = self.begun(due_us).max().map(|(_, last)| last).filter(|last| !is_coming(last));
+        let shared = self
+            .begun(due_us)
+            .filter(move |(_, one)| last.is_some_and(|last| self.are_together(*one, last)));
         shared.map(|(at_us, index)| (index, Duration::from_micros(at_us)))
     }
 }
@@ -442,7 +451,9 @@ mod tests {
         assert_eq!([at(5), at(9)], [[2, 3], [2, 3]], "both were to be then");
         moments.set(1, second(8), second(8));
         assert_eq!((at(5), at(9)), (vec![2, 3], vec![1]));
+        assert_eq!([4, 5, 7, 8].map(|at_s| moments.last_at(second(at_s))), [0, 3, 3, 1]);
         assert_eq!(Moments::default().windows_at(second(1)).count(), 0);
+        assert_eq!(Moments::default().last_at(second(1)), 0);
     }
 
     #[test]

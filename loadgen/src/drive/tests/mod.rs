@@ -20,7 +20,7 @@ use super::{Pacing, Plan};
 use crate::checker::{Checker, Initial};
 use crate::live::Live;
 use crate::popularity::Popularity;
-use crate::recorder::{Counts, FailureKind, Recording};
+use crate::recorder::{Counts, FailureKind, Moments, Recording};
 use crate::request::ValueSizes;
 use crate::schedule::phases::Phases;
 use crate::schedule::{Arrivals, Rates, Schedule};
@@ -265,6 +265,33 @@ fn a_stall_is_in_the_figures_of_its_phase() {
     assert_eq!((longest[0], longest[2]), (100, 0), "twice the way, and a phase without requests");
     assert_close(longest[1], 4e6, "the longest of the phase in which the stall begins");
     assert_close(longest[3], 1e6, "the longest of the phase in which it ends");
+}
+
+/// What is under way when the first thing happens belongs to that; otherwise a request is where it was due.
+#[test]
+fn moments_begin_phases_where_the_schedule_has_none() {
+    let second = Duration::from_secs;
+    let settings = settings(Speaks::Text);
+    let pacing = Pacing::Open { rates: 500.into(), arrivals: Arrivals::Constant };
+    let moments = Arc::new(Moments::new([0, 2, 4].map(|at_s| Some(second(at_s)))));
+    for (stall, counts, longest) in [
+        ((1, 3), [500, 1_500, 1_000], [100.0, 2e6, 100.0]),
+        ((3, 5), [1_000, 1_000, 1_000], [100.0, 2e6, 1e6]),
+    ] {
+        let (moments, pacing) = (Arc::clone(&moments), pacing.clone());
+        let plan = Plan { phases: 3, moments, ..plan(&settings, pacing, 6) };
+        let cache = FakeCache::new(Speaks::Text, Planted::Nothing);
+        let mut world = World::new(settings.clone(), cache);
+        world.fill(&Plan { phases: 1, moments: Arc::default(), ..plan.clone() });
+        world.stall = Some((START + second(stall.0), START + second(stall.1)));
+        let recording = world.run(plan, supply(), START);
+        let phases = &recording.phases;
+        let requests: Vec<u64> = phases.iter().map(|phase| phase.counts.requests).collect();
+        assert_eq!(requests, counts, "{stall:?}");
+        for (phase, expected_us) in phases.iter().zip(longest) {
+            assert_close(phase.all().max(), expected_us, "the longest");
+        }
+    }
 }
 
 #[test]
