@@ -5,6 +5,7 @@
 //! agents/  load from several machines
 //! demo/                a whole cluster, a kill, a return          load/   a running target
 //!   └──────────────────────────┬────────────────────────────────────┘
+//! watch      a run while it lasts: its table or progress, its faults, Ctrl-C
 //! drive/     worker threads, sockets, sending on time
 //! targets/   to whom: Standin, memcached, Redis; one workload, recorder and checker for all
 //! database/  the database itself, alone or behind a cache that an application fills
@@ -51,5 +52,6 @@ pub mod value;
 pub mod value_form;
 pub mod value_sizes;
 pub mod value_template;
+mod watch;
 pub mod workload;
 pub mod zipf;

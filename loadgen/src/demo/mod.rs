@@ -1,16 +1,15 @@
 //! `standin demo`: a whole cluster that loses a server and, it is hoped, no request.
 //!
 //! ```text
-//! options.rs ─► run ─┬ folder, ../origin/     a temporary folder, 200,000 rows or no database
-//!                    ├ cluster.rs             master and servers, as processes
+//! options.rs ─► run ─┬ folder                 a temporary folder
+//!                    ├ script.rs ─► ../faults 200,000 rows or no database; master and servers; kill, restart
 //!                    ├ warm.rs                reads until the hit ratio is steady
-//!                    ├ script.rs ─ story.rs   load; kill, restart; who said what when
+//!                    ├ script.rs ─► story.rs  load, watched as any load (../watch.rs); who said what when
 //!                    └ outcome.rs ─ files.rs  figures, table, HTML, JSON, HDR log
 //! ```
 //! Everything it starts and makes is gone afterwards, also when it is interrupted, except
 //! for the report and what `--keep` keeps.
 
-mod cluster;
 mod files;
 mod options;
 mod outcome;
@@ -19,12 +18,13 @@ mod story;
 mod warm;
 
 use std::error::Error;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use standin_client::ClientConfig;
+use standin_config::{ClusterConfig, ConfigErrors};
+use standin_protocol::map::MapError;
 
 pub use options::DemoArgs;
 pub use outcome::{DemoReport, EventReport, Parameters, ReportFiles, StoodIn};
@@ -32,12 +32,13 @@ pub use story::{Story, StoryEvent, StoryKind};
 
 use crate::checker::{Checker, Initial, grace};
 use crate::console::{Console, Show};
-use crate::drive::{DriveError, Plan};
+use crate::drive::{DriveError, Pacing, Plan};
 use crate::faults::kinds::StartError;
-use crate::faults::kinds::standin::Cluster;
+use crate::faults::kinds::standin::KEYSPACE;
+use crate::faults::{SettingError, Stage};
 use crate::folder::RunFolder;
 use crate::interrupt::Interrupt;
-use crate::origin::{OriginError, Rows, RunOrigin};
+use crate::origin::{Rows, RunOrigin};
 use crate::popularity::Popularity;
 use crate::recorder::Moments;
 use crate::report::plots::PlotError;
@@ -47,7 +48,8 @@ use crate::rng::Random;
 use crate::schedule::Arrivals;
 use crate::targets::{Standin, Target};
 use crate::workload::{Cold, Mix, Others};
-use cluster::KEYSPACE;
+use outcome::NO_DATABASE;
+use script::CLUSTER;
 
 /// Rows of the demo's table.
 const ROWS: u32 = 200_000;
@@ -69,12 +71,15 @@ pub enum DemoError {
         /// The error.
         error: std::io::Error,
     },
-    /// The database.
+    /// The database, or the cluster.
     #[error(transparent)]
-    Origin(#[from] OriginError),
-    /// The cluster.
+    Setting(#[from] SettingError),
+    /// The cluster's file.
     #[error(transparent)]
-    Cluster(#[from] StartError),
+    Config(#[from] ConfigErrors),
+    /// Its servers.
+    #[error(transparent)]
+    Map(#[from] MapError),
     /// The load.
     #[error(transparent)]
     Drive(#[from] DriveError),
@@ -113,10 +118,6 @@ pub fn main(args: &DemoArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Err
 pub fn run(args: &DemoArgs, show: Option<Show>) -> Result<DemoReport, DemoError> {
     let mut console = Console::new(show);
     let interrupt = Interrupt::listen().map_err(DemoError::system("signal handlers"))?;
-    let program = match &args.program {
-        Some(program) => program.clone(),
-        None => std::env::current_exe().map_err(DemoError::system("the path of this program"))?,
-    };
     let seed = match args.seed {
         Some(seed) => seed,
         // Small enough to be typed again.
@@ -124,13 +125,15 @@ pub fn run(args: &DemoArgs, show: Option<Show>) -> Result<DemoReport, DemoError>
     };
     let folder = RunFolder::make("standin-demo-", args.keep.as_ref().map(Option::as_ref))
         .map_err(DemoError::system("the folder"))?;
-    let result = run_in(args, seed, &program, &folder, &interrupt, &mut console);
+    let result = run_in(args, seed, &folder, &interrupt, &mut console);
     console.end_progress();
     if let Some(path) = folder.kept() {
         console.line(&format!("Kept: {} (cluster file, logs, events)", path.display()));
     }
     match result {
-        Err(DemoError::Cluster(StartError::Interrupted)) => Err(DemoError::Interrupted),
+        Err(DemoError::Setting(SettingError::Start(StartError::Interrupted))) => {
+            Err(DemoError::Interrupted)
+        }
         result => result,
     }
 }
@@ -138,35 +141,33 @@ pub fn run(args: &DemoArgs, show: Option<Show>) -> Result<DemoReport, DemoError>
 fn run_in(
     args: &DemoArgs,
     seed: u64,
-    program: &Path,
     folder: &RunFolder,
     interrupt: &Interrupt,
     console: &mut Console,
 ) -> Result<DemoReport, DemoError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let groups = if cores >= 2 { 2 } else { 1 };
-    let mut random = Random::stream(seed, 0xDE30);
-    let run = u32::try_from(random.below(u64::from(u32::MAX))).unwrap_or(0);
+    let run = u32::try_from(Random::stream(seed, 0xDE30).below(u32::MAX.into())).unwrap_or(0);
     console.line(&format!("Standin demo, seed {seed}"));
 
     let rows = Rows { count: ROWS, run, value_bytes: VALUE_BYTES };
-    let origin = match args.cache {
-        true => None,
-        false => Some(RunOrigin::prepare(args.origin.as_deref(), folder.path(), rows)?),
-    };
+    let script = script::script(args, groups, rows);
+    let mut stage = Stage::prepare(&script, folder.path(), seed, Some(interrupt))?;
     let count = thousands(ROWS.into());
-    console.line(&match &origin {
-        Some(origin) => format!("  origin    {} with {count} rows", origin.name()),
-        None => format!("  origin    none: {count} keys are only in the servers' memory"),
+    let origin = stage.table(CLUSTER).map_or(NO_DATABASE, RunOrigin::name);
+    console.line(&match origin {
+        NO_DATABASE => format!("  origin    none: {count} keys are only in the servers' memory"),
+        name => format!("  origin    {name} with {count} rows"),
     });
-    let mut cluster =
-        cluster::start(program, folder.path(), groups, origin.as_ref(), &mut random, interrupt)?;
+    let file = stage.places().file(CLUSTER).expect("the script's cluster");
+    let cluster = ClusterConfig::load(file)?;
     console.line(&format!(
         "  cluster   a master and {groups} failover groups of 2 servers, on ports {}",
         ports(&cluster)
     ));
 
-    let (plan, mix) = (plan(args, seed, run, &cluster), mix());
+    let moments = stage.moments();
+    let (plan, mix) = (plan(args, (seed, run), &cluster, moments)?, mix());
     let workers = u32::try_from(cores.clamp(1, 2)).unwrap_or(1);
     let warm_up = warm::run(&plan, mix, workers, interrupt, console)?;
     console.line(&format!(
@@ -180,16 +181,9 @@ fn run_in(
         thousands(args.rate.into()),
         args.seconds
     ));
-    let played = script::play(&plan, mix, workers, &mut cluster, interrupt, console)?;
+    let played = script::play(&plan, mix, workers, &mut stage, (interrupt, console))?;
     console.end_progress();
-    let mut problems: Vec<String> = cluster
-        .ended()
-        .iter()
-        .map(|(name, output)| format!("{name} ended unexpectedly:\n{output}"))
-        .collect();
-    drop(cluster);
-    let origin_name = origin.as_ref().map_or("none", RunOrigin::name);
-    origin.map_or(Ok(()), RunOrigin::remove)?;
+    drop(stage);
 
     let parameters = Parameters {
         seconds: args.seconds,
@@ -199,12 +193,11 @@ fn run_in(
         value_bytes: VALUE_BYTES,
         zipf_exponent: ZIPF_EXPONENT,
         reads_percent: READS_PERCENT,
-        origin: origin_name,
+        origin,
         groups,
         workers,
     };
-    problems.extend(played.problems());
-    let mut report = DemoReport::new(parameters, &played, &warm_up, problems);
+    let mut report = DemoReport::new(parameters, &played, &warm_up);
     let placed = files::place(&mut report, args);
     // First: there may be no room for the files.
     console.line(&report.to_text());
@@ -214,24 +207,35 @@ fn run_in(
 }
 
 /// The load of the demo.
-fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &Cluster) -> Plan {
+fn plan(
+    args: &DemoArgs,
+    (seed, run): (u64, u32),
+    cluster: &ClusterConfig,
+    moments: Arc<Moments>,
+) -> Result<Plan, MapError> {
     let initial = if args.cache { Initial::Empty } else { Initial::Filled };
-    let checker = Checker::new(ROWS, run, initial);
+    let checker = Checker::new(ROWS, run, initial).with_losses(args.cache);
     let target = Target::Standin(Box::new(Standin {
-        topology: Arc::clone(&cluster.topology),
-        client: ClientConfig::from(&cluster.config),
+        topology: Arc::new(cluster.topology()?),
+        client: ClientConfig::from(cluster),
         keyspace: KEYSPACE,
     }));
-    let pacing = script::pacing(args.rate, Arrivals::Constant);
-    Plan {
+    let pacing = pacing(args.rate);
+    Ok(Plan {
         duration: Some(Duration::from_secs(args.seconds.into())),
         fills: args.cache.then(|| ValueSizes::fixed(VALUE_BYTES)),
-        checker: Some(Arc::new(checker.with_losses(args.cache).with_grace(grace(&cluster.config)))),
-        phases: script::PHASES.len(),
-        moments: Arc::new(Moments::new([Some(Duration::ZERO), None, None])),
+        checker: Some(Arc::new(checker.with_grace(grace(cluster)))),
+        // Each of them begins one; the report has fewer.
+        phases: moments.count(),
+        moments,
         slot: SLOT,
         ..Plan::new(target, pacing, seed, run)
-    }
+    })
+}
+
+/// An open loop at this rate.
+fn pacing(rate_per_s: u32) -> Pacing {
+    Pacing::Open { rates: rate_per_s.into(), arrivals: Arrivals::Constant }
 }
 
 /// The requests of the demo.
@@ -247,10 +251,9 @@ fn mix() -> Mix {
     }
 }
 
-fn ports(cluster: &Cluster) -> String {
-    let mut ports: Vec<u16> =
-        cluster.topology.servers.iter().map(|server| server.address.port()).collect();
-    ports.push(cluster.topology.master.port());
+fn ports(cluster: &ClusterConfig) -> String {
+    let servers = cluster.servers.iter().map(|server| server.address.port());
+    let mut ports: Vec<u16> = servers.chain([cluster.master.address.port()]).collect();
     ports.sort_unstable();
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
     ports.join(", ")

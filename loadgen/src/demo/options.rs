@@ -16,7 +16,7 @@ pub struct DemoArgs {
     /// Requests per second, on a fixed schedule.
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
-    /// Seed of keys, sizes and ports; different each time by default.
+    /// Seed of keys and sizes; different each time by default.
     #[arg(long)]
     pub seed: Option<u64>,
     /// Also write the results as JSON to this file.

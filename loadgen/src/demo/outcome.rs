@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use standin_protocol::time::Micros;
 
-use super::script::{PHASES, Played};
+use super::script::{KILL, ONLINE, PHASES, Played};
 use super::story::StoryKind;
 use super::warm::WarmUp;
 use crate::observer::{OriginPoint, Reads, StatsReading, origin_reads};
-use crate::recorder::{FailureKind, TimelinePoint};
+use crate::recorder::{FailureKind, PhaseRecord, TimelinePoint};
 use crate::report::figures::LATE_P99_US_MAX;
 use crate::report::{Figures, Machine, PhaseFigures, table};
 
@@ -133,31 +134,25 @@ pub struct DemoReport {
 }
 
 impl DemoReport {
-    pub(super) fn new(
-        parameters: Parameters,
-        played: &Played,
-        warm_up: &WarmUp,
-        problems: Vec<String>,
-    ) -> Self {
-        let Played { recording, story, bounds, origin, readings } = played;
+    pub(super) fn new(parameters: Parameters, played: &Played, warm_up: &WarmUp) -> Self {
+        let Played { recording, story, moments, readings, problems } = played;
         let start = recording.start;
         let t_ms = |at: Micros| (at.0 as f64 - start.0 as f64) / 1_000.0;
-        // A phase that was never reached has no end of its own.
-        let end = bounds.last().copied().unwrap_or(start);
-        let bound = |index: usize| bounds.get(index).copied().unwrap_or(end);
-        let phases: Vec<PhaseFigures> = PHASES
-            .iter()
-            .zip(&recording.phases)
-            .enumerate()
-            .map(|(index, (name, record))| {
-                let seconds = bound(index + 1).since(bound(index)).as_secs_f64();
-                let reads = reads_between(origin.get(index), origin.get(index + 1));
-                PhaseFigures::new(*name, record, seconds, reads)
-            })
-            .collect();
-        let total_reads = reads_between(origin.first(), origin.last());
-        let seconds = end.since(start).as_secs_f64();
-        let total = Figures::new(recording.counts(), &recording.latency(), seconds, total_reads);
+        let end = Duration::from_secs(parameters.seconds.into());
+        // A phase that was never reached has no time.
+        let [kill, online] = [KILL, ONLINE].map(|moment| moments.at(moment).unwrap_or(end));
+        let reads = Reads::since(start, &origin_reads(readings));
+        let of_moments = [0..KILL, KILL..ONLINE, ONLINE..recording.phases.len()];
+        // What is read for the last requests is read behind their time.
+        let times = [(Duration::ZERO, kill), (kill, online), (online, Duration::MAX)];
+        let phases = PHASES.iter().zip(of_moments).zip(times).map(|((name, of), (from, until))| {
+            let record = PhaseRecord::sum(&recording.phases[of]);
+            let seconds = (until.min(end) - from).as_secs_f64();
+            PhaseFigures::new(*name, &record, seconds, reads.between(from, until))
+        });
+        let phases = phases.collect();
+        let (seconds, latency) = (end.as_secs_f64(), recording.latency());
+        let total = Figures::new(recording.counts(), &latency, seconds, reads.total());
         let events = story.events().into_iter().map(|event| EventReport {
             t_ms: t_ms(event.at),
             kind: event.kind,
@@ -175,14 +170,14 @@ impl DemoReport {
             stand_in_ms: story.between_ms(StoryKind::Killed, StoryKind::StandingIn),
             announce_ms: story.between_ms(StoryKind::Killed, StoryKind::Acknowledged),
             return_ms: story.between_ms(StoryKind::Restarted, StoryKind::Online),
-            stood_in: stood_in(origin.get(1), origin.get(2)),
+            stood_in: stood_in(readings, start + kill, start + online),
             warm_up: Figures::new(warm_up.counts(), &warm_up.latency(), warm_seconds, None),
             warm_hit_ratio,
-            problems,
+            problems: problems.clone(),
             quotes: warm_up.quotes.iter().chain(&recording.quotes).cloned().collect(),
             lateness_p99_us: recording.lateness.value_at_quantile(0.99),
             timeline: recording.timeline(),
-            origin_timeline: Reads::since(start, &origin_reads(readings)).timeline(),
+            origin_timeline: reads.timeline(),
             parameters,
             machine: Machine::here(),
             files: ReportFiles::default(),
@@ -269,21 +264,12 @@ impl DemoReport {
     }
 }
 
-fn stood_in(
-    from: Option<&Option<StatsReading>>,
-    to: Option<&Option<StatsReading>>,
-) -> Option<StoodIn> {
-    let (from, to) = ((*from?)?, (*to?)?);
+/// Between the last look before the kill and the first after the return: in the rest of that time nobody stands in.
+fn stood_in(readings: &[StatsReading], kill: Micros, online: Micros) -> Option<StoodIn> {
+    let from = readings.iter().rfind(|reading| reading.at <= kill)?;
+    let to = readings.iter().find(|reading| reading.at >= online).or(readings.last())?;
     Some(StoodIn {
         requests: to.stand_in_requests.saturating_sub(from.stand_in_requests),
         keys_logged: to.keys_logged.saturating_sub(from.keys_logged),
     })
-}
-
-fn reads_between(
-    from: Option<&Option<StatsReading>>,
-    to: Option<&Option<StatsReading>>,
-) -> Option<u64> {
-    let (from, to) = ((*from?)?, (*to?)?);
-    Some(to.origin_reads.saturating_sub(from.origin_reads))
 }

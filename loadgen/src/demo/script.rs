@@ -1,222 +1,208 @@
-//! The script of the demo: load, a kill after one third, a restart after two thirds, and the record of
-//! what each party saw when.
+//! What the demo starts and breaks: a cluster that loses a server after a third of the load, and has it again some time
+//! after all know of its death. Played by the stage of any load, it is watched by [`Witness`].
 
 use std::sync::Arc;
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use standin_client::ClientConfig;
-use standin_protocol::time::Micros;
+use standin_config::Mode;
+use standin_protocol::map::ServerState;
 
-use super::DemoError;
 use super::story::{Story, StoryEvent, StoryKind};
+use super::{DemoArgs, DemoError};
 use crate::console::Console;
-use crate::drive::{self, Pacing, Plan};
-use crate::faults::kinds::StartError;
-use crate::faults::kinds::standin::Cluster;
+use crate::drive::{self, Notable, Plan};
+use crate::faults::kinds::standin::UP_WITHIN;
+use crate::faults::script::{
+    Awaited, Backing, ClusterSpec, Deed, FaultSpec, Kind, ProcessSpec, Script, What,
+};
+use crate::faults::{Mark, Stage};
 use crate::interrupt::Interrupt;
-use crate::live::{Live, Progress};
+use crate::live::Live;
 use crate::observer::{EventTail, StatsReading, StatsWatch};
-use crate::recorder::Recording;
-use crate::report::table::thousands;
-use crate::schedule::Arrivals;
+use crate::origin::Rows;
+use crate::recorder::{Moments, Recording};
+use crate::watch::{Look, Shown, Watched};
 use crate::workload::{Mix, Supply};
 
 /// Names of the phases.
 pub(super) const PHASES: [&str; 3] = ["before", "failover", "after return"];
+/// The moments that end the first and the second of them.
+pub(super) const KILL: usize = 1;
+pub(super) const ONLINE: usize = 3;
+/// The cluster, and the folder of its files.
+pub(super) const CLUSTER: &str = "demo";
 /// The server that is killed.
 const VICTIM: u16 = 0;
+const VICTIM_NAME: &str = "demo-a1";
+/// Cache of one server. The rows of a server do not all fit, so that the steady state has
+/// misses, as in real use.
+const MEMORY_BYTES: u64 = 6 << 20;
+/// Largest value: far above the demo's; a small bound keeps the cache's segments small.
+const VALUE_BYTES_MAX: u32 = 4_096;
 /// The time within which the servers report their database calls.
 const STATS_WITHIN: Duration = Duration::from_millis(400);
-/// The time between two checks of the event file and the clock.
-const TICK: Duration = Duration::from_millis(10);
-/// The time between two progress lines.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// An open loop at this rate.
-pub(super) fn pacing(rate_per_s: u32, arrivals: Arrivals) -> Pacing {
-    Pacing::Open { rates: rate_per_s.into(), arrivals }
-}
-
-/// The result of the script.
-pub(super) struct Played {
-    pub(super) recording: Recording,
-    pub(super) story: Story,
-    /// The times at which the phases began, and the end.
-    pub(super) bounds: Vec<Micros>,
-    /// The servers' counters at these times.
-    pub(super) origin: Vec<Option<StatsReading>>,
-    /// The servers' counters over the whole run.
-    pub(super) readings: Vec<StatsReading>,
-}
-
-impl Played {
-    /// Events that should have happened but did not.
-    pub(super) fn problems(&self) -> Vec<String> {
-        let victim = self.story.victim_name();
-        let expected = [
-            (StoryKind::Killed, "was not killed"),
-            (StoryKind::StandingIn, "was not replaced by a stand-in"),
-            (StoryKind::VerifiedOffline, "was not verified as offline"),
-            (StoryKind::Acknowledged, "was not known to all others as offline"),
-            (StoryKind::Restarted, "was not restarted"),
-            (StoryKind::Online, "was not announced as online after its restart"),
-        ];
-        let missing = expected.iter().filter(|(kind, _)| self.story.at(*kind).is_none());
-        missing.map(|(_, what)| format!("{victim} {what} while the load ran")).collect()
+/// The script: `groups` of two servers, and what happens to one of them.
+pub(super) fn script(args: &DemoArgs, groups: u16, rows: Rows) -> Script {
+    let cluster = ClusterSpec {
+        groups,
+        servers: 2,
+        memory_bytes: MEMORY_BYTES,
+        mode: Mode::Available,
+        database: (!args.cache).then(|| Backing::Own { url: args.origin.clone(), rows }),
+        surge_reads: None,
+        value_bytes_max: Some(VALUE_BYTES_MAX),
+    };
+    let process = ProcessSpec {
+        name: CLUSTER.to_owned(),
+        kind: Kind::Standin(cluster),
+        namespace: false,
+        program: args.program.clone(),
+        arguments: Vec::new(),
+        ready_within: UP_WITHIN,
+    };
+    let whole = Duration::from_secs(args.seconds.into());
+    let fault = |name: &str, at, deed| FaultSpec {
+        name: name.to_owned(),
+        line: 0,
+        at,
+        after: None,
+        lasts: None,
+        deed,
+    };
+    let after = |state, within, fault| {
+        let server = VICTIM_NAME.to_owned();
+        FaultSpec { after: Some(Awaited { server, state, within }), ..fault }
+    };
+    let victim = |what| Deed::Process { name: VICTIM_NAME.to_owned(), what };
+    let restart = fault("restart", whole / 4, victim(What::Restart));
+    Script {
+        processes: vec![process],
+        faults: vec![
+            fault("kill", whole / 3, victim(What::Kill)),
+            // Long enough to see the whole failover; but the return needs its time, too.
+            after(ServerState::Offline, whole / 3, restart),
+            after(ServerState::Online, whole, fault("online", Duration::ZERO, Deed::Mark)),
+        ],
     }
 }
 
-struct Stage<'c> {
-    plan: &'c Plan,
-    cluster: &'c mut Cluster,
-    stats: StatsWatch,
-    live: Arc<Live>,
-    start: Micros,
-    story: Story,
-    bounds: Vec<Micros>,
-    origin: Vec<Option<StatsReading>>,
+/// What was measured and seen.
+pub(super) struct Played {
+    pub(super) recording: Recording,
+    pub(super) story: Story,
+    pub(super) moments: Arc<Moments>,
+    /// The servers' counters over the whole run.
+    pub(super) readings: Vec<StatsReading>,
+    /// What did not go as it should.
+    pub(super) problems: Vec<String>,
 }
 
-/// Runs the load and the script. Children are started on this thread and die with it.
+/// Puts the load on the cluster of the stage while its script is carried out.
 pub(super) fn play(
     plan: &Plan,
     mix: Mix,
     workers: u32,
-    cluster: &mut Cluster,
-    interrupt: &Interrupt,
-    console: &mut Console,
+    stage: &mut Stage,
+    (interrupt, console): (&Interrupt, &mut Console),
 ) -> Result<Played, DemoError> {
-    let client = ClientConfig::from(&cluster.config);
-    let stats = StatsWatch::start(Arc::clone(&cluster.topology), &client)
+    let standin = plan.target.standin().expect("the demo's target");
+    let stats = StatsWatch::start(Arc::clone(&standin.topology), &standin.client)
         .map_err(DemoError::system("asking for statistics"))?;
-    let first = stats.read_now(STATS_WITHIN);
-    let mut tail = EventTail::new(&cluster.event_file);
-    let names = cluster.topology.servers.iter().map(|server| server.name.clone()).collect();
+    let _first = stats.read_now(STATS_WITHIN);
+    let names = standin.topology.servers.iter().map(|server| server.name.clone()).collect();
+    let tail = EventTail::new(stage.places().events(CLUSTER).expect("the script's cluster"));
+    let mut witness = Witness { story: Story::new(names, VICTIM), tail, marks: 0 };
     let live = Arc::new(Live::new(workers));
     let supplies =
         (0..workers).map(|worker| Supply::mixed(mix, plan.seed, worker, workers)).collect();
     let running = drive::start(plan, supplies, &live)?;
-    let mut stage = Stage {
-        plan,
-        cluster,
-        stats,
-        live,
-        start: running.start,
-        story: Story::new(names, VICTIM),
-        bounds: vec![running.start],
-        origin: vec![first],
+    stage.begin(running.start);
+    let watched = Watched { live: &live, plan, whole: 0, shown: Shown::Progress("") };
+    let mut observer = |look: Look<'_>| {
+        witness.look(look);
+        false
     };
-    let mut shown = (running.start, Progress::default());
-    while !running.is_finished() {
-        match running.notables.recv_timeout(TICK) {
-            Ok(notable) => stage.story.client(&notable),
-            // The workers have ended; their results are about to be collected.
-            Err(RecvTimeoutError::Disconnected) => std::thread::park_timeout(TICK),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        running.notables.try_iter().for_each(|notable| stage.story.client(&notable));
-        tail.take().iter().for_each(|line| stage.story.master(line));
-        if interrupt.is_set() {
-            stage.live.stop();
-            return Err(DemoError::Interrupted);
-        }
-        stage.act()?;
-        stage.show_events(console);
-        stage.show_progress(&mut shown, console);
+    let (stage_now, interrupts) = (Some(&mut *stage), Some(interrupt));
+    let (recording, _) =
+        watched.observed_until_end(running, stage_now, interrupts, console, &mut observer)?;
+    stage.undo();
+    if interrupt.is_set() {
+        return Err(DemoError::Interrupted);
     }
-    stage.close_phase();
-    tail.take().iter().for_each(|line| stage.story.master(line));
-    stage.show_events(console);
-    let recording = running.join()?;
-    let Stage { story, bounds, origin, stats, .. } = stage;
-    Ok(Played { recording, story, bounds, origin, readings: stats.readings() })
+    let _last = stats.read_now(STATS_WITHIN);
+    let story = witness.story;
+    let failed = |mark: &Mark| Some(format!("{}: {}", mark.fault, mark.error.as_ref()?));
+    let failed = stage.marks().iter().filter_map(failed).collect();
+    let problems = [failed, stage.problems(false), missing(&story)].concat();
+    Ok(Played { recording, story, moments: stage.moments(), readings: stats.readings(), problems })
 }
 
-impl Stage<'_> {
-    /// Carries out the steps that are due.
-    fn act(&mut self) -> Result<(), DemoError> {
-        let seconds = self.plan.duration.expect("a demo has a duration");
-        let elapsed = Micros::boottime().since(self.start);
-        let has = |kind| self.story.at(kind).is_some();
-        if !has(StoryKind::Killed) {
-            if elapsed >= seconds / 3 {
-                self.close_phase();
-                self.kill();
+/// Events that should have happened but did not.
+fn missing(story: &Story) -> Vec<String> {
+    let victim = story.victim_name();
+    let expected = [
+        (StoryKind::Killed, "was not killed"),
+        (StoryKind::StandingIn, "was not replaced by a stand-in"),
+        (StoryKind::VerifiedOffline, "was not verified as offline"),
+        (StoryKind::Acknowledged, "was not known to all others as offline"),
+        (StoryKind::Restarted, "was not restarted"),
+        (StoryKind::Online, "was not announced as online after its restart"),
+    ];
+    let missing = expected.iter().filter(|(kind, _)| story.at(*kind).is_none());
+    missing.map(|(_, what)| format!("{victim} {what} while the load ran")).collect()
+}
+
+/// Tells the story what has happened, and the console what is new in it.
+struct Witness {
+    story: Story,
+    /// What the master writes.
+    tail: EventTail,
+    /// The number of the stage's marks that were told.
+    marks: usize,
+}
+
+impl Witness {
+    fn look(&mut self, look: Look<'_>) {
+        let Look { start, notables, stage, console } = look;
+        let stage = stage.expect("the demo has one");
+        for mark in &stage.marks()[self.marks..] {
+            self.marks += 1;
+            let Some((done, pid)) = mark.done.zip(stage.pid(VICTIM_NAME)) else { continue };
+            match &*mark.fault {
+                "kill" => self.story.killed(start + done, pid),
+                "restart" => self.story.restarted(start + done, pid),
+                _ => {}
             }
-        } else if !has(StoryKind::Restarted) {
-            // Long enough to see the whole failover; but the return needs its time too.
-            let is_told = has(StoryKind::Acknowledged);
-            if elapsed >= seconds * 2 / 3 && (is_told || elapsed >= seconds * 5 / 6) {
-                self.restart()?;
-            }
-        } else if self.bounds.len() == 2 && has(StoryKind::Online) {
-            self.close_phase();
-            self.begin_phase(2, Micros::boottime());
         }
-        Ok(())
-    }
-
-    fn kill(&mut self) {
-        let process = &mut self.cluster.servers[usize::from(VICTIM)];
-        let pid = process.pid();
-        let at = Micros::boottime();
-        process.kill();
-        // Reading the counters took a moment, but the phase ends with the kill.
-        if let Some(bound) = self.bounds.last_mut() {
-            *bound = at;
-        }
-        self.begin_phase(1, at);
-        self.story.killed(at, pid);
-    }
-
-    fn begin_phase(&self, phase: usize, at: Micros) {
-        let at = at.since(self.start);
-        self.plan.moments.set(phase, at, at);
-    }
-
-    fn restart(&mut self) -> Result<(), DemoError> {
-        let process = &mut self.cluster.servers[usize::from(VICTIM)];
-        let at = Micros::boottime();
-        process.restart().map_err(StartError::from)?;
-        let pid = process.pid();
-        self.story.restarted(at, pid);
-        Ok(())
-    }
-
-    /// Notes what the servers have counted up to now, and the time.
-    fn close_phase(&mut self) {
-        self.bounds.push(Micros::boottime());
-        self.origin.push(self.stats.read_now(STATS_WITHIN));
-    }
-
-    fn show_events(&mut self, console: &mut Console) {
+        // A server answers again when the master has written that it is online.
+        let (events, answers): (Vec<_>, Vec<_>) =
+            notables.iter().partition(|notable| matches!(notable, Notable::Client { .. }));
+        events.into_iter().for_each(|event| self.story.client(event));
+        self.tail.take().iter().for_each(|line| self.story.master(line));
+        answers.into_iter().for_each(|answer| self.story.client(answer));
         for StoryEvent { at, kind, server, text } in self.story.take_new() {
-            let t_s = at.since(self.start).as_micros() as f64 / 1e6;
+            let t_s = at.since(start).as_micros() as f64 / 1e6;
             console.line(&format!("  {t_s:>8.3} s  {:<14}{server:<5}{text}", kind.words()));
         }
     }
+}
 
-    fn show_progress(&self, shown: &mut (Micros, Progress), console: &mut Console) {
-        let now = Micros::boottime();
-        let passed = now.since(shown.0);
-        if passed < PROGRESS_INTERVAL {
-            return;
-        }
-        let progress = self.live.progress();
-        let recent = progress.since(shown.1);
-        *shown = (now, progress);
-        let (elapsed, whole) =
-            (now.since(self.start), self.plan.duration.expect("a demo has a duration"));
-        let text = format!(
-            "{:>4.1} s  {:<12}  {:>7}/s  hits {:>5.1} %  failed {}  stale {}",
-            elapsed.as_secs_f64(),
-            PHASES[self.plan.moments.last_at(elapsed)],
-            thousands((recent.ended as f64 / passed.as_secs_f64()) as u64),
-            recent.hit_ratio() * 100.0,
-            progress.failed,
-            progress.bad,
-        );
-        console.progress(elapsed.as_millis() as u64, whole.as_millis() as u64, &text);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::mistakes;
+
+    #[test]
+    fn the_shortest_demo_has_time_for_its_script() {
+        let rows = Rows { count: 1, run: 1, value_bytes: 64 };
+        let args = DemoArgs { seconds: super::super::options::SECONDS_MIN, ..DemoArgs::default() };
+        let script = script(&args, 2, rows);
+        assert!(mistakes(&script).is_empty() && script.has_process(VICTIM_NAME));
+        assert_eq!(script.servers()[usize::from(VICTIM)], VICTIM_NAME);
+        // If its death is announced as late as may be, the new process still has half a second.
+        let restart = script.faults[1].at + script.faults[1].after.as_ref().unwrap().within;
+        let end = Duration::from_secs(args.seconds.into());
+        assert!(script.faults[0].at + restart + Duration::from_millis(500) <= end);
     }
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-use super::{DemoError, script};
+use super::{DemoError, pacing};
 use crate::console::Console;
 use crate::drive::{self, Pacing, Plan};
 use crate::interrupt::Interrupt;
 use crate::live::{Live, Progress};
 use crate::recorder::{Counts, Recording};
-use crate::schedule::Arrivals;
+use crate::watch::{Look, Shown, Watched};
 use crate::workload::{Mix, Supply, SweepAccess};
 
 /// Rows that are read once each at first.
@@ -23,7 +23,6 @@ const STEADY_WITHIN: Duration = Duration::from_secs(4);
 const WINDOW: Duration = Duration::from_millis(500);
 /// The hit ratio is steady when two measurements differ by less than this.
 const STEADY: f64 = 0.01;
-const PAUSE: Duration = Duration::from_millis(20);
 const RATE_PER_S: u32 = 5_000;
 
 /// The result of the warm-up.
@@ -57,13 +56,10 @@ pub(super) fn run(
     let sweep =
         |worker| Supply::Sweep { next: worker, end, step: workers, access: SweepAccess::Read };
     let supplies = (0..workers).map(sweep).collect();
-    let (mut recording, _) = watch(&preload, supplies, interrupt, |progress, _| {
-        console.progress(progress.ended, end.into(), "warming up: reading rows");
-        false
-    })?;
+    let mut recording = send(&preload, (supplies, end.into()), interrupt, console, |_, _| false)?;
 
     let until_steady = Plan {
-        pacing: script::pacing(RATE_PER_S, Arrivals::Constant),
+        pacing: pacing(RATE_PER_S),
         duration: Some(STEADY_WITHIN),
         // Other requests than those to come.
         seed: plan.seed ^ 0x3A3A,
@@ -72,24 +68,15 @@ pub(super) fn run(
     let supplies =
         (0..workers).map(|worker| Supply::mixed(mix, until_steady.seed, worker, workers)).collect();
     let mut windows: Vec<(Duration, Progress)> = vec![(Duration::ZERO, Progress::default())];
-    let (steady, final_hit_ratio) =
-        watch(&until_steady, supplies, interrupt, |progress, elapsed| {
-            console.progress(
-                elapsed.as_millis() as u64,
-                STEADY_WITHIN.as_millis() as u64,
-                &format!("warming up: hit ratio {:.1} %", ratio_of_last(&windows) * 100.0),
-            );
-            let is_window =
-                windows.last().is_some_and(|(at, _)| elapsed.saturating_sub(*at) >= WINDOW);
-            if is_window {
-                windows.push((elapsed, progress));
-            }
-            is_window && is_steady(&windows)
-        })
-        .map(|(recording, _)| (recording, ratio_of_last(&windows)))?;
-    recording.merge(steady);
-    console.end_progress();
-    Ok(WarmUp { recording, final_hit_ratio })
+    let is_steady = |progress, elapsed: Duration| {
+        let is_window = windows.last().is_some_and(|(at, _)| elapsed.saturating_sub(*at) >= WINDOW);
+        if is_window {
+            windows.push((elapsed, progress));
+        }
+        is_window && is_steady(&windows)
+    };
+    recording.merge(send(&until_steady, (supplies, 0), interrupt, console, is_steady)?);
+    Ok(WarmUp { recording, final_hit_ratio: ratio_of_last(&windows) })
 }
 
 fn ratio_of_last(windows: &[(Duration, Progress)]) -> f64 {
@@ -110,26 +97,24 @@ fn is_steady(windows: &[(Duration, Progress)]) -> bool {
     high - low < STEADY
 }
 
-/// Runs a plan to its end, or until `look` says that it is enough.
-fn watch(
+/// Sends requests, of which there are so many if that is known, until it is enough.
+fn send(
     plan: &Plan,
-    supplies: Vec<Supply>,
+    (supplies, whole): (Vec<Supply>, u64),
     interrupt: &Interrupt,
-    mut look: impl FnMut(Progress, Duration) -> bool,
-) -> Result<(Recording, Micros), DemoError> {
+    console: &mut Console,
+    mut is_enough: impl FnMut(Progress, Duration) -> bool,
+) -> Result<Recording, DemoError> {
     let live = Arc::new(Live::new(u32::try_from(supplies.len()).unwrap_or(1)));
     let running = drive::start(plan, supplies, &live)?;
-    let start = running.start;
-    while !running.is_finished() {
-        let is_enough = look(live.progress(), Micros::boottime().since(start));
-        if is_enough || interrupt.is_set() {
-            live.stop();
-        }
-        std::thread::park_timeout(PAUSE);
-    }
-    let recording = running.join()?;
+    let watched = Watched { live: &live, plan, whole, shown: Shown::Progress("warming up:") };
+    let mut observer =
+        |look: Look<'_>| is_enough(live.progress(), Micros::boottime().since(look.start));
+    let interrupts = Some(interrupt);
+    let (recording, _) =
+        watched.observed_until_end(running, None, interrupts, console, &mut observer)?;
     if interrupt.is_set() {
         return Err(DemoError::Interrupted);
     }
-    Ok((recording, start))
+    Ok(recording)
 }

@@ -25,6 +25,8 @@ pub(super) enum Order<'s> {
     Trouble(&'s str, Trouble, bool),
     /// To a proxy's connections.
     Reset(&'s str),
+    /// To nobody.
+    Mark,
     /// A command.
     Run(&'s [String]),
 }
@@ -152,6 +154,7 @@ impl Holds {
             }
             // Whatever else happens to it.
             Deed::Reset(name) => return Ok(Order::Reset(name)),
+            Deed::Mark => return Ok(Order::Mark),
             Deed::Pid(_) if state.is_some() => return Err(paused_already()),
             Deed::Pid(pid) => (Some(State::Paused(fault)), Order::Pid(pid, true)),
             Deed::Process { name, what } => {
@@ -202,7 +205,7 @@ impl Holds {
             (Deed::Proxy { name, .. }, _) => Order::Proxy(name, Conduct::Pass),
             (Deed::Database { name, trouble }, _) => Order::Trouble(name, *trouble, false),
             (Deed::Network(network), _) => Order::Network(network, false),
-            (Deed::Reset(_) | Deed::Unit { .. }, _) => Order::Nothing,
+            (Deed::Reset(_) | Deed::Unit { .. } | Deed::Mark, _) => Order::Nothing,
             (Deed::Command { undo, .. }, _) => Order::Run(undo),
         }
     }
@@ -218,7 +221,9 @@ fn whom(deed: &Deed, fault: usize) -> Whom {
         Deed::Pid(pid) => Whom::Pid(pid.clone()),
         Deed::Proxy { name, .. } | Deed::Reset(name) => Whom::Proxy(name.clone()),
         Deed::Database { name, .. } => Whom::Database(name.clone()),
-        Deed::Command { .. } | Deed::Unit { .. } | Deed::Network(_) => Whom::Itself(fault),
+        Deed::Command { .. } | Deed::Unit { .. } | Deed::Network(_) | Deed::Mark => {
+            Whom::Itself(fault)
+        }
     }
 }
 

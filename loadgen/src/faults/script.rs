@@ -9,6 +9,7 @@ use standin_protocol::map::ServerState;
 
 use super::links::NetworkFault;
 use super::proxy::Conduct;
+use crate::origin::Rows;
 
 /// The node that is the generator itself, with all processes without a namespace of their own.
 pub const CLIENT: &str = "client";
@@ -78,21 +79,43 @@ pub enum Kind {
         is_udp: bool,
     },
     /// A master and servers of Standin, with one keyspace.
-    Standin {
-        /// Failover groups.
-        groups: u16,
-        /// Servers of each.
-        servers: u16,
-        /// Memory of each server.
-        memory_bytes: u64,
-        /// What takes precedence when a server or the master can't be reached.
-        #[serde(serialize_with = "word_of")]
-        mode: Mode,
-        /// The name of a PostgreSQL, or of a proxy before one, that has the keyspace's table; `None`: the keyspace is in
-        /// memory only.
-        database: Option<String>,
-        /// `surge_reads` of the cluster file, if it is set.
-        surge_reads: Option<u32>,
+    Standin(ClusterSpec),
+}
+
+/// The form of a Standin cluster.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClusterSpec {
+    /// Failover groups.
+    pub groups: u16,
+    /// Servers of each.
+    pub servers: u16,
+    /// Memory of each server.
+    pub memory_bytes: u64,
+    /// What takes precedence when a server or the master can't be reached.
+    #[serde(serialize_with = "word_of")]
+    pub mode: Mode,
+    /// What has the keyspace's table; `None`: the keyspace is in memory only.
+    pub database: Option<Backing>,
+    /// `surge_reads` of the cluster file, if it is set.
+    pub surge_reads: Option<u32>,
+    /// `limits.value_bytes` of the cluster file, if it is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_bytes_max: Option<u32>,
+}
+
+/// The database of a Standin cluster.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Backing {
+    /// The name of a PostgreSQL, or of a proxy before one. Its table has no rows at first.
+    Process(String),
+    /// A file of the run, or a database of the user's, with these rows at first. Scenarios have none.
+    #[serde(skip)]
+    Own {
+        /// Of a PostgreSQL; `None`: SQLite.
+        url: Option<String>,
+        /// The rows.
+        rows: Rows,
     },
 }
 
@@ -121,7 +144,7 @@ impl ProcessSpec {
                 let nodes = masters * (replicas + 1);
                 (1..=nodes).map(|node| format!("{}-{node}", self.name)).collect()
             }
-            Kind::Standin { groups, servers, .. } => {
+            Kind::Standin(ClusterSpec { groups, servers, .. }) => {
                 let names = standin_names(groups, servers).into_iter().flatten();
                 let names = names.chain(["master".to_owned()]);
                 names.map(|server| format!("{}-{server}", self.name)).collect()
@@ -138,7 +161,7 @@ impl ProcessSpec {
     /// Whether it has a file by which Standin's clients find it.
     #[must_use]
     pub fn has_cluster_file(&self) -> bool {
-        matches!(self.kind, Kind::Standin { .. })
+        matches!(self.kind, Kind::Standin(_))
     }
 }
 
@@ -220,6 +243,8 @@ pub enum Deed {
     },
     /// The connections of a proxy, once.
     Reset(String),
+    /// Nothing: a moment, from which on requests are told apart. Scenarios have none.
+    Mark,
     /// A command of the user's, and the one that undoes it.
     Command {
         /// The program and its arguments.
@@ -290,6 +315,7 @@ impl Deed {
                 format!("{word} {name}")
             }
             Self::Reset(name) => format!("reset {name}"),
+            Self::Mark => "mark".to_owned(),
             Self::Network(fault) => {
                 format!("{} {}", fault.harm.word(), fault.on.join(" "))
             }
@@ -321,7 +347,7 @@ impl Deed {
                 matches!(what, What::Kill | What::Terminate | What::Pause)
             }
             Self::Pid(_) | Self::Proxy { .. } | Self::Network(_) | Self::Database { .. } => true,
-            Self::Reset(_) => false,
+            Self::Reset(_) | Self::Mark => false,
             Self::Command { undo, .. } => !undo.is_empty(),
         }
     }
@@ -373,7 +399,7 @@ impl Script {
     #[must_use]
     pub fn servers(&self) -> Vec<String> {
         let of = |spec: &ProcessSpec| match spec.kind {
-            Kind::Standin { groups, servers, .. } => {
+            Kind::Standin(ClusterSpec { groups, servers, .. }) => {
                 let names = standin_names(groups, servers).into_iter().flatten();
                 names.map(|server| format!("{}-{server}", spec.name)).collect()
             }
@@ -432,7 +458,15 @@ mod tests {
         assert_eq!(spec(cluster).members().len(), 6);
         let (groups, servers, mode) = (2, 2, Mode::Available);
         let (memory_bytes, database, surge_reads) = (1, None, None);
-        let standin = Kind::Standin { groups, servers, memory_bytes, mode, database, surge_reads };
+        let standin = Kind::Standin(ClusterSpec {
+            groups,
+            servers,
+            memory_bytes,
+            mode,
+            database,
+            surge_reads,
+            value_bytes_max: None,
+        });
         assert_eq!(spec(standin).members(), ["x-a1", "x-a2", "x-b1", "x-b2", "x-master"]);
     }
 }

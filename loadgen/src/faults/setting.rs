@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use standin_config::{KeyspaceConfig, OriginConfig};
+use standin_config::OriginConfig;
 use standin_protocol::map::ServerState;
 use standin_protocol::time::Micros;
 use tempfile::TempDir;
@@ -21,15 +21,13 @@ use super::lan::Lan;
 use super::links::NetworkFault;
 use super::process::Process;
 use super::proxy::{Conduct, DatagramProxy, Proxy};
-use super::script::{Deed, Kind, PidSource, ProcessSpec, Script, Trouble, standin_names};
+use super::script::{Backing, ClusterSpec, Deed, Kind, PidSource, ProcessSpec, Script, Trouble};
 use crate::interrupt::Interrupt;
 use crate::net::NetError;
 use crate::observer::EventTail;
 use crate::origin::{OriginError, Rows, RunOrigin};
 use crate::rng::Random;
 
-/// The keyspace of a Standin cluster that a scenario starts.
-const KEYSPACE: u8 = 1;
 /// The longest wait of twemproxy for one of its servers.
 const POOL_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest wait for PostgreSQL's end.
@@ -81,6 +79,12 @@ impl Places {
     #[must_use]
     pub fn file(&self, name: &str) -> Option<&Path> {
         self.files.get(name).map(PathBuf::as_path)
+    }
+
+    /// The file of events of its master.
+    #[must_use]
+    pub fn events(&self, name: &str) -> Option<PathBuf> {
+        Some(self.file(name)?.with_file_name(standin::EVENT_FILE))
     }
 }
 
@@ -276,6 +280,11 @@ impl Setting {
         all
     }
 
+    /// The number of a process.
+    pub(super) fn pid(&self, name: &str) -> Option<u32> {
+        self.processes.get(name).map(Process::pid)
+    }
+
     /// The processes that have ended, each with its name and what it said last.
     pub(super) fn ended(&mut self) -> Vec<(String, String)> {
         let ended = self.processes.iter_mut().filter_map(|(name, process)| {
@@ -351,47 +360,19 @@ impl Setting {
                 self.folders.push(server.folder);
                 (vec![server.process], site.addresses)
             }
-            Kind::Standin { groups, servers, memory_bytes, mode, database, surge_reads } => {
-                let names = standin_names(*groups, *servers);
-                // The master is the last of the members, and the first of the addresses.
-                let sites = ground.sites(&spec.members(), 1)?;
-                let (master, rest) = sites.split_last().expect("a cluster has a master");
-                let addresses: Vec<SocketAddr> =
-                    [master].into_iter().chain(rest).map(Site::address).collect();
-                let mut config = standin::layout("load", &names, &addresses, *memory_bytes, None);
-                config.mode = *mode;
-                config.keyspaces.push(KeyspaceConfig::cache(KEYSPACE, "load"));
-                if !master.address().ip().is_loopback() {
-                    // Others could reach it, for all that it knows.
-                    let secret = standin::secret().map_err(StartError::system("a secret"))?;
-                    config.security.secret = Some(secret);
-                }
-                if let Some(database) = database {
-                    let direct = self.database_behind(database);
-                    let rows = Rows { count: 0, run: 0, value_bytes: 0 };
-                    let table = RunOrigin::prepare(Some(direct), ground.folder, rows)?;
-                    self.tables.insert(name.to_owned(), table);
-                    let address = self.places.addresses[database][0];
-                    let mut origin = OriginConfig::postgres(&postgres::url(address));
-                    origin.surge_reads = surge_reads.unwrap_or(origin.surge_reads);
-                    config.origin = Some(origin);
-                    config.keyspaces = vec![RunOrigin::keyspace(KEYSPACE)];
-                }
+            Kind::Standin(cluster) => {
                 let program = match program {
                     Some(program) => program.to_owned(),
                     None => std::env::current_exe().map_err(SettingError::Program)?,
                 };
-                let folder = ground.own_folder(name)?;
-                let network = |id: Option<u16>| {
-                    let site = id.map_or(Some(master), |id| rest.get(usize::from(id)));
-                    site.and_then(|site| site.network.clone())
-                };
-                let mut cluster = standin::Cluster::spawn(&program, &folder, config, network)?;
-                cluster.wait_until_up(asked.ready_within, ground.interrupt)?;
+                let asked = Asked { program: Some(&program), ..asked };
+                let origin = self.origin(name, cluster, ground.folder)?;
+                let (cluster, addresses) =
+                    standin::start(ground, asked, &spec.members(), cluster, origin)?;
                 let standin::Cluster { servers, master, file, event_file, .. } = cluster;
                 self.masters.insert(name.to_owned(), EventTail::new(event_file));
                 self.places.files.insert(name.to_owned(), file);
-                (servers.into_iter().chain([master]).collect(), addresses[1..].to_vec())
+                (servers.into_iter().chain([master]).collect(), addresses)
             }
         };
         let members = spec.members();
@@ -403,6 +384,33 @@ impl Setting {
         self.places.addresses.insert(name.to_owned(), addresses);
         self.processes.extend(members.into_iter().zip(processes));
         Ok(())
+    }
+
+    /// Makes the table of a cluster, if it has one, and says where its servers reach it.
+    fn origin(
+        &mut self,
+        cluster: &str,
+        spec: &ClusterSpec,
+        folder: &Path,
+    ) -> Result<Option<OriginConfig>, SettingError> {
+        let (table, mut origin) = match &spec.database {
+            None => return Ok(None),
+            Some(Backing::Own { url, rows }) => {
+                let table = RunOrigin::prepare(url.as_deref(), folder, *rows)?;
+                let origin = table.config();
+                (table, origin)
+            }
+            Some(Backing::Process(database)) => {
+                let direct = self.database_behind(database);
+                let rows = Rows { count: 0, run: 0, value_bytes: 0 };
+                let table = RunOrigin::prepare(Some(direct), folder, rows)?;
+                let address = self.places.addresses[database][0];
+                (table, OriginConfig::postgres(&postgres::url(address)))
+            }
+        };
+        self.tables.insert(cluster.to_owned(), table);
+        origin.surge_reads = spec.surge_reads.unwrap_or(origin.surge_reads);
+        Ok(Some(origin))
     }
 
     /// Whether this is the name of a database, or of a proxy before one.

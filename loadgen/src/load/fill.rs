@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::subject::depth_max;
-use super::watch::{Shown, Watched};
 use super::{Load, LoadError, among};
 use crate::checker::Sums;
 use crate::console::Console;
@@ -14,6 +13,7 @@ use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::recorder::{Counts, Recording};
 use crate::report::table::thousands;
+use crate::watch::{Shown, Watched};
 use crate::workload::{Supply, SweepAccess};
 
 /// The requests under way, at most, of the closed loop of each worker that fills.
@@ -86,8 +86,8 @@ fn sweep(
     let live = Arc::new(live);
     let running = drive::start(&plan, (0..workers).map(supply).collect(), &live)?;
     let whole = share_of(load, &keys);
-    let shown = Shown::Progress;
-    Watched { live: &live, plan: &plan, whole, shown }.until_end(running, None, interrupt, console)
+    let what = Watched { live: &live, plan: &plan, whole, shown: Shown::Progress("") };
+    Ok(what.until_end(running, None, interrupt, console)?.0)
 }
 
 /// Reads all counters, if there are any that are judged, and counts what was found of them. Returns why some could not be

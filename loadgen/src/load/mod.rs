@@ -11,7 +11,7 @@
 //!                    ├ the warm-up: the same load, which nobody counts
 //!                    ├ own_cluster.rs: keys of servers that faults concern, and what the database has at the end
 //!                    ├ observers.rs: database, processors, what the servers say
-//!                    ├ the run, watched by watch.rs: drive, recorder, checker (with --check); with --find many (find/)
+//!                    ├ the run, watched by ../watch.rs: drive, recorder, checker (with --check); with --find many (find/)
 //!                    ├ fill.rs and rows/: the counters, and existing rows, read once more (with --check)
 //!                    └ outcome.rs: the Document and its table, what the generator itself held up
 //! ```
@@ -42,7 +42,6 @@ mod settings;
 mod subject;
 mod together;
 mod value_args;
-mod watch;
 mod words;
 
 use std::borrow::Cow;
@@ -72,7 +71,6 @@ pub use settings::Load;
 pub use settings::trace::Replay;
 use subject::{Subject, check_depth, check_lossless};
 pub use value_args::ValueArgs;
-use watch::{Shown, Watched};
 
 use crate::checker::{Checker, Initial};
 use crate::console::{Console, Show};
@@ -91,6 +89,7 @@ use crate::report::table::thousands;
 use crate::request::KeyCounts;
 use crate::targets::address::TargetUrl;
 use crate::trace::{Feeding, Numbering};
+use crate::watch::{Shown, Watched};
 use crate::workload::{Keys, Mix, Supply};
 
 /// Makes the requests of the warm-up others than those to come.
@@ -289,7 +288,7 @@ impl<'l> Prepared<'l> {
         stage.begin(running.start);
         let whole = whole(&plan.pacing, plan.duration);
         let what = Watched { live, plan: &plan, whole, shown };
-        let mut recording = what.until_end(running, Some(stage), interrupt, console)?;
+        let (mut recording, _) = what.until_end(running, Some(stage), interrupt, console)?;
         stage.undo();
         let is_interrupted = interrupt.is_some_and(Interrupt::is_set);
         let mut problems = stage.problems(is_interrupted);
@@ -438,10 +437,9 @@ fn warm_up(
     let running = drive::start_together(plan, supplies, &live, together)?;
     let whole = whole(&plan.pacing, plan.duration);
     let is_search = shown == Shown::Search;
-    let shown = if is_search { shown } else { Shown::Progress };
+    let shown = if is_search { shown } else { Shown::Progress("") };
     let what = Watched { live: &live, plan, whole, shown };
-    let (recording, mut supplies) =
-        what.until_end_with_supplies(running, None, interrupt, console)?;
+    let (recording, mut supplies) = what.until_end(running, None, interrupt, console)?;
     let counts = recording.counts();
     let bad = counts.stale + counts.wrong;
     // A search has many.

@@ -12,7 +12,7 @@ use crate::drive::Plan;
 use crate::faults::Stage;
 use crate::observer::told::{self, Risen, Told};
 use crate::observer::usage::{Processes, UsageWatch, Watched};
-use crate::observer::{Reads, ReadsWatch, StatsReading, StatsWatch, origin_reads as reads_of};
+use crate::observer::{Reads, ReadsWatch, StatsWatch, origin_reads as reads_of};
 
 const STATS_WITHIN: Duration = Duration::from_millis(500);
 
@@ -22,7 +22,6 @@ pub(super) struct Observers {
     stats: Option<StatsWatch>,
     /// The rows that the database was asked for: by this program itself, or through a proxy of the scenario.
     asked: Option<ReadsWatch>,
-    before: Option<StatsReading>,
     /// The counters about which something is expected, and what they were before.
     counters: BTreeSet<String>,
     told: Vec<Told>,
@@ -53,7 +52,7 @@ impl Observers {
                 .map_err(LoadError::system("asking for statistics"))
         });
         let stats = stats.transpose()?;
-        let before = stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
+        let _before = stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
         let asked = match (plan.target.database().cloned(), own_cluster::reads(load, stage)) {
             (Some(database), _) => Some(ReadsWatch::start(move || database.reads())),
             (None, Some(passed)) => Some(ReadsWatch::start(passed)),
@@ -67,18 +66,14 @@ impl Observers {
             false => told::ask(&plan.target, &counters),
         };
         let usage = UsageWatch::start(processes, load.interval)?;
-        Ok(Self { stats, before, asked, counters, told, usage })
+        Ok(Self { stats, asked, counters, told, usage })
     }
 
     /// Looks once more after a run that began at `start`.
     pub(super) fn finish(self, plan: &Plan, start: Micros) -> Observed {
-        let Self { stats, before, asked, counters, told, usage } = self;
+        let Self { stats, asked, counters, told, usage } = self;
         let watched = usage.finish();
-        let after = stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
-        let of_servers = before.zip(after);
-        let of_servers =
-            of_servers.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
-        let is_exact = asked.is_some();
+        let _after = stats.as_ref().and_then(|stats| stats.read_now(STATS_WITHIN));
         // What was counted at the database itself is exact.
         let readings = match (asked, stats) {
             (Some(asked), _) => asked.finish(),
@@ -86,10 +81,9 @@ impl Observers {
             (None, None) => Vec::new(),
         };
         let reads = Reads::since(start, &readings);
-        let origin_reads = if is_exact { reads.total() } else { of_servers };
         let after = told::ask(&plan.target, &counters);
         let risen = told::risen(&told, &after, &counters);
         // The others are not part of what is reported.
-        Observed { origin_reads, reads, risen, watched, told: after }
+        Observed { origin_reads: reads.total(), reads, risen, watched, told: after }
     }
 }

@@ -4,7 +4,7 @@
 use super::Load;
 use crate::drive::Plan;
 use crate::faults::Stage;
-use crate::faults::script::Kind;
+use crate::faults::script::{Backing, Kind};
 use crate::origin::lost_rows;
 use crate::placeholder::process_in;
 use crate::recorder::Concerned;
@@ -43,10 +43,11 @@ pub(super) fn watch(load: &Load, plan: &Plan, stage: &Stage) {
 
 /// Counts the reads that pass through a proxy of the scenario to the cluster's database, if there is one.
 pub(super) fn reads(load: &Load, stage: &Stage) -> Option<impl Fn() -> u64 + Send + 'static> {
-    let Kind::Standin { database, .. } = &load.script.process(name(load)?)?.kind else {
-        return None;
-    };
-    stage.reads_through(database.as_deref()?)
+    let Kind::Standin(cluster) = &load.script.process(name(load)?)?.kind else { return None };
+    match cluster.database.as_ref()? {
+        Backing::Process(database) => stage.reads_through(database),
+        Backing::Own { .. } => None,
+    }
 }
 
 /// Rows of the cluster's database that are older than a write that was acknowledged, or are none of this run, in words.
@@ -56,7 +57,7 @@ pub(super) fn lost_writes(load: &Load, plan: &Plan, stage: &Stage) -> Option<Str
     if load.trace.is_some() || keys > KEYS_MAX {
         return None;
     }
-    let rows = match stage.rows(name(load)?)? {
+    let rows = match stage.table(name(load)?)?.read_all() {
         Ok(rows) => rows,
         Err(error) => {
             return Some(format!(

@@ -62,6 +62,22 @@ impl Reads {
         Some(self.0.last()?.1.saturating_sub(*first))
     }
 
+    /// The count from one time to another. Between two looks it is taken to rise evenly. `None`: nobody has looked.
+    #[must_use]
+    pub fn between(&self, from: Duration, until: Duration) -> Option<u64> {
+        let count_at = |time: Duration| {
+            let (before, after) = self.0.split_at(self.0.partition_point(|(at, _)| *at < time));
+            let ((from, count), after) = match (before.last(), after.first()) {
+                (Some(before), Some(after)) => (*before, *after),
+                (Some(only), None) | (None, Some(only)) => return Some(only.1),
+                (None, None) => return None,
+            };
+            let share = (time - from).as_secs_f64() / (after.0 - from).as_secs_f64();
+            Some(count + (after.1.saturating_sub(count) as f64 * share) as u64)
+        };
+        Some(count_at(until)?.saturating_sub(count_at(from)?))
+    }
+
     /// The rate of the busiest second between two times; `None`: it is not known.
     #[must_use]
     pub fn peak_per_s(&self, from: Duration, until: Duration) -> Option<f64> {
@@ -173,6 +189,14 @@ mod tests {
         assert_eq!(reads.peak_per_s(second(4), second(9)), Some(100.0));
         assert_eq!(reads.peak_per_s(second(8), second(8)), None, "no second is in it");
         assert_eq!(Reads::default().mean_per_s(second(3)), None);
+        let ms = Duration::from_millis;
+        assert_eq!(reads.between(ms(250), ms(1_500)), Some(125), "a part of a look's time");
+        assert_eq!(reads.between(second(3), Duration::MAX), Some(750));
+        assert_eq!(
+            (reads.between(second(0), Duration::MAX), reads.total()),
+            (Some(1_050), Some(1_050))
+        );
+        assert_eq!(Reads::default().between(second(0), second(1)), None);
         let points = reads.timeline();
         assert_eq!((points.len(), points[0].t_ms, points[0].reads_per_s), (16, 1_000.0, 100.0));
     }

@@ -55,7 +55,7 @@ pub enum OriginError {
 }
 
 /// The rows before the first write.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rows {
     /// The number of rows, which are named as in [`Keys::Numbered`].
     pub count: u32,
@@ -75,7 +75,7 @@ impl Rows {
     }
 }
 
-/// A database that is ready. It is removed after the servers have ended.
+/// A database that is ready. Dropping it drops the table in the user's database; a file is removed with its folder.
 #[derive(Debug)]
 pub enum RunOrigin {
     /// A file.
@@ -170,18 +170,6 @@ impl RunOrigin {
             Self::Sqlite { path } => sqlite::read_all(path)
                 .map_err(|error| OriginError::Sqlite { path: path.clone(), error }),
             Self::Postgres { session, .. } => session.read_all(),
-        }
-    }
-
-    /// Drops the table in the user's database; a file is removed with its folder. Dropping the
-    /// origin does the same, but does not report errors.
-    ///
-    /// # Errors
-    /// [`OriginError`].
-    pub fn remove(self) -> Result<(), OriginError> {
-        match self {
-            Self::Sqlite { .. } => Ok(()),
-            Self::Postgres { mut session, .. } => session.drop_table(),
         }
     }
 }

@@ -96,7 +96,7 @@ impl Session {
     }
 
     /// Drops the table.
-    pub(super) fn drop_table(&mut self) -> Result<(), OriginError> {
+    fn drop_table(&mut self) -> Result<(), OriginError> {
         if !std::mem::take(&mut self.has_table) {
             return Ok(());
         }

@@ -258,6 +258,14 @@ impl PhaseRecord {
         self.counts.merge(&other.counts);
     }
 
+    /// Several phases as one.
+    #[must_use]
+    pub fn sum(phases: &[Self]) -> Self {
+        let mut sum = Self::new();
+        phases.iter().for_each(|phase| sum.merge(phase));
+        sum
+    }
+
     /// Latencies of reads and writes together.
     #[must_use]
     pub fn all(&self) -> Histogram<u64> {
@@ -386,8 +394,7 @@ impl Recording {
     /// All phases together, and the end.
     #[must_use]
     pub fn whole(&self) -> PhaseRecord {
-        let mut whole = PhaseRecord::new();
-        self.phases.iter().for_each(|phase| whole.merge(phase));
+        let mut whole = PhaseRecord::sum(&self.phases);
         whole.counts.merge(&self.at_end);
         whole
     }

@@ -9,18 +9,27 @@ use std::time::Duration;
 
 use standin_client::blocking::Client;
 use standin_client::{Bootstrap, ClientConfig, Target};
-use standin_config::{ClusterConfig, OriginConfig};
+use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig};
 use standin_protocol::map::Topology;
 
 use super::super::process::Process;
-use super::{StartError, wait};
+use super::super::script::{ClusterSpec, standin_names};
+use super::{Asked, Ground, Site, StartError, wait};
 use crate::interrupt::Interrupt;
 use crate::net::Network;
+use crate::origin::RunOrigin;
 
-/// The master's events.
-const EVENT_FILE: &str = "events.jsonl";
+/// The master's events, beside the cluster file.
+pub(in crate::faults) const EVENT_FILE: &str = "events.jsonl";
 /// The time after which a cluster that is not up is considered failed.
 pub const UP_WITHIN: Duration = Duration::from_secs(15);
+
+/// The name of a cluster that a script starts, and of its keyspace.
+const NAME: &str = "load";
+/// Its keyspace.
+pub const KEYSPACE: u8 = 1;
+/// The number of attempts to start one: another program may take a port before a server has it.
+const ATTEMPTS: u32 = 3;
 
 /// A new secret for a cluster.
 ///
@@ -53,6 +62,59 @@ pub fn layout(
         server.huge_pages = false;
     }
     config
+}
+
+/// Starts the cluster of a script, in a folder of its own, and waits until all of it answers. `members` are the names of its
+/// places, the master's last. Returns the servers' addresses, too.
+///
+/// # Errors
+/// [`StartError`].
+pub(in crate::faults) fn start(
+    ground: &mut Ground<'_>,
+    asked: Asked<'_>,
+    members: &[String],
+    spec: &ClusterSpec,
+    origin: Option<OriginConfig>,
+) -> Result<(Cluster, Vec<SocketAddr>), StartError> {
+    let folder = ground.own_folder(asked.name)?;
+    let mut attempt = 1;
+    loop {
+        let sites = ground.sites(members, 1)?;
+        let (master, servers) = sites.split_last().expect("a cluster has a master");
+        let config = config(spec, origin.clone(), (master, servers))?;
+        let network = |id: Option<u16>| {
+            let site = id.map_or(Some(master), |id| servers.get(usize::from(id)));
+            site.and_then(|site| site.network.clone())
+        };
+        let mut cluster = Cluster::spawn(asked.program("standin"), &folder, config, network)?;
+        match cluster.wait_until_up(asked.ready_within, ground.interrupt) {
+            Ok(()) => return Ok((cluster, servers.iter().map(Site::address).collect())),
+            Err(StartError::Ended { .. }) if attempt < ATTEMPTS => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn config(
+    spec: &ClusterSpec,
+    origin: Option<OriginConfig>,
+    (master, servers): (&Site, &[Site]),
+) -> Result<ClusterConfig, StartError> {
+    let names = standin_names(spec.groups, spec.servers);
+    let addresses: Vec<SocketAddr> =
+        [master].into_iter().chain(servers).map(Site::address).collect();
+    let mut config = layout(NAME, &names, &addresses, spec.memory_bytes, origin);
+    config.mode = spec.mode;
+    config.limits.value_bytes = spec.value_bytes_max.unwrap_or(config.limits.value_bytes);
+    config.keyspaces.push(match &config.origin {
+        Some(_) => RunOrigin::keyspace(KEYSPACE),
+        None => KeyspaceConfig::cache(KEYSPACE, NAME),
+    });
+    if !master.address().ip().is_loopback() {
+        // Others could reach it, for all that it knows.
+        config.security.secret = Some(secret().map_err(StartError::system("a secret"))?);
+    }
+    Ok(config)
 }
 
 /// A running cluster. Dropping it kills all its processes.

@@ -19,7 +19,7 @@ use super::script::{Awaited, Script};
 use super::setting::{Places, Setting, SettingError};
 use super::times::Step;
 use crate::interrupt::Interrupt;
-use crate::origin::{OriginError, RunOrigin};
+use crate::origin::RunOrigin;
 use crate::recorder::Moments;
 
 /// The longest wait for the commands that undo something, at the end of a run.
@@ -44,7 +44,7 @@ pub struct Mark {
     pub moment: Option<usize>,
     /// When it was to happen, from the first request of the run.
     pub asked: Duration,
-    /// When it was done; `None`: it has failed, or was under way when the run ended.
+    /// When it was done, or the signal sent to a process; `None`: it has failed, or was under way when the run ended.
     pub done: Option<Duration>,
     /// How it failed.
     pub error: Option<String>,
@@ -183,16 +183,22 @@ impl Stage {
         &self.concerned
     }
 
-    /// Every row of the table that a Standin cluster of this name has, if it has one.
+    /// The table that a Standin cluster of this name has, if it has one.
     #[must_use]
-    pub fn rows(&self, cluster: &str) -> Option<Result<BTreeMap<String, Vec<u8>>, OriginError>> {
-        self.setting.table(cluster).map(RunOrigin::read_all)
+    pub fn table(&self, cluster: &str) -> Option<&RunOrigin> {
+        self.setting.table(cluster)
     }
 
     /// Counts the reads of PostgreSQL that pass through this proxy.
     #[must_use]
     pub fn reads_through(&self, proxy: &str) -> Option<impl Fn() -> u64 + Send + 'static> {
         self.setting.reads_through(proxy)
+    }
+
+    /// The number of the process of this name, or of the last one that it was.
+    #[must_use]
+    pub fn pid(&self, process: &str) -> Option<u32> {
+        self.setting.pid(process)
     }
 
     /// Sets the time from which the faults are counted.
@@ -249,12 +255,9 @@ impl Stage {
 
     /// Takes in what masters have announced, and sets the times of what has waited for that.
     fn listen(&mut self, start: Micros) {
-        let news = self.setting.announcements().into_iter();
-        let news = news.filter(|(at, ..)| *at >= start).map(|(at, server, state)| Announcement {
-            at: at.since(start),
-            server,
-            state,
-        });
+        let news = self.setting.announcements().into_iter().filter(|(at, ..)| *at >= start);
+        let news =
+            news.map(|(at, server, state)| Announcement { at: at.since(start), server, state });
         self.announcements.extend(news);
         let mut has_news = false;
         for fault in 0..self.script.faults.len() {
@@ -409,11 +412,14 @@ impl Stage {
         {
             self.moments.set(moment, asked, asked);
         }
+        // It was killed before it has ended.
+        let signalled = self.now().filter(|_| matches!(order, Ok(Order::Process(..))));
         let done = match order {
             // Requests that were due since then are those behind the moment before it.
             Ok(Order::Nothing) => return,
             // It ends with the run.
             Ok(Order::Process(_, Act::Start)) if self.is_over => return,
+            Ok(Order::Mark) => Ok(()),
             Ok(Order::Process(name, act)) => self.setting.act(name, act),
             Ok(Order::Pid(source, is_pause)) => self.setting.pause(source, is_pause),
             Ok(Order::Proxy(name, conduct)) => {
@@ -452,7 +458,7 @@ impl Stage {
             Err(why) => Err(why),
         };
         match done {
-            Ok(()) => mark.done = self.now(),
+            Ok(()) => mark.done = signalled.or_else(|| self.now()),
             Err(error) => mark.error = Some(error),
         }
         if let (Some(moment), Some(done), true) = (moment, mark.done, is_of_network) {

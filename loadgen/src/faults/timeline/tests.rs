@@ -123,3 +123,25 @@ fn an_event_that_comes_later_than_within_is_none() {
         assert!(errors.iter().all(|error| error.contains("within 2s")), "{errors:?}");
     }
 }
+
+#[test]
+fn a_mark_is_a_moment_at_which_nothing_happens() {
+    let scratch = Scratch::new("faults-mark");
+    let mark = FaultSpec {
+        name: "mark".to_owned(),
+        line: 1,
+        at: Duration::from_millis(1),
+        after: None,
+        lasts: None,
+        deed: Deed::Mark,
+    };
+    let script = Script { processes: Vec::new(), faults: vec![mark] };
+    let mut stage = Stage::prepare(&script, scratch.path(), 1, None).unwrap();
+    stage.begin(Micros::boottime());
+    wait_until(SOON, "the mark", || {
+        stage.act(Micros::boottime());
+        stage.marks().first().is_some_and(|mark| mark.done.is_some() && mark.moment == Some(1))
+    });
+    stage.undo();
+    assert_eq!((stage.marks().len(), stage.problems(false)), (1, Vec::new()));
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use standin_config::{At, Mode, Report, Section};
 
-use crate::faults::script::{CLIENT, Kind, ProcessSpec, Script};
+use crate::faults::script::{Backing, CLIENT, ClusterSpec, Kind, ProcessSpec, Script};
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
 const READY_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
@@ -268,14 +268,15 @@ impl<'d> OwnKeys<'d> {
                     report.mistake(name.at, &section.key("database"), wrong);
                     return None;
                 }
-                Kind::Standin {
+                Kind::Standin(ClusterSpec {
                     groups: self.groups?.value,
                     servers: self.group_size?.value,
                     memory_bytes: self.memory?.value,
                     mode: self.mode?.value,
-                    database: database.map(|name| name.value.to_owned()),
+                    database: database.map(|name| Backing::Process(name.value.to_owned())),
                     surge_reads: surge_reads.map(|reads| reads.value),
-                }
+                    value_bytes_max: None,
+                })
             }
         })
     }

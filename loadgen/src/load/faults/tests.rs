@@ -73,8 +73,8 @@ fn a_fault_waits_for_what_the_master_of_a_cluster_announces() {
          [[faults]]\nafter = \"st-a1 online\"\nat = \"500ms\"\nwithin = \"3s\"\nwhat = \"kill\"\non = \"st-a2\"\n\
          [[faults]]\nafter = \"st-a2 offline\"\nwhat = \"restart\"\non = \"st-a2\"\n";
     let script = parse(text).unwrap_or_else(|errors| panic!("{errors}"));
-    let Kind::Standin { mode, .. } = script.processes[0].kind else { panic!("{script:?}") };
-    assert_eq!(mode, Mode::Strict);
+    let Kind::Standin(cluster) = &script.processes[0].kind else { panic!("{script:?}") };
+    assert_eq!(cluster.mode, Mode::Strict);
     let second = Duration::from_secs;
     let awaited = |server: &str, state, within_s| {
         Some(Awaited { server: server.to_owned(), state, within: second(within_s) })

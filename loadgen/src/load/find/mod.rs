@@ -18,7 +18,6 @@ use standin_protocol::time::Micros;
 use self::outcome::{Circumstances, FindReport, Step};
 use self::search::{Next, Search};
 use super::objective::Find;
-use super::watch::Shown;
 use super::{Load, LoadError, Prepared, Run};
 use crate::console::Console;
 use crate::drive::Pacing;
@@ -27,6 +26,7 @@ use crate::live::Live;
 use crate::report::FilesError;
 use crate::report::files::Files;
 use crate::schedule::Rates;
+use crate::watch::Shown;
 
 /// The shortest sleep of a pause, after which Ctrl-C is noticed.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::fill::{FILL_DEPTH, first_failure};
 use super::settings::trace::Replay;
 use super::subject::{Subject, depth_max};
-use super::watch::{Shown, Watched};
 use super::{Load, LoadError, among};
 use crate::console::Console;
 use crate::drive::{self, Pacing, Plan};
@@ -15,6 +14,7 @@ use crate::report::table::thousands;
 use crate::trace::{
     Division, Feed, Feeding, KeyRule, Mode, Numbering, Rules, Totals, TraceError, try_beginning,
 };
+use crate::watch::{Shown, Watched};
 use crate::workload::Supply;
 
 /// What the target takes.
@@ -106,8 +106,8 @@ impl Replay {
         let live = Arc::new(Live::part_of(live, load.workers));
         let supplies = players.into_iter().map(Supply::Replay).collect();
         let running = drive::start(&plan, supplies, &live)?;
-        let watched = Watched { live: &live, plan: &plan, whole: 0, shown: Shown::Progress };
-        let recording = watched.until_end(running, None, interrupt, console)?;
+        let watched = Watched { live: &live, plan: &plan, whole: 0, shown: Shown::Progress("") };
+        let (recording, _) = watched.until_end(running, None, interrupt, console)?;
         let Totals { requests, numbering, is_whole, .. } =
             feeding.finish().map_err(self.failed())?;
         if !is_whole {

@@ -1,12 +1,11 @@
-//! Watches a run: a table with a line for each second, a bar on a terminal, and Ctrl-C.
+//! Watches a run: a table with a line for each second, a bar on a terminal, the faults of its script, and Ctrl-C.
 
 use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-use super::LoadError;
 use crate::console::Console;
-use crate::drive::{Pacing, Plan, Running};
+use crate::drive::{DriveError, Notable, Pacing, Plan, Running};
 use crate::faults::Stage;
 use crate::interrupt::Interrupt;
 use crate::live::{Latencies, Live, Progress};
@@ -25,53 +24,73 @@ const ROWS_PER_HEADING: usize = 20;
 
 /// What is shown of a run while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(crate) enum Shown {
     /// The table.
     Table,
-    /// Its progress alone.
-    Progress,
+    /// Its progress alone, behind these words.
+    Progress(&'static str),
     /// Its progress alone; a run that is far behind its schedule is cut short, because its rate is not kept anyway.
     Search,
 }
 
 /// A run that is watched.
-pub(super) struct Watched<'r> {
-    pub(super) live: &'r Live,
-    pub(super) plan: &'r Plan,
+pub(crate) struct Watched<'r> {
+    pub(crate) live: &'r Live,
+    pub(crate) plan: &'r Plan,
     /// Number of requests, if it is known; 0: it ends by time.
-    pub(super) whole: u64,
-    pub(super) shown: Shown,
+    pub(crate) whole: u64,
+    pub(crate) shown: Shown,
 }
 
+/// What an observer of a run is shown, many times while it lasts, and once when it is over.
+pub(crate) struct Look<'r> {
+    /// The time of the first request.
+    pub(crate) start: Micros,
+    /// What has happened since the last look.
+    pub(crate) notables: Vec<Notable>,
+    /// The faults, if there are any.
+    pub(crate) stage: Option<&'r Stage>,
+    pub(crate) console: &'r mut Console,
+}
+
+/// Says whether the run is to end.
+pub(crate) type Observer<'o> = dyn FnMut(Look<'_>) -> bool + 'o;
+
 impl Watched<'_> {
-    /// Waits for the end, while the scenario's faults begin and end. The console has its table, or how far it is.
-    pub(super) fn until_end(
+    /// Waits for the end, while the scenario's faults begin and end. The console has its table, or how far it is. Returns the
+    /// supplies, too, as the run has left them.
+    pub(crate) fn until_end(
         &self,
         running: Running,
         stage: Option<&mut Stage>,
         interrupt: Option<&Interrupt>,
         console: &mut Console,
-    ) -> Result<Recording, LoadError> {
-        let ended = self.until_end_with_supplies(running, stage, interrupt, console);
-        ended.map(|(recording, _)| recording)
+    ) -> Result<(Recording, Vec<Supply>), DriveError> {
+        self.observed_until_end(running, stage, interrupt, console, &mut |_| false)
     }
 
-    /// As [`Self::until_end`], with the supplies as the run has left them.
-    pub(super) fn until_end_with_supplies(
+    /// As [`Self::until_end`], with somebody who looks on.
+    pub(crate) fn observed_until_end(
         &self,
         running: Running,
         mut stage: Option<&mut Stage>,
         interrupt: Option<&Interrupt>,
         console: &mut Console,
-    ) -> Result<(Recording, Vec<Supply>), LoadError> {
+        observer: &mut Observer<'_>,
+    ) -> Result<(Recording, Vec<Supply>), DriveError> {
+        let mut look = |stage: Option<&Stage>, console: &mut Console| {
+            let notables = running.notables.try_iter().collect();
+            observer(Look { start: running.start, notables, stage, console })
+        };
         let mut table = Table::new(running.start, self.live);
         let mut bar = (running.start, self.live.progress());
         while !running.is_finished() {
             let next = stage.as_deref_mut().and_then(|stage| stage.act(Micros::boottime()));
             let until = next.map_or(PAUSE, |next| next.since(Micros::boottime()));
             std::thread::park_timeout(until.min(PAUSE));
-            // Nobody is told, but the channel must not grow.
-            running.notables.try_iter().for_each(drop);
+            if look(stage.as_deref(), console) {
+                self.live.stop();
+            }
             if interrupt.is_some_and(Interrupt::is_set) {
                 self.live.stop();
                 // At once: a user who interrupts again ends the program.
@@ -90,7 +109,7 @@ impl Watched<'_> {
             // Lines of progress are for a terminal, where they replace each other, or for a run without a table.
             let passed = now.since(bar.0);
             if passed >= PROGRESS_INTERVAL
-                && (console.is_terminal() || self.shown == Shown::Progress)
+                && (console.is_terminal() || matches!(self.shown, Shown::Progress(_)))
             {
                 let progress = self.live.progress();
                 let recent = progress.since(bar.1);
@@ -98,11 +117,12 @@ impl Watched<'_> {
                 self.progress(now.since(running.start), recent, passed, console);
             }
         }
+        look(stage.as_deref(), console);
         if self.shown == Shown::Table && self.live.progress() != table.progress {
             table.show(self, Micros::boottime(), console);
         }
         console.end_progress();
-        Ok(running.join_with_supplies()?)
+        running.join_with_supplies()
     }
 
     fn progress(
@@ -113,8 +133,9 @@ impl Watched<'_> {
         console: &mut Console,
     ) {
         let so_far = self.live.progress();
+        let what = if let Shown::Progress(what) = self.shown { what } else { "" };
         let text = format!(
-            "{:>5.1} s  {:>9}/s  hits {:>5.1} %  failed {}  stale {}",
+            "{what}{:>5.1} s  {:>9}/s  hits {:>5.1} %  failed {}  stale {}",
             elapsed.as_secs_f64(),
             thousands(per_s(recent.ended as f64, passed)),
             recent.hit_ratio() * 100.0,
