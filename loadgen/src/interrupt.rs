@@ -44,6 +44,11 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// An interrupt that is somebody else's decision: no signal sets it, only this flag.
+    pub(crate) fn of_flag(is_set: Arc<AtomicBool>) -> Self {
+        Self { is_set, registered: Vec::new() }
+    }
+
     /// What is set when the run is to end, for those that this can't be lent to.
     #[must_use]
     pub(crate) fn flag(&self) -> Arc<AtomicBool> {

@@ -63,7 +63,7 @@ impl Watched<'_> {
         &self,
         running: Running,
         stage: Option<&mut Stage>,
-        interrupt: Option<&Interrupt>,
+        interrupt: &Interrupt,
         console: &mut Console,
     ) -> Result<(Recording, Vec<Supply>), DriveError> {
         self.observed_until_end(running, stage, interrupt, console, &mut |_| false)
@@ -74,7 +74,7 @@ impl Watched<'_> {
         &self,
         running: Running,
         mut stage: Option<&mut Stage>,
-        interrupt: Option<&Interrupt>,
+        interrupt: &Interrupt,
         console: &mut Console,
         observer: &mut Observer<'_>,
     ) -> Result<(Recording, Vec<Supply>), DriveError> {
@@ -91,7 +91,7 @@ impl Watched<'_> {
             if look(stage.as_deref(), console) {
                 self.live.stop();
             }
-            if interrupt.is_some_and(Interrupt::is_set) {
+            if interrupt.is_set() {
                 self.live.stop();
                 // At once: a user who interrupts again ends the program.
                 stage.as_deref_mut().into_iter().for_each(Stage::undo);

@@ -174,6 +174,12 @@ pub enum SweepAccess {
 }
 
 impl Supply {
+    /// A supply that is used up.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self::Sweep { next: 0, end: 0, step: 1, access: SweepAccess::Read }
+    }
+
     /// Returns the share of `worker` (from 0) of `workers` of a mix.
     #[must_use]
     pub fn mixed(mix: Mix, seed: u64, worker: u32, workers: u32) -> Self {

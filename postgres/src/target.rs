@@ -133,8 +133,9 @@ impl Target {
     /// # Errors
     /// There was no connection to ask it by.
     pub async fn cancel(&self, session: &CancelToken) -> Result<(), ConnectError> {
-        let access = |error: TlsError| ConnectError::Access(error.to_string());
-        let tls = tls::connector(&self.access, self.mode).map_err(access)?;
+        let (access, mode) = (self.access.clone(), self.mode);
+        let tls = in_background(move || tls::connector(&access, mode)).await?;
+        let tls = tls.map_err(|error| ConnectError::Access(error.to_string()))?;
         Ok(session.cancel_query(tls).await?)
     }
 
@@ -145,11 +146,7 @@ impl Target {
     pub async fn connect(&self) -> Result<Connected, ConnectError> {
         let access = |error: AccessError| ConnectError::Access(error.to_string());
         let target = self.clone();
-        // A disk may be slow. The calls of other connections must not wait for it.
-        let keys = match tokio::task::spawn_blocking(move || target.read()).await {
-            Ok(keys) => keys.map_err(access)?,
-            Err(error) => return Err(ConnectError::Unreachable(error.to_string())),
-        };
+        let keys = in_background(move || target.read()).await?.map_err(access)?;
         let mut last = ConnectError::Unreachable("the connection string has no host".to_owned());
         for at in self.order() {
             let place = self.place(at, &keys).map_err(access)?;
@@ -251,6 +248,14 @@ impl Target {
             said => ConnectError::Unreachable(said),
         }
     }
+}
+
+/// Reads files beside the loop: a disk may be slow, and the calls of other connections must not wait for it.
+async fn in_background<T: Send + 'static>(
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ConnectError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.map_err(|error| ConnectError::Unreachable(error.to_string()))
 }
 
 /// Whether a connection that was there was closed.

@@ -19,6 +19,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use standin_config::sql::{Dialect, Parameter, SqlError, Translated, translate};
@@ -36,6 +37,13 @@ use crate::targets::operation::Failure;
 
 /// The largest number of calls under way of one load thread.
 pub const CALLS_MAX: usize = 65_536;
+
+/// The longest wait for the threads of a client that is gone: longer than a server is asked to end a statement.
+const END_WITHIN: Duration = Duration::from_secs(2);
+/// The time between two looks whether they have ended.
+const END_LOOK: Duration = Duration::from_millis(1);
+/// The time between two looks whether the opening of connections is to end.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A database with the statements of a keyspace.
 #[derive(Clone)]
@@ -94,6 +102,9 @@ pub enum DatabaseError {
          front of it"
     )]
     NotReadOnly,
+    /// The run was ended before there was a connection.
+    #[error("interrupted while connections were opened")]
+    Interrupted,
     /// A thread or a connection.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -141,6 +152,9 @@ impl DatabasePlace {
 pub type Ended = Result<Option<Vec<u8>>, Failure>;
 
 impl Database {
+    /// The longest time for a statement, unless something else is said.
+    pub const TIMEOUT: Duration = Duration::from_secs(5);
+
     /// The statements of a keyspace, in this database.
     ///
     /// # Errors
@@ -161,7 +175,7 @@ impl Database {
             is_read_only: false,
             place,
             connections: 1,
-            timeout: Duration::from_secs(5),
+            timeout: Self::TIMEOUT,
             reads: Arc::default(),
         })
     }
@@ -207,17 +221,23 @@ impl Database {
     }
 
     /// Starts the threads of a client, connects, and prepares the statements. The client is the returned end of a channel;
-    /// the threads end soon after it, and drop what is under way.
+    /// the threads end with it, and drop what is under way. Nothing waits longer for connections when `is_ended`.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub fn connect(&self, done: &Done) -> Result<Caller, DatabaseError> {
+    pub fn connect(
+        &self,
+        done: &Done,
+        is_ended: &dyn Fn() -> bool,
+    ) -> Result<Caller, DatabaseError> {
         let stop = Stop::default();
-        let calls = match &self.place {
-            DatabasePlace::Sqlite(path) => sqlite::start(self, path, done, &stop.0)?,
-            DatabasePlace::Postgres(target) => postgres::start(self, target, done, &stop.0)?,
+        let (calls, threads) = match &self.place {
+            DatabasePlace::Sqlite(path) => sqlite::start(self, path, done, (&stop.0, is_ended))?,
+            DatabasePlace::Postgres(target) => {
+                postgres::start(self, target, done, (&stop.0, is_ended))?
+            }
         };
-        Ok(Caller { _stop: stop, calls, reads: Arc::clone(&self.reads) })
+        Ok(Caller { _stop: stop, calls, _threads: threads, reads: Arc::clone(&self.reads) })
     }
 
     fn statement(&self, statement: Statement) -> Result<&Translated, Failure> {
@@ -269,12 +289,32 @@ impl Drop for Stop {
     }
 }
 
+/// The threads of a client. They are told to end, and waited for, but not for long: a statement may hang.
+#[derive(Debug)]
+struct Threads(Vec<JoinHandle<()>>);
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        let deadline = Micros::boottime() + END_WITHIN;
+        for thread in self.0.drain(..) {
+            while !thread.is_finished() && Micros::boottime() < deadline {
+                standin_protocol::fault::point();
+                std::thread::park_timeout(END_LOOK);
+            }
+            // A panic was printed by the thread itself.
+            let _ = thread.is_finished().then(|| thread.join());
+        }
+    }
+}
+
 /// A client of the database: gives it calls.
 #[derive(Debug)]
 pub struct Caller {
     // Before the channel: its end is seen by threads that look whether this is set.
     _stop: Stop,
     calls: tokio::sync::mpsc::UnboundedSender<Call>,
+    // Behind both: they end by them.
+    _threads: Threads,
     reads: Arc<AtomicU64>,
 }
 

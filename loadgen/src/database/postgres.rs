@@ -15,12 +15,15 @@ use standin_postgres::Target;
 use standin_protocol::time::Micros;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_postgres::types::{FromSql, ToSql};
 
 use super::columns::{Bytes, Text};
 use super::keys::{KeysError, TakeKey};
-use super::{CALLS_MAX, Call, Database, DatabaseError, Done, Ended, Statement, bound};
+use super::{
+    CALLS_MAX, Call, Database, DatabaseError, Done, Ended, LOOK, Statement, Threads, bound,
+};
 use crate::postgres::{Link, OpenError, connect, in_words};
 use crate::recorder::FailureKind;
 use crate::targets::operation::Failure;
@@ -29,8 +32,6 @@ use crate::targets::operation::Failure;
 const KEY_ROWS: i32 = 10_000;
 /// What makes a session read-only from its beginning on, as `options` of a connection string.
 const READ_ONLY: &str = "-c default_transaction_read_only=on";
-/// The time between two looks whether the run was interrupted, or its client is gone.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// A connection with its statements.
 struct Session {
@@ -89,17 +90,28 @@ pub(super) fn start(
     database: &Database,
     target: &Target,
     done: &Done,
-    is_stopped: &Arc<AtomicBool>,
-) -> Result<UnboundedSender<Call>, DatabaseError> {
+    (is_stopped, is_ended): (&Arc<AtomicBool>, &dyn Fn() -> bool),
+) -> Result<(UnboundedSender<Call>, Threads), DatabaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (sender, calls) = unbounded_channel();
     let slots: Vec<Slot> = (0..database.connections.max(1)).map(|_| Slot::default()).collect();
-    runtime.block_on(async {
-        for slot in &slots {
-            *slot.lock().await = Some(Arc::new(open(database, target).await?));
+    let opened = runtime.block_on(async {
+        let open_all = async {
+            for slot in &slots {
+                *slot.lock().await = Some(Arc::new(open(database, target).await?));
+            }
+            Ok(())
+        };
+        tokio::select! {
+            opened = open_all => opened,
+            () = until(is_ended) => Err(DatabaseError::Interrupted),
         }
-        Ok::<_, DatabaseError>(())
-    })?;
+    });
+    if let Err(error) = opened {
+        // The name of a host may be looked up for longer than anybody waits.
+        runtime.shutdown_background();
+        return Err(error);
+    }
     let shared = Arc::new(Shared {
         database: database.clone(),
         target: target.clone(),
@@ -108,20 +120,37 @@ pub(super) fn start(
         under_way: AtomicUsize::new(0),
     });
     let is_stopped = Arc::clone(is_stopped);
-    std::thread::Builder::new().name("database".to_owned()).spawn(move || {
+    let thread = std::thread::Builder::new().name("database".to_owned()).spawn(move || {
         runtime.block_on(async {
             serve(&shared, calls, &is_stopped).await;
-            // What is left has nobody who waits for it.
-            for slot in &shared.slots {
-                let session = slot.lock().await.take();
-                let busy = session.filter(|one| one.under_way.load(Ordering::Relaxed) > 0);
-                if let Some(session) = busy {
-                    session.link.cancel(&shared.target).await;
-                }
-            }
+            cancel_all(&shared).await;
         });
+        runtime.shutdown_background();
     })?;
-    Ok(sender)
+    Ok((sender, Threads(vec![thread])))
+}
+
+/// Waits until this says so.
+async fn until(is_ended: impl Fn() -> bool) {
+    while !is_ended() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Has the server end what is left, which nobody waits for; on all connections at once, so that one that hangs holds up no
+/// other.
+async fn cancel_all(shared: &Arc<Shared>) {
+    let mut cancelled = JoinSet::new();
+    for slot in &shared.slots {
+        // While a connection is opened, nothing is executed on it.
+        let session = slot.try_lock().ok().and_then(|mut place| place.take());
+        let busy = session.filter(|one| one.under_way.load(Ordering::Relaxed) > 0);
+        if let Some(session) = busy {
+            let shared = Arc::clone(shared);
+            cancelled.spawn(async move { session.link.cancel(&shared.target).await });
+        }
+    }
+    cancelled.join_all().await;
 }
 
 async fn serve(shared: &Arc<Shared>, mut calls: UnboundedReceiver<Call>, is_stopped: &AtomicBool) {
@@ -215,13 +244,8 @@ pub(super) fn keys(
 ) -> Result<(), KeysError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(DatabaseError::System)?;
-    runtime.block_on(async {
-        let interrupted = async {
-            while !is_interrupted.load(Ordering::Acquire) {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        let mut interrupted = pin!(interrupted);
+    let read = runtime.block_on(async {
+        let mut interrupted = pin!(until(|| is_interrupted.load(Ordering::Acquire)));
         let mut link = tokio::select! {
             link = connect_to(database, target) => link?,
             () = &mut interrupted => return Err(KeysError::Interrupted),
@@ -237,7 +261,10 @@ pub(super) fn keys(
                 Err(KeysError::Interrupted)
             }
         }
-    })
+    });
+    // The name of a host may be looked up for longer than anybody waits.
+    runtime.shutdown_background();
+    read
 }
 
 async fn read_keys(link: &mut Link, statement: &str, take: TakeKey<'_>) -> Result<(), KeysError> {

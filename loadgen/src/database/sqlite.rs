@@ -14,7 +14,7 @@ use standin_protocol::time::Micros;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::keys::{KeysError, TakeKey};
-use super::{Call, Database, DatabaseError, Done, Ended, Statement, bound};
+use super::{Call, Database, DatabaseError, Done, Ended, LOOK, Statement, Threads, bound};
 use crate::recorder::FailureKind;
 use crate::targets::operation::Failure;
 
@@ -99,19 +99,50 @@ pub(super) fn start(
     database: &Database,
     path: &Path,
     done: &Done,
-    is_stopped: &Arc<AtomicBool>,
-) -> Result<UnboundedSender<Call>, DatabaseError> {
+    (is_stopped, is_ended): (&Arc<AtomicBool>, &dyn Fn() -> bool),
+) -> Result<(UnboundedSender<Call>, Threads), DatabaseError> {
     let (sender, receiver) = unbounded_channel();
     let calls = Arc::new(Mutex::new(receiver));
-    for number in 0..database.connections.max(1) {
-        let timed =
-            Timed::open(database, path, is_stopped).map_err(|error| refused(path, &error))?;
+    let mut threads = Threads(Vec::new());
+    for (number, timed) in (0..).zip(open_all(database, path, (is_stopped, is_ended))?) {
         let (database, calls, done) = (database.clone(), Arc::clone(&calls), done.clone());
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name(format!("database-{number}"))
             .spawn(move || serve(&database, &timed, &calls, &done))?;
+        threads.0.push(thread);
     }
-    Ok(sender)
+    Ok((sender, threads))
+}
+
+/// Opens all connections. The file may be locked, so a thread of its own waits, which can be ended.
+fn open_all(
+    database: &Database,
+    path: &Path,
+    (is_stopped, is_ended): (&Arc<AtomicBool>, &dyn Fn() -> bool),
+) -> Result<Vec<Timed>, DatabaseError> {
+    let waiting = std::thread::current();
+    let opened = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            let all = 0..database.connections.max(1);
+            let opened = all.map(|_| Timed::open(database, path, is_stopped)).collect();
+            waiting.unpark();
+            opened
+        });
+        while !opening.is_finished() {
+            standin_protocol::fault::point();
+            if is_ended() {
+                is_stopped.store(true, Ordering::Release);
+            }
+            std::thread::park_timeout(LOOK);
+        }
+        opening.join()
+    });
+    let opened: rusqlite::Result<Vec<Timed>> =
+        opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    match is_stopped.load(Ordering::Acquire) {
+        true => Err(DatabaseError::Interrupted),
+        false => opened.map_err(|error| refused(path, &error)),
+    }
 }
 
 fn refused(path: &Path, error: &rusqlite::Error) -> DatabaseError {

@@ -123,9 +123,9 @@ pub(super) fn play(
         witness.look(look);
         false
     };
-    let (stage_now, interrupts) = (Some(&mut *stage), Some(interrupt));
+    let on_stage = Some(&mut *stage);
     let (recording, _) =
-        watched.observed_until_end(running, stage_now, interrupts, console, &mut observer)?;
+        watched.observed_until_end(running, on_stage, interrupt, console, &mut observer)?;
     stage.undo();
     if interrupt.is_set() {
         return Err(DemoError::Interrupted);

@@ -110,7 +110,7 @@ fn send(
     let watched = Watched { live: &live, plan, whole, shown: Shown::Progress("warming up:") };
     let mut observer =
         |look: Look<'_>| is_enough(live.progress(), Micros::boottime().since(look.start));
-    let interrupts = Some(interrupt);
+    let interrupts = interrupt;
     let (recording, _) =
         watched.observed_until_end(running, None, interrupts, console, &mut observer)?;
     if interrupt.is_set() {

@@ -27,6 +27,14 @@ pub(super) struct AsideClient {
     pub(super) ttl_s: u32,
 }
 
+impl AsideClient {
+    /// Closes its connections, whatever is under way on them.
+    pub(super) fn close(&self) {
+        self.cache.iter().for_each(WireClient::close);
+        self.database.close();
+    }
+}
+
 /// What an application was told.
 enum Told {
     /// The value, if there is one, and whether the cache had it.

@@ -12,6 +12,7 @@ use standin_protocol::time::Micros;
 
 use super::DriveError;
 use crate::database::{CALLS_MAX, Call, Caller, Database, Done, Ended, Statement};
+use crate::live::Live;
 use crate::recorder::FailureKind;
 use crate::targets::operation::Failure;
 
@@ -21,7 +22,8 @@ pub(super) struct DatabaseClient {
 }
 
 struct Inner {
-    caller: Caller,
+    /// `None`: it was closed.
+    caller: RefCell<Option<Caller>>,
     done: Done,
     /// The longest wait for an answer.
     timeout: Duration,
@@ -37,10 +39,10 @@ struct Waiting {
 }
 
 impl DatabaseClient {
-    /// Connects. Nothing else runs in this loop meanwhile.
-    pub(super) fn connect(database: &Database) -> Result<Self, DriveError> {
+    /// Connects, until the run is to end. Nothing else runs in this loop meanwhile.
+    pub(super) fn connect(database: &Database, live: &Live) -> Result<Self, DriveError> {
         let done = Done::new()?;
-        let caller = database.connect(&done)?;
+        let caller = RefCell::new(Some(database.connect(&done, &|| live.is_stopped())?));
         // Only the readiness of the descriptor is used, which needs no socket.
         let signal = std::os::unix::net::UnixStream::from(done.signal()?);
         let watched = UnixStream::from_std(signal)?;
@@ -49,6 +51,11 @@ impl DatabaseClient {
         let inner = Rc::new(Inner { caller, done, timeout, waiting, last });
         monoio::spawn(watch(Rc::downgrade(&inner), watched));
         Ok(Self { inner })
+    }
+
+    /// Drops what is under way. Those that wait for it wait in vain.
+    pub(super) fn close(&self) {
+        drop(self.inner.caller.take());
     }
 
     /// Executes a statement.
@@ -73,7 +80,8 @@ impl DatabaseClient {
         let ticket = last.get() + 1;
         last.set(ticket);
         waiting.borrow_mut().insert(ticket, Waiting::default());
-        if !caller.call(Call { ticket, statement, key, value, by: Some(by) }) {
+        let call = Call { ticket, statement, key, value, by: Some(by) };
+        if !caller.borrow().as_ref().is_some_and(|caller| caller.call(call)) {
             waiting.borrow_mut().remove(&ticket);
             let text = "the threads of the database have ended".to_owned();
             return Err(Failure { kind: FailureKind::OriginUnavailable, text });

@@ -10,6 +10,7 @@ use super::database::DatabaseClient;
 use super::pacer::Pacer;
 use super::{DriveError, Rows};
 use crate::checker::Content;
+use crate::live::Live;
 use crate::recorder::Judged;
 
 /// Rows that wait, and the reads of all of them.
@@ -71,9 +72,9 @@ impl Waiting {
 }
 
 impl Rechecks {
-    /// Connects to the database. Nothing else runs in this loop meanwhile.
-    pub(super) fn connect(rows: &Arc<Rows>) -> Result<Self, DriveError> {
-        let database = DatabaseClient::connect(&rows.database)?;
+    /// Connects to the database, until the run is to end. Nothing else runs in this loop meanwhile.
+    pub(super) fn connect(rows: &Arc<Rows>, live: &Live) -> Result<Self, DriveError> {
+        let database = DatabaseClient::connect(&rows.database, live)?;
         let (pacer, waiting, closes) =
             (Pacer::new()?, RefCell::default(), Cell::new(Micros::NEVER));
         Ok(Self { rows: Arc::clone(rows), database, pacer, waiting, closes })

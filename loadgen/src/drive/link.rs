@@ -41,6 +41,16 @@ impl Link {
             }
         }
     }
+
+    /// Closes its connections, whatever is under way on them: what waits for it keeps the client itself.
+    pub(super) fn close(&self) {
+        match self {
+            // Without its loop, it does nothing more.
+            Self::Standin(..) => {}
+            Self::Wire(client) => client.close(),
+            Self::Aside(client) => client.close(),
+        }
+    }
 }
 
 async fn run(shared: Rc<Shared>, client: Client, keyspace: u8, job: Job) {

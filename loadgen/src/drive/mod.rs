@@ -243,6 +243,9 @@ pub enum DriveError {
     /// The other machines of the run.
     #[error("waiting for the other agents: {0}")]
     Others(io::Error),
+    /// The run was ended before it began.
+    #[error("interrupted while connections were opened")]
+    Interrupted,
     /// A worker has panicked.
     #[error("a load thread stopped because of a bug; please report it")]
     Panicked,

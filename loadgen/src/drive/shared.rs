@@ -120,6 +120,14 @@ impl Shared {
         !self.seen.borrow().contains(&key) && self.seen.borrow_mut().insert(key)
     }
 
+    /// What was measured, and the supply as it is, although there are tasks that have not ended: what they record from now on
+    /// is in no recording.
+    pub(super) fn taken(&self) -> (Recorder, Supply) {
+        let other = Recorder::new(self.start, self.plan.phases, self.plan.slot);
+        let other = other.with_moments(Arc::clone(&self.plan.moments));
+        (self.recorder.replace(other), self.supply.replace(Supply::nothing()))
+    }
+
     /// Counts a task that begins.
     pub(super) fn begin(&self) {
         self.open.set(self.open.get() + 1);
@@ -157,6 +165,11 @@ impl Shared {
             Poll::Pending
         })
         .await;
+    }
+
+    /// The number of requests that have not ended.
+    pub(super) fn open(&self) -> usize {
+        self.open.get()
     }
 
     /// Waits until no request is left.

@@ -243,6 +243,11 @@ impl WireClient {
         }
     }
 
+    /// Closes all connections at once.
+    pub(super) fn close(&self) {
+        self.inner.close();
+    }
+
     /// Asks a question, and waits for its answer: the value, if that was asked for and there is one.
     pub(super) async fn ask(
         &self,
@@ -274,6 +279,12 @@ impl WireClient {
 }
 
 impl Inner {
+    fn close(&self) {
+        for outlet in self.outlets.borrow().values() {
+            outlet.shut();
+        }
+    }
+
     fn feed(&self, input: Input<'_>) {
         let mut following = self.following.take();
         handle(&mut self.engine.borrow_mut(), Micros::boottime(), input, &mut following);
@@ -348,8 +359,6 @@ impl Owner for Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for outlet in self.outlets.borrow().values() {
-            outlet.shut();
-        }
+        self.close();
     }
 }

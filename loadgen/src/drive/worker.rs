@@ -1,9 +1,12 @@
 //! One load thread: an event loop, its clients, and the times at which they send.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
+use std::task::Poll;
 use std::time::Duration;
 
 use standin_client::monoio::Client;
@@ -34,6 +37,8 @@ use crate::workload::Supply;
 const BURST_MAX: u32 = 256;
 /// The interval at which a paced worker checks whether the run is to end.
 const STOP_CHECK: Duration = Duration::from_millis(50);
+/// The longest wait for answers to a run that was ended. Whoever interrupts a run a second time ends the program.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// The time before the start at which a worker reads what it has computed so far, which must not make it late.
 const EFFORT_LEAD: Duration = Duration::from_micros(500);
 /// The interval at which a worker looks for more of a trace, when it is not read that far.
@@ -66,9 +71,12 @@ async fn run_in_loop(
 ) -> Result<(Recording, Supply), DriveError> {
     let WorkerParameters { plan, number, place, live, notables, ready, started } = parameters;
     let (own, all) = place;
-    let links = connect(&plan, number, place, &notables).await?;
-    let rechecks = plan.rows.as_ref().map(Rechecks::connect).transpose()?;
     let pacer = Pacer::new()?;
+    let links = {
+        let links = connect(&plan, (&live, number), place, &notables);
+        unless_stopped(&live, &pacer, links).await?.ok_or(DriveError::Interrupted)??
+    };
+    let rechecks = plan.rows.as_ref().map(|rows| Rechecks::connect(rows, &live)).transpose()?;
     // Blocking is right: nothing runs in this loop yet.
     let _ = ready.send(());
     drop(ready);
@@ -102,27 +110,76 @@ async fn run_in_loop(
             resume(&shared, &links, &pacer).await?;
         }
     }
-    shared.all_ended().await;
+    all_ended(&shared, &pacer).await?;
     // What is asked of the database from now on is no part of the run.
     let (ended, Effort { computed, waited }) = (Micros::boottime(), Effort::own().since(effort));
     shared.settled(ended + SETTLE_WITHIN).await;
-    drop(links);
-    match Rc::try_unwrap(shared) {
-        Ok(shared) => {
-            let Shared { recorder, supply, .. } = shared;
-            let mut recording = recorder.into_inner().finish();
-            let ran_for = ended.since(since);
-            recording.threads.push(LoadThread { worker: number, ran_for, computed, waited });
-            Ok((recording, supply.into_inner()))
-        }
-        Err(_) => unreachable!("no task is left that could hold a reference"),
+    let unanswered = shared.open();
+    if unanswered > 0 {
+        links.iter().for_each(Link::close);
+        shared.rechecks.iter().for_each(|rechecks| rechecks.database.close());
     }
+    drop(links);
+    let (recorder, supply) = match Rc::try_unwrap(shared) {
+        Ok(Shared { recorder, supply, .. }) => (recorder.into_inner(), supply.into_inner()),
+        Err(shared) if unanswered > 0 => shared.taken(),
+        Err(_) => unreachable!("no task is left that could hold a reference"),
+    };
+    let mut recording = recorder.finish();
+    recording.at_end.unanswered += unanswered as u64;
+    let ran_for = ended.since(since);
+    recording.threads.push(LoadThread { worker: number, ran_for, computed, waited });
+    Ok((recording, supply))
+}
+
+/// Waits for a result, until the run is to end. `None`: it ends.
+async fn unless_stopped<T>(
+    live: &Live,
+    pacer: &Pacer,
+    result: impl Future<Output = T>,
+) -> io::Result<Option<T>> {
+    let mut result = pin!(result);
+    while !live.is_stopped() {
+        if let Some(result) = for_a_while(pacer, result.as_mut()).await? {
+            return Ok(Some(result));
+        }
+    }
+    Ok(None)
+}
+
+/// Waits until no request is left; of a run that was ended, for [`ANSWERS_WITHIN`] at most.
+async fn all_ended(shared: &Shared, pacer: &Pacer) -> io::Result<()> {
+    let mut all_ended = pin!(shared.all_ended());
+    let mut closes = Micros::NEVER;
+    while for_a_while(pacer, all_ended.as_mut()).await?.is_none() {
+        let now = Micros::boottime();
+        if now >= closes {
+            break;
+        }
+        if shared.live.is_stopped() {
+            closes = closes.min(now + ANSWERS_WITHIN);
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a result, for [`STOP_CHECK`] at most.
+async fn for_a_while<T>(
+    pacer: &Pacer,
+    mut result: Pin<&mut impl Future<Output = T>>,
+) -> io::Result<Option<T>> {
+    let mut end = pin!(pacer.wait_until(Micros::boottime() + STOP_CHECK));
+    poll_fn(|context| match result.as_mut().poll(context) {
+        Poll::Ready(result) => Poll::Ready(Ok(Some(result))),
+        Poll::Pending => end.as_mut().poll(context).map(|ended| ended.map(|()| None)),
+    })
+    .await
 }
 
 /// The worker's clients, connected to every server, so that no measured request pays for it.
 async fn connect(
     plan: &Plan,
-    number: u32,
+    (live, number): (&Live, u32),
     (own, all): (u32, u32),
     notables: &Sender<Notable>,
 ) -> Result<Vec<Link>, DriveError> {
@@ -133,7 +190,8 @@ async fn connect(
         }
     };
     // All clients of a load thread share the connections of its database.
-    let database = plan.target.database().map(DatabaseClient::connect).transpose()?.map(Rc::new);
+    let database = plan.target.database().map(|database| DatabaseClient::connect(database, live));
+    let database = database.transpose()?.map(Rc::new);
     let mut links = Vec::new();
     for _ in 0..clients {
         links.push(match &plan.target {

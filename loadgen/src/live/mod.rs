@@ -26,7 +26,9 @@ struct Cell {
 #[derive(Debug)]
 pub struct Live {
     cells: Box<[Cell]>,
-    is_stopped: AtomicBool,
+    is_stopped: Arc<AtomicBool>,
+    /// What ends it from outside, such as a signal.
+    interrupt: Option<Arc<AtomicBool>>,
     /// The run that this is a part of, such as its warm-up: it ends with it.
     whole: Option<Arc<Live>>,
 }
@@ -62,7 +64,8 @@ impl Live {
     pub fn new(workers: u32) -> Self {
         Self {
             cells: (0..workers.max(1)).map(|_| Cell::default()).collect(),
-            is_stopped: AtomicBool::new(false),
+            is_stopped: Arc::default(),
+            interrupt: None,
             whole: None,
         }
     }
@@ -71,6 +74,17 @@ impl Live {
     #[must_use]
     pub fn part_of(whole: &Arc<Self>, workers: u32) -> Self {
         Self { whole: Some(Arc::clone(whole)), ..Self::new(workers) }
+    }
+
+    /// The same state, which this flag ends too.
+    #[must_use]
+    pub(crate) fn ended_by(self, interrupt: Arc<AtomicBool>) -> Self {
+        Self { interrupt: Some(interrupt), ..self }
+    }
+
+    /// The flag that [`Self::stop`] sets.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_stopped)
     }
 
     /// The sums so far.
@@ -96,7 +110,7 @@ impl Live {
         sum
     }
 
-    /// Ends the run: nothing more is sent, and what is under way is waited for.
+    /// Ends the run: nothing more is sent, and what is under way is waited for, but not for long.
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Release);
     }
@@ -105,6 +119,7 @@ impl Live {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Acquire)
+            || self.interrupt.as_ref().is_some_and(|interrupt| interrupt.load(Ordering::Acquire))
             || self.whole.as_ref().is_some_and(|whole| whole.is_stopped())
     }
 

@@ -50,7 +50,7 @@ pub enum LoadError {
     Access(#[from] AccessError),
     /// The database.
     #[error("--database: {0}")]
-    Database(#[from] DatabaseError),
+    Database(DatabaseError),
     /// A table of the run's own.
     #[error("--database: {0}")]
     Origin(#[from] OriginError),
@@ -106,7 +106,7 @@ pub enum LoadError {
     Setting(#[from] SettingError),
     /// The load.
     #[error(transparent)]
-    Drive(#[from] DriveError),
+    Drive(DriveError),
     /// Phases of the rate.
     #[error("--phases: {0}")]
     Phases(#[from] PhasesError),
@@ -127,6 +127,29 @@ pub enum LoadError {
         /// The error.
         error: std::io::Error,
     },
+}
+
+/// The part of a run in which there are no connections yet.
+const OPENING: &str = "the opening of connections";
+
+impl From<DriveError> for LoadError {
+    fn from(error: DriveError) -> Self {
+        match error {
+            DriveError::Interrupted | DriveError::Database(DatabaseError::Interrupted) => {
+                Self::Interrupted(OPENING)
+            }
+            error => Self::Drive(error),
+        }
+    }
+}
+
+impl From<DatabaseError> for LoadError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Interrupted => Self::Interrupted(OPENING),
+            error => Self::Database(error),
+        }
+    }
 }
 
 impl LoadError {

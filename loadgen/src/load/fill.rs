@@ -23,7 +23,7 @@ pub(super) const FILL_DEPTH: u32 = 64;
 pub(super) fn fill(
     load: &Load,
     (plan, live): (&Plan, &Arc<Live>),
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
     console: &mut Console,
 ) -> Result<(), LoadError> {
     let values = match load.sizes.is_even() {
@@ -71,7 +71,7 @@ fn sweep(
     load: &Load,
     (plan, live): (&Plan, Live),
     (keys, access): (Range<u32>, SweepAccess),
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
     console: &mut Console,
 ) -> Result<Recording, LoadError> {
     let workers = load.workers;
@@ -96,7 +96,7 @@ pub(super) fn read_counters(
     load: &Load,
     (plan, live): (&Plan, &Arc<Live>),
     recording: &mut Recording,
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
     console: &mut Console,
 ) -> Option<String> {
     // A trace has no counters.
@@ -104,13 +104,11 @@ pub(super) fn read_counters(
     let counts = load.counts();
     let keys = counts.first_counter()..counts.all();
     let all = share_of(load, &keys);
-    // Who has no interrupts is ended through what is live, such as an agent. A search ends a measurement so, too, whose
-    // counters are then read nevertheless.
-    let is_interrupted = || interrupt.map_or(live.is_stopped(), Interrupt::is_set);
     let (mut read, mut problem) = (Counts::default(), None);
-    if !is_interrupted() {
+    if !interrupt.is_set() {
+        // A search ends a measurement through what is live, too, whose counters are then read nevertheless.
         let part = match live.is_stopped() {
-            true => Live::new(load.workers),
+            true => Live::new(load.workers).ended_by(interrupt.flag()),
             false => Live::part_of(live, load.workers),
         };
         match sweep(load, (plan, part), (keys, SweepAccess::ReadCounters), interrupt, console) {
@@ -122,7 +120,7 @@ pub(super) fn read_counters(
         }
     }
     let Sums { counters, lost, extra, gone } = checker.sums();
-    recording.at_end = Counts {
+    let at_end = Counts {
         checked: read.checked,
         stale: read.stale,
         stale_beyond: read.stale_beyond,
@@ -135,8 +133,9 @@ pub(super) fn read_counters(
         counters_gone: gone,
         ..Counts::default()
     };
+    recording.at_end.merge(&at_end);
     let unread = all.saturating_sub(read.requests - read.failed);
-    let why = problem.or_else(|| is_interrupted().then(|| "interrupted".to_owned()));
+    let why = problem.or_else(|| interrupt.is_set().then(|| "interrupted".to_owned()));
     why.filter(|_| unread > 0).map(|why| {
         format!(
             "{} of {} counters were not read at the end, so increments of them may be lost or doubled: {why}",

@@ -109,7 +109,7 @@ pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Err
     outputs(&load).check().map_err(LoadError::Options)?;
     let command = describe::command_line(std::env::args_os());
     let interrupt = Interrupt::listen()?;
-    let live = Arc::new(Live::new(load.workers));
+    let live = Arc::new(Live::new(load.workers).ended_by(interrupt.flag()));
     let mut console = Console::new(show);
     if args.target.as_ref().is_some_and(TargetUrl::has_password) {
         console.line(
@@ -124,14 +124,14 @@ pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Err
         );
     }
     if let Some(find) = load.find.as_ref().filter(|_| args.together.agents.is_empty()) {
-        let report = find::run(&load, find, &command, Some(&interrupt), &mut console)?;
+        let report = find::run(&load, find, &command, &interrupt, &mut console)?;
         console.line(&report.to_text());
         find::write_files(&load, &report)?;
         let is_found = report.rate_per_s.is_some() && report.error.is_none();
         return Ok(if is_found { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let document = match args.together.agents.is_empty() {
-        true => run_shown(&load, &live, &command, Some(&interrupt), &mut console, None)?,
+        true => run_shown(&load, &live, &command, &interrupt, &mut console, None)?,
         false => together::coordinate(args, &load, &command, &interrupt, &mut console)?,
     };
     // First: there may be no room for the files.
@@ -146,7 +146,8 @@ pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Err
 /// # Errors
 /// [`LoadError`].
 pub fn run(load: &Load, live: &Arc<Live>) -> Result<Document, LoadError> {
-    let document = run_shown(load, live, &[], None, &mut Console::silent(), None)?;
+    let interrupt = Interrupt::of_flag(live.flag());
+    let document = run_shown(load, live, &[], &interrupt, &mut Console::silent(), None)?;
     write_files(load, &document)?;
     Ok(document)
 }
@@ -158,14 +159,15 @@ fn run_share(
     command: &[String],
     gate: &Gate,
 ) -> Result<Document, LoadError> {
-    run_shown(load, live, command, None, &mut Console::silent(), Some(gate))
+    let interrupt = Interrupt::of_flag(live.flag());
+    run_shown(load, live, command, &interrupt, &mut Console::silent(), Some(gate))
 }
 
 fn run_shown(
     load: &Load,
     live: &Arc<Live>,
     command: &[String],
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
     console: &mut Console,
     gate: Option<&Gate>,
 ) -> Result<Document, LoadError> {
@@ -214,7 +216,7 @@ impl<'l> Prepared<'l> {
     fn new(
         load: &'l Load,
         live: &Arc<Live>,
-        interrupt: Option<&Interrupt>,
+        interrupt: &Interrupt,
         console: &mut Console,
     ) -> Result<Self, LoadError> {
         load.trace.as_ref().map_or(Ok(()), |trace| trace.look(console))?;
@@ -225,7 +227,7 @@ impl<'l> Prepared<'l> {
             .transpose()
             .map_err(LoadError::system("the run's folder (--folder, or one in TMPDIR)"))?;
         let path = folder.as_ref().map_or(Path::new(""), RunFolder::path);
-        let stage = Stage::prepare(&load.script, path, load.seed, interrupt)?;
+        let stage = Stage::prepare(&load.script, path, load.seed, Some(interrupt))?;
         let mut subject = Subject::find(load, &stage, path, interrupt, console)?;
         let mut whole = Cow::Borrowed(load);
         if let Keys::Listed(list) = &subject.keys {
@@ -261,7 +263,7 @@ impl<'l> Prepared<'l> {
     fn measure(
         &self,
         run: Run<'_>,
-        interrupt: Option<&Interrupt>,
+        interrupt: &Interrupt,
         console: &mut Console,
     ) -> Result<(Document, Counts), LoadError> {
         let Self { load, plan, stage, .. } = self;
@@ -289,8 +291,10 @@ impl<'l> Prepared<'l> {
         let whole = whole(&plan.pacing, plan.duration);
         let what = Watched { live, plan: &plan, whole, shown };
         let (mut recording, _) = what.until_end(running, Some(stage), interrupt, console)?;
+        // What comes after the run may be interrupted, too.
+        let is_stopped = live.is_stopped();
         stage.undo();
-        let is_interrupted = interrupt.is_some_and(Interrupt::is_set);
+        let is_interrupted = interrupt.is_set();
         let mut problems = stage.problems(is_interrupted);
         if is_interrupted && !load.expect.is_empty() {
             problems.push(
@@ -321,7 +325,6 @@ impl<'l> Prepared<'l> {
             problems.extend(end);
         }
         let started = wall_time(recording.start);
-        let is_stopped = live.is_stopped();
         let circumstances = Circumstances { started, ran_for, is_stopped, observed, command };
         let announcements = stage.announcements();
         let run = plan.duration.unwrap_or(ran_for).min(ran_for);
@@ -430,7 +433,7 @@ fn warm_up(
     (supplies, together): (Vec<Supply>, &Together),
     live: Live,
     shown: Shown,
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
     console: &mut Console,
 ) -> Result<(Vec<Supply>, Counts), LoadError> {
     let live = Arc::new(live);
@@ -451,7 +454,7 @@ fn warm_up(
             thousands(bad)
         ));
     }
-    if interrupt.is_some_and(Interrupt::is_set) {
+    if interrupt.is_set() {
         return Err(LoadError::Interrupted("the warm-up"));
     }
     match bad > 0 && !is_search {

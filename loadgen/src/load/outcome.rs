@@ -73,6 +73,7 @@ pub(super) fn document(
     let generator = generator(load, plan, recording, asked_per_s);
     let mut warnings = warnings(&generator, &total);
     warnings.extend(is_stopped.then(|| cut_short(ran_for, plan.duration)).flatten());
+    warnings.extend(unanswered(&total.counts));
     let whole = recording.whole();
     Document {
         format: FORMAT.to_owned(),
@@ -193,9 +194,21 @@ fn phases(rates: &Rates, share: f64, sent_for: Duration, recording: &Recording) 
         .collect()
 }
 
-/// No request failed, and no read was stale or wrong; among these are the counters, also as they were read at the end.
+/// No request failed or was given up, and no read was stale or wrong; among these are the counters, also as they were read
+/// at the end.
 pub(super) fn is_good(total: &Figures) -> bool {
-    total.failed == 0 && total.stale == 0 && total.wrong == 0
+    total.failed == 0 && total.counts.unanswered == 0 && total.stale == 0 && total.wrong == 0
+}
+
+/// What is to be said of requests that nobody waited for any longer.
+pub(super) fn unanswered(counts: &Counts) -> Option<String> {
+    (counts.unanswered > 0).then(|| {
+        format!(
+            "{} requests were still without an answer when the run was ended, and are in no other figure: they may have \
+             failed, or taken longer than any that is shown",
+            thousands(counts.unanswered)
+        )
+    })
 }
 
 /// Formats the outcome for the terminal.

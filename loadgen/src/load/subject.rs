@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use standin_client::blocking::{Client, discover};
 use standin_client::{Bootstrap, ClientConfig, Target as Party};
@@ -12,7 +13,7 @@ use super::rows::{self, Place};
 use super::{Load, LoadError, database};
 use crate::checker::{Checker, age_allowed, grace};
 use crate::console::Console;
-use crate::database::CALLS_MAX;
+use crate::database::{CALLS_MAX, Database};
 use crate::drive::{Pacing, Rows};
 use crate::faults::{Places, Stage};
 use crate::interrupt::Interrupt;
@@ -64,7 +65,7 @@ impl Subject {
         load: &Load,
         stage: &Stage,
         folder: &Path,
-        interrupt: Option<&Interrupt>,
+        interrupt: &Interrupt,
         console: &mut Console,
     ) -> Result<Self, LoadError> {
         let places = stage.places();
@@ -89,12 +90,12 @@ impl Subject {
     fn of_file(
         load: &Load,
         file: &Path,
-        (interrupt, console): (Option<&Interrupt>, &mut Console),
+        (interrupt, console): (&Interrupt, &mut Console),
     ) -> Result<Self, LoadError> {
         let cluster = ClusterConfig::load(file)?;
         let (keyspace, (keys, rows)) = {
             let keyspace = keyspace(load, &cluster)?;
-            let place = (keyspace, &cluster);
+            let place = (keyspace, &cluster, Database::TIMEOUT);
             (keyspace.id, keys_in(load, place, OTHER_KEYS, interrupt, console)?)
         };
         let client = ClientConfig::from(&cluster);
@@ -122,7 +123,7 @@ impl Subject {
         load: &Load,
         prepared: database::Prepared,
         places: &Places,
-        (interrupt, console): (Option<&Interrupt>, &mut Console),
+        (interrupt, console): (&Interrupt, &mut Console),
     ) -> Result<Self, LoadError> {
         let database::Prepared { mut database, file, table } = prepared;
         database.is_read_only = load.rows.is_some();
@@ -144,7 +145,7 @@ impl Subject {
         };
         let (keys, rows) = match &file {
             Some((keyspace, cluster)) => {
-                keys_in(load, (keyspace, cluster), key_rule, interrupt, console)?
+                keys_in(load, (keyspace, cluster, database.timeout), key_rule, interrupt, console)?
             }
             None => (Keys::Named(names(load, load.key_type.unwrap_or_default())), None),
         };
@@ -161,7 +162,7 @@ impl Subject {
     fn of_url(
         load: &Load,
         url: &TargetUrl,
-        (interrupt, console): (Option<&Interrupt>, &mut Console),
+        (interrupt, console): (&Interrupt, &mut Console),
     ) -> Result<Self, LoadError> {
         let key_names = names(load, load.key_type.unwrap_or_default());
         let target = match url.resolve()? {
@@ -258,15 +259,15 @@ fn keyspace<'c>(load: &Load, cluster: &'c ClusterConfig) -> Result<&'c KeyspaceC
 /// The keys of a load on a keyspace and, if reads of existing rows are judged, what is known of these.
 fn keys_in(
     load: &Load,
-    (keyspace, cluster): (&KeyspaceConfig, &ClusterConfig),
+    (keyspace, cluster, timeout): (&KeyspaceConfig, &ClusterConfig, Duration),
     rule: KeyRule,
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
     console: &mut Console,
 ) -> Result<(Keys, Option<Arc<Rows>>), LoadError> {
     let Some(rows) = &load.rows else {
         return Ok((Keys::Named(names_in(load, keyspace, cluster.limits.key_bytes)?), None));
     };
-    let place = Place::of_file(keyspace, cluster);
+    let place = Place::of_file(keyspace, cluster, timeout);
     // A file has all that is needed, unless reads are judged.
     let place = match rows.source {
         KeySource::File(_) if !load.check => place.ok(),

@@ -6,6 +6,7 @@ mod sqlite;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use standin_config::{AfterPut, KeyspaceConfig, OriginConfig, OriginKind, PostgresAccess};
 use standin_postgres::UrlError;
@@ -40,6 +41,12 @@ pub enum OriginError {
     /// PostgreSQL refuses.
     #[error("PostgreSQL: {0}; write postgres://user:password@host:port/database")]
     Postgres(String),
+    /// PostgreSQL hangs, or somebody else has locked the table.
+    #[error(
+        "PostgreSQL did not end a statement about the table standin_demo within {0:?}; end the session that has locked it \
+         (SELECT pid FROM pg_locks WHERE relation = 'standin_demo'::regclass)"
+    )]
+    Overdue(Duration),
     /// A table of that name belongs to another program.
     #[error(
         "the database has a table standin_demo that was not created by Standin; use another \

@@ -1,11 +1,11 @@
 //! The run's table in a PostgreSQL database of the user's: made, marked, and dropped.
 
 use std::collections::BTreeMap;
-
 use std::time::Duration;
 
 use standin_postgres::Target;
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 use super::{OriginError, Rows, TABLE, TABLE_COMMENT};
 use crate::postgres::{Link, connect, in_words};
@@ -16,6 +16,10 @@ const LOCK: i64 = 0x0073_7461_6E64_696E;
 const BATCH_ROWS: usize = 10_000;
 /// The longest time for a connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The longest time for making the table, and for dropping it: others may have locked it.
+const TABLE_WITHIN: Duration = Duration::from_secs(10);
+/// The longest time for filling the table, and for reading all of it.
+const ROWS_WITHIN: Duration = Duration::from_secs(600);
 
 /// A connection that is held until the demo ends. The table goes when this is dropped.
 #[derive(Debug)]
@@ -23,6 +27,7 @@ pub struct Session {
     // Ends before the runtime that its task is of.
     link: Link,
     runtime: Runtime,
+    target: Target,
     has_table: bool,
 }
 
@@ -34,14 +39,14 @@ impl Session {
             .build()
             .map_err(|error| OriginError::Postgres(error.to_string()))?;
         let link = runtime.block_on(connect(target, CONNECT_WITHIN))?;
-        let mut session = Self { link, runtime, has_table: false };
+        let mut session = Self { link, runtime, target: target.clone(), has_table: false };
         session.make_table()?;
         Ok(session)
     }
 
     fn make_table(&mut self) -> Result<(), OriginError> {
         let client = &self.link.client;
-        self.runtime.block_on(async {
+        self.within(TABLE_WITHIN, async {
             let lock = "SELECT pg_try_advisory_lock($1)";
             if !client.query_one(lock, &[&LOCK]).await.map_err(failed)?.get::<_, bool>(0) {
                 return Err(OriginError::InUse);
@@ -85,13 +90,15 @@ impl Session {
             client.batch_execute("COMMIT").await?;
             client.batch_execute(&format!("ANALYZE {TABLE}")).await
         };
-        self.runtime.block_on(fill).map_err(failed)
+        self.within(ROWS_WITHIN, async { fill.await.map_err(failed) })
     }
 
     /// Every row as it is now.
     pub(super) fn read_all(&self) -> Result<BTreeMap<String, Vec<u8>>, OriginError> {
         let sql = format!("SELECT id, value FROM {TABLE}");
-        let rows = self.runtime.block_on(self.link.client.query(&sql, &[])).map_err(failed)?;
+        let rows = self.within(ROWS_WITHIN, async {
+            self.link.client.query(&sql, &[]).await.map_err(failed)
+        })?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
@@ -101,7 +108,26 @@ impl Session {
             return Ok(());
         }
         let sql = format!("DROP TABLE IF EXISTS {TABLE}");
-        self.runtime.block_on(self.link.client.batch_execute(&sql)).map_err(failed)
+        self.within(TABLE_WITHIN, async {
+            self.link.client.batch_execute(&sql).await.map_err(failed)
+        })
+    }
+
+    /// Executes something in this time. What takes longer is ended, and the connection with it.
+    fn within<T>(
+        &self,
+        limit: Duration,
+        execute: impl Future<Output = Result<T, OriginError>>,
+    ) -> Result<T, OriginError> {
+        self.runtime.block_on(async {
+            match timeout(limit, execute).await {
+                Ok(executed) => executed,
+                Err(_) => {
+                    self.link.cancel(&self.target).await;
+                    Err(OriginError::Overdue(limit))
+                }
+            }
+        })
     }
 }
 
@@ -115,4 +141,33 @@ impl Drop for Session {
 
 fn failed(error: tokio_postgres::Error) -> OriginError {
     OriginError::Postgres(in_words(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_config::PostgresAccess;
+    use standin_testkit::{Postgres, wait_until};
+
+    use super::*;
+
+    #[test]
+    fn a_table_that_others_have_locked_is_given_up() {
+        let Some(postgres) = Postgres::start_or_skip("origin-locked") else { return };
+        let target = crate::postgres::target(&postgres.url(), &PostgresAccess::default()).unwrap();
+        let mut session = Session::open(&target).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        let other = runtime.block_on(async {
+            let other = connect(&target, CONNECT_WITHIN).await.unwrap();
+            let lock = format!("BEGIN; LOCK TABLE {TABLE}");
+            other.client.batch_execute(&lock).await.unwrap();
+            other
+        });
+        let error = session.drop_table().unwrap_err().to_string();
+        assert!(error.contains("end the session that has locked it"), "{error}");
+        wait_until(CONNECT_WITHIN, "the end of the statement", || {
+            let count = runtime.block_on(other.client.query_one(waiting, &[])).unwrap();
+            count.get::<_, i64>(0) == 0
+        });
+    }
 }

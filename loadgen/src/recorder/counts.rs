@@ -95,6 +95,9 @@ pub struct Counts {
     pub scheduled: u64,
     /// Requests that failed for good.
     pub failed: u64,
+    /// Requests that had not ended when a run was ended and no longer waited for. They are in no other figure.
+    #[serde(default)]
+    pub unanswered: u64,
     /// Reads.
     pub reads: u64,
     /// Writes and deletes.
@@ -264,6 +267,7 @@ impl Counts {
             (&mut self.requests, other.requests),
             (&mut self.scheduled, other.scheduled),
             (&mut self.failed, other.failed),
+            (&mut self.unanswered, other.unanswered),
             (&mut self.reads, other.reads),
             (&mut self.writes, other.writes),
             (&mut self.reads_answered, other.reads_answered),

@@ -44,13 +44,13 @@ fn sqlite_does_what_the_keyspace_says_and_reads_are_counted() {
     let done = Done::new().unwrap();
     let place = DatabasePlace::Sqlite(path.clone());
     let database = Database::new(place, &keyspace()).unwrap();
-    let error = database.connect(&done).unwrap_err().to_string();
+    let error = database.connect(&done, &|| false).unwrap_err().to_string();
     assert!(error.contains("t.sqlite"), "{error}");
     assert!(!path.exists(), "a wrong path makes no database");
 
     let own = rusqlite::Connection::open(&path).unwrap();
     own.execute_batch("CREATE TABLE t (id TEXT PRIMARY KEY, value TEXT)").unwrap();
-    let caller = database.connect(&done).unwrap();
+    let caller = database.connect(&done, &|| false).unwrap();
     let ask = |statement, key: &str, value: &[u8]| ask(&caller, &done, statement, key, value);
     assert_eq!(ask(Statement::Get, "a", b""), Ok(None));
     assert_eq!(ask(Statement::Put, "a", b"one"), Ok(None));

@@ -39,7 +39,7 @@ fn a_statement_has_its_time_from_its_turn_on() {
     let origin = OriginConfig::postgres(&postgres.url());
     let database = database_at(&origin, Duration::from_secs(8));
     let done = Done::new().unwrap();
-    let caller = database.connect(&done).unwrap();
+    let caller = database.connect(&done, &|| false).unwrap();
     // Together they take longer than one may.
     assert!((0..12).all(|ticket| caller.call(call(ticket, "0.75"))));
     let mut ended = Vec::new();
@@ -56,7 +56,7 @@ fn an_overdue_connection_is_closed_and_its_statement_ended() {
     let origin = OriginConfig::postgres(&postgres.url());
     let database = database_at(&origin, Duration::from_secs(1));
     let done = Done::new().unwrap();
-    let caller = database.connect(&done).unwrap();
+    let caller = database.connect(&done, &|| false).unwrap();
     assert!(caller.call(call(1, "3600")) && caller.call(call(2, "0")));
     let mut ended = Vec::new();
     wait_until(SOON, "the ends", || {
@@ -73,11 +73,32 @@ fn an_overdue_connection_is_closed_and_its_statement_ended() {
 
     // As for those whose client is gone.
     let patient = database_at(&origin, Duration::from_secs(3_600));
-    let caller = patient.connect(&done).unwrap();
+    let done = Done::new().unwrap();
+    let caller = patient.connect(&done, &|| false).unwrap();
     assert!(caller.call(call(3, "3600")));
     wait_until(SOON, "the statement", || sleeping(&postgres) == 1);
     drop(caller);
+    assert!(done.is_last(), "the thread was waited for");
     wait_until(SOON, "the statement's end", || sleeping(&postgres) == 0);
+}
+
+#[test]
+fn the_opening_of_connections_can_be_ended() {
+    // It takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://a@{}/b", silent.local_addr().unwrap());
+    let database = database_at(&OriginConfig::postgres(&url), Duration::from_secs(3_600));
+    let is_ended = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_ended);
+    let opening = std::thread::spawn(move || {
+        let done = Done::new().unwrap();
+        database.connect(&done, &|| flag.load(Ordering::Acquire)).map(drop)
+    });
+    let _taken = silent.accept().unwrap();
+    is_ended.store(true, Ordering::Release);
+    wait_until(SOON, "the end", || opening.is_finished());
+    let ended = opening.join().unwrap();
+    assert!(matches!(ended, Err(DatabaseError::Interrupted)), "{ended:?}");
 }
 
 #[test]
@@ -128,7 +149,7 @@ fn tls_and_certificates_are_those_of_the_cluster_file() {
         // Its options go with TLS, too.
         database.is_read_only = true;
         let done = Done::new().unwrap();
-        let caller = database.connect(&done)?;
+        let caller = database.connect(&done, &|| false)?;
         assert_eq!(ask(&caller, &done, Statement::Get, "0", b""), Ok(Some(b"0".to_vec())));
         Ok::<_, DatabaseError>(())
     };

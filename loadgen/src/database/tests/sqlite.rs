@@ -30,7 +30,7 @@ fn a_statement_has_its_time_from_its_turn_on() {
     let scratch = Scratch::new("database-slow");
     let database = database(&scratch, Duration::from_millis(200));
     let done = Done::new().unwrap();
-    let caller = database.connect(&done).unwrap();
+    let caller = database.connect(&done, &|| false).unwrap();
     // On one connection, those behind a slow one wait for longer than their own time.
     for (ticket, key) in (0..).zip(["slow", "slow", "quick"]) {
         let (statement, key, value) = (Statement::Get, key.into(), Vec::new());
@@ -62,13 +62,13 @@ fn a_locked_file_is_waited_for_and_not_for_long() {
     let scratch = Scratch::new("database-locked");
     let database = database(&scratch, Duration::from_millis(300));
     let done = Done::new().unwrap();
-    let caller = database.connect(&done).unwrap();
+    let caller = database.connect(&done, &|| false).unwrap();
     let other = rusqlite::Connection::open(scratch.file("t.sqlite")).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let failure = ask(&caller, &done, Statement::Get, "quick", b"").unwrap_err();
     assert_eq!(failure.kind, FailureKind::DeadlineExceeded);
     assert!(failure.text.contains("locked for 300ms"), "{failure:?}");
-    let error = database.connect(&done).map(drop).unwrap_err().to_string();
+    let error = database.connect(&done, &|| false).map(drop).unwrap_err().to_string();
     assert!(error.contains("t.sqlite") && error.contains("locked"), "{error}");
     let none = &mut |_: Option<&[u8]>| Ok(true);
     let error = database.keys("SELECT id FROM t", None, &Arc::default(), none).unwrap_err();
@@ -95,15 +95,15 @@ fn what_is_under_way_ends_with_its_client() {
     let scratch = Scratch::new("database-dropped");
     let database = database(&scratch, Duration::from_secs(3_600));
     let done = Done::new().unwrap();
-    let caller = database.connect(&done).unwrap();
+    let caller = database.connect(&done, &|| false).unwrap();
     let call = |ticket| {
         let (statement, key, value) = (Statement::Get, b"slow".to_vec(), Vec::new());
         Call { ticket, statement, key, value, by: None }
     };
     assert!(caller.call(call(1)) && caller.call(call(2)));
     drop(caller);
-    // The thread has let go of what it had of this: its connection is closed.
-    wait_until(SOON, "the thread's end", || done.is_last());
+    // The thread was waited for, and has let go of what it had of this: its connection is closed.
+    assert!(done.is_last());
     let ended = done.take();
     assert!(ended.iter().all(|(ticket, end)| *ticket == 1 && end.is_err()), "{ended:?}");
 }
@@ -130,4 +130,22 @@ fn a_statement_for_keys_is_interrupted_before_it_has_one() {
     wait_until(SOON, "the end", || reading.is_finished());
     let ended = reading.join().unwrap();
     assert!(matches!(ended, Err(KeysError::Interrupted)), "{ended:?}");
+}
+
+#[test]
+fn the_opening_of_a_locked_file_can_be_ended() {
+    let scratch = Scratch::new("database-locked");
+    let database = database(&scratch, Duration::from_secs(3_600));
+    let DatabasePlace::Sqlite(path) = &database.place else { panic!("it is a file") };
+    let owner = rusqlite::Connection::open(path).unwrap();
+    owner.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    let looks = std::sync::atomic::AtomicU64::new(0);
+    let opening = spawn(move || {
+        let done = Done::new().unwrap();
+        // It waits for the lock by then.
+        database.connect(&done, &|| looks.fetch_add(1, Ordering::Relaxed) >= 2).map(drop)
+    });
+    wait_until(SOON, "the end", || opening.is_finished());
+    let ended = opening.join().unwrap();
+    assert!(matches!(ended, Err(DatabaseError::Interrupted)), "{ended:?}");
 }

@@ -45,18 +45,18 @@ pub(super) fn run(
     load: &Load,
     find: &Find,
     command: &[String],
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
     console: &mut Console,
 ) -> Result<FindReport, LoadError> {
     let Rates::Steady(start) = load.rates else {
         unreachable!("phases and a search were refused together")
     };
-    let live = Arc::new(Live::new(load.workers));
+    let live = Arc::new(Live::new(load.workers).ended_by(interrupt.flag()));
     let prepared = Prepared::new(load, &live, interrupt, console)?;
     console.line(&Step::heading());
     let mut search = Search::new(start, find.resolution_percent);
     let mut steps: Vec<Step> = Vec::new();
-    let is_interrupted = || interrupt.is_some_and(Interrupt::is_set);
+    let is_interrupted = || interrupt.is_set();
     let mut error = None;
     let end = loop {
         let next = search.next();
@@ -95,14 +95,14 @@ fn measure(
     find: &Find,
     rate_per_s: u32,
     steps: &[Step],
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
     console: &mut Console,
 ) -> Result<Option<Step>, LoadError> {
     let load = &*prepared.load;
     let pacing = Pacing::Open { rates: rate_per_s.into(), arrivals: load.arrivals };
     // Other requests each time, so that a repeat is more than the same once more.
     let seed = load.seed.wrapping_add(steps.len() as u64);
-    let live = Arc::new(Live::new(load.workers));
+    let live = Arc::new(Live::new(load.workers).ended_by(interrupt.flag()));
     let run = Run { pacing, seed, live: &live, shown: Shown::Search, command: &[], gate: None };
     let (document, warm_up) = match prepared.measure(run, interrupt, console) {
         Ok(measured) => measured,
@@ -115,9 +115,9 @@ fn measure(
 }
 
 /// Lets the target recover from the last rate.
-fn settle(pause: Duration, interrupt: Option<&Interrupt>) {
+fn settle(pause: Duration, interrupt: &Interrupt) {
     let end = Micros::boottime() + pause;
-    while Micros::boottime() < end && !interrupt.is_some_and(Interrupt::is_set) {
+    while Micros::boottime() < end && !interrupt.is_set() {
         std::thread::park_timeout(PAUSE);
     }
 }

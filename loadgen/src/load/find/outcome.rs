@@ -154,6 +154,10 @@ impl Step {
             let asked = thousands(rate_per_s.into());
             misses.push(format!("rate: {done} of {asked} answers/s came in time"));
         }
+        // A measurement that is cut short is too slow anyway.
+        if misses.is_empty() {
+            misses.extend(super::super::outcome::unanswered(counts));
+        }
         let mut generator_limits = generator.limits.clone();
         if is_by_lateness && misses.len() == own_misses {
             generator_limits.push(format!(

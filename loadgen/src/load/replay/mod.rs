@@ -94,7 +94,7 @@ impl Replay {
         load: &Load,
         (plan, demands): (&Plan, Demands),
         live: &Arc<Live>,
-        interrupt: Option<&Interrupt>,
+        interrupt: &Interrupt,
         console: &mut Console,
     ) -> Result<Numbering, LoadError> {
         let mode = Mode::First(Numbering::with_room(self.keys_max));

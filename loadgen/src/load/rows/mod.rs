@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use standin_config::sql::all_keys;
@@ -46,10 +47,12 @@ impl<'p> Place<'p> {
     pub(super) fn of_file(
         keyspace: &'p KeyspaceConfig,
         cluster: &'p ClusterConfig,
+        timeout: Duration,
     ) -> Result<Self, LoadError> {
         let origin = cluster.origin.as_ref().ok_or(LoadError::RowsWithoutOrigin)?;
         let mut database = Database::new(Database::place(origin)?, keyspace)?;
         (database.connections, database.is_read_only) = (CONNECTIONS, true);
+        database.timeout = timeout;
         Ok(Self { keyspace, cluster, database })
     }
 
@@ -70,7 +73,7 @@ fn keys(
     (load, rows): (&Load, &ExistingRows),
     place: Option<&Place<'_>>,
     rule: KeyRule,
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
 ) -> Result<KeyList, LoadError> {
     let limit = place.map_or(usize::MAX, |place| place.cluster.limits.key_bytes.into());
     let why = match rule.why {
@@ -91,7 +94,7 @@ fn keys(
     };
     let sample = rows.is_sample.then_some(load.seed);
     let mut collector = Collector::new(origin, demands, rows.most, sample);
-    let is_interrupted = || interrupt.is_some_and(Interrupt::is_set);
+    let is_interrupted = || interrupt.is_set();
     match &rows.source {
         KeySource::File(path) => read_file(path, demands, &mut collector, &is_interrupted)?,
         KeySource::Table | KeySource::Query(_) => {
@@ -102,8 +105,7 @@ fn keys(
             };
             let needs = collector.needs();
             let take = &mut |key: Option<&[u8]>| collector.take(key);
-            let flag = interrupt.map_or_else(Arc::default, Interrupt::flag);
-            place.database.keys(&statement, needs, &flag, take)?;
+            place.database.keys(&statement, needs, &interrupt.flag(), take)?;
         }
     }
     Ok(collector.finish().map_err(KeysError::from)?)
@@ -142,7 +144,7 @@ pub(super) fn prepare(
     (load, rows): (&Load, &ExistingRows),
     place: Option<&Place<'_>>,
     rule: KeyRule,
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
     console: &mut Console,
 ) -> Result<(Keys, Option<Arc<Rows>>), LoadError> {
     let list = Arc::new(keys((load, rows), place, rule, interrupt)?);
@@ -161,7 +163,7 @@ pub(super) fn prepare(
 fn begin(
     list: &Arc<KeyList>,
     place: &Place<'_>,
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
     console: &mut Console,
 ) -> Result<Rows, LoadError> {
     let bound = age_allowed(place.cluster);
@@ -191,7 +193,7 @@ pub(super) fn end(
     keys: &Keys,
     rows: &Rows,
     recording: &mut Recording,
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
     console: &mut Console,
 ) -> Option<String> {
     let Keys::Listed(list) = keys else { unreachable!("existing rows have keys of their own") };
@@ -227,14 +229,14 @@ struct AllRead {
 fn read_all(
     list: &Arc<KeyList>,
     database: &Database,
-    interrupt: Option<&Interrupt>,
+    interrupt: &Interrupt,
     console: &mut Console,
     take: &mut dyn FnMut(u32, Content),
 ) -> Result<AllRead, LoadError> {
     let failed = LoadError::system("a descriptor for answers of the database");
     let (done, signal) =
         Done::new().and_then(|done| Ok((done.clone(), done.signal()?))).map_err(failed)?;
-    let caller = database.connect(&done)?;
+    let caller = database.connect(&done, &|| interrupt.is_set())?;
     let (mut next, mut under_way, mut read) = (0, 0, AllRead { rows: 0, problem: None });
     while read.problem.is_none() && (under_way > 0 || next < list.len()) {
         while under_way < UNDER_WAY && next < list.len() {
@@ -261,7 +263,7 @@ fn read_all(
                 Err(failure) => read.problem = read.problem.or(Some(failure.text)),
             }
         }
-        if interrupt.is_some_and(Interrupt::is_set) {
+        if interrupt.is_set() {
             read.problem.get_or_insert_with(|| "interrupted".to_owned());
         }
         let text = format!("{:>11} rows read in {}", thousands(read.rows), database.name());

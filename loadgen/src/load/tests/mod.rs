@@ -1,5 +1,7 @@
 //! Whole runs against a fake cache behind a socket: what their files say, and that the documents describe them.
 
+mod interrupts;
+
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -18,6 +20,7 @@ use standin_testkit::{Scratch, free_ports};
 use super::options::tests::parse;
 use super::{Load, Prepared, find, read_counters, run, run_shown};
 use crate::console::Console;
+use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::observer::OriginPoint;
 use crate::recorder::{Recorder, Window};
@@ -30,6 +33,11 @@ const MANUAL: &str = "docs/LOAD.md";
 
 fn load(arguments: &[&str]) -> Load {
     parse(arguments).expect("options").resolve().expect("they fit together")
+}
+
+/// An interrupt that does not come.
+fn never() -> Interrupt {
+    Interrupt::of_flag(Arc::default())
 }
 
 fn run_load(load: &Load) -> Document {
@@ -322,11 +330,12 @@ fn counters_that_can_t_be_read_at_the_end_are_told() {
         let target = Some(url.parse().expect("a URL"));
         let load = Load { target, fill: false, ..load.clone() };
         let live = Arc::new(Live::new(load.workers));
-        let prepared = Prepared::new(&load, &live, None, &mut Console::silent());
+        let prepared = Prepared::new(&load, &live, &never(), &mut Console::silent());
         let plan = prepared.unwrap_or_else(|error| panic!("{error}")).plan.clone();
         let mut recording = Recorder::new(Micros(0), 1, Duration::from_secs(1)).finish();
         let mut read = |live: &Arc<Live>| {
-            read_counters(&load, (&plan, live), &mut recording, None, &mut Console::silent())
+            let interrupt = Interrupt::of_flag(live.flag());
+            read_counters(&load, (&plan, live), &mut recording, &interrupt, &mut Console::silent())
         };
         let problem = read(&live).expect("there is nothing to read");
         assert!(problem.contains(why) && problem.contains("7 of 7"), "{problem}");
@@ -349,7 +358,7 @@ fn the_lines_of_a_run_have_all_its_requests() {
         lines.send(line.to_owned()).expect("the test waits");
     })));
     let live = Arc::new(Live::new(load.workers));
-    let document = run_shown(&load, &live, &[], None, &mut console, None).unwrap();
+    let document = run_shown(&load, &live, &[], &never(), &mut console, None).unwrap();
     assert_eq!(document.total.requests, 500);
     drop(console);
     let lines: Vec<String> = shown.iter().collect();
@@ -366,7 +375,7 @@ fn a_dead_target_keeps_no_objective_that_allows_no_failures() {
         let find = ["--find", objective, "--find-settle", "0"];
         let load = load(&[&arguments[..], &find].concat());
         let find = load.find.clone().expect("a search");
-        find::run(&load, &find, &[], None, &mut Console::silent())
+        find::run(&load, &find, &[], &never(), &mut Console::silent())
             .unwrap_or_else(|error| panic!("{error}"))
     };
     let dead = search("max<1h");
@@ -390,7 +399,7 @@ fn a_stale_warm_up_of_a_search_misses_the_objective() {
     let find = ["--find", "max<1h,stale=0", "--find-settle", "0", "--find-resolution", "100"];
     let load = load(&[&keys[..], &mix, &find].concat());
     let find = load.find.clone().expect("a search");
-    let report = find::run(&load, &find, &[], None, &mut Console::silent());
+    let report = find::run(&load, &find, &[], &never(), &mut Console::silent());
     let report = report.unwrap_or_else(|error| panic!("{error}"));
     let first = &report.steps[0];
     assert!(first.misses.iter().any(|miss| miss.starts_with("warm-up: stale=0: ")), "{first:?}");
@@ -415,7 +424,7 @@ fn a_search_that_can_t_go_on_says_what_it_knows() {
         }
     })));
     let find = load.find.clone().expect("a search");
-    let report = find::run(&load, &find, &[], None, &mut console);
+    let report = find::run(&load, &find, &[], &never(), &mut console);
     let report = report.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!((report.steps.len(), report.rate_per_s), (1, Some(100)), "{report:?}");
     let error = report.error.as_deref().unwrap_or_default();
@@ -461,7 +470,7 @@ fn a_search_measures_until_the_rate_is_known() {
             "100",
         ]);
         let find = load.find.clone().expect("a search");
-        find::run(&load, &find, &[], None, &mut Console::silent())
+        find::run(&load, &find, &[], &never(), &mut Console::silent())
             .unwrap_or_else(|error| panic!("{error}"))
     };
     // What no run keeps is missed down to the lowest rate.
