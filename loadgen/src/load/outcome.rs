@@ -74,6 +74,11 @@ pub(super) fn document(
     let mut warnings = warnings(&generator, &total);
     warnings.extend(is_stopped.then(|| cut_short(ran_for, plan.duration)).flatten());
     warnings.extend(unanswered(&total.counts));
+    if generator.is_checked && total.counts.checked == 0 {
+        let text = "no read was judged, so nothing is known of stale and wrong reads: is there a read among the requests, and \
+                    was one answered?";
+        warnings.push(text.to_owned());
+    }
     let whole = recording.whole();
     Document {
         format: FORMAT.to_owned(),

@@ -155,6 +155,7 @@ impl Figure {
                 match self {
                     Self::Quantile(at) => Value::Number(latency.value_at_quantile(*at) as f64),
                     Self::LateP99 => Value::Number(late_p99_us as f64),
+                    Self::Count(kind, _) if kind.is_unjudged(counts) => Value::Never,
                     Self::Count(kind, unit) => Value::Number(unit.of(*kind, counts)),
                     Self::OriginReads(rate) => origin.of(*rate),
                     Self::Counter { name, server } => rise(risen, name, server.as_deref()),
@@ -166,6 +167,7 @@ impl Figure {
             }
             Measured::Since { window, announced_us, silence_us, offline, origin } => match self {
                 Self::Quantile(_) => Value::Number(window.max_us as f64),
+                Self::Count(kind, _) if kind.is_unjudged(&counts_of(window)) => Value::Never,
                 Self::Count(kind, unit) => Value::Number(unit.of(*kind, &counts_of(window))),
                 Self::OriginReads(rate) => origin.of(*rate),
                 Self::Hits => share(window.hits, window.reads),
@@ -192,6 +194,7 @@ impl Figure {
         };
         match (self, self.of(measured)) {
             (Self::Quantile(_) | Self::LateP99 | Self::OfEvent(_), value) => time(value),
+            (Self::Count(..), Value::Never) => "no read was judged".to_owned(),
             (Self::Count(kind, _), _) => thousands(match measured {
                 Measured::Run { counts, .. } => kind.of(counts),
                 Measured::Since { window, .. } => kind.of(&counts_of(window)),
@@ -213,10 +216,11 @@ impl Figure {
     }
 }
 
-/// As far as a window has them.
+/// As far as a window has them. Reads that were answered stand for those that were judged.
 fn counts_of(window: &Window) -> Counts {
-    let Window { requests, failed, stale, stale_beyond, wrong, failures, .. } = *window;
-    Counts { requests, failed, stale, stale_beyond, wrong, failures, ..Counts::default() }
+    let Window { requests, failed, stale, stale_beyond, wrong, failures, reads: checked, .. } =
+        *window;
+    Counts { requests, failed, stale, stale_beyond, wrong, failures, checked, ..Counts::default() }
 }
 
 fn rise(risen: &Risen, name: &str, server: Option<&str>) -> Value {
@@ -247,6 +251,11 @@ impl Unit {
 impl Kind {
     pub(super) fn is_about_reads(self) -> bool {
         !matches!(self, Self::Failed(_))
+    }
+
+    /// Whether it says nothing, because nothing was judged that could have been bad.
+    fn is_unjudged(self, counts: &Counts) -> bool {
+        self.is_about_reads() && counts.checked == 0 && self.of(counts) == 0
     }
 
     /// What a share is of.
