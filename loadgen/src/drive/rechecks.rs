@@ -1,4 +1,4 @@
-//! Asks the database again for rows of which a read has shown something else than is known, one row after the other, and
+//! Asks the database again for rows of which a read has shown something else than is known, several rows at once, and
 //! has the reads judged by what it says.
 //!
 //! The requests were recorded before, so nothing here is part of a latency. What may wait is bounded, and so is the rate:
@@ -74,29 +74,53 @@ fn doubt(shared: &Rc<Shared>, row: u32, doubt: Doubt) {
 async fn run(shared: Rc<Shared>) {
     let rechecks = shared.rechecks.as_ref().expect("only they begin this");
     loop {
-        let asked = Micros::boottime();
         // Not borrowed while the database is asked.
         let next = rechecks.waiting.borrow_mut().take();
-        let Some((row, doubts)) = next else { break };
-        let content = ask(&shared, rechecks, row).await;
-        let now = Micros::boottime();
-        for doubt in &doubts {
-            let verdict = content.map_or(Verdict::Unjudged, |content| {
-                let has = Answered { asked, now, content };
-                rechecks.rows.checker.settle(row, (doubt.sent, doubt.seen), has)
-            });
-            judge(&shared, row, doubt, verdict);
-        }
-        if content.is_none() {
-            // Each of the others would wait as long, also when the run is over.
-            while let Some((row, doubts)) = rechecks.waiting.borrow_mut().take() {
-                doubts.iter().for_each(|doubt| judge(&shared, row, doubt, Verdict::Unjudged));
+        match next {
+            Some(row) => {
+                let asked = Micros::boottime();
+                monoio::spawn(settle(Rc::clone(&shared), row));
+                // Without a timer, the database is asked as fast as it answers.
+                let _ = rechecks.pacer.wait_until(asked + APART).await;
             }
+            None if rechecks.waiting.borrow().is_idle() => break,
+            None => rechecks.changed().await,
         }
-        // Without a timer, the database is asked as fast as it answers.
-        let _ = rechecks.pacer.wait_until(asked + APART).await;
     }
     shared.end_rechecks();
+}
+
+/// Asks for a row, and judges the reads of it that are in doubt.
+async fn settle(shared: Rc<Shared>, row: u32) {
+    let rechecks = shared.rechecks.as_ref().expect("only they begin this");
+    let asked = Micros::boottime();
+    let content = ask(&shared, rechecks, row).await;
+    let now = Micros::boottime();
+    // None, if nobody waits for them any more.
+    let doubts = rechecks.waiting.borrow_mut().end(row);
+    for doubt in &doubts {
+        let verdict = content.map_or(Verdict::Unjudged, |content| {
+            let has = Answered { asked, now, content };
+            rechecks.rows.checker.settle(row, (doubt.sent, doubt.seen), has)
+        });
+        judge(&shared, row, doubt, verdict);
+    }
+    if content.is_none() {
+        // Each of the others would wait as long, also when the run is over.
+        let others = rechecks.waiting.borrow_mut().give_up();
+        for (row, doubts) in &others {
+            doubts.iter().for_each(|doubt| judge(&shared, *row, doubt, Verdict::Unjudged));
+        }
+    }
+}
+
+/// Leaves unjudged what has not been settled.
+pub(super) fn abandon(shared: &Shared) {
+    let Some(rechecks) = &shared.rechecks else { return };
+    let left = rechecks.waiting.borrow_mut().abandon();
+    for (row, doubts) in left {
+        doubts.iter().for_each(|doubt| judge(shared, row, doubt, Verdict::Unjudged));
+    }
 }
 
 /// What the database has; `None`: it does not say, or the run was ended.

@@ -152,11 +152,14 @@ impl Shared {
         }
     }
 
-    /// Waits until no row is to be asked for again, and the task that asks has ended; after `closes`, nothing is asked
-    /// any more.
-    pub(super) async fn settled(&self, closes: Micros) {
+    /// Lets no row be asked for again after this time.
+    pub(super) fn close_rechecks(&self, closes: Micros) {
+        self.rechecks.iter().for_each(|rechecks| rechecks.closes.set(closes));
+    }
+
+    /// Waits until no row is to be asked for again, and the task that asks has ended.
+    pub(super) async fn settled(&self) {
         let Some(rechecks) = &self.rechecks else { return };
-        rechecks.closes.set(closes);
         poll_fn(|context| {
             if !rechecks.waiting.borrow().is_running {
                 return Poll::Ready(());

@@ -20,7 +20,7 @@ use super::doubts::Rechecks;
 use super::effort::Effort;
 use super::link::Link;
 use super::pacer::Pacer;
-use super::rechecks::SETTLE_WITHIN;
+use super::rechecks::{SETTLE_WITHIN, abandon};
 use super::request::{Arrival, Job, next_of_loop};
 use super::shared::Shared;
 use super::wire::WireClient;
@@ -113,16 +113,17 @@ async fn run_in_loop(
     all_ended(&shared, &pacer).await?;
     // What is asked of the database from now on is no part of the run.
     let (ended, Effort { computed, waited }) = (Micros::boottime(), Effort::own().since(effort));
-    shared.settled(ended + SETTLE_WITHIN).await;
+    let is_settled = settled(&shared, &pacer, ended + SETTLE_WITHIN).await?;
     let unanswered = shared.open();
-    if unanswered > 0 {
+    let has_ended = is_settled && unanswered == 0;
+    if !has_ended {
         links.iter().for_each(Link::close);
         shared.rechecks.iter().for_each(|rechecks| rechecks.database.close());
     }
     drop(links);
     let (recorder, supply) = match Rc::try_unwrap(shared) {
         Ok(Shared { recorder, supply, .. }) => (recorder.into_inner(), supply.into_inner()),
-        Err(shared) if unanswered > 0 => shared.taken(),
+        Err(shared) if !has_ended => shared.taken(),
         Err(_) => unreachable!("no task is left that could hold a reference"),
     };
     let mut recording = recorder.finish();
@@ -161,6 +162,20 @@ async fn all_ended(shared: &Shared, pacer: &Pacer) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Waits until the database has been asked again for all rows that are in doubt, until this time. What is asked for then is
+/// left unjudged: the database may take its time, which was to begin earlier. Returns whether nothing was.
+async fn settled(shared: &Shared, pacer: &Pacer, closes: Micros) -> io::Result<bool> {
+    shared.close_rechecks(closes);
+    let mut settled = pin!(shared.settled());
+    while for_a_while(pacer, settled.as_mut()).await?.is_none() {
+        if Micros::boottime() >= closes + STOP_CHECK {
+            abandon(shared);
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Waits for a result, for [`STOP_CHECK`] at most.
