@@ -38,7 +38,7 @@ pub mod observer;
 pub mod origin;
 mod placeholder;
 pub mod popularity;
-pub mod ports;
+mod ports;
 mod postgres;
 pub mod recorder;
 pub mod report;

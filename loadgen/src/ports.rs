@@ -8,16 +8,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 use crate::rng::Random;
 
-/// `count` different loopback addresses whose ports are free for TCP and UDP now.
+/// `count` different addresses of this host, of this machine, whose ports are free for TCP and UDP now.
 ///
 /// # Errors
 /// There are not that many.
-pub fn free_addresses(count: usize, random: &mut Random) -> io::Result<Vec<SocketAddr>> {
-    free_addresses_of(Ipv4Addr::LOCALHOST, count, random)
-}
-
-/// As [`free_addresses`], of another address of this machine.
-pub(crate) fn free_addresses_of(
+pub(crate) fn free_addresses(
     host: Ipv4Addr,
     count: usize,
     random: &mut Random,
@@ -59,7 +54,7 @@ mod tests {
 
     #[test]
     fn addresses_differ_and_are_free() {
-        let addresses = free_addresses(5, &mut Random::new(4)).unwrap();
+        let addresses = free_addresses(Ipv4Addr::LOCALHOST, 5, &mut Random::new(4)).unwrap();
         assert_eq!(addresses.iter().collect::<BTreeSet<_>>().len(), 5);
     }
 }

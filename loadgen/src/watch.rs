@@ -56,21 +56,15 @@ pub(crate) struct Look<'r> {
 /// Says whether the run is to end.
 pub(crate) type Observer<'o> = dyn FnMut(Look<'_>) -> bool + 'o;
 
+/// Who sees nothing in it.
+pub(crate) fn nobody(_: Look<'_>) -> bool {
+    false
+}
+
 impl Watched<'_> {
     /// Waits for the end, while the scenario's faults begin and end. The console has its table, or how far it is. Returns the
     /// supplies, too, as the run has left them.
     pub(crate) fn until_end(
-        &self,
-        running: Running,
-        stage: Option<&mut Stage>,
-        interrupt: &Interrupt,
-        console: &mut Console,
-    ) -> Result<(Recording, Vec<Supply>), DriveError> {
-        self.observed_until_end(running, stage, interrupt, console, &mut |_| false)
-    }
-
-    /// As [`Self::until_end`], with somebody who looks on.
-    pub(crate) fn observed_until_end(
         &self,
         running: Running,
         mut stage: Option<&mut Stage>,

@@ -7,7 +7,7 @@ use crate::folder;
 use crate::recorder::{TimelinePoint, wall_time};
 use crate::report::files::Files;
 use crate::report::html::Page;
-use crate::report::plots::{Line, over_time, percentiles};
+use crate::report::plots::{Line, database_load, latencies, over_time, percentiles};
 use crate::report::table::{cells, millis, thousands};
 use crate::report::{Figures, Mark};
 
@@ -51,36 +51,16 @@ fn page(report: &DemoReport) -> Result<String, DemoError> {
 
     page.heading("Over time");
     let marks = marks(report);
-    let line = |name: &str, value: fn(&TimelinePoint) -> f64| Line {
-        name: name.to_owned(),
-        points: report
-            .timeline
-            .iter()
-            // The last answers come after the last request is due; a slot of only these misleads.
-            .filter(|point| point.requests > 0)
-            .map(|point| (point.t_ms as f64 / 1_000.0, value(point)))
-            .collect(),
-    };
+    let points = report.timeline.iter();
+    let line =
+        |name: &str, value: fn(&TimelinePoint) -> f64| Line::over(name, points.clone(), value);
     let requests = [
         line("answers/s", |point| point.throughput_per_s),
         line("failed in the slot", |point| point.failed as f64),
     ];
     page.drawing(&over_time("Answers and failures", "per second", &requests, &marks, false)?);
-    let latencies = [
-        line("max", |point| point.max_us as f64 / 1_000.0),
-        line("p99", |point| point.p99_us as f64 / 1_000.0),
-        line("p50", |point| point.p50_us as f64 / 1_000.0),
-    ];
-    page.drawing(&over_time("Latency from the scheduled time", "ms", &latencies, &marks, true)?);
-    let origin = Line {
-        name: "reads/s".to_owned(),
-        points: report
-            .origin_timeline
-            .iter()
-            .map(|point| (point.t_ms / 1_000.0, point.reads_per_s))
-            .collect(),
-    };
-    page.drawing(&over_time("Load of the database", "per second", &[origin], &marks, false)?);
+    page.drawing(&latencies(points.clone(), &marks)?);
+    page.drawing(&database_load(&report.origin_timeline, &marks)?);
 
     page.heading("Percentiles by phase");
     let curves: Vec<_> = report

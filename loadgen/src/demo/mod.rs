@@ -27,8 +27,6 @@ use standin_config::{ClusterConfig, ConfigErrors};
 use standin_protocol::map::MapError;
 
 pub use options::DemoArgs;
-pub use outcome::{DemoReport, EventReport, Parameters, ReportFiles, StoodIn};
-pub use story::{Story, StoryEvent, StoryKind};
 
 use crate::checker::{Checker, Initial, grace};
 use crate::console::{Console, Show};
@@ -48,7 +46,7 @@ use crate::rng::Random;
 use crate::schedule::Arrivals;
 use crate::targets::{Standin, Target};
 use crate::workload::{Cold, Mix, Others};
-use outcome::NO_DATABASE;
+use outcome::{DemoReport, NO_DATABASE, Parameters};
 use script::CLUSTER;
 
 /// Rows of the demo's table.
@@ -101,21 +99,12 @@ impl DemoError {
     }
 }
 
-/// The whole of `standin demo`: runs it, and chooses the exit code (0: nothing failed, and
+/// The whole of `standin demo`: runs it, prints its events and results, and chooses the exit code (0: nothing failed, and
 /// no read was stale or wrong). For `show` see [`Console::new`].
 ///
 /// # Errors
 /// [`DemoError`].
 pub fn main(args: &DemoArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Error>> {
-    let report = run(args, show)?;
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Runs the demo, and prints its events and results.
-///
-/// # Errors
-/// [`DemoError`].
-pub fn run(args: &DemoArgs, show: Option<Show>) -> Result<DemoReport, DemoError> {
     let mut console = Console::new(show);
     let interrupt = Interrupt::listen().map_err(DemoError::system("signal handlers"))?;
     let seed = match args.seed {
@@ -132,9 +121,11 @@ pub fn run(args: &DemoArgs, show: Option<Show>) -> Result<DemoReport, DemoError>
     }
     match result {
         Err(DemoError::Setting(SettingError::Start(StartError::Interrupted))) => {
-            Err(DemoError::Interrupted)
+            Err(DemoError::Interrupted.into())
         }
-        result => result,
+        Ok(report) if report.is_good() => Ok(ExitCode::SUCCESS),
+        Ok(_) => Ok(ExitCode::FAILURE),
+        Err(error) => Err(error.into()),
     }
 }
 

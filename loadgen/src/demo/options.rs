@@ -35,29 +35,10 @@ pub struct DemoArgs {
     /// Folder for the report; by default a new temporary folder.
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
-    /// The program to start as master and servers; by default this one.
-    #[arg(skip)]
-    pub program: Option<PathBuf>,
-}
-
-impl Default for DemoArgs {
-    fn default() -> Self {
-        Self {
-            seconds: 24,
-            rate: 5_000,
-            seed: None,
-            json: None,
-            keep: None,
-            origin: None,
-            cache: false,
-            report: None,
-            program: None,
-        }
-    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use clap::Parser;
 
     use super::*;
@@ -68,19 +49,22 @@ mod tests {
         demo: DemoArgs,
     }
 
+    /// What follows from these words behind `standin`.
+    pub(in crate::demo) fn parse(words: &[&str]) -> Result<DemoArgs, clap::Error> {
+        Cli::try_parse_from(words).map(|cli| cli.demo)
+    }
+
     #[test]
     fn the_command_line_is_read() {
-        let Cli { demo } = Cli::try_parse_from(["demo"]).unwrap();
-        let defaults = DemoArgs::default();
-        assert_eq!((demo.seconds, demo.rate, demo.keep), (defaults.seconds, defaults.rate, None));
-        let Cli { demo } =
-            Cli::try_parse_from(["demo", "--keep", "--seconds", "9", "--seed", "4"]).unwrap();
+        let demo = parse(&["demo"]).unwrap();
+        assert_eq!((demo.seconds, demo.rate, demo.keep), (24, 5_000, None));
+        let demo = parse(&["demo", "--keep", "--seconds", "9", "--seed", "4"]).unwrap();
         assert_eq!((demo.keep, demo.seconds, demo.seed), (Some(None), 9, Some(4)));
-        let Cli { demo } = Cli::try_parse_from(["demo", "--keep", "here"]).unwrap();
+        let demo = parse(&["demo", "--keep", "here"]).unwrap();
         assert_eq!(demo.keep, Some(Some(PathBuf::from("here"))));
         let both = ["demo", "--cache", "--origin", "postgres://localhost/db"];
-        assert!(Cli::try_parse_from(both).is_err(), "either a database or none");
-        assert!(Cli::try_parse_from(["demo", "--seconds", "2"]).is_err(), "too short");
-        assert!(Cli::try_parse_from(["demo", "--rate", "0"]).is_err());
+        assert!(parse(&both).is_err(), "either a database or none");
+        assert!(parse(&["demo", "--seconds", "2"]).is_err(), "too short");
+        assert!(parse(&["demo", "--rate", "0"]).is_err());
     }
 }

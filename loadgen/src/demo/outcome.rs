@@ -20,13 +20,13 @@ pub(super) const NO_DATABASE: &str = "none";
 
 /// The paths of the report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct ReportFiles {
+pub(super) struct ReportFiles {
     /// The page for people.
-    pub html: PathBuf,
+    pub(super) html: PathBuf,
     /// The figures for programs.
-    pub json: PathBuf,
+    pub(super) json: PathBuf,
     /// The log for HdrHistogram's tools.
-    pub hdr_log: PathBuf,
+    pub(super) hdr_log: PathBuf,
 }
 
 impl fmt::Display for ReportFiles {
@@ -44,93 +44,93 @@ impl fmt::Display for ReportFiles {
 
 /// With what the demo ran.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Parameters {
+pub(super) struct Parameters {
     /// Seconds of load.
-    pub seconds: u32,
+    pub(super) seconds: u32,
     /// Requests per second.
-    pub rate_per_s: u32,
+    pub(super) rate_per_s: u32,
     /// Seed; the same one gives the same requests.
-    pub seed: u64,
+    pub(super) seed: u64,
     /// Rows in the table.
-    pub rows: u32,
+    pub(super) rows: u32,
     /// Bytes of a value.
-    pub value_bytes: u32,
+    pub(super) value_bytes: u32,
     /// Exponent of the keys' distribution.
-    pub zipf_exponent: f64,
+    pub(super) zipf_exponent: f64,
     /// Share of reads, 0 to 100.
-    pub reads_percent: f64,
+    pub(super) reads_percent: f64,
     /// Database.
-    pub origin: &'static str,
+    pub(super) origin: &'static str,
     /// Failover groups, of two servers each.
-    pub groups: u16,
+    pub(super) groups: u16,
     /// Load threads, each with a client of its own.
-    pub workers: u32,
+    pub(super) workers: u32,
 }
 
 /// An event, relative to the start of the load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct EventReport {
+pub(super) struct EventReport {
     /// Milliseconds since the start.
-    pub t_ms: f64,
+    pub(super) t_ms: f64,
     /// What.
-    pub kind: StoryKind,
+    pub(super) kind: StoryKind,
     /// Which server.
-    pub server: String,
+    pub(super) server: String,
     /// In words.
-    pub text: String,
+    pub(super) text: String,
 }
 
 /// The stand-ins' work, from the kill to the return.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct StoodIn {
+pub(super) struct StoodIn {
     /// Requests that missed their caches or wrote: fetches and writes for the server's partitions.
-    pub requests: u64,
+    pub(super) requests: u64,
     /// The number of keys that they logged for it, to be handed back. A server that returns with
     /// its cache drops them; a restarted one has nothing to drop.
-    pub keys_logged: u64,
+    pub(super) keys_logged: u64,
 }
 
 /// All of it; the JSON has these names.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct DemoReport {
+pub(super) struct DemoReport {
     /// The three phases together.
     #[serde(flatten)]
-    pub total: Figures,
+    pub(super) total: Figures,
     /// Before, failover, after return.
-    pub phases: Vec<PhaseFigures>,
+    pub(super) phases: Vec<PhaseFigures>,
     /// The events, with their times.
-    pub events: Vec<EventReport>,
+    pub(super) events: Vec<EventReport>,
     /// The time from the kill to the master's verdict.
-    pub detect_ms: Option<f64>,
+    pub(super) detect_ms: Option<f64>,
     /// The time from the kill to the first answer of a stand-in.
-    pub stand_in_ms: Option<f64>,
+    pub(super) stand_in_ms: Option<f64>,
     /// The time from the kill to the last other server's acknowledgement.
-    pub announce_ms: Option<f64>,
+    pub(super) announce_ms: Option<f64>,
     /// The time from the start of the new process to the announcement that it is online.
-    pub return_ms: Option<f64>,
+    pub(super) return_ms: Option<f64>,
     /// The work of the stand-ins meanwhile, by the servers' own counters.
-    pub stood_in: Option<StoodIn>,
+    pub(super) stood_in: Option<StoodIn>,
     /// The warm-up; it counts for the exit code, and for nothing else. Its hit ratio is over all of
     /// it, first reads included.
-    pub warm_up: Figures,
+    pub(super) warm_up: Figures,
     /// Hit ratio of the warm-up's last half second, 0 to 1: what the caches begin the load with.
-    pub warm_hit_ratio: f64,
+    pub(super) warm_hit_ratio: f64,
     /// Events that should have happened but did not, and processes that ended unexpectedly.
-    pub problems: Vec<String>,
+    pub(super) problems: Vec<String>,
     /// The first failures and bad reads.
-    pub quotes: Vec<String>,
+    pub(super) quotes: Vec<String>,
     /// The lateness of sent requests in microseconds, at the 99th percentile.
-    pub lateness_p99_us: u64,
+    pub(super) lateness_p99_us: u64,
     /// Latencies and throughput over time.
-    pub timeline: Vec<TimelinePoint>,
+    pub(super) timeline: Vec<TimelinePoint>,
     /// Load of the database over time.
-    pub origin_timeline: Vec<OriginPoint>,
+    pub(super) origin_timeline: Vec<OriginPoint>,
     /// With what the demo ran.
-    pub parameters: Parameters,
+    pub(super) parameters: Parameters,
     /// The machine.
-    pub machine: Machine,
+    pub(super) machine: Machine,
     /// The files of the report.
-    pub files: ReportFiles,
+    pub(super) files: ReportFiles,
 }
 
 impl DemoReport {
@@ -186,7 +186,7 @@ impl DemoReport {
 
     /// No request failed, no read was stale or wrong, and all happened that should.
     #[must_use]
-    pub fn is_good(&self) -> bool {
+    pub(super) fn is_good(&self) -> bool {
         let clean = |f: &Figures| f.failed == 0 && f.stale == 0 && f.wrong == 0;
         clean(&self.total) && clean(&self.warm_up) && self.problems.is_empty()
     }
@@ -197,7 +197,7 @@ impl DemoReport {
 
     /// The end of the demo's output.
     #[must_use]
-    pub fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let mut text = format!("\n{}", table::phases(&self.phases, &self.total));
         let ms = |ms: Option<f64>| ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.0} ms"));
         text += &format!(
@@ -245,7 +245,7 @@ impl DemoReport {
 
     /// One sentence.
     #[must_use]
-    pub fn verdict(&self) -> String {
+    pub(super) fn verdict(&self) -> String {
         let sum = |of: fn(&Figures) -> u64| of(&self.total) + of(&self.warm_up);
         let (failed, stale) = (sum(|f| f.failed), sum(|f| f.stale));
         match sum(|f| f.wrong) {

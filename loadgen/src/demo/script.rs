@@ -57,7 +57,7 @@ pub(super) fn script(args: &DemoArgs, groups: u16, rows: Rows) -> Script {
         name: CLUSTER.to_owned(),
         kind: Kind::Standin(cluster),
         namespace: false,
-        program: args.program.clone(),
+        program: None,
         arguments: Vec::new(),
         ready_within: UP_WITHIN,
     };
@@ -124,8 +124,7 @@ pub(super) fn play(
         false
     };
     let on_stage = Some(&mut *stage);
-    let (recording, _) =
-        watched.observed_until_end(running, on_stage, interrupt, console, &mut observer)?;
+    let (recording, _) = watched.until_end(running, on_stage, interrupt, console, &mut observer)?;
     stage.undo();
     if interrupt.is_set() {
         return Err(DemoError::Interrupted);
@@ -190,13 +189,14 @@ impl Witness {
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::{SECONDS_MIN, tests::parse};
     use super::*;
     use crate::faults::mistakes;
 
     #[test]
     fn the_shortest_demo_has_time_for_its_script() {
         let rows = Rows { count: 1, run: 1, value_bytes: 64 };
-        let args = DemoArgs { seconds: super::super::options::SECONDS_MIN, ..DemoArgs::default() };
+        let args = parse(&["demo", "--seconds", &SECONDS_MIN.to_string()]).unwrap();
         let script = script(&args, 2, rows);
         assert!(mistakes(&script).is_empty() && script.has_process(VICTIM_NAME));
         assert_eq!(script.servers()[usize::from(VICTIM)], VICTIM_NAME);

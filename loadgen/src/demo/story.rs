@@ -20,7 +20,7 @@ use crate::observer::MasterLine;
 /// A step of the story, in the order in which they usually happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum StoryKind {
+pub(super) enum StoryKind {
     /// SIGKILL was sent.
     Killed,
     /// The first client stopped sending to the server (claim 10).
@@ -48,7 +48,7 @@ pub enum StoryKind {
 impl StoryKind {
     /// Returns the text for the terminal and the report.
     #[must_use]
-    pub fn words(self) -> &'static str {
+    pub(super) fn words(self) -> &'static str {
         match self {
             Self::Killed => "killed",
             Self::FailoverMode => "failover mode",
@@ -67,20 +67,20 @@ impl StoryKind {
 
 /// A step that has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoryEvent {
+pub(super) struct StoryEvent {
     /// When.
-    pub at: Micros,
+    pub(super) at: Micros,
     /// What.
-    pub kind: StoryKind,
+    pub(super) kind: StoryKind,
     /// Which server.
-    pub server: String,
+    pub(super) server: String,
     /// Further details.
-    pub text: String,
+    pub(super) text: String,
 }
 
 /// See the head of the file.
 #[derive(Debug)]
-pub struct Story {
+pub(super) struct Story {
     servers: Vec<String>,
     victim: u16,
     events: Vec<StoryEvent>,
@@ -92,23 +92,23 @@ pub struct Story {
 impl Story {
     /// The story of the killing of server `victim`.
     #[must_use]
-    pub fn new(servers: Vec<String>, victim: u16) -> Self {
+    pub(super) fn new(servers: Vec<String>, victim: u16) -> Self {
         let (events, acknowledged_by) = (Vec::new(), BTreeSet::new());
         Self { servers, victim, events, acknowledged_by, taken: 0 }
     }
 
     /// The script has killed the victim.
-    pub fn killed(&mut self, at: Micros, pid: u32) {
+    pub(super) fn killed(&mut self, at: Micros, pid: u32) {
         self.tell(at, StoryKind::Killed, self.victim, format!("SIGKILL to process {pid}"));
     }
 
     /// The script has restarted the victim.
-    pub fn restarted(&mut self, at: Micros, pid: u32) {
+    pub(super) fn restarted(&mut self, at: Micros, pid: u32) {
         self.tell(at, StoryKind::Restarted, self.victim, format!("as process {pid}"));
     }
 
     /// The master has written a line.
-    pub fn master(&mut self, line: &MasterLine) {
+    pub(super) fn master(&mut self, line: &MasterLine) {
         // A line about no server is no part of the story.
         let Some(server) = &line.server else { return };
         let is_victim = *server == self.victim_name();
@@ -147,7 +147,7 @@ impl Story {
     }
 
     /// A worker or its client has something to say.
-    pub fn client(&mut self, notable: &Notable) {
+    pub(super) fn client(&mut self, notable: &Notable) {
         match *notable {
             Notable::Client { at, ref event, .. } if self.has(StoryKind::Killed) => match *event {
                 ClientEvent::EnteredFailover { server, attempts } if server == self.victim => {
@@ -178,7 +178,7 @@ impl Story {
     }
 
     /// The events since the last call, in order of time as far as it is known.
-    pub fn take_new(&mut self) -> Vec<StoryEvent> {
+    pub(super) fn take_new(&mut self) -> Vec<StoryEvent> {
         let mut new = self.events[self.taken..].to_vec();
         self.taken = self.events.len();
         new.sort_by_key(|event| event.at);
@@ -187,7 +187,7 @@ impl Story {
 
     /// Everything, in order of time.
     #[must_use]
-    pub fn events(&self) -> Vec<StoryEvent> {
+    pub(super) fn events(&self) -> Vec<StoryEvent> {
         let mut events = self.events.clone();
         events.sort_by_key(|event| event.at);
         events
@@ -195,20 +195,20 @@ impl Story {
 
     /// Returns the time at which this first happened.
     #[must_use]
-    pub fn at(&self, kind: StoryKind) -> Option<Micros> {
+    pub(super) fn at(&self, kind: StoryKind) -> Option<Micros> {
         self.events.iter().find(|event| event.kind == kind).map(|event| event.at)
     }
 
     /// Milliseconds from one step to another, if both have happened.
     #[must_use]
-    pub fn between_ms(&self, from: StoryKind, to: StoryKind) -> Option<f64> {
+    pub(super) fn between_ms(&self, from: StoryKind, to: StoryKind) -> Option<f64> {
         let taken = self.at(to)?.since(self.at(from)?);
         Some(taken.as_micros() as f64 / 1_000.0)
     }
 
     /// Name of the server that is killed.
     #[must_use]
-    pub fn victim_name(&self) -> String {
+    pub(super) fn victim_name(&self) -> String {
         self.name(self.victim)
     }
 

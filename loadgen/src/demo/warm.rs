@@ -69,7 +69,9 @@ pub(super) fn run(
         (0..workers).map(|worker| Supply::mixed(mix, until_steady.seed, worker, workers)).collect();
     let mut windows: Vec<(Duration, Progress)> = vec![(Duration::ZERO, Progress::default())];
     let is_steady = |progress, elapsed: Duration| {
-        let is_window = windows.last().is_some_and(|(at, _)| elapsed.saturating_sub(*at) >= WINDOW);
+        // At the end, only the last answers are waited for, which are no measure.
+        let is_window = windows.last().is_some_and(|(at, _)| elapsed.saturating_sub(*at) >= WINDOW)
+            && elapsed < STEADY_WITHIN;
         if is_window {
             windows.push((elapsed, progress));
         }
@@ -110,9 +112,7 @@ fn send(
     let watched = Watched { live: &live, plan, whole, shown: Shown::Progress("warming up:") };
     let mut observer =
         |look: Look<'_>| is_enough(live.progress(), Micros::boottime().since(look.start));
-    let interrupts = interrupt;
-    let (recording, _) =
-        watched.observed_until_end(running, None, interrupts, console, &mut observer)?;
+    let (recording, _) = watched.until_end(running, None, interrupt, console, &mut observer)?;
     if interrupt.is_set() {
         return Err(DemoError::Interrupted);
     }

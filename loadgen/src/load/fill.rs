@@ -13,7 +13,7 @@ use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::recorder::{Counts, Recording};
 use crate::report::table::thousands;
-use crate::watch::{Shown, Watched};
+use crate::watch::{Shown, Watched, nobody};
 use crate::workload::{Supply, SweepAccess};
 
 /// The requests under way, at most, of the closed loop of each worker that fills.
@@ -87,7 +87,7 @@ fn sweep(
     let running = drive::start(&plan, (0..workers).map(supply).collect(), &live)?;
     let whole = share_of(load, &keys);
     let what = Watched { live: &live, plan: &plan, whole, shown: Shown::Progress("") };
-    Ok(what.until_end(running, None, interrupt, console)?.0)
+    Ok(what.until_end(running, None, interrupt, console, &mut nobody)?.0)
 }
 
 /// Reads all counters, if there are any that are judged, and counts what was found of them. Returns why some could not be

@@ -89,7 +89,7 @@ use crate::report::table::thousands;
 use crate::request::KeyCounts;
 use crate::targets::address::TargetUrl;
 use crate::trace::{Feeding, Numbering};
-use crate::watch::{Shown, Watched};
+use crate::watch::{Shown, Watched, nobody};
 use crate::workload::{Keys, Mix, Supply};
 
 /// Makes the requests of the warm-up others than those to come.
@@ -290,7 +290,8 @@ impl<'l> Prepared<'l> {
         stage.begin(running.start);
         let whole = whole(&plan.pacing, plan.duration);
         let what = Watched { live, plan: &plan, whole, shown };
-        let (mut recording, _) = what.until_end(running, Some(stage), interrupt, console)?;
+        let (mut recording, _) =
+            what.until_end(running, Some(stage), interrupt, console, &mut nobody)?;
         // What comes after the run may be interrupted, too.
         let is_stopped = live.is_stopped();
         stage.undo();
@@ -442,7 +443,8 @@ fn warm_up(
     let is_search = shown == Shown::Search;
     let shown = if is_search { shown } else { Shown::Progress("") };
     let what = Watched { live: &live, plan, whole, shown };
-    let (recording, mut supplies) = what.until_end(running, None, interrupt, console)?;
+    let (recording, mut supplies) =
+        what.until_end(running, None, interrupt, console, &mut nobody)?;
     let counts = recording.counts();
     let bad = counts.stale + counts.wrong;
     // A search has many.

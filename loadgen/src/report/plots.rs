@@ -8,6 +8,8 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::{CurvePoint, Mark};
+use crate::observer::OriginPoint;
+use crate::recorder::TimelinePoint;
 
 const FONT: &str = "sans-serif";
 /// Colours that also colour-blind readers tell apart (Okabe and Ito), and their order in the legend.
@@ -58,6 +60,49 @@ pub struct Line {
 pub struct PlotError(String);
 
 type Area<'s> = DrawingArea<SVGBackend<'s>, Shift>;
+
+impl Line {
+    /// A figure of a timeline. The last answers come after the last request is due; a point of only these misleads.
+    pub fn over<'p>(
+        name: &str,
+        points: impl Iterator<Item = &'p TimelinePoint>,
+        value: impl Fn(&TimelinePoint) -> f64,
+    ) -> Self {
+        let points = points.filter(|point| point.requests > 0);
+        let points = points.map(|point| (point.t_ms as f64 / 1_000.0, value(point)));
+        Self { name: name.to_owned(), points: points.collect() }
+    }
+}
+
+/// The latencies of a timeline.
+///
+/// # Errors
+/// [`PlotError`].
+pub fn latencies<'p>(
+    points: impl Iterator<Item = &'p TimelinePoint> + Clone,
+    marks: &[Mark],
+) -> Result<String, PlotError> {
+    let line = |name: &str, us: fn(&TimelinePoint) -> u64| {
+        Line::over(name, points.clone(), |point| us(point) as f64 / 1_000.0)
+    };
+    let lines = [
+        line("p50", |point| point.p50_us),
+        line("p99", |point| point.p99_us),
+        line("p99.9", |point| point.p999_us),
+        line("max", |point| point.max_us),
+    ];
+    over_time("Latency from the scheduled time", "ms", &lines, marks, true)
+}
+
+/// How often the database was asked.
+///
+/// # Errors
+/// [`PlotError`].
+pub fn database_load(points: &[OriginPoint], marks: &[Mark]) -> Result<String, PlotError> {
+    let points = points.iter().map(|point| (point.t_ms / 1_000.0, point.reads_per_s));
+    let reads = Line { name: "reads".to_owned(), points: points.collect() };
+    over_time("Load of the database", "per second", &[reads], marks, false)
+}
 
 /// Lines over time with marks. With `is_log` the y axis is logarithmic. Of lines with very many points, the highest of
 /// those that are close together are drawn.

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::document::{Document, Interval, Operation};
+use super::document::{Document, Operation};
 use super::html::Page;
-use super::plots::{Line, PlotError, over_time, percentiles};
+use super::plots::{Line, PlotError, database_load, latencies, over_time, percentiles};
 use super::table::{millis, thousands};
 use super::{CurvePoint, Figures, LatencyUs, Mark, figures::curve};
-use crate::recorder::FailureKind;
+use crate::recorder::{FailureKind, TimelinePoint};
 
 /// Returns the text of the page.
 ///
@@ -124,54 +124,37 @@ fn summary(page: &mut Page, document: &Document) {
 fn timeline(page: &mut Page, document: &Document) -> Result<(), PlotError> {
     page.heading("Over time");
     let marks = marks(document);
-    let seconds = |interval: &Interval| interval.point.t_ms as f64 / 1_000.0;
     let length_s = document.interval().as_secs_f64();
-    // The last answers come after the last request is due; an interval of only these misleads.
-    let line = |name: &str, value: &dyn Fn(&Interval) -> f64| Line {
-        name: name.to_owned(),
-        points: document
-            .timeline
-            .iter()
-            .filter(|interval| interval.point.requests > 0)
-            .map(|interval| (seconds(interval), value(interval)))
-            .collect(),
-    };
+    let points = document.timeline.iter().map(|interval| &interval.point);
+    let line =
+        |name: &str, value: &dyn Fn(&TimelinePoint) -> f64| Line::over(name, points.clone(), value);
     let per_s = |count: u64| count as f64 / length_s;
     let throughput = [
-        line("answers", &|interval| interval.point.throughput_per_s),
-        line("requests due", &|interval| per_s(interval.point.requests)),
+        line("answers", &|point| point.throughput_per_s),
+        line("requests due", &|point| per_s(point.requests)),
     ];
     page.drawing(&over_time("Throughput", "per second", &throughput, &marks, false)?);
-    let ms = |us: u64| us as f64 / 1_000.0;
-    let latencies = [
-        line("p50", &|interval| ms(interval.point.p50_us)),
-        line("p99", &|interval| ms(interval.point.p99_us)),
-        line("p99.9", &|interval| ms(interval.point.p999_us)),
-        line("max", &|interval| ms(interval.point.max_us)),
-    ];
-    page.drawing(&over_time("Latency from the scheduled time", "ms", &latencies, &marks, true)?);
+    page.drawing(&latencies(points.clone(), &marks)?);
     if document.total.failed > 0 {
         let kinds = document.total.counts.failures_by_kind();
         let lines = kinds.map(|(kind, _)| {
             let index = FailureKind::ALL.iter().position(|other| *other == kind).unwrap_or(0);
-            line(kind.name(), &|interval| per_s(interval.point.failures[index]))
+            line(kind.name(), &|point| per_s(point.failures[index]))
         });
         let lines: Vec<Line> = lines.collect();
         page.drawing(&over_time("Failures by kind", "per second", &lines, &marks, false)?);
     }
     if document.generator.is_checked {
         let lines = [
-            line("stale", &|interval| per_s(interval.point.stale)),
-            line("wrong", &|interval| per_s(interval.point.wrong)),
+            line("stale", &|point| per_s(point.stale)),
+            line("wrong", &|point| per_s(point.wrong)),
         ];
         page.drawing(&over_time("Stale and wrong reads", "per second", &lines, &marks, false)?);
     }
-    let hits = [line("hits", &|interval| interval.point.hit_ratio * 100.0)];
+    let hits = [line("hits", &|point| point.hit_ratio * 100.0)];
     page.drawing(&over_time("Hit ratio", "percent of reads", &hits, &marks, false)?);
     if !document.origin.is_empty() {
-        let points = document.origin.iter().map(|point| (point.t_ms / 1_000.0, point.reads_per_s));
-        let reads = Line { name: "reads".to_owned(), points: points.collect() };
-        page.drawing(&over_time("Load of the database", "per second", &[reads], &marks, false)?);
+        page.drawing(&database_load(&document.origin, &marks)?);
     }
     if !document.samples.is_empty() {
         let mut lines = vec![Line { name: "load generator".to_owned(), points: Vec::new() }];

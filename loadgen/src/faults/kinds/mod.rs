@@ -21,7 +21,7 @@ use super::process::{Process, SpawnError};
 pub use super::site::Site;
 use super::tool::ToolError;
 use crate::interrupt::Interrupt;
-use crate::ports::free_addresses_of;
+use crate::ports::free_addresses;
 use crate::rng::Random;
 
 /// The time between two checks whether a process is up.
@@ -141,7 +141,7 @@ impl Ground<'_> {
         let missing = own.iter().filter(|site| site.is_none()).count() * addresses;
         let host = self.lan.map_or(Ipv4Addr::LOCALHOST, |_| Lan::host());
         // All at once, or one of them would be found twice.
-        let free = free_addresses_of(host, missing, self.random)
+        let free = free_addresses(host, missing, self.random)
             .map_err(StartError::system("looking for free ports"))?;
         let mut free = free.into_iter();
         let shared = |free: &mut dyn Iterator<Item = SocketAddr>| Site {

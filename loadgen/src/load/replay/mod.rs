@@ -14,7 +14,7 @@ use crate::report::table::thousands;
 use crate::trace::{
     Division, Feed, Feeding, KeyRule, Mode, Numbering, Rules, Totals, TraceError, try_beginning,
 };
-use crate::watch::{Shown, Watched};
+use crate::watch::{Shown, Watched, nobody};
 use crate::workload::Supply;
 
 /// What the target takes.
@@ -107,7 +107,7 @@ impl Replay {
         let supplies = players.into_iter().map(Supply::Replay).collect();
         let running = drive::start(&plan, supplies, &live)?;
         let watched = Watched { live: &live, plan: &plan, whole: 0, shown: Shown::Progress("") };
-        let (recording, _) = watched.until_end(running, None, interrupt, console)?;
+        let (recording, _) = watched.until_end(running, None, interrupt, console, &mut nobody)?;
         let Totals { requests, numbering, is_whole, .. } =
             feeding.finish().map_err(self.failed())?;
         if !is_whole {
