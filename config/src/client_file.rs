@@ -10,7 +10,7 @@ use standin_protocol::auth::ClusterKey;
 
 use crate::defaults::TTL_JITTER_PERCENT;
 use crate::digits::hex;
-use crate::model::{ClusterConfig, KeyspaceConfig, Limits, MasterConfig, Mode, ServerConfig};
+use crate::model::{ClusterConfig, KeyspaceConfig, Limits, MasterConfig, ServerConfig};
 use crate::security::Security;
 use crate::tls::{TlsAuthorities, TlsCalls, TlsConfig};
 use crate::toml::{Toml, quoted};
@@ -114,7 +114,7 @@ impl ClusterConfig {
         out.plain("for_clients", true);
         out.plain("partitions", self.partitions);
         out.text("hash", self.hash.name());
-        out.text("mode", if self.mode == Mode::Strict { "strict" } else { "available" });
+        out.text("mode", self.mode.name());
         out.text("key_separator", &self.naming.separator);
         let default = self.naming.default_keyspace;
         let default = self.keyspaces.iter().find(|keyspace| Some(keyspace.id) == default);
@@ -184,7 +184,7 @@ impl ClusterConfig {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use crate::{HttpConfig, KeyCase, OriginConfig, Timings};
+    use crate::{HttpConfig, KeyCase, Mode, OriginConfig, Timings};
 
     use super::*;
 

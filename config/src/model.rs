@@ -68,6 +68,21 @@ pub enum Mode {
     Strict,
 }
 
+impl Mode {
+    /// All variants, each with its word in the cluster file.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("available", Self::Available), ("strict", Self::Strict)];
+
+    /// The word in the cluster file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Strict => "strict",
+        }
+    }
+}
+
 /// `[master]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MasterConfig {

@@ -9,7 +9,7 @@ use crate::database::{OriginKind, PasswordSource, PostgresAccess, RootCertificat
 use crate::digits::hex;
 use crate::http::{DASHBOARD, HttpConfig, HttpKeys, METRICS};
 use crate::mistake::ConfigErrors;
-use crate::model::{ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Mode, ServerConfig};
+use crate::model::{ClusterConfig, ColumnType, IoKind, KeyspaceConfig, ServerConfig};
 use crate::security::Security;
 use crate::tls::{TlsCalls, TlsConfig};
 use crate::toml::{Toml, quoted};
@@ -66,11 +66,7 @@ impl ClusterConfig {
         out.text("name", &self.name);
         out.plain("partitions", self.partitions);
         out.text("hash", self.hash.name());
-        let mode = match self.mode {
-            Mode::Available => "available",
-            Mode::Strict => "strict",
-        };
-        out.text("mode", mode);
+        out.text("mode", self.mode.name());
         out.text("key_separator", &self.naming.separator);
         let default = self.naming.default_keyspace.and_then(|id| {
             let keyspace = self.keyspaces.iter().find(|keyspace| keyspace.id == id)?;

@@ -18,6 +18,12 @@ macro_rules! wire_enum {
                 match byte { $($value => Some(Self::$variant),)+ _ => None }
             }
 
+            /// Returns the value with this name.
+            #[must_use]
+            pub fn of_name(name: &str) -> Option<Self> {
+                match name { $($text => Some(Self::$variant),)+ _ => None }
+            }
+
             /// The name used in documents and messages.
             #[must_use]
             pub fn name(self) -> &'static str {
@@ -145,5 +151,22 @@ wire_enum! {
         OutOfRange = 22, "OUT_OF_RANGE";
         /// The user of the connection may not do this; nothing was done.
         NotPermitted = 23, "NOT_PERMITTED";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_of_one_value() {
+        for status in Status::ALL {
+            assert_eq!(Status::of_name(status.name()), Some(*status));
+            assert_eq!(Status::from_wire(*status as u8), Some(*status));
+        }
+        for opcode in Opcode::ALL {
+            assert_eq!(Opcode::of_name(opcode.name()), Some(*opcode));
+        }
+        assert_eq!(Opcode::of_name("get "), None);
     }
 }

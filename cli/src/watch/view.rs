@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use standin_config::{ClusterConfig, Mode, counted};
+use standin_config::{ClusterConfig, counted};
 use standin_master::MasterEvent;
 use standin_protocol::body::StatsReply;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, Topology};
@@ -84,10 +84,7 @@ impl View {
     pub(crate) fn new(cluster: &ClusterConfig, has_events: bool) -> Self {
         Self {
             cluster: cluster.name.clone(),
-            mode: match cluster.mode {
-                Mode::Available => "available",
-                Mode::Strict => "strict",
-            },
+            mode: cluster.mode.name(),
             groups: cluster.groups.clone(),
             has_events,
             topology_id: 0,

@@ -19,7 +19,6 @@ const NAME_BYTES_MAX: usize = 64;
 /// The longest separator of names and keys, in bytes.
 const SEPARATOR_BYTES_MAX: usize = 8;
 const HASHES: [(&str, KeyHash); 2] = [("xxh3", KeyHash::Xxh3), ("crc16", KeyHash::Crc16)];
-const MODES: [(&str, Mode); 2] = [("available", Mode::Available), ("strict", Mode::Strict)];
 
 /// `[cluster]`, as far as it is right.
 pub(super) struct Cluster<'d> {
@@ -86,7 +85,7 @@ pub(super) fn read<'d>(mut section: Section<'d>, report: &mut Report<'_>) -> Clu
         partitions,
         hash,
         mode: section
-            .choice("mode", &MODES, report)
+            .choice("mode", &Mode::ALL, report)
             .or(Mode::Available, section.at())
             .map(|mode| mode.value),
         for_clients: section

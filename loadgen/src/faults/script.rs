@@ -121,10 +121,7 @@ pub enum Backing {
 
 /// The word of a cluster file.
 fn word_of<S: Serializer>(mode: &Mode, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match mode {
-        Mode::Available => "available",
-        Mode::Strict => "strict",
-    })
+    serializer.serialize_str(mode.name())
 }
 
 impl ProcessSpec {

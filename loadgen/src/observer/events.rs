@@ -37,8 +37,7 @@ impl MasterLine {
         if self.kind != "announced" {
             return None;
         }
-        let word = self.text.rsplit(' ').next()?;
-        let state = ServerState::ALL.iter().copied().find(|state| state.name() == word)?;
+        let state = ServerState::of_name(self.text.rsplit(' ').next()?)?;
         Some((self.server.as_deref()?, state))
     }
 }

@@ -125,14 +125,14 @@ fn read_server(line: &str) -> Option<SavedServer> {
     else {
         return None;
     };
-    let state = ServerState::ALL.iter().find(|s| s.name() == state)?;
+    let state = ServerState::of_name(state)?;
     let by_verdict = match why {
         "verdict" => true,
         "-" => false,
         _ => return None,
     };
     let boot_id = u64::from_str_radix(boot_id, 16).ok()?;
-    let status = ServerStatus { state: *state, since: read_epoch(since)?, boot_id };
+    let status = ServerStatus { state, since: read_epoch(since)?, boot_id };
     Some(SavedServer { name: name.to_owned(), status, by_verdict })
 }
 

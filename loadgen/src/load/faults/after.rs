@@ -30,14 +30,13 @@ pub(super) fn read(
     };
     let within = within.map_or(WITHIN, |within| within.value);
     let words: Vec<&str> = after.value.split_whitespace().collect();
-    let state = |word: &str| ServerState::ALL.iter().copied().find(|state| state.name() == word);
     let [server, word] = words[..] else {
         let wrong =
             format!("{:?}: write a server and a state, such as \"cluster-a1 online\"", after.value);
         report.mistake(after.at, &section.key("after"), wrong);
         return None;
     };
-    let Some(state) = state(word) else {
+    let Some(state) = ServerState::of_name(word) else {
         let known: Vec<&str> = ServerState::ALL.iter().map(|state| state.name()).collect();
         let wrong = format!("there is no state {word:?}; write one of: {}", known.join(", "));
         report.mistake(after.at, &section.key("after"), wrong);

@@ -47,8 +47,6 @@ const KINDS: [(&str, KindWord); 8] = [
     ("standin", KindWord::Standin),
 ];
 
-const MODES: [(&str, Mode); 2] = [("available", Mode::Available), ("strict", Mode::Strict)];
-
 /// Keys that belong to some kinds alone.
 const OWN_KEYS: [(&str, &[KindWord]); 15] = [
     ("ports", &[KindWord::Command]),
@@ -191,7 +189,7 @@ impl<'d> OwnKeys<'d> {
             groups: section.whole("groups", 1..=26, 1, report),
             group_size: section.whole("group_size", 1..=16, 2, report),
             memory: section.size("memory", MEMORY_MIN..=MEMORY_MAX, MEMORY_BYTES, report),
-            mode: section.choice("mode", &MODES, report).or(Mode::Available, at),
+            mode: section.choice("mode", &Mode::ALL, report).or(Mode::Available, at),
             database: section.text("database", "db", report).optional(),
             surge_reads: section
                 .whole_or_absent("surge_reads", 1..=SURGE_READS_MAX, "100", report)
