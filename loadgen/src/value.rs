@@ -38,8 +38,8 @@ pub struct Stamp {
 /// The bytes are no value of the load generator, or not all of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadValue {
-    /// Too short, or another magic.
-    #[error("not a value of the load generator")]
+    /// There is no stamp where values of the form have it.
+    #[error("no stamp of the load generator where values of this form have it")]
     NotOurs,
     /// The length or checksum does not fit.
     #[error("a damaged value")]

@@ -14,7 +14,8 @@
 //! | `{random:16}`, `{random}` | this many letters that follow from the stamp; as many as the size asks for |
 //!
 //! The checksum is over everything, so a value with a stamp is judged however the rest of it looks. A brace that begins
-//! no name in small letters is a text, as those of JSON are; `{{n}` is the text `{n}`.
+//! no name in small letters is a text, as those of JSON are; `{{n}` is the text `{n}`, and `{brace}` the text `{`, which a
+//! placeholder may follow.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,6 +29,8 @@ pub const VALUE_BYTES_MIN: u32 = 32;
 pub const TEMPLATE_BYTES_MAX: usize = 64 << 10;
 /// The most digits that a number can be asked to have.
 const DIGITS_MAX: u8 = 19;
+/// The name of what stands for a brace.
+const BRACE: &str = "brace";
 /// The longest name that a message quotes.
 const QUOTED_MAX: usize = 24;
 
@@ -277,6 +280,9 @@ fn pieces(text: &str) -> Result<Vec<(usize, Piece)>, TemplateError> {
             // Its brace was doubled.
             literal.extend_from_slice(&behind.as_bytes()[..name.len() + 2]);
             rest = &behind[name.len() + 2..];
+        } else if name(behind) == Some(BRACE) {
+            literal.push(b'{');
+            rest = &behind[BRACE.len() + 1..];
         } else if let Some(name) = name(behind) {
             if !literal.is_empty() {
                 let text = std::mem::take(&mut literal);
@@ -381,6 +387,7 @@ mod tests {
             assert_eq!(texts(text), text);
         }
         assert_eq!(texts("{{n} {{anything} {{{n}} {{stamp}}"), "{n} {anything} {{n}} {stamp}}");
+        assert_eq!(texts("{brace}{n}} {brace}n} {{brace} {"), "{|} {n} {brace} {");
         assert_eq!(texts("{{}{{"), "{{}{{", "only a placeholder's brace is doubled");
     }
 

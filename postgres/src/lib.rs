@@ -22,4 +22,4 @@ pub use error::{ConnectError, UrlError, with_cause};
 pub use password::PasswordError;
 pub use target::{AccessError, Connected, Target};
 pub use tls::TlsError;
-pub use url::{DatabaseHost, has_password, hosts, read, take_access};
+pub use url::{DatabaseHost, has_password, hosts, read, split_query, take_access};

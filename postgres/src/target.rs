@@ -76,22 +76,22 @@ impl Target {
         if access.password != standin_config::PasswordSource::Usual && url.get_password().is_some()
         {
             return wrong(
-                "it has a password, and [origin] names another place of the password; remove one"
+                "it has a password, and `passfile`, `password_file` or `password_env` names another place of it; remove one"
                     .to_owned(),
             );
         }
         let has_always = !matches!(mode, SslMode::Disable | SslMode::Prefer);
         if url.get_ssl_negotiation() == SslNegotiation::Direct && !has_always {
             return wrong(format!(
-                "sslnegotiation=direct begins with TLS, which `sslmode = \"{}\"` does not need; \
-                 write `sslmode = \"verify-full\"`, or leave it out",
+                "sslnegotiation=direct begins with TLS, which sslmode {} does not need; write sslmode \
+                 verify-full, or leave it out",
                 mode.name()
             ));
         }
         if url.get_channel_binding() == ChannelBinding::Require && !has_always {
             return wrong(format!(
-                "channel_binding=require needs TLS, which `sslmode = \"{}\"` does not; write \
-                 `sslmode = \"verify-full\"`, or leave it out",
+                "channel_binding=require needs TLS, which sslmode {} does not; write sslmode \
+                 verify-full, or leave it out",
                 mode.name()
             ));
         }
@@ -235,7 +235,8 @@ impl Target {
                  \"prefer\"` if nobody else has access to the network"
             )),
             said if said.contains("password missing") => ConnectError::Refused(format!(
-                "{host} asks for a password, and none is given; write `password_file` in [origin]"
+                "{host} asks for a password, and none is given; write `password_file` in [origin], or in a \
+                     URL without a cluster file `passfile=FILE` or user:password@host"
             )),
             // The reason may be lost when the server closes the connection.
             said if self.access.client_certificate.is_some() && was_cut(error) => {

@@ -75,13 +75,23 @@ fn hindrance(config: &Config) -> Option<String> {
     None
 }
 
+/// Divides a URL before its parameters. A question mark before the first `@` is one of the password, as for the driver.
+#[must_use]
+pub fn split_query(url: &str) -> (&str, Option<&str>) {
+    let login = url.find('@').unwrap_or(0);
+    match url[login..].find('?') {
+        Some(at) => (&url[..login + at], Some(&url[login + at + 1..])),
+        None => (url, None),
+    }
+}
+
 /// Takes out of a URL without a cluster file what a cluster file would say in `[origin]`: `sslmode`, `sslrootcert`,
 /// `sslcert`, `sslkey` and `passfile`, as libpq has them in a URL. Returns the rest, for [`read`].
 ///
 /// # Errors
 /// If they can't be had together, or `sslmode` is none.
 pub fn take_access(url: &str) -> Result<(String, PostgresAccess), UrlError> {
-    let Some((front, query)) = url.split_once('?') else {
+    let (front, Some(query)) = split_query(url) else {
         return Ok((url.to_owned(), PostgresAccess::default()));
     };
     let mut access = PostgresAccess::default();
@@ -190,6 +200,19 @@ mod tests {
         for url in ["postgres://u@h", "host=a,b port=1", "postgresql://u@h/d?sslmode=require"] {
             assert!(read(url).is_ok(), "{url}");
         }
+    }
+
+    #[test]
+    fn a_question_mark_in_a_password_begins_no_parameters() {
+        let (rest, access) =
+            take_access("postgres://u:wh?t&sslmode=x@h/d?sslmode=require").unwrap();
+        assert_eq!(rest, "postgres://u:wh?t&sslmode=x@h/d");
+        assert_eq!(access.sslmode, Some(SslMode::Require));
+        let config = read(&rest).unwrap();
+        assert_eq!(config.get_password(), Some(&b"wh?t&sslmode=x"[..]));
+        assert_eq!(config.get_hosts(), [Host::Tcp("h".to_owned())]);
+        assert_eq!(split_query("postgres://h/d?a=b"), ("postgres://h/d", Some("a=b")));
+        assert_eq!(split_query("postgres://u:a?b@h"), ("postgres://u:a?b@h", None));
     }
 
     #[test]

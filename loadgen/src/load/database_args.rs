@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::Args;
 use standin_config::{Report, Section};
 
-use super::words::{parsed_as, word};
+use super::words::{Unquoted, parsed_as, word};
 use crate::placeholder::process_in;
 use crate::targets::AsideWrites;
 use crate::workload::Others;
@@ -23,7 +23,7 @@ pub struct DatabaseArgs {
     /// Ask a database as an application does: alone, or, with --target, behind a cache that the application fills (cache-aside).
     /// Either a cluster file (FILE.toml), whose `[origin]` and statements of a keyspace are used; or postgres://… or sqlite, where
     /// the run makes a table of its own and drops it at the end.
-    #[arg(long, value_name = "DATABASE", value_parser = DatabaseParser, conflicts_with = "config")]
+    #[arg(long, value_name = "DATABASE", value_parser = Unquoted::<DatabaseName>::new(), conflicts_with = "config")]
     pub database: Option<DatabaseName>,
     /// With --database and --target: whether a write deletes the cached value or sets it, after it has written the row;
     /// delete by default.
@@ -71,7 +71,8 @@ impl fmt::Display for DatabaseName {
 
 /// A password there would be in reports.
 fn has_password_in_query(url: &str) -> bool {
-    let names = url.split_once('?').map_or("", |(_, query)| query).split('&');
+    let (_, query) = standin_postgres::split_query(url);
+    let names = query.unwrap_or_default().split('&');
     names.filter_map(|pair| pair.split('=').next()).any(|name| {
         let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
         name.to_ascii_lowercase().contains("password")
@@ -94,26 +95,6 @@ impl FromStr for DatabaseName {
             // It may have a password.
             _ => Err("write a cluster file (FILE.toml), postgres://user@host/database, or sqlite"),
         }
-    }
-}
-
-/// Reads `--database`. The library's own message about a wrong one would show a password in it.
-#[derive(Debug, Clone, Copy)]
-struct DatabaseParser;
-
-impl clap::builder::TypedValueParser for DatabaseParser {
-    type Value = DatabaseName;
-
-    fn parse_ref(
-        &self,
-        command: &clap::Command,
-        _: Option<&clap::Arg>,
-        value: &std::ffi::OsStr,
-    ) -> Result<DatabaseName, clap::Error> {
-        value.to_string_lossy().parse().map_err(|error| {
-            let text = format!("--database: {error}\n");
-            clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).with_cmd(command)
-        })
     }
 }
 
@@ -260,6 +241,8 @@ mod tests {
         assert_eq!("a/c.toml".parse(), Ok(DatabaseName::File("a/c.toml".into())));
         let said = shown("postgres://app@db/app?connect_timeout=3&password=s3cret").unwrap_err();
         assert!(said.contains("before the host") && !said.contains("s3cret"), "{said}");
+        let url = "postgres://app:wh?tpassword=@db/app";
+        assert_eq!(shown(url), Ok("postgres://***@db/app postgres://***@db/app".to_owned()));
         let file = "postgres://app@db/app?sslmode=verify-full&sslrootcert=/passwords/ca.crt";
         assert_eq!(shown(file).map(|_| ()), Ok(()), "the name of a file is no password");
         let said = shown("postgres://app@db/app?pass%77ord=s3cret").unwrap_err();

@@ -224,8 +224,24 @@ fn shown(path: &Path) -> String {
 
 /// The command line of this process, with `***` in the place of passwords in URLs.
 pub(super) fn command_line(arguments: impl Iterator<Item = std::ffi::OsString>) -> Vec<String> {
-    arguments.map(|argument| without_password(&argument.to_string_lossy())).collect()
+    let mut is_text = false;
+    let shown = |argument: std::ffi::OsString| {
+        let argument = argument.to_string_lossy();
+        // A text of the user's own is no URL, whatever it looks like.
+        let is_own = std::mem::replace(&mut is_text, TEXTS.contains(&&*argument))
+            || TEXTS
+                .iter()
+                .any(|text| argument.strip_prefix(text).is_some_and(|rest| rest.starts_with('=')));
+        match is_own {
+            true => argument.into_owned(),
+            false => without_password(&argument),
+        }
+    };
+    arguments.map(shown).collect()
 }
+
+/// Options whose values are texts of the user's own.
+const TEXTS: [&str; 3] = ["--value-template", "--key-template", "--label"];
 
 fn without_password(argument: &str) -> String {
     // What precedes the last `@` before the path is user and password; either may have an unescaped `@`.
@@ -269,6 +285,12 @@ mod tests {
         assert_eq!(shown[0], "redis://app:***@10.0.0.9:6379/2?protocol=3");
         assert_eq!(shown[1], "--target=redis://:***@h:1");
         assert_eq!(shown[2..], ["--rate", "5"]);
+        let template = "http://a/{n}:x@{stamp}";
+        let equal = format!("--value-template={template}");
+        let args = ["--value-template", template, &equal, "--label", "a://b@c", url];
+        let shown = command_line(args.map(Into::into).into_iter());
+        assert_eq!(shown[..5], args[..5]);
+        assert!(!shown[5].contains("s3c"), "{shown:?}");
         let target = Some("redis://app:s3cret@h:1/2?timeout=1s".parse().unwrap());
         let load = LoadArgs { target, ..LoadArgs::default() }.resolve().unwrap();
         let described = scenario(&load);

@@ -346,7 +346,9 @@ pub(super) fn check_depth(pacing: &Pacing, target: &Target, load: &Load) -> Resu
             "the {of_thread} of a load thread share its room for {CALLS_MAX} calls of the database, and a cache bounds each of \
              them; use more --workers, or fewer requests of each client"
         ),
-        None => "use more clients, or smaller --value-bytes".to_owned(),
+        None => "use more clients with fewer requests each, or smaller values (--value-bytes, or a shorter \
+                 --value-template)"
+            .to_owned(),
     };
     Err(LoadError::Options(format!(
         "--closed: each client has room for {depth_max} requests with values of this size: {why}"

@@ -4,7 +4,7 @@ use clap::Args;
 use standin_config::{Report, Section};
 
 use super::LoadError;
-use super::words::{parsed, parsed_as, word};
+use super::words::{Unquoted, parsed, parsed_as, word};
 use crate::request::ValueSizes;
 use crate::value::{VALUE_BYTES_MAX, VALUE_BYTES_MIN};
 use crate::value_form::{ValueForm, ValueKind};
@@ -23,9 +23,10 @@ pub struct ValueArgs {
     pub value_kind: Option<ValueKind>,
     /// Text of the values written, with places for what differs: {stamp}, by which --check judges a value, {n} (the number of
     /// the key), {writer} and {sequence} (those of run and write), {random:16} (letters), and {random} (as many as
-    /// --value-bytes asks for). {n:8} has eight digits at least, and {{n} is the text {n}. An example is
+    /// --value-bytes asks for). {n:8} has eight digits at least, {{n} is the text {n}, and
+    /// {brace} a brace. An example is
     /// '{"id": {n}, "stamp": "{stamp}", "note": "{random:16}"}'.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = Unquoted::<ValueTemplate>::new())]
     pub value_template: Option<ValueTemplate>,
     /// Percentage of a value, beside what it says of itself, that a compressor finds to repeat itself; by default 0 for binary
     /// values and the random letters of a template, and 100 for others.
@@ -163,10 +164,19 @@ mod tests {
     use standin_testkit::fake_cache::{Planted, Speaks};
     use standin_testkit::fake_server::FakeServer;
 
+    use clap::Parser;
+
     use super::super::options::tests::parse;
     use super::super::{Load, run};
     use super::*;
     use crate::live::Live;
+
+    /// A command line.
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        _values: ValueArgs,
+    }
 
     const STAMPED: [&str; 2] = ["--value-template", r#"{"id": {n}, "stamp": "{stamp}"}"#];
 
@@ -207,6 +217,10 @@ mod tests {
         }
         assert!(parse(&[&STAMPED[..], &["--value-kind", "json"]].concat()).is_none());
         assert!(parse(&["--value-template", "{key}"]).is_none());
+        let long = format!("{{key}}{}", "s3cret ".repeat(5_000));
+        let said =
+            Line::try_parse_from(["load", "--value-template", &long]).unwrap_err().to_string();
+        assert!(said.contains("--value-template: byte 1") && said.len() < 400, "{said}");
     }
 
     #[test]

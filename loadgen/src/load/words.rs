@@ -1,9 +1,12 @@
 //! Values of options, and of a scenario that are texts of the command line.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use clap::builder::TypedValueParser;
 use standin_config::{Report, Section};
 
 /// A share of all.
@@ -53,4 +56,40 @@ pub(super) fn word<T: ValueEnum + Copy>(
     let words: Vec<_> = variants.filter_map(|one| Some((one.to_possible_value()?, *one))).collect();
     let choices: Vec<(&str, T)> = words.iter().map(|(word, one)| (word.get_name(), *one)).collect();
     section.choice(key, &choices, report).good()
+}
+
+/// Reads an option. The library's own message about a wrong value would have all of it, which may be a password, or long.
+#[derive(Debug)]
+pub(super) struct Unquoted<T>(PhantomData<fn() -> T>);
+
+impl<T> Clone for Unquoted<T> {
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Unquoted<T> {
+    pub(super) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T> TypedValueParser for Unquoted<T>
+where
+    T: FromStr<Err: Display> + Clone + Send + Sync + 'static,
+{
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        option: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        value.to_string_lossy().parse().map_err(|error| {
+            let name = option.and_then(clap::Arg::get_long).unwrap_or_default();
+            let text = format!("--{name}: {error}\n");
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).with_cmd(command)
+        })
+    }
 }
