@@ -245,12 +245,16 @@ fn keyspace<'c>(load: &Load, cluster: &'c ClusterConfig) -> Result<&'c KeyspaceC
             "keyspace {name} has no `delete` statement: use no --deletes, or add one"
         )));
     }
-    // Those of a trace are clamped.
-    if load.trace.is_none() && load.rows.is_none() && sizes.max_bytes > cluster.limits.value_bytes {
+    // Those of a trace are clamped, to what is left of their range.
+    let most = match load.trace.is_none() || load.has_own_sizes() {
+        true => sizes.max_bytes,
+        false => sizes.min_bytes,
+    };
+    if load.rows.is_none() && most > cluster.limits.value_bytes {
         return Err(LoadError::Options(format!(
             "values of {} bytes (--value-bytes, or a --value-template of this length) are over the cluster's \
              limits.value_bytes of {}",
-            sizes.max_bytes, cluster.limits.value_bytes
+            most, cluster.limits.value_bytes
         )));
     }
     Ok(keyspace)

@@ -140,6 +140,15 @@ pub enum TraceError {
         /// Where.
         position: Position,
     },
+    /// A compare-and-swap of values that don't say which they are.
+    #[error(
+        "{position} is a compare-and-swap, which needs values that say which they are: add {{stamp}} to --value-template, or \
+         remove such rows"
+    )]
+    Unstamped {
+        /// Where.
+        position: Position,
+    },
     /// More distinct keys than may be remembered.
     #[error(
         "{position} has the {}th distinct key: raise --trace-keys ({} bytes of memory for each key), replay a part of the \

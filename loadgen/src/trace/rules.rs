@@ -1,7 +1,7 @@
 //! What a run demands of the requests of a trace.
 
 use super::record::shown;
-use super::{Record, TraceError};
+use super::{Operation, Record, TraceError};
 
 /// The keys that a target takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Rules {
     pub keys: KeyRule,
     /// Whether a lifetime would make a loss of what was none.
     pub is_lossless: bool,
+    /// Whether values say which they are, as those must that a compare-and-swap replaces.
+    pub has_stamps: bool,
     /// Whether times are kept, and so must not go backward.
     pub has_times: bool,
 }
@@ -56,9 +58,9 @@ impl Inspection {
     /// Whether the next request may be sent.
     ///
     /// # Errors
-    /// [`TraceError::Key`], [`TraceError::Lifetime`] and [`TraceError::Backward`].
+    /// [`TraceError::Key`], [`TraceError::Lifetime`], [`TraceError::Unstamped`] and [`TraceError::Backward`].
     pub fn check(&mut self, record: &Record) -> Result<(), TraceError> {
-        let Rules { keys, is_lossless, has_times } = self.rules;
+        let Rules { keys, is_lossless, has_stamps, has_times } = self.rules;
         let Record { key, position, ttl_s, .. } = record;
         if !keys.takes(key) {
             let (key, why) = (shown(key), keys.why.to_owned());
@@ -66,6 +68,9 @@ impl Inspection {
         }
         if is_lossless && *ttl_s > 0 {
             return Err(TraceError::Lifetime { position: *position });
+        }
+        if !has_stamps && record.operation == Operation::Cas {
+            return Err(TraceError::Unstamped { position: *position });
         }
         if has_times && record.time_us < self.time_us {
             return Err(TraceError::Backward { position: *position });

@@ -15,7 +15,8 @@ use crate::request::Access;
 const SOON: Duration = Duration::from_secs(20);
 
 const ANY_KEY: KeyRule = KeyRule { bytes_max: usize::MAX, is_word: false, why: "" };
-const RULES: Rules = Rules { keys: ANY_KEY, is_lossless: false, has_times: false };
+const RULES: Rules =
+    Rules { keys: ANY_KEY, is_lossless: false, has_stamps: true, has_times: false };
 
 fn oracle_record(time_s: u32, id: u64, size_bytes: u32) -> Vec<u8> {
     let mut bytes = time_s.to_le_bytes().to_vec();
@@ -305,7 +306,7 @@ fn a_share_of_the_reads_becomes_writes() {
 #[test]
 fn what_the_target_does_not_take_is_refused() {
     let keys = KeyRule { bytes_max: 5, is_word: true, why: "which the test does not take" };
-    let rules = Rules { keys, is_lossless: true, has_times: true };
+    let rules = Rules { keys, is_lossless: true, has_stamps: true, has_times: true };
     for (row, what) in [
         ("1,abcdef,1,1,1,get,0", "line 1 has the key \"abcdef\", which the test"),
         ("1,a b,1,1,1,get,0", "line 1 has the key \"a b\", which the test"),

@@ -22,6 +22,8 @@ use crate::workload::Supply;
 pub(super) struct Demands {
     keys: KeyRule,
     value_bytes: (u32, u32),
+    /// Whether values have sizes of their own, whatever the trace says.
+    has_own_sizes: bool,
 }
 
 impl Demands {
@@ -31,6 +33,7 @@ impl Demands {
         Self {
             keys: subject.key_rule,
             value_bytes: (min, max.min(subject.value_bytes_max).max(min)),
+            has_own_sizes: load.has_own_sizes(),
         }
     }
 }
@@ -49,6 +52,7 @@ impl Replay {
             rules: Rules {
                 keys: demands.keys,
                 is_lossless: load.lossless,
+                has_stamps: load.form.template.as_ref().is_none_or(|template| template.has_stamp()),
                 has_times: self.speed.is_some(),
             },
             value_bytes: demands.value_bytes,
@@ -124,6 +128,11 @@ impl Replay {
 pub(super) fn clamped(totals: &Totals, demands: Demands) -> Option<String> {
     let Totals { requests, enlarged, reduced, .. } = *totals;
     let (min, max) = demands.value_bytes;
+    if demands.has_own_sizes {
+        return Some(format!(
+            "sizes of the trace were not used: --value-template has no {{random}}, and gives values of {min}-{max} bytes"
+        ));
+    }
     (enlarged + reduced > 0).then(|| {
         format!(
             "sizes of the trace were clamped to {min}-{max} bytes: of {} requests that were read, {} were enlarged and {} \

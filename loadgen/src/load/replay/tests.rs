@@ -116,6 +116,35 @@ fn operations_sizes_and_lifetimes_arrive_as_recorded() {
 }
 
 #[test]
+fn a_template_has_its_own_sizes_and_needs_a_stamp_for_a_compare_and_swap() {
+    let scratch = Scratch::new("replay-template");
+    let trace = written(&scratch, "t", "1,a,1,5000,1,set,60\n1,h,1,50,1,cas,3\n");
+    let (url, arrived) = listener();
+    let more = ["--closed", "1x1", "--workers", "1", "--value-template"];
+    let load = |template| load(&url, &trace, "twitter", &[&more[..], &[template]].concat());
+    let plain = load("five{n:1}");
+    let error = run(&plain, &Arc::new(Live::new(plain.workers))).unwrap_err().to_string();
+    assert!(
+        error.contains("line 2") && error.contains("add {stamp} to --value-template"),
+        "{error}"
+    );
+    assert!(arrived.try_iter().next().is_none(), "it was looked at before anything was sent");
+    let stamped = load("five|{stamp}");
+    let document = run_load(&stamped);
+    assert_eq!((document.total.requests, document.total.failed), (3, 0), "{:?}", document.quotes);
+    let first = arrived.try_iter().next().map(|(_, line, _)| line);
+    assert_eq!(first.as_deref(), Some("set a 0 60 37"));
+    let said = |load: &Load| {
+        let rule = KeyRule { bytes_max: 250, is_word: true, why: "" };
+        let own = load.has_own_sizes();
+        let demands = Demands { keys: rule, value_bytes: (37, 37), has_own_sizes: own };
+        clamped(&Totals { requests: 2, reduced: 1, ..Totals::default() }, demands).unwrap()
+    };
+    assert!(said(&stamped).contains("were not used: --value-template has no {random}"));
+    assert!(said(&load("{stamp}{random}")).contains("were clamped to 37-37"));
+}
+
+#[test]
 fn requests_arrive_at_their_recorded_times() {
     let scratch = Scratch::new("replay-times");
     // 100, 0, 100 and 300 requests in a second each; ten times as fast.

@@ -136,6 +136,12 @@ impl Load {
         self.check && self.rows.is_none()
     }
 
+    /// Whether values have sizes of their own, which no size that is asked for changes.
+    #[must_use]
+    pub fn has_own_sizes(&self) -> bool {
+        self.form.template.as_ref().is_some_and(|template| !template.fills())
+    }
+
     /// The numbers of keys of each kind, without a trace.
     #[must_use]
     pub fn counts(&self) -> KeyCounts {
