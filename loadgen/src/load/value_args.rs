@@ -245,16 +245,17 @@ mod tests {
             let url = server.url();
             let fixed = ["--target", &url, "--workers", "1", "--seconds", "1", "--keys", "50"];
             // With several requests under way, an application may put a row into its cache that is old by then, which is stale.
-            let pacing = match more.is_empty() {
-                true => ["--rate", "2000"],
-                false => ["--closed", "1x1"],
+            let (pacing, least) = match more.is_empty() {
+                true => (["--rate", "2000"], 500),
+                // As fast as a busy machine's disk writes rows.
+                false => (["--closed", "1x1"], 20),
             };
             let checked = ["--reads", "70", "--fill", "--check"];
             let template = ["--value-template", "{n:5}|{stamp}|{sequence}|{random}"];
             let load = resolve(&[&fixed, &pacing, &checked, &template, more]).unwrap();
             let document = run(&load, &Arc::new(Live::new(load.workers))).unwrap();
             let counts = &document.total.counts;
-            assert!(counts.checked > 500, "{counts:?}");
+            assert!(counts.checked > least, "{counts:?}");
             let wrong = u64::from(planted != Planted::Nothing);
             assert_eq!(counts.wrong, wrong, "{more:?}");
             assert_eq!(counts.stale, 0, "{more:?}");
