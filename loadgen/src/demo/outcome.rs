@@ -147,7 +147,8 @@ impl DemoReport {
         let times = [(Duration::ZERO, kill), (kill, online), (online, Duration::MAX)];
         let phases = PHASES.iter().zip(of_moments).zip(times).map(|((name, of), (from, until))| {
             let record = PhaseRecord::sum(&recording.phases[of]);
-            let seconds = (until.min(end) - from).as_secs_f64();
+            // The server may be back only while the last answers are waited for.
+            let seconds = until.min(end).saturating_sub(from).as_secs_f64();
             PhaseFigures::new(*name, &record, seconds, reads.between(from, until))
         });
         let phases = phases.collect();
@@ -272,4 +273,54 @@ fn stood_in(readings: &[StatsReading], kill: Micros, online: Micros) -> Option<S
         requests: to.stand_in_requests.saturating_sub(from.stand_in_requests),
         keys_logged: to.keys_logged.saturating_sub(from.keys_logged),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::story::Story;
+    use super::*;
+    use crate::recorder::{Moments, Recorder};
+
+    const SECONDS: u32 = 10;
+    const SLOT: Duration = Duration::from_millis(250);
+
+    /// The report of a demo that sent nothing, with these moments in milliseconds.
+    fn report(moments_ms: [u64; ONLINE + 1]) -> DemoReport {
+        let parameters = Parameters {
+            seconds: SECONDS,
+            rate_per_s: 1,
+            seed: 1,
+            rows: 1,
+            value_bytes: 64,
+            zipf_exponent: 0.99,
+            reads_percent: 95.0,
+            origin: NO_DATABASE,
+            groups: 2,
+            workers: 1,
+        };
+        let recording = |phases| Recorder::new(Micros(1_000_000), phases, SLOT).finish();
+        let moments = moments_ms.map(|ms| Some(Duration::from_millis(ms)));
+        let played = Played {
+            recording: recording(moments.len()),
+            story: Story::new(vec!["a1".to_owned(), "a2".to_owned()], 0),
+            moments: Arc::new(Moments::new(moments)),
+            readings: Vec::new(),
+            problems: Vec::new(),
+        };
+        let warm_up = WarmUp { recording: recording(1), final_hit_ratio: 0.0 };
+        DemoReport::new(parameters, &played, &warm_up)
+    }
+
+    #[test]
+    fn phases_end_with_the_load() {
+        let seconds = |moments_ms| {
+            let phases = report(moments_ms).phases.into_iter();
+            phases.map(|phase| phase.figures.seconds).collect::<Vec<_>>()
+        };
+        assert_eq!(seconds([0, 3_000, 5_000, 6_000]), [3.0, 3.0, 4.0]);
+        assert_eq!(seconds([0, 3_000, 5_000, 10_500]), [3.0, 7.0, 0.0], "back after the end");
+        assert_eq!(seconds([0, 10_100, 10_200, 10_500]), [10.0, 0.0, 0.0], "all of it was late");
+    }
 }
