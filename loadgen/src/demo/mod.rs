@@ -99,8 +99,8 @@ impl DemoError {
     }
 }
 
-/// The whole of `standin demo`: runs it, prints its events and results, and chooses the exit code (0: nothing failed, and
-/// no read was stale or wrong). For `show` see [`Console::new`].
+/// The whole of `standin demo`: runs it, prints its events and results, and chooses the exit code (0: nothing failed or
+/// was given up, and no read was stale or wrong). For `show` see [`Console::new`].
 ///
 /// # Errors
 /// [`DemoError`].

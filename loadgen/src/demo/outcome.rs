@@ -185,10 +185,11 @@ impl DemoReport {
         }
     }
 
-    /// No request failed, no read was stale or wrong, and all happened that should.
+    /// No request failed or was given up, no read was stale or wrong, and all happened that should.
     #[must_use]
     pub(super) fn is_good(&self) -> bool {
-        let clean = |f: &Figures| f.failed == 0 && f.stale == 0 && f.wrong == 0;
+        let clean =
+            |f: &Figures| f.failed == 0 && f.counts.unanswered == 0 && f.stale == 0 && f.wrong == 0;
         clean(&self.total) && clean(&self.warm_up) && self.problems.is_empty()
     }
 
@@ -249,10 +250,13 @@ impl DemoReport {
     pub(super) fn verdict(&self) -> String {
         let sum = |of: fn(&Figures) -> u64| of(&self.total) + of(&self.warm_up);
         let (failed, stale) = (sum(|f| f.failed), sum(|f| f.stale));
-        match sum(|f| f.wrong) {
-            0 => format!("failed {failed}, stale {stale}"),
-            wrong => format!("failed {failed}, stale {stale}, wrong {wrong}"),
+        let mut text = format!("failed {failed}, stale {stale}");
+        // The warm-up ends when the hit ratio is steady, and does not wait long for what is under way then.
+        let rare = [("wrong", sum(|f| f.wrong)), ("unanswered", sum(|f| f.counts.unanswered))];
+        for (what, count) in rare.into_iter().filter(|(_, count)| *count > 0) {
+            text += &format!(", {what} {count}");
         }
+        text
     }
 
     fn failures(&self) -> String {
@@ -286,8 +290,13 @@ mod tests {
     const SECONDS: u32 = 10;
     const SLOT: Duration = Duration::from_millis(250);
 
-    /// The report of a demo that sent nothing, with these moments in milliseconds.
+    /// The report of a demo without a request, with these moments in milliseconds.
     fn report(moments_ms: [u64; ONLINE + 1]) -> DemoReport {
+        report_with(moments_ms, 0)
+    }
+
+    /// The same with so many requests of the warm-up that hang.
+    fn report_with(moments_ms: [u64; ONLINE + 1], unanswered: u64) -> DemoReport {
         let parameters = Parameters {
             seconds: SECONDS,
             rate_per_s: 1,
@@ -309,7 +318,8 @@ mod tests {
             readings: Vec::new(),
             problems: Vec::new(),
         };
-        let warm_up = WarmUp { recording: recording(1), final_hit_ratio: 0.0 };
+        let mut warm_up = WarmUp { recording: recording(1), final_hit_ratio: 0.0 };
+        warm_up.recording.at_end.unanswered = unanswered;
         DemoReport::new(parameters, &played, &warm_up)
     }
 
@@ -322,5 +332,15 @@ mod tests {
         assert_eq!(seconds([0, 3_000, 5_000, 6_000]), [3.0, 3.0, 4.0]);
         assert_eq!(seconds([0, 3_000, 5_000, 10_500]), [3.0, 7.0, 0.0], "back after the end");
         assert_eq!(seconds([0, 10_100, 10_200, 10_500]), [10.0, 0.0, 0.0], "all of it was late");
+    }
+    #[test]
+    fn a_request_that_hangs_in_the_warm_up_is_no_success() {
+        let moments_ms = [0, 3_000, 5_000, 6_000];
+        let good = report(moments_ms);
+        assert!(good.is_good(), "{}", good.verdict());
+        assert_eq!(good.verdict(), "failed 0, stale 0");
+        let hanging = report_with(moments_ms, 2);
+        assert!(!hanging.is_good());
+        assert_eq!(hanging.verdict(), "failed 0, stale 0, unanswered 2");
     }
 }
