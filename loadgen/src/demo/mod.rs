@@ -120,9 +120,10 @@ pub fn main(args: &DemoArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Err
         console.line(&format!("Kept: {} (cluster file, logs, events)", path.display()));
     }
     match result {
-        Err(DemoError::Setting(SettingError::Start(StartError::Interrupted))) => {
-            Err(DemoError::Interrupted.into())
-        }
+        Err(
+            DemoError::Setting(SettingError::Start(StartError::Interrupted))
+            | DemoError::Drive(DriveError::Interrupted),
+        ) => Err(DemoError::Interrupted.into()),
         Ok(report) if report.is_good() => Ok(ExitCode::SUCCESS),
         Ok(_) => Ok(ExitCode::FAILURE),
         Err(error) => Err(error.into()),

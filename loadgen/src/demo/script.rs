@@ -113,7 +113,7 @@ pub(super) fn play(
     let names = standin.topology.servers.iter().map(|server| server.name.clone()).collect();
     let tail = EventTail::new(stage.places().events(CLUSTER).expect("the script's cluster"));
     let mut witness = Witness { story: Story::new(names, VICTIM), tail, marks: 0 };
-    let live = Arc::new(Live::new(workers));
+    let live = Arc::new(Live::new(workers).ended_by(interrupt.flag()));
     let supplies =
         (0..workers).map(|worker| Supply::mixed(mix, plan.seed, worker, workers)).collect();
     let running = drive::start(plan, supplies, &live)?;

@@ -107,7 +107,8 @@ fn send(
     console: &mut Console,
     mut is_enough: impl FnMut(Progress, Duration) -> bool,
 ) -> Result<Recording, DemoError> {
-    let live = Arc::new(Live::new(u32::try_from(supplies.len()).unwrap_or(1)));
+    let workers = u32::try_from(supplies.len()).unwrap_or(1);
+    let live = Arc::new(Live::new(workers).ended_by(interrupt.flag()));
     let running = drive::start(plan, supplies, &live)?;
     let watched = Watched { live: &live, plan, whole, shown: Shown::Progress("warming up:") };
     let mut observer =
