@@ -34,6 +34,10 @@ pub(super) const CLUSTER: &str = "demo";
 /// The server that is killed.
 const VICTIM: u16 = 0;
 const VICTIM_NAME: &str = "demo-a1";
+/// Names of what happens to it; the last one is only the moment at which it is online again.
+const KILLING: &str = "kill";
+const RESTART: &str = "restart";
+const MARK: &str = "online";
 /// Cache of one server. The rows of a server do not all fit, so that the steady state has
 /// misses, as in real use.
 const MEMORY_BYTES: u64 = 6 << 20;
@@ -75,14 +79,14 @@ pub(super) fn script(args: &DemoArgs, groups: u16, rows: Rows) -> Script {
         FaultSpec { after: Some(Awaited { server, state, within }), ..fault }
     };
     let victim = |what| Deed::Process { name: VICTIM_NAME.to_owned(), what };
-    let restart = fault("restart", whole / 4, victim(What::Restart));
+    let restart = fault(RESTART, whole / 4, victim(What::Restart));
     Script {
         processes: vec![process],
         faults: vec![
-            fault("kill", whole / 3, victim(What::Kill)),
+            fault(KILLING, whole / 3, victim(What::Kill)),
             // Long enough to see the whole failover; but the return needs its time, too.
             after(ServerState::Offline, whole / 3, restart),
-            after(ServerState::Online, whole, fault("online", Duration::ZERO, Deed::Mark)),
+            after(ServerState::Online, whole, fault(MARK, Duration::ZERO, Deed::Mark)),
         ],
     }
 }
@@ -132,24 +136,42 @@ pub(super) fn play(
     let _last = stats.read_now(STATS_WITHIN);
     let story = witness.story;
     let failed = |mark: &Mark| Some(format!("{}: {}", mark.fault, mark.error.as_ref()?));
-    let failed = stage.marks().iter().filter_map(failed).collect();
-    let problems = [failed, stage.problems(false), missing(&story)].concat();
+    let told = stage.marks().iter().filter_map(failed).chain(stage.problems(false)).collect();
+    let problems = problems(told, &story);
     Ok(Played { recording, story, moments: stage.moments(), readings: stats.readings(), problems })
 }
 
-/// Events that should have happened but did not.
-fn missing(story: &Story) -> Vec<String> {
-    let victim = story.victim_name();
+/// What the stage has told, and the events that should have happened but did not: each cause once. What could only follow
+/// from an event that is missing is not told, nor what a fault that has not happened has told already.
+fn problems(told: Vec<String>, story: &Story) -> Vec<String> {
+    let of_fault = |problem: &String, fault: &str| problem.split([' ', ':']).next() == Some(fault);
+    let was_killed = story.at(StoryKind::Killed).is_some();
+    let mut problems = told;
+    // The story knows better than the mark what has become of the server.
+    problems
+        .retain(|problem| !of_fault(problem, MARK) && (was_killed || !of_fault(problem, RESTART)));
+    let (killed, verified) = (Some(StoryKind::Killed), Some(StoryKind::VerifiedOffline));
+    let (announced, restarted) = (Some(StoryKind::Announced), Some(StoryKind::Restarted));
     let expected = [
-        (StoryKind::Killed, "was not killed"),
-        (StoryKind::StandingIn, "was not replaced by a stand-in"),
-        (StoryKind::VerifiedOffline, "was not verified as offline"),
-        (StoryKind::Acknowledged, "was not known to all others as offline"),
-        (StoryKind::Restarted, "was not restarted"),
-        (StoryKind::Online, "was not announced as online after its restart"),
+        (None, StoryKind::Killed, Some(KILLING), "was not killed"),
+        (killed, StoryKind::StandingIn, None, "was not replaced by a stand-in"),
+        // The restart waits for the announcement.
+        (killed, StoryKind::VerifiedOffline, Some(RESTART), "was not verified as offline"),
+        (verified, StoryKind::Announced, Some(RESTART), "was not announced as offline"),
+        (announced, StoryKind::Acknowledged, None, "was not known to all others as offline"),
+        (announced, StoryKind::Restarted, Some(RESTART), "was not restarted"),
+        (restarted, StoryKind::Online, None, "was not announced as online after its restart"),
     ];
-    let missing = expected.iter().filter(|(kind, _)| story.at(*kind).is_none());
-    missing.map(|(_, what)| format!("{victim} {what} while the load ran")).collect()
+    let victim = story.victim_name();
+    let missing = expected.into_iter().filter(|(after, kind, fault, _)| {
+        let is_told = |fault| problems.iter().any(|problem| of_fault(problem, fault));
+        story.at(*kind).is_none()
+            && after.is_none_or(|after| story.at(after).is_some())
+            && !fault.is_some_and(is_told)
+    });
+    let missing = missing.map(|(.., what)| format!("{victim} {what} while the load ran"));
+    let missing: Vec<_> = missing.collect();
+    [problems, missing].concat()
 }
 
 /// Tells the story what has happened, and the console what is new in it.
@@ -169,8 +191,8 @@ impl Witness {
             self.marks += 1;
             let Some((done, pid)) = mark.done.zip(stage.pid(VICTIM_NAME)) else { continue };
             match &*mark.fault {
-                "kill" => self.story.killed(start + done, pid),
-                "restart" => self.story.restarted(start + done, pid),
+                KILLING => self.story.killed(start + done, pid),
+                RESTART => self.story.restarted(start + done, pid),
                 _ => {}
             }
         }
@@ -189,9 +211,12 @@ impl Witness {
 
 #[cfg(test)]
 mod tests {
+    use standin_protocol::time::Micros;
+
     use super::super::options::{SECONDS_MIN, tests::parse};
     use super::*;
     use crate::faults::mistakes;
+    use crate::observer::MasterLine;
 
     #[test]
     fn the_shortest_demo_has_time_for_its_script() {
@@ -204,5 +229,60 @@ mod tests {
         let restart = script.faults[1].at + script.faults[1].after.as_ref().unwrap().within;
         let end = Duration::from_secs(args.seconds.into());
         assert!(script.faults[0].at + restart + Duration::from_millis(500) <= end);
+    }
+
+    /// The story of a killed server, with what the master has written.
+    fn story(lines: &[&str]) -> Story {
+        let mut story = Story::new(vec![VICTIM_NAME.to_owned(), "demo-a2".to_owned()], VICTIM);
+        story.killed(Micros(1), 77);
+        let (phase, server, is_stand_in) = (1, 1, true);
+        story.client(&Notable::FirstAnswer { at: Micros(2), phase, server, is_stand_in });
+        for (t_us, kind) in (3..).zip(lines) {
+            let server = if *kind == "acked" { "demo-a2" } else { VICTIM_NAME };
+            let (kind, server) = ((*kind).to_owned(), Some(server.to_owned()));
+            story.master(&MasterLine { t_us, kind, server, text: String::new() });
+        }
+        story
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let told = |told: &[&str], story: &Story| {
+            problems(told.iter().map(|problem| (*problem).to_owned()).collect(), story)
+        };
+        let late = "online: it has not happened, because the master had not announced it";
+        let ended = "demo-b1 ended although no fault did that";
+
+        // The master is silent.
+        let restart = "restart: it has not happened, because the master had not announced it";
+        assert_eq!(told(&[ended, restart, late], &story(&[])), [ended, restart]);
+        let silent = told(&[], &story(&[]));
+        assert_eq!(silent, ["demo-a1 was not verified as offline while the load ran"]);
+
+        // The new process does not start.
+        let offline = ["offline", "announced", "acked"];
+        let restart = "restart: the program is gone";
+        assert_eq!(told(&[restart, late], &story(&offline)), [restart]);
+
+        // It starts, and is not heard of.
+        let mut restarted = story(&offline);
+        restarted.restarted(Micros(10), 78);
+        let online = "demo-a1 was not announced as online after its restart while the load ran";
+        assert_eq!(told(&[late], &restarted), [online]);
+
+        // One server has never confirmed; nothing else is wrong.
+        let mut unconfirmed = story(&offline[..2]);
+        unconfirmed.restarted(Micros(10), 78);
+        let back = Some(VICTIM_NAME.to_owned());
+        let (kind, text) = ("online".to_owned(), String::new());
+        unconfirmed.master(&MasterLine { t_us: 11, kind, server: back, text });
+        let unknown = "demo-a1 was not known to all others as offline while the load ran";
+        assert_eq!(told(&[], &unconfirmed), [unknown]);
+
+        let alive = Story::new(vec![VICTIM_NAME.to_owned()], VICTIM);
+        let kill = "kill: the process is gone";
+        assert_eq!(told(&[kill, restart, late], &alive), [kill]);
+        let nothing = told(&[], &alive);
+        assert_eq!(nothing, ["demo-a1 was not killed while the load ran"]);
     }
 }
