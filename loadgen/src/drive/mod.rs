@@ -30,7 +30,7 @@ mod worker;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use standin_client::ClientEvent;
@@ -251,6 +251,13 @@ pub enum DriveError {
     Panicked,
 }
 
+impl DriveError {
+    /// Whether somebody else ended the run, and nothing of its own is wrong.
+    fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Database(DatabaseError::Interrupted))
+    }
+}
+
 /// A run under way. Dropping it lets the run end by itself.
 #[derive(Debug)]
 pub struct Running {
@@ -264,7 +271,8 @@ pub struct Running {
 /// Starts a run with one worker per supply.
 ///
 /// # Errors
-/// [`DriveError::Setup`].
+/// [`DriveError`]: a worker can't be set up, the target or its database can't be reached or does not let it in, or the run is
+/// ended meanwhile.
 pub fn start(plan: &Plan, supplies: Vec<Supply>, live: &Arc<Live>) -> Result<Running, DriveError> {
     start_together(plan, supplies, live, &Together::default())
 }
@@ -272,7 +280,7 @@ pub fn start(plan: &Plan, supplies: Vec<Supply>, live: &Arc<Live>) -> Result<Run
 /// Starts this process' part of a run of several machines.
 ///
 /// # Errors
-/// [`DriveError::Setup`], and [`DriveError::Others`] if the others are gone.
+/// Those of [`start`], and [`DriveError::Others`] if the others are gone.
 pub fn start_together(
     plan: &Plan,
     supplies: Vec<Supply>,
@@ -296,7 +304,7 @@ pub fn start_together(
             started,
         };
         let thread =
-            std::thread::Builder::new().name(format!("load-{number}")).spawn(move || {
+            thread::Builder::new().name(format!("load-{number}")).spawn(move || {
                 let mut ending = Ending { live: Arc::clone(&parameters.live), is_good: false };
                 let ended = worker::run(parameters, supply);
                 ending.is_good = ended.is_ok();
@@ -306,19 +314,10 @@ pub fn start_together(
         starts.push(start);
     }
     drop((notables, ready));
-    for _ in 0..count {
-        // A worker that fails drops its end without a word; the others then find theirs closed.
-        if all_ready.recv().is_err() {
-            break;
-        }
-    }
-    if let Some(failed) = workers.iter().position(JoinHandle::is_finished) {
+    // A worker that fails drops its end without a word, and its whole run then ends.
+    if all_ready.iter().take(workers.len()).count() < workers.len() {
         drop(starts);
-        let error = match workers.swap_remove(failed).join() {
-            Ok(Err(error)) => error,
-            Ok(Ok(_)) | Err(_) => DriveError::Panicked,
-        };
-        return Err(error);
+        return Err(cause(workers.into_iter().map(JoinHandle::join)));
     }
     let start = match &together.gate {
         Some(gate) => gate.wait().map_err(DriveError::Others)?,
@@ -329,6 +328,15 @@ pub fn start_together(
         let _ = sender.send(start);
     }
     Ok(Running { start, notables: received, workers })
+}
+
+/// Why workers ended before the run began: those that failed have interrupted the others.
+fn cause<T>(ended: impl Iterator<Item = thread::Result<Result<T, DriveError>>>) -> DriveError {
+    let mut errors = ended.filter_map(|worker| match worker {
+        Ok(ended) => ended.err(),
+        Err(_) => Some(DriveError::Panicked),
+    });
+    errors.find(|error| !error.is_interrupt()).unwrap_or(DriveError::Interrupted)
 }
 
 /// Ends the whole run with a worker that fails: it would measure something else without it.

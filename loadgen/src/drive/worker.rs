@@ -81,7 +81,8 @@ async fn run_in_loop(
     let _ = ready.send(());
     drop(ready);
     let Ok(start) = started.recv() else {
-        return Err(io::Error::other("another load thread could not start").into());
+        // Another load thread could not start, and says why.
+        return Err(DriveError::Interrupted);
     };
     // What came before, such as waiting for other agents, is no part of the run.
     pacer.wait_until(start - EFFORT_LEAD).await?;

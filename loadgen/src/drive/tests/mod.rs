@@ -16,8 +16,9 @@ use standin_testkit::fake_cache::{FakeCache, Planted, Speaks};
 use super::request::{Arrival, Job};
 use super::shared::Shared;
 use super::wire::{Token, handle, submit};
-use super::{Pacing, Plan};
+use super::{DriveError, Pacing, Plan, cause};
 use crate::checker::{Checker, Initial};
+use crate::database::DatabaseError;
 use crate::live::Live;
 use crate::popularity::Popularity;
 use crate::recorder::{Counts, FailureKind, Moments, Recording};
@@ -443,4 +444,16 @@ fn nothing_of_an_outage_that_is_longer_than_the_timeout_is_discarded() {
     assert_eq!(timed_out + lost, counts.failed);
     assert!(timed_out > 0 && (500..=1_000).contains(&counts.failed), "{counts:?}");
     assert!(recording.latency().max() <= 505_000, "{}", recording.latency().max());
+}
+
+#[test]
+fn a_worker_that_fails_is_the_cause_and_not_those_that_it_interrupts() {
+    let ended = |errors: Vec<DriveError>| cause(errors.into_iter().map(|one| Ok(Err::<(), _>(one))));
+    let interrupted = || [DriveError::Interrupted, DatabaseError::Interrupted.into()];
+    let no_slots = DriveError::NoSlots("why".to_owned());
+    let errors = interrupted().into_iter().chain([no_slots]).chain(interrupted()).collect();
+    assert!(matches!(ended(errors), DriveError::NoSlots(_)));
+    assert!(matches!(ended(interrupted().into()), DriveError::Interrupted));
+    let panicked = [Ok(Err(DriveError::Interrupted)), Err(Box::new("a bug") as _), Ok(Ok(()))];
+    assert!(matches!(cause(panicked.into_iter()), DriveError::Panicked));
 }
