@@ -171,6 +171,7 @@ pub struct PhaseRecord {
 #[derive(Debug, Clone, Copy, Default)]
 struct Answers {
     reads: u64,
+    checked: u64,
     hits: u64,
     stale: u64,
     stale_beyond: u64,
@@ -191,7 +192,9 @@ impl Answers {
     }
 
     fn of_verdict(verdict: Option<Verdict>) -> Self {
+        let is_checked = verdict.is_some_and(|verdict| verdict != Verdict::Unjudged);
         Self {
+            checked: u64::from(is_checked),
             stale: u64::from(matches!(verdict, Some(Verdict::Stale { .. }))),
             stale_beyond: u64::from(matches!(
                 verdict,
@@ -204,9 +207,9 @@ impl Answers {
 
     /// Those that were counted for the keys of a request.
     fn of_keys(counts: &Counts) -> Self {
-        let Counts { reads_answered: reads, hits, stale, stale_beyond, wrong, stand_in, .. } =
-            *counts;
-        Self { reads, hits, stale, stale_beyond, wrong, stand_in }
+        let Counts { reads_answered: reads, checked, hits, stale, .. } = *counts;
+        let Counts { stale_beyond, wrong, stand_in, .. } = *counts;
+        Self { reads, checked, hits, stale, stale_beyond, wrong, stand_in }
     }
 }
 
@@ -347,11 +350,11 @@ impl Recorder {
     /// Takes in what was found of an answer after its request was recorded.
     pub fn judge_later(&mut self, answer: &Judged, verdict: Verdict) {
         self.counts_mut(answer.phase).add_verdict(verdict);
+        let (due, ended) = (answer.due.since(self.start), answer.ended.since(self.start));
+        let answers = Answers::of_verdict(Some(verdict));
+        self.windows.judge_later(due, ended, answers);
         if verdict.is_bad() {
-            let (due, ended) = (answer.due.since(self.start), answer.ended.since(self.start));
-            let answers = Answers::of_verdict(Some(verdict));
             self.slots.judge_later(due, answers);
-            self.windows.judge_later(due, ended, answers);
         }
     }
 

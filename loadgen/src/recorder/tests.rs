@@ -176,3 +176,24 @@ proptest! {
         prop_assert!(shown >= longest && shown - longest <= longest / 1_000 + 1);
     }
 }
+
+#[test]
+fn behind_a_moment_only_what_was_judged_counts_as_judged() {
+    let later = sample(10, 10, OpKind::Read);
+    let unjudged = Ending::Answered { flags: HIT, is_absent: false, verdict: None };
+    let judged = |verdicts: &[Verdict]| {
+        let moments = Arc::new(Moments::new([Some(Duration::ZERO)]));
+        let mut recorder = Recorder::new(START, 2, SLOT).with_moments(moments);
+        recorder.record(0, &Sample { ending: unjudged, ..later });
+        recorder.record(0, &sample(20, 10, OpKind::Read));
+        let answer = Judged { phase: 0, due: later.due, ended: later.ended };
+        verdicts.iter().for_each(|verdict| recorder.judge_later(&answer, *verdict));
+        let window = recorder.finish().windows[0].0;
+        (window.reads, window.checked, window.last_bad_us.is_some())
+    };
+    assert_eq!(judged(&[]), (2, 1, false));
+    assert_eq!(judged(&[Verdict::Unjudged]), (2, 1, false));
+    assert_eq!(judged(&[Verdict::Fresh]), (2, 2, false));
+    let stale = Verdict::Stale { behind: 1, age: Duration::ZERO, is_beyond: false };
+    assert_eq!(judged(&[stale]), (2, 2, true));
+}

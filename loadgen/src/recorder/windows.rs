@@ -149,7 +149,10 @@ pub struct Window {
     /// Reads that were answered.
     #[serde(default)]
     pub reads: u64,
-    /// Of these, from a cache.
+    /// Of these, judged.
+    #[serde(default)]
+    pub checked: u64,
+    /// Of those that were answered, from a cache.
     #[serde(default)]
     pub hits: u64,
     /// The longest latency, in microseconds.
@@ -217,6 +220,7 @@ impl Window {
         self.stale_beyond += other.stale_beyond;
         self.wrong += other.wrong;
         self.reads += other.reads;
+        self.checked += other.checked;
         self.hits += other.hits;
         self.max_us = self.max_us.max(other.max_us);
         self.last_bad_us = self.last_bad_us.max(other.last_bad_us);
@@ -284,6 +288,7 @@ impl Windows {
         window.stale_beyond += answers.stale_beyond;
         window.wrong += answers.wrong;
         window.reads += answers.reads;
+        window.checked += answers.checked;
         window.hits += answers.hits;
         window.max_us = window.max_us.max(micros(ended.saturating_sub(due)));
         let has_bad_reads = answers.stale + answers.wrong > 0;
@@ -313,14 +318,16 @@ impl Windows {
         }
     }
 
-    /// Takes in the bad answers that were found later of a request.
+    /// Takes in what was judged later of the answers to a request.
     pub(super) fn judge_later(&mut self, due: Duration, ended: Duration, answers: Answers) {
         for (index, begin) in self.begins.windows_at(due) {
             let window = &mut self.windows[index];
+            window.checked += answers.checked;
             window.stale += answers.stale;
             window.stale_beyond += answers.stale_beyond;
             window.wrong += answers.wrong;
-            window.last_bad_us = window.last_bad_us.max(Some(micros(ended.saturating_sub(begin))));
+            let bad_at = (answers.stale + answers.wrong > 0).then(|| ended.saturating_sub(begin));
+            window.last_bad_us = window.last_bad_us.max(bad_at.map(micros));
         }
     }
 

@@ -216,10 +216,9 @@ impl Figure {
     }
 }
 
-/// As far as a window has them. Reads that were answered stand for those that were judged.
+/// As far as a window has them.
 fn counts_of(window: &Window) -> Counts {
-    let Window { requests, failed, stale, stale_beyond, wrong, failures, reads: checked, .. } =
-        *window;
+    let Window { requests, failed, stale, stale_beyond, wrong, failures, checked, .. } = *window;
     Counts { requests, failed, stale, stale_beyond, wrong, failures, checked, ..Counts::default() }
 }
 
