@@ -326,6 +326,16 @@ impl Caller {
         }
         self.calls.send(call).is_ok()
     }
+
+    /// Ends several: their threads are all told to end before any is waited for.
+    pub(crate) fn end_all(callers: impl Iterator<Item = Self>) {
+        let tell = |Self { _stop: stop, calls, _threads: mut threads, .. }: Self| {
+            drop(stop);
+            drop(calls);
+            std::mem::take(&mut threads.0)
+        };
+        drop(Threads(callers.flat_map(tell).collect()));
+    }
 }
 
 /// The values of a statement's parameters. The flags of a row are those of a value without any.

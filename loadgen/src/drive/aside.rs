@@ -28,10 +28,9 @@ pub(super) struct AsideClient {
 }
 
 impl AsideClient {
-    /// Closes its connections, whatever is under way on them.
+    /// Closes its connections to the cache, whatever is under way on them.
     pub(super) fn close(&self) {
         self.cache.iter().for_each(WireClient::close);
-        self.database.close();
     }
 }
 

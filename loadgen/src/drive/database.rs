@@ -53,11 +53,6 @@ impl DatabaseClient {
         Ok(Self { inner })
     }
 
-    /// Drops what is under way. Those that wait for it wait in vain.
-    pub(super) fn close(&self) {
-        drop(self.inner.caller.take());
-    }
-
     /// Executes a statement.
     pub(super) async fn ask(&self, statement: Statement, key: Vec<u8>, value: Vec<u8>) -> Ended {
         let by = Micros::boottime() + self.inner.timeout;
@@ -102,6 +97,11 @@ impl DatabaseClient {
         })
         .await
     }
+}
+
+/// Drops what is under way on these clients. Those that wait for it wait in vain.
+pub(super) fn close_all<'c>(clients: impl Iterator<Item = &'c DatabaseClient>) {
+    Caller::end_all(clients.filter_map(|client| client.inner.caller.take()));
 }
 
 impl Drop for DatabaseClient {

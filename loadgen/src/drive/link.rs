@@ -9,6 +9,7 @@ use standin_protocol::time::Micros;
 
 use super::aside::{self, AsideClient};
 use super::asked::Asked;
+use super::database::DatabaseClient;
 use super::many::{KeyAnswer, Many};
 use super::request::{Job, Sent};
 use super::shared::Shared;
@@ -42,13 +43,21 @@ impl Link {
         }
     }
 
-    /// Closes its connections, whatever is under way on them: what waits for it keeps the client itself.
+    /// Closes its connections to a cache, whatever is under way on them: what waits for it keeps the client itself.
     pub(super) fn close(&self) {
         match self {
             // Without its loop, it does nothing more.
             Self::Standin(..) => {}
             Self::Wire(client) => client.close(),
             Self::Aside(client) => client.close(),
+        }
+    }
+
+    /// The database, which [`Self::close`] leaves open.
+    pub(super) fn database(&self) -> Option<&DatabaseClient> {
+        match self {
+            Self::Standin(..) | Self::Wire(_) => None,
+            Self::Aside(client) => Some(&client.database),
         }
     }
 }

@@ -15,7 +15,7 @@ use standin_client::{Bootstrap, Target as Party};
 use standin_protocol::time::Micros;
 
 use super::aside::AsideClient;
-use super::database::DatabaseClient;
+use super::database::{DatabaseClient, close_all};
 use super::doubts::Rechecks;
 use super::effort::Effort;
 use super::link::Link;
@@ -37,7 +37,8 @@ use crate::workload::Supply;
 const BURST_MAX: u32 = 256;
 /// The interval at which a paced worker checks whether the run is to end.
 const STOP_CHECK: Duration = Duration::from_millis(50);
-/// The longest wait for answers to a run that was ended. Whoever interrupts a run a second time ends the program.
+/// The longest wait for answers to a run, or a part of one, that was stopped: by an interrupt, or because enough is known, as
+/// in a search and a warm-up.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// The time before the start at which a worker reads what it has computed so far, which must not make it late.
 const EFFORT_LEAD: Duration = Duration::from_micros(500);
@@ -119,7 +120,10 @@ async fn run_in_loop(
     let has_ended = is_settled && unanswered == 0;
     if !has_ended {
         links.iter().for_each(Link::close);
-        shared.rechecks.iter().for_each(|rechecks| rechecks.database.close());
+        // All clients of a load thread share the connections of its database.
+        let own = links.iter().find_map(Link::database);
+        let again = shared.rechecks.as_ref().map(|rechecks| &rechecks.database);
+        close_all(own.into_iter().chain(again));
     }
     drop(links);
     let (recorder, supply) = match Rc::try_unwrap(shared) {
@@ -166,12 +170,13 @@ async fn all_ended(shared: &Shared, pacer: &Pacer) -> io::Result<()> {
 }
 
 /// Waits until the database has been asked again for all rows that are in doubt, until this time. What is asked for then is
-/// left unjudged: the database may take its time, which was to begin earlier. Returns whether nothing was.
+/// left unjudged: the database may take its time, which was to begin earlier. So is all of a run that was stopped. Returns
+/// whether nothing was.
 async fn settled(shared: &Shared, pacer: &Pacer, closes: Micros) -> io::Result<bool> {
     shared.close_rechecks(closes);
     let mut settled = pin!(shared.settled());
     while for_a_while(pacer, settled.as_mut()).await?.is_none() {
-        if Micros::boottime() >= closes + STOP_CHECK {
+        if shared.live.is_stopped() || Micros::boottime() >= closes + STOP_CHECK {
             abandon(shared);
             return Ok(false);
         }
