@@ -46,7 +46,13 @@ pub enum OriginError {
         "PostgreSQL did not end a statement about the table standin_demo within {0:?}; end the session that has locked it \
          (SELECT pid FROM pg_locks WHERE relation = 'standin_demo'::regclass)"
     )]
-    Overdue(Duration),
+    Locked(Duration),
+    /// The rows are many, or PostgreSQL hangs.
+    #[error(
+        "PostgreSQL did not write or read all rows of the table standin_demo within {0:?}; use fewer or smaller ones, or a \
+         database that has less to do"
+    )]
+    Slow(Duration),
     /// A table of that name belongs to another program.
     #[error(
         "the database has a table standin_demo that was not created by Standin; use another \

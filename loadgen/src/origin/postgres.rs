@@ -46,7 +46,7 @@ impl Session {
 
     fn make_table(&mut self) -> Result<(), OriginError> {
         let client = &self.link.client;
-        self.within(TABLE_WITHIN, async {
+        self.within(TABLE_WITHIN, OriginError::Locked, async {
             let lock = "SELECT pg_try_advisory_lock($1)";
             if !client.query_one(lock, &[&LOCK]).await.map_err(failed)?.get::<_, bool>(0) {
                 return Err(OriginError::InUse);
@@ -90,25 +90,25 @@ impl Session {
             client.batch_execute("COMMIT").await?;
             client.batch_execute(&format!("ANALYZE {TABLE}")).await
         };
-        self.within(ROWS_WITHIN, async { fill.await.map_err(failed) })
+        self.within(ROWS_WITHIN, OriginError::Slow, async { fill.await.map_err(failed) })
     }
 
     /// Every row as it is now.
     pub(super) fn read_all(&self) -> Result<BTreeMap<String, Vec<u8>>, OriginError> {
         let sql = format!("SELECT id, value FROM {TABLE}");
-        let rows = self.within(ROWS_WITHIN, async {
+        let rows = self.within(ROWS_WITHIN, OriginError::Slow, async {
             self.link.client.query(&sql, &[]).await.map_err(failed)
         })?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// Drops the table.
+    /// Drops the table, also if filling it has failed on the way.
     fn drop_table(&mut self) -> Result<(), OriginError> {
         if !std::mem::take(&mut self.has_table) {
             return Ok(());
         }
-        let sql = format!("DROP TABLE IF EXISTS {TABLE}");
-        self.within(TABLE_WITHIN, async {
+        let sql = format!("ROLLBACK; DROP TABLE IF EXISTS {TABLE}");
+        self.within(TABLE_WITHIN, OriginError::Locked, async {
             self.link.client.batch_execute(&sql).await.map_err(failed)
         })
     }
@@ -117,6 +117,7 @@ impl Session {
     fn within<T>(
         &self,
         limit: Duration,
+        overdue: fn(Duration) -> OriginError,
         execute: impl Future<Output = Result<T, OriginError>>,
     ) -> Result<T, OriginError> {
         self.runtime.block_on(async {
@@ -124,7 +125,7 @@ impl Session {
                 Ok(executed) => executed,
                 Err(_) => {
                     self.link.cancel(&self.target).await;
-                    Err(OriginError::Overdue(limit))
+                    Err(overdue(limit))
                 }
             }
         })
@@ -169,5 +170,26 @@ mod tests {
             let count = runtime.block_on(other.client.query_one(waiting, &[])).unwrap();
             count.get::<_, i64>(0) == 0
         });
+    }
+
+    #[test]
+    fn a_table_that_could_not_be_filled_goes_too() {
+        let Some(postgres) = Postgres::start_or_skip("origin-unfilled") else { return };
+        let target = crate::postgres::target(&postgres.url(), &PostgresAccess::default()).unwrap();
+        let session = Session::open(&target).unwrap();
+        let is_there = |client: &tokio_postgres::Client, runtime: &Runtime| {
+            let there = "SELECT to_regclass($1::text) IS NOT NULL";
+            let row = runtime.block_on(client.query_one(there, &[&TABLE])).unwrap();
+            row.get::<_, bool>(0)
+        };
+        let refuse = format!("ALTER TABLE {TABLE} ADD CHECK (id IS NULL)");
+        session.runtime.block_on(session.link.client.batch_execute(&refuse)).unwrap();
+        let error = session.fill(Rows { count: 3, run: 1, value_bytes: 64 }).unwrap_err();
+        assert!(matches!(error, OriginError::Postgres(_)), "{error}");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let other = runtime.block_on(connect(&target, CONNECT_WITHIN)).unwrap();
+        assert!(is_there(&other.client, &runtime));
+        drop(session);
+        assert!(!is_there(&other.client, &runtime));
     }
 }
