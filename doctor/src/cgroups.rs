@@ -89,10 +89,10 @@ impl Limit {
     }
 
     /// The groups of a process, by its `cgroup` in `/proc` and the reader's [`MOUNTS`], both of which name groups as seen from
-    /// the reader's namespace. `None`: nothing sets such a limit.
+    /// the reader's namespace. `None`: nothing sets such a limit, as no hierarchy has its controller.
     ///
     /// # Errors
-    /// [`NotSeen`]: what is mounted here is not above the process's group.
+    /// [`NotSeen`]: what is mounted here is not above the process's group, or its hierarchy is not mounted at all.
     pub(crate) fn groups(self, cgroup: &str, mountinfo: &str) -> Result<Option<Groups>, NotSeen> {
         let lists = |names: &str| names.split(',').any(|name| name == self.controller());
         // A hierarchy's number, its controllers, and the group in it, which may have colons.
@@ -106,7 +106,7 @@ impl Limit {
                 None => return Ok(None),
             },
         };
-        let mut mounts = mountinfo.lines().filter_map(|line| {
+        let mounts = mountinfo.lines().filter_map(|line| {
             let (mount, kind) = line.split_once(" - ")?;
             let mut mount = mount.split(' ').skip(3);
             let (root, place) = (mount.next()?, mount.next()?);
@@ -117,10 +117,8 @@ impl Limit {
             };
             is_it.then_some((root, place))
         });
-        let Some(first) = mounts.next() else { return Ok(None) };
         // Parts of a hierarchy may be mounted in several places: the longest list has most of the groups above.
-        let seen = std::iter::once(first).chain(mounts);
-        let seen = seen.filter_map(|(root, place)| folders(path, root, place));
+        let seen = mounts.filter_map(|(root, place)| folders(path, root, place));
         let longer = |best: Vec<_>, next: Vec<_>| if next.len() > best.len() { next } else { best };
         let folders = seen.reduce(longer).ok_or(NotSeen)?;
         Ok(Some(Groups { version, folders }))
@@ -220,8 +218,12 @@ mod tests {
         // The container's own group is what is mounted.
         let expected = Some((First, owned(["/sys/fs/cgroup/memory"])));
         assert_eq!(of(Memory, CONTAINER, CONTAINER_MOUNTS), expected);
-        // It has no hierarchy of the second version, and of the first none with this controller.
-        assert_eq!(of(Cores, CONTAINER, CONTAINER_MOUNTS), None);
+        // The process is in a group that may have limits, of a hierarchy that is not mounted here.
+        assert_eq!(Cores.groups(CONTAINER, CONTAINER_MOUNTS), Err(NotSeen));
+        assert_eq!(Memory.groups(UNIFIED, ""), Err(NotSeen));
+        // It is in no hierarchy with this controller, nor in the one of the second version.
+        let without_second = "5:memory:/docker/8f\n4:cpu,cpuacct:/docker/8f\n";
+        assert_eq!(of(Cores, without_second, CONTAINER_MOUNTS), None);
         // A namespace from which the process is outside.
         assert_eq!(Memory.groups("0::/../../system.slice/a\n", UNIFIED_MOUNTS), Err(NotSeen));
         // A name that only begins with that of the mounted group.
