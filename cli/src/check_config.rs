@@ -94,7 +94,7 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
         })?),
     };
     let mut found = Findings::default();
-    if let Some(refusal) = private::refusal(path, &cluster) {
+    if let Some(refusal) = private::refusal(checked.too_open, &cluster) {
         found.error(refusal);
     }
     for (server, _) in (0..).zip(&cluster.servers) {

@@ -147,7 +147,7 @@ impl ConfigArg {
     /// Loads the file for a server or the master, which must not reveal the database's password.
     /// Returns the warnings about it as well, for the log.
     fn load_for_role(&self) -> Result<(ClusterConfig, Vec<Mistake>), Box<dyn Error>> {
-        let Checked { config, warnings } = ClusterConfig::check_file(&self.config);
+        let Checked { config, warnings, too_open } = ClusterConfig::check_file(&self.config);
         let cluster = config?;
         if cluster.for_clients {
             return Err(format!(
@@ -157,7 +157,7 @@ impl ConfigArg {
             )
             .into());
         }
-        match private::refusal(&self.config, &cluster) {
+        match private::refusal(too_open, &cluster) {
             Some(refusal) => Err(format!("{}: {refusal}", self.config.display()).into()),
             None => Ok((cluster, warnings)),
         }

@@ -4,16 +4,14 @@ use std::io;
 use std::path::Path;
 
 use standin_config::ClusterConfig;
-use standin_config::permissions::{self, Rule};
+use standin_config::permissions::TooOpen;
 use standin_server::check;
 use standin_tls::private;
 
-/// Returns why a server or master must not start with this file, if it must not.
-pub(crate) fn refusal(path: &Path, cluster: &ClusterConfig) -> Option<String> {
-    // If the file has disappeared since it was read, nobody else can read it either.
-    let file = std::fs::File::open(path).ok()?;
-    let about = file.metadata().ok()?;
-    let wrong = permissions::check(&file, &about, Rule::Group).err()?;
+/// Returns why a server or master must not start with this file, if it must not: it holds a secret, and was found too open
+/// when it was read.
+pub(crate) fn refusal(too_open: Option<TooOpen>, cluster: &ClusterConfig) -> Option<String> {
+    let wrong = too_open?;
     let has_password = cluster.origin.as_ref().is_some_and(check::has_password);
     has_password.then(|| format!("it holds the database's password and {wrong}"))
 }

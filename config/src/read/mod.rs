@@ -45,6 +45,8 @@ pub struct Checked {
     pub config: Result<ClusterConfig, ConfigErrors>,
     /// Settings that work, but most likely not as intended; present even if there are mistakes.
     pub warnings: Vec<Mistake>,
+    /// Why the file must hold no secret, if it must not. It is of the file that was read, whatever is at its path later.
+    pub too_open: Option<TooOpen>,
 }
 
 impl ClusterConfig {
@@ -70,15 +72,15 @@ impl ClusterConfig {
     /// Loads a file like [`Self::load`], and returns warnings as well.
     #[must_use]
     pub fn check_file(path: &Path) -> Checked {
-        let (config, warnings) = of_file(path, EXAMPLE, read_root);
-        Checked { config, warnings }
+        let (config, warnings, too_open) = of_file(path, EXAMPLE, read_root);
+        Checked { config, warnings, too_open }
     }
 
     /// Parses text like [`Self::parse`], and returns warnings as well.
     #[must_use]
     pub fn check(text: &str, source_name: &str, base_dir: &Path) -> Checked {
         let (config, warnings) = of_text(Report::new(source_name, text), base_dir, read_root);
-        Checked { config, warnings }
+        Checked { config, warnings, too_open: None }
     }
 }
 
@@ -95,7 +97,7 @@ impl ProxyConfig {
     /// Reads and checks a proxy's file. Relative paths in it are relative to its folder.
     #[must_use]
     pub fn check_file(path: &Path) -> CheckedProxy {
-        let (config, warnings) = of_file(path, EXAMPLE, proxy::read);
+        let (config, warnings, _) = of_file(path, EXAMPLE, proxy::read);
         CheckedProxy { config, warnings }
     }
 
@@ -188,11 +190,11 @@ fn of_file<T>(
     path: &Path,
     example: &str,
     read: Read<T>,
-) -> (Result<T, ConfigErrors>, Vec<Mistake>) {
+) -> (Result<T, ConfigErrors>, Vec<Mistake>, Option<TooOpen>) {
     let name = path.display().to_string();
     let unreadable = |text: String| {
         let mistake = Mistake { file: name.clone(), place: None, key: String::new(), text };
-        (Err(ConfigErrors { mistakes: vec![mistake] }), Vec::new())
+        (Err(ConfigErrors { mistakes: vec![mistake] }), Vec::new(), None)
     };
     let (bytes, [wrong, too_open]) = match bytes_of(path).and_then(judged) {
         Ok(read) => read,
@@ -210,7 +212,9 @@ fn of_file<T>(
             }
             let names = Names::new(names::of_system);
             let report = Report::new(&name, text).with_access(too_open).with_names(names);
-            of_text(report, path.parent().unwrap_or(Path::new("")), read)
+            let (config, warnings) =
+                of_text(report, path.parent().unwrap_or(Path::new("")), read);
+            (config, warnings, too_open)
         }
         Err(error) => {
             unreadable(format!("byte {} is not UTF-8; save the file as UTF-8", error.valid_up_to()))
