@@ -1,5 +1,7 @@
 //! No text makes the reader panic, and every text it refuses is told why, in order.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -20,6 +22,19 @@ fn a_file_without_an_end_is_refused_and_not_kept_in_memory() {
         ProxyConfig::check_file(Path::new("/dev/zero")).config.unwrap_err(),
     ] {
         assert!(error.to_string().contains("more than 16 MiB"), "{error}");
+    }
+}
+
+#[test]
+fn permissions_are_those_of_the_file_that_was_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cluster.toml");
+    for (mode, is_too_open) in [(0o600, false), (0o644, true)] {
+        std::fs::write(&path, example(false)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let checked = ClusterConfig::check_file(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(checked.too_open.is_some(), is_too_open, "{mode:o}");
     }
 }
 

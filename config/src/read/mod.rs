@@ -212,8 +212,7 @@ fn of_file<T>(
             }
             let names = Names::new(names::of_system);
             let report = Report::new(&name, text).with_access(too_open).with_names(names);
-            let (config, warnings) =
-                of_text(report, path.parent().unwrap_or(Path::new("")), read);
+            let (config, warnings) = of_text(report, path.parent().unwrap_or(Path::new("")), read);
             (config, warnings, too_open)
         }
         Err(error) => {
