@@ -15,7 +15,7 @@ use standin_server::check;
 use standin_server::shard::access::Access;
 
 use crate::service_user::Said;
-use crate::{ConfigArg, Ended, diagnostics, out, port, private};
+use crate::{ConfigArg, Ended, out, port, private};
 
 /// `standin check-config`.
 #[derive(Debug, Args)]
@@ -55,32 +55,55 @@ impl Findings {
     }
 }
 
+/// What was found of a file. The texts say what it holds.
+enum Judged {
+    Good(String),
+    /// A client's file, which no service reads.
+    GoodForClients(String),
+    Bad,
+}
+
 pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
     let path = &args.config.config;
-    if ProxyConfig::is_in(path) {
-        return check_proxy(path, args.files_only);
-    }
-    let checked = ClusterConfig::check_file(path);
     let mut said = Said::default();
+    let judged = match ProxyConfig::is_in(path) {
+        true => check_proxy(path, args.files_only, &mut said),
+        false => check_cluster(args, &mut said)?,
+    };
+    // The exit code is that of this user's own check.
+    if !matches!(judged, Judged::GoodForClients(_)) {
+        said.as_service_user(path);
+    }
+    match judged {
+        Judged::Bad => Ok(ExitCode::FAILURE),
+        Judged::Good(what) | Judged::GoodForClients(what) => {
+            out::line(&format!("{}: good: {what}", path.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Checks the file of a cluster.
+fn check_cluster(args: &CheckConfigArgs, said: &mut Said) -> Result<Judged, String> {
+    let path = &args.config.config;
+    let checked = ClusterConfig::check_file(path);
     for warning in &checked.warnings {
         said.remark(format!("warning: {warning}"));
     }
     let cluster = match checked.config {
         Ok(cluster) => cluster,
         Err(errors) => {
-            diagnostics::remark(&errors.to_string());
-            return Ok(ExitCode::FAILURE);
+            said.remark(errors.to_string());
+            return Ok(Judged::Bad);
         }
     };
     if cluster.for_clients {
-        out::line(&format!(
-            "{}: good: a client's file of cluster {:?}, {}, {}",
-            path.display(),
+        return Ok(Judged::GoodForClients(format!(
+            "a client's file of cluster {:?}, {}, {}",
             cluster.name,
             counted(cluster.servers.len(), "server"),
             counted(cluster.keyspaces.len(), "keyspace"),
-        ))?;
-        return Ok(ExitCode::SUCCESS);
+        )));
     }
     let only = match &args.name {
         None => None,
@@ -106,42 +129,39 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
         said.remark(format!("warning: {name}: {warning}"));
     }
     for error in &found.errors {
-        diagnostics::remark(&format!("{name}: {error}"));
+        said.remark(format!("{name}: {error}"));
     }
     if !found.errors.is_empty() {
-        return Ok(ExitCode::FAILURE);
+        return Ok(Judged::Bad);
     }
-    said.as_service_user(path);
-    out::line(&format!(
-        "{name}: good: cluster {:?}, {} in {}, {} partitions, {}",
+    Ok(Judged::Good(format!(
+        "cluster {:?}, {} in {}, {} partitions, {}",
         cluster.name,
         counted(cluster.servers.len(), "server"),
         counted(cluster.groups.len(), "group"),
         cluster.partitions,
         counted(cluster.keyspaces.len(), "keyspace"),
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    )))
 }
 
 /// Checks the file of a proxy.
-fn check_proxy(path: &Path, files_only: bool) -> Ended {
+fn check_proxy(path: &Path, files_only: bool, said: &mut Said) -> Judged {
     let CheckedProxy { config, warnings } = ProxyConfig::check_file(path);
-    let mut said = Said::default();
     for warning in &warnings {
         said.remark(format!("warning: {warning}"));
     }
     let config = match config {
         Ok(config) => config,
         Err(errors) => {
-            diagnostics::remark(&errors.to_string());
-            return Ok(ExitCode::FAILURE);
+            said.remark(errors.to_string());
+            return Judged::Bad;
         }
     };
     let name = path.display();
     let services = config.services.iter().map(|s| (s.protocol, s.passwords.as_deref()));
     if let Err(error) = Access::read(Vec::new(), &config.security, services) {
-        diagnostics::remark(&format!("{name}: {error}"));
-        return Ok(ExitCode::FAILURE);
+        said.remark(format!("{name}: {error}"));
+        return Judged::Bad;
     }
     let metrics = config.metrics.as_ref();
     let of_address = || match files_only {
@@ -149,25 +169,23 @@ fn check_proxy(path: &Path, files_only: bool) -> Ended {
         false => port::refusal_of_address(METRICS, metrics),
     };
     if let Some(error) = port::refusal_of_file(metrics).or_else(of_address) {
-        diagnostics::remark(&format!("{name}: {error}"));
-        return Ok(ExitCode::FAILURE);
+        said.remark(format!("{name}: {error}"));
+        return Judged::Bad;
     }
     let https = port::certificates(config.tls.as_ref()).err();
     if let Some(error) = https.or_else(|| Proxy::check_tls(&config)) {
-        diagnostics::remark(&format!("{name}: {error}"));
-        return Ok(ExitCode::FAILURE);
+        said.remark(format!("{name}: {error}"));
+        return Judged::Bad;
     }
-    said.as_service_user(path);
     let services = config.services.iter();
     let places: Vec<String> =
         services.map(|service| format!("{} on {}", service.protocol.key(), service.at)).collect();
-    out::line(&format!(
-        "{name}: good: a proxy for {}, {}, {}",
+    Judged::Good(format!(
+        "a proxy for {}, {}, {}",
         places.join(" and "),
         counted(usize::from(config.threads), "thread"),
         counted(config.keyspaces.len(), "keyspace"),
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    ))
 }
 
 fn check_server(

@@ -25,22 +25,30 @@ impl Said {
     /// Checks the file at this path once more as the service's user, if this is root and there is such a user, and warns of
     /// what only that check finds.
     pub(crate) fn as_service_user(&self, path: &Path) {
-        // What comes from a pipe can't be read again.
-        if geteuid().is_root() && path.is_file() && has_user() {
+        if geteuid().is_root() && can_be_read_again(path) && has_user() {
             let found = checked_again().unwrap_or_default();
             for line in self.without(&found) {
-                diagnostics::remark(&format!("warning: as the user {USER}: {line}"));
+                diagnostics::remark(&format!(
+                    "warning: as the user {USER} (without the groups that a unit adds): {line}"
+                ));
             }
         }
     }
 
-    /// Those of these lines that have not been said.
+    /// Those of these lines that have not been said. What `setpriv` says of itself is not about the file.
     fn without<'l>(&self, lines: &'l str) -> impl Iterator<Item = &'l str> {
         let new = lines
             .lines()
+            .filter(|line| !line.starts_with("setpriv: "))
             .filter(|line| !self.0.iter().any(|said| said.lines().any(|s| s == *line)));
         new.map(|line| line.strip_prefix("warning: ").unwrap_or(line))
     }
+}
+
+/// Whether another process finds the same there: what comes from a pipe is read only once, and what is below `/dev` or `/proc`,
+/// such as `/dev/stdin`, is another file to each process.
+fn can_be_read_again(path: &Path) -> bool {
+    path.is_file() && !path.starts_with("/dev") && !path.starts_with("/proc")
 }
 
 /// Whether this machine has the user, who is another one than root.
@@ -74,9 +82,20 @@ mod tests {
     #[test]
     fn only_what_has_not_been_said_is_said_of_the_user() {
         let said = Said(vec!["warning: a: b".to_owned(), "two\nlines".to_owned()]);
-        let again = "warning: a: b\nlines\nwarning: a: c\nd: cannot be read\n";
+        let again = "setpriv: failed to execute standin: Permission denied\n\
+            warning: a: b\nlines\nwarning: a: c\nd: cannot be read\n";
         let new: Vec<&str> = said.without(again).collect();
         assert_eq!(new, ["a: c", "d: cannot be read"]);
+    }
+
+    #[test]
+    fn what_is_another_file_to_each_process_is_read_once() {
+        let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+        let own = format!("/proc/self/fd/{fd}");
+        assert!(Path::new(&own).is_file() && !can_be_read_again(Path::new(&own)));
+        assert!(!can_be_read_again(Path::new("/dev/stdin")));
+        assert!(can_be_read_again(&std::env::current_exe().unwrap()));
     }
 
     #[test]

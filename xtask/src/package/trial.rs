@@ -324,8 +324,8 @@ fn refused(machine: &Machine, (first, second): (&Package, &Package)) -> Outcome 
         printf '[Service]\nSupplementaryGroups=extra\n' > /etc/systemd/system/standin-server@a2.service.d/groups.conf
         # Root could read the files all the same: it says what the user of the units could not.
         standin check-config --config /etc/standin/cluster.toml 2> /srv/said
-        grep 'as the user standin: .*a2.passwords.*Permission denied' /srv/said > /dev/null
-        no grep 'as the user standin: .*a1.passwords' /srv/said
+        grep 'as the user standin (.*): .*a2.passwords.*Permission denied' /srv/said > /dev/null
+        no grep 'as the user standin (.*): .*a1.passwords' /srv/said
         systemctl daemon-reload
         systemctl restart standin-master standin-server@a1
         systemctl restart standin-server@a2
