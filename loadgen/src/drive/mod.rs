@@ -303,13 +303,12 @@ pub fn start_together(
             ready: ready.clone(),
             started,
         };
-        let thread =
-            thread::Builder::new().name(format!("load-{number}")).spawn(move || {
-                let mut ending = Ending { live: Arc::clone(&parameters.live), is_good: false };
-                let ended = worker::run(parameters, supply);
-                ending.is_good = ended.is_ok();
-                ended
-            })?;
+        let thread = thread::Builder::new().name(format!("load-{number}")).spawn(move || {
+            let mut ending = Ending { live: Arc::clone(&parameters.live), is_good: false };
+            let ended = worker::run(parameters, supply);
+            ending.is_good = ended.is_ok();
+            ended
+        })?;
         workers.push(thread);
         starts.push(start);
     }

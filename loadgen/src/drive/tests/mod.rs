@@ -448,7 +448,8 @@ fn nothing_of_an_outage_that_is_longer_than_the_timeout_is_discarded() {
 
 #[test]
 fn a_worker_that_fails_is_the_cause_and_not_those_that_it_interrupts() {
-    let ended = |errors: Vec<DriveError>| cause(errors.into_iter().map(|one| Ok(Err::<(), _>(one))));
+    let ended =
+        |errors: Vec<DriveError>| cause(errors.into_iter().map(|one| Ok(Err::<(), _>(one))));
     let interrupted = || [DriveError::Interrupted, DatabaseError::Interrupted.into()];
     let no_slots = DriveError::NoSlots("why".to_owned());
     let errors = interrupted().into_iter().chain([no_slots]).chain(interrupted()).collect();

@@ -225,17 +225,23 @@ fn a_mistake_far_behind_the_beginning_ends_the_run_with_its_report() {
 fn a_fill_that_is_stopped_does_not_wait_for_the_end_of_the_file() {
     let scratch = Scratch::new("replay-stop");
     let path = scratch.file("zeros");
-    // Requests for one key.
-    std::fs::File::create(&path).unwrap().set_len(64 << 30).unwrap();
+    // Requests for some keys, so that writes are sent, and then for one.
+    let record =
+        |key: u64| [&[0; 4][..], &key.to_le_bytes(), &40_u32.to_le_bytes(), &[0; 8]].concat();
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(&(1..=50_000).flat_map(record).collect::<Vec<u8>>()).unwrap();
+    file.set_len(64 << 30).unwrap();
     let trace = path.to_str().unwrap();
-    let server = FakeServer::memcached();
-    let filled = load(&server.url(), trace, "oracle", &["--closed", "2x16", "--fill"]);
+    let (url, arrived) = listener();
+    let filled = load(&url, trace, "oracle", &["--closed", "2x16", "--fill"]);
     let live = Arc::new(Live::new(filled.workers));
-    live.stop();
     let (ended, end) = channel();
-    std::thread::spawn(move || ended.send(run(&filled, &live).map(|_| ())));
+    let run_live = Arc::clone(&live);
+    std::thread::spawn(move || ended.send(run(&filled, &run_live).map(|_| ())));
+    arrived.recv_timeout(Duration::from_secs(20)).expect("a key is written");
+    live.stop();
     let error = end.recv_timeout(Duration::from_secs(20)).expect("its end").unwrap_err();
-    assert!(error.to_string().contains("interrupted during "), "{error}");
+    assert!(error.to_string().contains("interrupted during --fill"), "{error}");
 }
 
 #[test]
