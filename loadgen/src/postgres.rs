@@ -41,6 +41,11 @@ impl Link {
     /// waits.
     pub(crate) async fn cancel(&self, target: &Target) {
         self.close();
+        self.end_statement(target).await;
+    }
+
+    /// Asks the server to end what it executes, and keeps the connection.
+    pub(crate) async fn end_statement(&self, target: &Target) {
         let asked = timeout(CANCEL_WITHIN, target.cancel(&self.client.cancel_token())).await;
         if !matches!(asked, Ok(Ok(()))) {
             tracing::debug!("PostgreSQL was not asked to end a statement");

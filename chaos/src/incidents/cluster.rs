@@ -54,8 +54,9 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix("standin-incidents-").tempdir()?;
         let run = 0;
         let rows = Rows { count: KEYS + COLD_KEYS, run, value_bytes: VALUE_BYTES };
-        let origin = RunOrigin::prepare(Some(&postgres.url()), folder.path(), rows)?;
-        let config = config(&postgres.url());
+        let url = postgres.url();
+        let origin = RunOrigin::prepare(Some(&url), folder.path(), rows, Some(interrupt))?;
+        let config = config(&url);
         let processes =
             Processes::start(program, folder.path(), config, UP_WITHIN, Some(interrupt))?;
         let target = Target::Standin(Box::new(Standin {

@@ -44,7 +44,7 @@ pub enum SettingError {
     Program(io::Error),
     /// A table for Standin.
     #[error(transparent)]
-    Table(#[from] OriginError),
+    Table(OriginError),
     /// The network.
     #[error(
         "a network of namespaces for the scenario: {0}; without it, leave out `namespace`, \"cut\" and \"lose\", and put \
@@ -59,6 +59,15 @@ pub enum SettingError {
         /// What is wrong.
         why: String,
     },
+}
+
+impl From<OriginError> for SettingError {
+    fn from(error: OriginError) -> Self {
+        match error {
+            OriginError::Interrupted => Self::Start(StartError::Interrupted),
+            error => Self::Table(error),
+        }
+    }
 }
 
 /// Where the processes of a run are.
@@ -366,7 +375,7 @@ impl Setting {
                     None => std::env::current_exe().map_err(SettingError::Program)?,
                 };
                 let asked = Asked { program: Some(&program), ..asked };
-                let origin = self.origin(name, cluster, ground.folder)?;
+                let origin = self.origin(name, cluster, ground.folder, ground.interrupt)?;
                 let (cluster, addresses) =
                     standin::start(ground, asked, &spec.members(), cluster, origin)?;
                 let standin::Cluster { servers, master, file, event_file, .. } = cluster;
@@ -392,18 +401,19 @@ impl Setting {
         cluster: &str,
         spec: &ClusterSpec,
         folder: &Path,
+        interrupt: Option<&Interrupt>,
     ) -> Result<Option<OriginConfig>, SettingError> {
         let (table, mut origin) = match &spec.database {
             None => return Ok(None),
             Some(Backing::Own { url, rows }) => {
-                let table = RunOrigin::prepare(url.as_deref(), folder, *rows)?;
+                let table = RunOrigin::prepare(url.as_deref(), folder, *rows, interrupt)?;
                 let origin = table.config();
                 (table, origin)
             }
             Some(Backing::Process(database)) => {
                 let direct = self.database_behind(database);
                 let rows = Rows { count: 0, run: 0, value_bytes: 0 };
-                let table = RunOrigin::prepare(Some(direct), folder, rows)?;
+                let table = RunOrigin::prepare(Some(direct), folder, rows, interrupt)?;
                 let address = self.places.addresses[database][0];
                 (table, OriginConfig::postgres(&postgres::url(address)))
             }

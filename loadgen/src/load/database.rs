@@ -8,6 +8,7 @@ use super::database_args::DatabaseName;
 use super::{Load, LoadError};
 use crate::database::{Database, DatabaseError};
 use crate::faults::{Places, kinds};
+use crate::interrupt::Interrupt;
 use crate::origin::{Rows, RunOrigin};
 
 /// The keyspace of a table of the run's own.
@@ -32,11 +33,12 @@ pub(super) fn prepare(
     folder: &Path,
     places: &Places,
     keyspace: KeyspaceOf<'_>,
+    interrupt: &Interrupt,
 ) -> Result<Prepared, LoadError> {
     let mut prepared = match name {
         DatabaseName::File(path) => of_file(path, keyspace)?,
-        DatabaseName::Sqlite => of_own(None, folder)?,
-        DatabaseName::Postgres(url) => of_own(Some(url), folder)?,
+        DatabaseName::Sqlite => of_own(None, folder, interrupt)?,
+        DatabaseName::Postgres(url) => of_own(Some(url), folder, interrupt)?,
         DatabaseName::Process(name) => {
             let address = places.addresses(name).and_then(|addresses| addresses.first());
             let address = address.ok_or_else(|| {
@@ -44,7 +46,7 @@ pub(super) fn prepare(
                     "--database: {{{name}}} is no process that the scenario starts"
                 ))
             })?;
-            of_own(Some(&kinds::postgres::url(*address)), folder)?
+            of_own(Some(&kinds::postgres::url(*address)), folder, interrupt)?
         }
     };
     prepared.database.connections = load.database.connections_of_thread();
@@ -60,9 +62,9 @@ fn of_file(path: &Path, keyspace: KeyspaceOf<'_>) -> Result<Prepared, LoadError>
     Ok(Prepared { database, file: Some((keyspace, cluster)), table: None })
 }
 
-fn of_own(url: Option<&str>, folder: &Path) -> Result<Prepared, LoadError> {
+fn of_own(url: Option<&str>, folder: &Path, interrupt: &Interrupt) -> Result<Prepared, LoadError> {
     let rows = Rows { count: 0, run: 0, value_bytes: 0 };
-    let table = RunOrigin::prepare(url, folder, rows)?;
+    let table = RunOrigin::prepare(url, folder, rows, Some(interrupt))?;
     let place = Database::place(&table.config())?;
     let database = Database::new(place, &RunOrigin::keyspace(KEYSPACE))?;
     Ok(Prepared { database, file: None, table: Some(table) })

@@ -53,7 +53,7 @@ pub enum LoadError {
     Database(DatabaseError),
     /// A table of the run's own.
     #[error("--database: {0}")]
-    Origin(#[from] OriginError),
+    Origin(OriginError),
     /// No server of the cluster has answered.
     #[error(
         "no server of the cluster answers: {0}; if the cluster has a secret, use --config instead \
@@ -139,6 +139,15 @@ impl From<DriveError> for LoadError {
                 Self::Interrupted(OPENING)
             }
             error => Self::Drive(error),
+        }
+    }
+}
+
+impl From<OriginError> for LoadError {
+    fn from(error: OriginError) -> Self {
+        match error {
+            OriginError::Interrupted => Self::Interrupted("the making of the run's table"),
+            error => Self::Origin(error),
         }
     }
 }

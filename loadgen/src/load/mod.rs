@@ -319,7 +319,7 @@ impl<'l> Prepared<'l> {
         let risen = std::mem::take(&mut observed.risen);
         let beside = Beside { reads: observed.reads.clone(), risen };
         problems.extend(read_counters(load, (&plan, live), &mut recording, interrupt, console));
-        problems.extend(own_cluster::lost_writes(load, &plan, stage));
+        problems.extend(own_cluster::lost_writes(load, &plan, stage, interrupt));
         // A search has many runs.
         if let Some(rows) = plan.rows.as_ref().filter(|_| shown != Shown::Search) {
             let end = rows::end(&plan.keys, rows, &mut recording, interrupt, console);

@@ -5,6 +5,7 @@ use super::Load;
 use crate::drive::Plan;
 use crate::faults::Stage;
 use crate::faults::script::{Backing, Kind};
+use crate::interrupt::Interrupt;
 use crate::origin::lost_rows;
 use crate::placeholder::process_in;
 use crate::recorder::Concerned;
@@ -51,13 +52,19 @@ pub(super) fn reads(load: &Load, stage: &Stage) -> Option<impl Fn() -> u64 + Sen
 }
 
 /// Rows of the cluster's database that are older than a write that was acknowledged, or are none of this run, in words.
-pub(super) fn lost_writes(load: &Load, plan: &Plan, stage: &Stage) -> Option<String> {
+/// `None` also if the run was interrupted: nobody waits for them.
+pub(super) fn lost_writes(
+    load: &Load,
+    plan: &Plan,
+    stage: &Stage,
+    interrupt: &Interrupt,
+) -> Option<String> {
     let checker = plan.checker.as_ref()?;
     let keys = load.counts().plain;
-    if load.trace.is_some() || keys > KEYS_MAX {
+    if interrupt.is_set() || load.trace.is_some() || keys > KEYS_MAX {
         return None;
     }
-    let rows = match stage.table(name(load)?)?.read_all() {
+    let rows = match stage.table(name(load)?)?.read_all(Some(interrupt)) {
         Ok(rows) => rows,
         Err(error) => {
             return Some(format!(

@@ -71,7 +71,7 @@ impl Subject {
         let places = stage.places();
         if let Some(name) = &load.database.database {
             let find = |cluster: &ClusterConfig| keyspace(load, cluster).cloned();
-            let prepared = database::prepare(load, name, folder, places, &find)?;
+            let prepared = database::prepare(load, name, folder, places, &find, interrupt)?;
             return Self::of_database(load, prepared, places, (interrupt, console));
         }
         match &load.target {

@@ -12,6 +12,7 @@ use standin_config::{AfterPut, KeyspaceConfig, OriginConfig, OriginKind, Postgre
 use standin_postgres::UrlError;
 
 use crate::checker::Checker;
+use crate::interrupt::Interrupt;
 use crate::postgres::{OpenError, target};
 use crate::workload::Keys;
 pub use lost::lost_rows;
@@ -53,6 +54,9 @@ pub enum OriginError {
          database that has less to do"
     )]
     Slow(Duration),
+    /// The user has interrupted it.
+    #[error("interrupted while the table of the run was made, or its rows were written or read")]
+    Interrupted,
     /// A table of that name belongs to another program.
     #[error(
         "the database has a table standin_demo that was not created by Standin; use another \
@@ -108,11 +112,16 @@ pub enum RunOrigin {
 }
 
 impl RunOrigin {
-    /// Makes and fills the table: in a file of `folder`, or where `url` says.
+    /// Makes and fills the table: in a file of `folder`, or where `url` says. An interrupt ends the waiting for PostgreSQL.
     ///
     /// # Errors
     /// [`OriginError`].
-    pub fn prepare(url: Option<&str>, folder: &Path, rows: Rows) -> Result<Self, OriginError> {
+    pub fn prepare(
+        url: Option<&str>,
+        folder: &Path,
+        rows: Rows,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Self, OriginError> {
         match url {
             None => {
                 let path = folder.join("origin.sqlite");
@@ -123,8 +132,8 @@ impl RunOrigin {
             }
             Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
                 let (url, access) = standin_postgres::take_access(url)?;
-                let session = postgres::Session::open(&target(&url, &access)?)?;
-                session.fill(rows)?;
+                let session = postgres::Session::open(&target(&url, &access)?, interrupt)?;
+                session.fill(rows, interrupt)?;
                 Ok(Self::Postgres { url, access, session: Box::new(session) })
             }
             Some(url) => {
@@ -178,11 +187,14 @@ impl RunOrigin {
     ///
     /// # Errors
     /// [`OriginError`].
-    pub fn read_all(&self) -> Result<BTreeMap<String, Vec<u8>>, OriginError> {
+    pub fn read_all(
+        &self,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<BTreeMap<String, Vec<u8>>, OriginError> {
         match self {
             Self::Sqlite { path } => sqlite::read_all(path)
                 .map_err(|error| OriginError::Sqlite { path: path.clone(), error }),
-            Self::Postgres { session, .. } => session.read_all(),
+            Self::Postgres { session, .. } => session.read_all(interrupt),
         }
     }
 }
