@@ -312,7 +312,7 @@ mod tests {
             (
                 "TLS that is needed and not wanted",
                 postgres("postgres://u@h/d?sslmode=prefer&channel_binding=require"),
-                &["[origin] url", "channel_binding=require", "sslmode = \"verify-full\""],
+                &["[origin] url", "channel_binding=require", "sslmode verify-full"],
             ),
             ("nobody to ask", postgres("dbname=x"), &["[origin] url", "host"]),
             ("a parameter that is not bound", statement("SELECT :nothing"), &["keyspace items"]),
